@@ -1,0 +1,143 @@
+"""The answer, before it has any form: the same ask has the same answer, always."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from msgspec import json
+
+from cachemw.simulator.asking import Ask, Body, Function
+from cachemw.simulator.dice import derive, draw
+from cachemw.simulator.fitting import fit
+from cachemw.simulator.prose import paragraph, pieces, salient_words
+from cachemw.simulator.scoring import Score, score
+
+EPOCH = 1_750_000_000  # answers seem to be made in the year that follows
+YEAR_SECONDS = 31_536_000
+PARALLEL_CALLS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A choice made of text."""
+
+    index: int
+    pieces: tuple[str, ...]
+    scores: tuple[Score, ...] | None  # None: log probabilities were not asked for
+    finish_reason: Literal["stop", "length"]
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def tokens(self) -> int:
+        return len(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call; one token is its head, the others are its arguments."""
+
+    mark: str  # 24 hexadecimal digits, the stuff of its id
+    name: str
+    pieces: tuple[str, ...]
+
+    @property
+    def arguments(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def tokens(self) -> int:
+        return 1 + len(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A choice made of tool calls."""
+
+    index: int
+    calls: tuple[Call, ...]
+    finish_reason: Literal["tool_calls"] = "tool_calls"
+
+    @property
+    def tokens(self) -> int:
+        return sum(call.tokens for call in self.calls)
+
+
+Choice = Said | Called
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said, by whom, when, and at what expense."""
+
+    digest: bytes
+    created: int
+    model: str
+    choices: tuple[Choice, ...]
+    prompt_tokens: int
+
+    @property
+    def completion_tokens(self) -> int:
+        return sum(choice.tokens for choice in self.choices)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest choice: the choices are written side by side."""
+        return max(choice.tokens for choice in self.choices)
+
+
+def answer(ask: Ask) -> Answer:
+    body = ask.body
+    write = _call_tools if _wants_tools(body) else _say
+    return Answer(
+        digest=ask.digest,
+        created=EPOCH + draw(ask.digest, "created", YEAR_SECONDS),
+        model=body.model,
+        choices=tuple(write(body, derive(ask.digest, f"choice {index}"), index) for index in range(body.n or 1)),
+        prompt_tokens=sum(len(message.text.split()) for message in body.messages),
+    )
+
+
+def _say(body: Body, seed: bytes, index: int) -> Choice:
+    whole = pieces(_until_stop(paragraph(seed, _subject(body)), body.stop))
+    limits = [limit for limit in (body.max_tokens, body.max_completion_tokens) if limit is not None]
+    kept = whole[: min(limits, default=len(whole))]
+    scores = score(kept, seed, body.top_logprobs or 0) if body.logprobs else None
+    return Said(index, kept, scores, "length" if len(kept) < len(whole) else "stop")
+
+
+def _until_stop(text: str, stop: str | tuple[str, ...] | None) -> str:
+    stops = (stop,) if isinstance(stop, str) else stop or ()
+    found = [text.index(one) for one in stops if one and one in text]
+    return text[: min(found, default=len(text))]
+
+
+def _call_tools(body: Body, seed: bytes, index: int) -> Choice:
+    functions = _chosen(body)[: 1 if body.parallel_tool_calls is False else PARALLEL_CALLS]
+    words = _subject(body)
+    return Called(index, tuple(_call(function, derive(seed, f"call {j}"), words) for j, function in enumerate(functions)))
+
+
+def _call(function: Function, seed: bytes, words: tuple[str, ...]) -> Call:
+    arguments = json.encode(fit(function.parameters or {}, seed, words)).decode()
+    return Call(seed.hex()[:24], function.name, tuple(re.findall(r"\W*\w*", arguments)[:-1]))
+
+
+def _wants_tools(body: Body) -> bool:
+    return bool(_chosen(body)) and body.tool_choice != "none" and body.messages[-1].role != "tool"
+
+
+def _chosen(body: Body) -> list[Function]:
+    functions = [tool.function for tool in body.tools or () if tool.function is not None]
+    if isinstance(body.tool_choice, str) or body.tool_choice is None or body.tool_choice.function is None:
+        return functions
+    name = body.tool_choice.function.name
+    return [function for function in functions if function.name == name]
+
+
+def _subject(body: Body) -> tuple[str, ...]:
+    """The words of the last user message that an answer should take up."""
+    texts = [message.text for message in body.messages if message.role == "user"]
+    return salient_words(texts[-1]) if texts else ()

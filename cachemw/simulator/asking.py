@@ -1,0 +1,108 @@
+"""The request: what is asked for, in which words, and which failure the caller wants to see."""
+
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Annotated
+
+from msgspec import DecodeError, Meta, Struct, ValidationError, convert, field, json
+
+from cachemw.simulator.refusing import Refusal
+
+UNASKED = ("stream", "stream_options", "simulate")  # they change how an answer travels, not what it says
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+class Simulate(Struct, frozen=True, forbid_unknown_fields=True):
+    """The `simulate` member of a request: failures on demand. Offsets count bytes of the body."""
+
+    status: Annotated[int, Meta(ge=400, le=599)] | None = None
+    cut_after: Count | None = None
+    stall_after: Count | None = None
+    stall_seconds: Seconds = 3600.0
+    error_after: Count | None = None
+    first_token_seconds: Seconds | None = None
+    tokens_per_second: Seconds | None = None
+
+
+class Part(Struct, frozen=True):
+    text: str | None = None
+
+
+class Message(Struct, frozen=True):
+    role: str
+    content: str | tuple[Part, ...] | None = None
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, tuple):
+            return " ".join(part.text or "" for part in self.content)
+        return self.content or ""
+
+
+class Function(Struct, frozen=True):
+    name: str
+    parameters: dict[str, object] | None = None
+
+
+class Tool(Struct, frozen=True):
+    function: Function | None = None  # absent in tools of other types
+
+
+class ToolChoice(Struct, frozen=True):
+    function: Function | None = None
+
+
+class StreamOptions(Struct, frozen=True):
+    include_usage: bool | None = None
+
+
+class Body(Struct, frozen=True):
+    """The members of a chat request that make a difference here; any other is welcome, and part of the digest."""
+
+    messages: Annotated[tuple[Message, ...], Meta(min_length=1)]
+    model: str = "simulated"
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    stop: str | tuple[str, ...] | None = None
+    max_tokens: Positive | None = None
+    max_completion_tokens: Positive | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    tools: tuple[Tool, ...] | None = None
+    tool_choice: str | ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    simulate: Simulate = field(default_factory=Simulate)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that can be answered. The digest is of everything in it that is asked."""
+
+    body: Body
+    digest: bytes
+
+
+def read(raw: bytes) -> Ask | Refusal:
+    """Read a request's body, or say why it cannot be answered."""
+    try:
+        content = json.decode(raw)
+        return Ask(convert(content, Body), _digest(content))
+    except ValidationError as exc:
+        return Refusal(400, str(exc), _member(str(exc)))
+    except (DecodeError, RecursionError) as exc:
+        return Refusal(400, f"We could not parse the JSON body of your request: {exc}", None)
+
+
+def _digest(content: dict[str, object]) -> bytes:
+    asked = {name: value for name, value in content.items() if name not in UNASKED}
+    return sha256(json.encode(asked, order="sorted")).digest()
+
+
+def _member(complaint: str) -> str | None:
+    found = re.search(r"`\$\.(\w+)", complaint) or re.search(r"field `(\w+)`", complaint)
+    return found[1] if found else None
