@@ -1,0 +1,1 @@
+"""A response cache for OpenAI-style chat completions."""

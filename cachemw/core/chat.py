@@ -1,0 +1,120 @@
+"""Recognise a chat request, and read what of it matters here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from cachemw.core.canonical import canonical, ordered
+from cachemw.core.messages import AppAnswerer, Kind, Request, header_values
+from cachemw.core.policy import Policy
+from cachemw.core.strict_json import parse
+from cachemw.errors import Unreadable
+
+
+class Place(Enum):
+    """Where a member of the request's body counts."""
+
+    KEY = "key"
+    TRANSPORT = "transport"  # how the answer travels: in the record's kind
+    BOOKKEEPING = "bookkeeping"  # who pays and who is counted; in the key only around an app, which may read it
+
+
+# Every documented field. One that is not here is in the key, for it may change the answer.
+FIELDS: Mapping[str, Place] = {
+    **dict.fromkeys(
+        "model messages temperature top_p frequency_penalty presence_penalty logit_bias logprobs top_logprobs n seed stop"
+        " max_tokens max_completion_tokens min_tokens min_completion_tokens response_format tools tool_choice"
+        " parallel_tool_calls functions function_call reasoning_effort verbosity modalities audio prediction"
+        " web_search_options moderation disable_reasoning clear_thinking reasoning_format model_parameters store".split(),
+        Place.KEY,
+    ),
+    **dict.fromkeys(("stream", "stream_options"), Place.TRANSPORT),
+    **dict.fromkeys(
+        "user safety_identifier metadata service_tier prompt_cache_key prompt_cache_options prompt_cache_retention".split(),
+        Place.BOOKKEEPING,
+    ),
+}
+LEFT_OUT_AROUND_AN_APP = frozenset(name for name, place in FIELDS.items() if place is Place.TRANSPORT)
+LEFT_OUT_OVER_HTTP = frozenset(name for name, place in FIELDS.items() if place is not Place.KEY)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What of a chat request matters here. `choices` is `n`; `bounded`: the caller itself limited the answer's length."""
+
+    canonical: bytes
+    kind: Kind
+    choices: int
+    bounded: bool
+    wants_usage: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """A request that is not ours to cache, and the reason as `Cache-Status` tells it."""
+
+    detail: str
+
+
+def is_chat(method: str, path: str, policy: Policy) -> bool:
+    """Say whether this is a chat completion; `path` is below `root_path`."""
+    return method == "POST" and path.endswith(policy.paths)
+
+
+def read_chat(request: Request) -> ChatRequest | Bypass:
+    """Parse and canonicalise the request's body; `Bypass` where its answer cannot be cached."""
+    if detail := _is_not_plain_json(request):
+        return Bypass(detail)
+    try:
+        body = parse(request.body)
+    except Unreadable as exc:
+        return Bypass(exc.detail)
+    if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
+        return Bypass("no-messages")
+    if detail := _cannot_be_replayed(body):
+        return Bypass(detail)
+    return _chat(body, LEFT_OUT_AROUND_AN_APP if isinstance(request.answerer, AppAnswerer) else LEFT_OUT_OVER_HTTP)
+
+
+def _chat(body: Mapping[str, Any], left_out: frozenset[str]) -> ChatRequest:
+    options = body.get("stream_options") or {}
+    is_stream = body.get("stream") is True
+    choices = body.get("n")
+    return ChatRequest(
+        canonical=canonical(body, left_out),
+        kind=Kind(is_stream, msgspec.json.encode(ordered(options))),
+        choices=choices if type(choices) is int and choices > 0 else 1,
+        bounded=body.get("max_tokens") is not None or body.get("max_completion_tokens") is not None,
+        wants_usage=is_stream and options.get("include_usage") is True,
+    )
+
+
+def _is_not_plain_json(request: Request) -> str | None:
+    types = header_values(request.headers, b"content-type")
+    if len(types) != 1 or not _names_json(types[0]):
+        return "not-json"
+    encodings = header_values(request.headers, b"content-encoding")
+    return "encoded-request" if any(value.strip().lower() not in (b"", b"identity") for value in encodings) else None
+
+
+def _names_json(content_type: bytes) -> bool:
+    media_type, _, parameters = content_type.lower().partition(b";")
+    charset = parameters.partition(b"charset=")[2].strip(b' \t"')
+    return media_type.strip() == b"application/json" and charset in (b"", b"utf-8")
+
+
+def _cannot_be_replayed(body: Mapping[str, Any]) -> str | None:
+    """Name what makes an answer one that a stored response cannot stand in for."""
+    if not isinstance(body.get("stream"), bool | None) or not isinstance(body.get("stream_options"), dict | None):
+        return "ambiguous-stream"
+    if not (body.get("store") is None or body["store"] is False):
+        return "store-requested"
+    if "web_search_options" in body:
+        return "web-search"
+    modalities = body.get("modalities")
+    if body.get("audio") is not None or isinstance(modalities, list) and "audio" in modalities:
+        return "audio"
+    return None

@@ -1,0 +1,141 @@
+"""What the client asks of the cache: the `Cachemw` and `Cache-Control` fields of a request."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
+from typing import Any, cast
+
+import http_sf
+
+from cachemw.core.control import UNRESTRICTED, Restrictions, restrictions
+from cachemw.core.messages import Headers, header_values
+
+CONTROL_HEADER = b"cachemw"
+NAMESPACE_LIMIT = 128
+
+
+class Mode(Enum):
+    """The member `mode`."""
+
+    READ_WRITE = "read-write"
+    READ = "read"
+    REFRESH = "refresh"
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Directives:
+    """A request that opted in, and what it asked for. `ttl` is in seconds; `ignored` names what was not obeyed."""
+
+    mode: Mode = Mode.READ_WRITE
+    ttl: int | None = None
+    namespace: str | None = None
+    sample: int = 0
+    control: Restrictions = UNRESTRICTED
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def wants_fresh_answer(self) -> bool:
+        """`no-cache` and `refresh`: nothing stored may answer, and what comes replaces it."""
+        return self.control.no_cache or self.mode is Mode.REFRESH
+
+    @property
+    def may_forward(self) -> bool:
+        """Whether the upstream may be contacted at all."""
+        return not self.control.only_if_cached and self.mode is not Mode.REPLAY
+
+    @property
+    def may_store(self) -> bool:
+        """Whether the answer may be kept."""
+        return not self.control.no_store and self.mode is not Mode.READ
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidControl:
+    """A `Cachemw` field that cannot be read, or a known member with a bad value."""
+
+    param: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A `Cachemw` dictionary: whether it opts in (`None`: says nothing of it), its known members, and the others."""
+
+    on: bool | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+
+NO_MEMBERS = Members()
+
+
+def read_directives(headers: Headers, default: Members, honour: frozenset[str]) -> Directives | InvalidControl | None:
+    """Return what a request asks of the cache, `None` where it did not opt in.
+
+    The request's members override the operator's default one by one; what is not in `honour` is reported, not obeyed.
+    """
+    fields = header_values(headers, CONTROL_HEADER)
+    asked = parse_members(b", ".join(fields)) if fields else NO_MEMBERS
+    if isinstance(asked, InvalidControl):
+        return asked
+    obeyed = {name: value for name, value in asked.known.items() if name in honour}
+    switch = asked.on if "on" in honour else None
+    if not (default.on if switch is None else switch):
+        return None
+    ignored = (*asked.unknown, *(name for name in asked.known if name not in honour))
+    control = header_values(headers, b"cache-control")
+    if control and "cache-control" not in honour:
+        control, ignored = [], (*ignored, "cache-control")
+    limits = restrictions(b", ".join(control)) if control else UNRESTRICTED
+    return Directives(**{**default.known, **obeyed}, control=limits, ignored=ignored)
+
+
+@lru_cache(256)
+def parse_members(value: bytes) -> Members | InvalidControl:
+    """Read a `Cachemw` field value, an RFC 9651 dictionary. Nothing is guessed."""
+    try:
+        dictionary = cast(dict[str, Any], http_sf.parse(value, tltype="dictionary"))
+    except http_sf.StructuredFieldError as exc:
+        return InvalidControl("cachemw", f"the Cachemw header is not a dictionary of RFC 9651: {exc}")
+    known: dict[str, Any] = {}
+    for name, (item, parameters) in dictionary.items():
+        read = _MEMBERS.get(name)
+        if read is None:
+            continue
+        if parameters:  # `on; ttl=60` for `on, ttl=60`: a typo must not become a paid call
+            return InvalidControl(name, f"{name} takes no parameters; members are separated by commas")
+        known[name] = read(item)
+        if known[name] is None:
+            return InvalidControl(name, f"{name} has a value that cannot be used")
+    switches = [known.pop("on", True), not known.pop("off", False)]
+    on = None if not dictionary.keys() & {"on", "off"} and not known else all(switches)
+    return Members(on, known, tuple(name for name in dictionary if name not in _MEMBERS))
+
+
+def _boolean(item: object) -> bool | None:
+    return item if isinstance(item, bool) else None
+
+
+def _count(item: object) -> int | None:
+    return item if isinstance(item, int) and not isinstance(item, bool) and item >= 0 else None
+
+
+def _text(item: object) -> str | None:
+    text = str(item) if isinstance(item, (str, http_sf.Token)) else None
+    return text if text is not None and len(text) <= NAMESPACE_LIMIT else None
+
+
+def _mode(item: object) -> Mode | None:
+    return next((mode for mode in Mode if isinstance(item, http_sf.Token) and mode.value == str(item)), None)
+
+
+_MEMBERS: Mapping[str, Callable[[object], Any]] = {
+    "on": _boolean,
+    "off": _boolean,
+    "mode": _mode,
+    "ttl": _count,
+    "namespace": _text,
+    "sample": _count,
+}

@@ -1,0 +1,161 @@
+"""The script: how one chat request is answered.
+
+It yields what it needs and is sent the result, or thrown the failure; it ends in an outcome. Two drivers perform what it
+asks, one with `await` and one without; `tests/core/test_exchange.py` is the same as a table.
+"""
+
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+from cachemw.core import recording
+from cachemw.core.chat import Bypass, ChatRequest, read_chat
+from cachemw.core.directives import CONTROL_HEADER, Directives, Members, Mode, parse_members
+from cachemw.core.effects import (
+    Arrived,
+    Claim,
+    Claimed,
+    Discard,
+    Effect,
+    Failed,
+    Forward,
+    Found,
+    Lookup,
+    Name,
+    Script,
+    Secret,
+    Serve,
+    Unsatisfiable,
+)
+from cachemw.core.fingerprint import Key, fingerprint
+from cachemw.core.freshness import remaining, retention
+from cachemw.core.messages import Head, Request, header_values
+from cachemw.core.partition import SHARED, by_credential, by_name, credentials
+from cachemw.core.policy import Policy
+from cachemw.core.recording import Terms, head_fault
+from cachemw.core.relay import Relay
+from cachemw.core.report import ExchangeReport
+from cachemw.core.selection import OTHER_KIND, Query, Unusable, Usable, Verified, select
+from cachemw.errors import PartitionError, RecordError, StoreError, UpstreamError
+
+
+def exchange(request: Request, asked: Directives, policy: Policy, verified: Verified) -> Script:
+    """Answer one chat request whose client opted in."""
+    said = ExchangeReport(details=tuple(f"ignored-{name}" for name in asked.ignored))
+    chat = read_chat(request)
+    if isinstance(chat, Bypass):
+        return (yield from _bypass(chat.detail, asked, said))
+    try:
+        key = yield from _key(request, chat, asked, policy)
+    except (PartitionError, StoreError):
+        return (yield from _bypass("no-partition", asked, said))
+
+    said = replace(said, key=key.index.hex())
+    query = Query(key, chat, asked, policy.store_when)
+    claimed: Claimed | None = None
+    while True:
+        found, now = yield from _look(query, verified)
+        if isinstance(found, Usable):
+            return Serve(found.stored, _served(found, claimed, said, now), now)
+        if not asked.may_forward:
+            return Unsatisfiable(replace(said, key=None, details=("not-cached", *said.details)))
+        if claimed is not None or asked.wants_fresh_answer or found.detail == OTHER_KIND:
+            break
+        claimed = yield Claim(key.parts, chat.kind, may_lead=asked.may_store)  # then look again: it may have landed
+    return (yield from _forward(query, policy, found, said))
+
+
+def _bypass(detail: str, asked: Directives, said: ExchangeReport) -> Script:
+    """Pass the request on untouched, unless only the store may answer."""
+    if not asked.may_forward:
+        return Unsatisfiable(replace(said, details=("not-cached", detail, *said.details)))
+    said = replace(said, fwd="bypass", stored=False, details=(detail, *said.details))
+    try:
+        arrived: Arrived = yield Forward(recorded=False)
+    except UpstreamError as error:
+        return Failed(said, error)
+    return Relay(arrived.head, said, None)
+
+
+def _key(request: Request, chat: ChatRequest, asked: Directives, policy: Policy) -> Generator[Effect, Any, Key]:
+    if policy.partition == "shared":
+        partition = SHARED
+    elif policy.partition == "credential":
+        sent = credentials(request.headers)
+        partition = by_credential((yield Secret()) if sent else b"", sent)
+    else:
+        partition = by_name((yield Name(request)))
+    return fingerprint(request, chat.canonical, partition, asked.namespace, asked.sample, policy.header_rules)
+
+
+def _look(query: Query, verified: Verified) -> Generator[Effect, Any, tuple[Usable | Unusable, float]]:
+    """Look for a stored response that may answer. A broken store is an empty store."""
+    if query.asked.wants_fresh_answer:
+        return Unusable("request"), 0.0
+    try:
+        found: Found = yield Lookup(query.key.index)
+    except StoreError:
+        return Unusable("miss", "store-unreadable"), 0.0
+    if found.record is None:
+        return Unusable("miss"), found.now
+    try:
+        return select(found.record, query, verified, found.now), found.now
+    except RecordError:
+        yield Discard(query.key.index)
+        return Unusable("miss", "bad-record"), found.now
+
+
+def _served(found: Usable, claimed: Claimed | None, said: ExchangeReport, now: float) -> ExchangeReport:
+    if claimed is Claimed.FOLLOWED:  # waited for another's forward: new, so no ttl
+        return replace(said, fwd="miss", fwd_status=found.stored.status, collapsed=True)
+    details = said.details if found.detail is None else (found.detail, *said.details)
+    return replace(said, hit=True, ttl=remaining(found.stored, now), details=details)
+
+
+def _forward(query: Query, policy: Policy, found: Unusable, said: ExchangeReport) -> Script:
+    refusal = _refusal(query.asked, found)
+    try:
+        arrived: Arrived = yield Forward(recorded=refusal is None)
+    except UpstreamError as error:
+        return Failed(replace(said, fwd=found.fwd, stored=False), error)
+    fault = refusal or _kept_out(arrived.head) or head_fault(arrived.head, query.chat.kind.stream)
+    details = [detail for detail in dict.fromkeys((fault, found.detail)) if detail is not None]
+    said = replace(
+        said,
+        fwd=found.fwd,
+        fwd_status=arrived.head.status,
+        stored=None if fault is None else False,
+        details=(*details, *said.details),
+    )
+    if fault is not None:
+        return Relay(arrived.head, said, None)
+    return Relay(arrived.head, said, recording.start(arrived.head, _terms(query, policy), arrived.now))
+
+
+def _refusal(asked: Directives, found: Unusable) -> str | None:
+    """Say why the answer will not be kept, whatever it is."""
+    if asked.control.no_store:
+        return "no-store"
+    if asked.mode is Mode.READ:
+        return "mode-read"
+    return OTHER_KIND if found.detail == OTHER_KIND else None
+
+
+def _kept_out(head: Head) -> str | None:
+    """Read `Cachemw: off` in a response: a wrapped app keeps this answer out. What cannot be read is not stored either."""
+    fields = header_values(head.headers, CONTROL_HEADER)
+    members = parse_members(b", ".join(fields)) if fields else Members(on=True)
+    return None if isinstance(members, Members) and members.on is not False else "kept-out"
+
+
+def _terms(query: Query, policy: Policy) -> Terms:
+    lifetime = policy.lifetime_of(query.asked.ttl)
+    return Terms(
+        chat=query.chat,
+        key=query.key,
+        lifetime=lifetime,
+        keep=retention(policy.keep, lifetime),
+        store_when=policy.store_when,
+        limit_bytes=policy.max_record_bytes,
+        keep_request=policy.keep_requests,
+    )

@@ -1,0 +1,55 @@
+"""The key: what selects a stored response. Its parts, their index and their proof."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import xxhash
+
+from cachemw.core.headers import HeaderRules, keyed
+from cachemw.core.messages import Answerer, AppAnswerer, Request
+
+SCHEME = b"cachemw/1"
+"""Changes whenever a request would get another key than before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """`parts` is everything an answer depends on; `index` finds a record, `proof` shows that it is the right one.
+
+    xxh3-128 is no more than an index: two chat bodies with one digest are made in milliseconds.
+    """
+
+    parts: bytes
+    index: bytes
+    proof: bytes
+
+
+def fingerprint(
+    request: Request, canonical: bytes, partition: bytes, namespace: str | None, sample: int, rules: HeaderRules
+) -> Key:
+    """Return the key of a chat request."""
+    over_http = not isinstance(request.answerer, AppAnswerer)
+    parts = frame(
+        (
+            SCHEME,
+            partition,
+            b"" if namespace is None else b"=" + namespace.encode(),
+            b"%d" % sample,
+            _identity(request.answerer),
+            frame(part for field in keyed(request.headers, over_http, rules) for part in field),
+            canonical,
+        )
+    )
+    return Key(parts, xxhash.xxh3_128_digest(parts), hashlib.sha256(parts).digest())
+
+
+def frame(parts: Iterable[bytes]) -> bytes:
+    """Put parts behind one another, each with its length before it, so that no two lists come out alike."""
+    return b"".join(len(part).to_bytes(8) + part for part in parts)
+
+
+def _identity(answerer: Answerer) -> bytes:
+    if isinstance(answerer, AppAnswerer):
+        return frame((b"app", answerer.name.encode(), answerer.path, answerer.query))
+    return frame((b"http", answerer.url.encode()))

@@ -1,0 +1,32 @@
+"""Whose answer it is: the part of the key that keeps one caller's answers from another's."""
+
+import hmac
+
+from cachemw.core.headers import CREDENTIALS
+from cachemw.core.messages import Headers
+
+ANONYMOUS = b"anonymous"
+SHARED = b"shared"
+
+PLACEHOLDER = b"bearer cachemw"
+"""What SDKs that cannot send no key at all are told to send; it names nobody."""
+
+
+def credentials(headers: Headers) -> Headers:
+    """Return the credentials the caller sent, names in lower case, without the placeholder."""
+    found = ((name.lower(), value) for name, value in headers)
+    return tuple((name, value) for name, value in found if name in CREDENTIALS and value.lower() != PLACEHOLDER)
+
+
+def by_credential(secret: bytes, sent: Headers) -> bytes:
+    """Return the partition of a caller with these credentials; without any, the anonymous one needs no secret."""
+    if not sent:
+        return ANONYMOUS
+    # Lengths, so that no two lists read alike; keyed, because a bare hash of an API key can be searched.
+    framed = b"".join(len(part).to_bytes(4) + part for field in sent for part in field)
+    return b"credential:" + hmac.digest(secret, framed, "sha256")
+
+
+def by_name(name: bytes | None) -> bytes:
+    """Return the partition an operator's function named; `None` is the anonymous one."""
+    return ANONYMOUS if name is None else b"named:" + name

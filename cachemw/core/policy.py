@@ -1,0 +1,91 @@
+"""What the operator allows: one frozen `Policy`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cachemw.core import limits
+from cachemw.core.directives import InvalidControl, Members, parse_members
+from cachemw.core.freshness import Keep
+from cachemw.core.headers import HeaderRules
+from cachemw.core.messages import Request
+from cachemw.errors import ConfigurationError
+
+CONTROLS = frozenset({"on", "mode", "ttl", "namespace", "sample", "cache-control"})
+FINISH_REASONS = frozenset({"stop", "tool_calls", "function_call", "length"})
+
+Partition = Literal["credential", "shared"] | Callable[[Request], bytes | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The operator's side of the contract. Durations are in seconds, sizes in bytes.
+
+    default            a `Cachemw` dictionary that applies where the request says nothing: "off", "on", "on, mode=replay"
+    paths              suffixes of the paths, below `root_path`, that are chat completions
+    lifetime           how long an answer is fresh unless the request says `ttl`
+    max_lifetime       what `ttl` is clamped to
+    keep               how long the store holds a record: a number, "windows" (its lifetime and a day) or None (until evicted)
+    partition          "credential", "shared", or a function of the request; its `None` is the anonymous partition
+    vary               more request headers that are in the key
+    inert              more request headers that change nothing
+    forward            more request headers that an HTTP upstream is sent; they are in the key
+    store_when         the finish reasons that may be stored; "length" counts only where the caller bounded the answer
+    keep_requests      whether records hold the request's canonical body too
+    max_request_bytes  the largest request body that is read into memory
+    max_record_bytes   the largest response body that is stored
+    patience           how long a request waits for an identical one that is under way
+    honour             the client's controls that are obeyed
+
+    Raises `ConfigurationError` where a value cannot work.
+    """
+
+    default: str = "off"
+    paths: tuple[str, ...] = ("/chat/completions",)
+    lifetime: float = limits.LIFETIME
+    max_lifetime: float = limits.LONGEST_LIFETIME
+    keep: Keep = "windows"
+    partition: Partition = "credential"
+    vary: tuple[str, ...] = ()
+    inert: tuple[str, ...] = ()
+    forward: tuple[str, ...] = ()
+    store_when: frozenset[str] = FINISH_REASONS
+    keep_requests: bool = False
+    max_request_bytes: int = limits.REQUEST_BYTES
+    max_record_bytes: int = limits.RECORD_BYTES
+    patience: float = limits.PATIENCE
+    honour: frozenset[str] = CONTROLS
+    default_members: Members = field(init=False, repr=False)
+    header_rules: HeaderRules = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        members = parse_members(self.default.encode())
+        if isinstance(members, InvalidControl):
+            raise ConfigurationError(f"Policy.default: {members.message}")
+        if members.unknown:
+            raise ConfigurationError(f"Policy.default: unknown member {members.unknown[0]!r}")
+        self._check()
+        object.__setattr__(self, "default_members", members)
+        object.__setattr__(self, "header_rules", HeaderRules(*map(_names, (self.vary, self.inert, self.forward))))
+
+    def _check(self) -> None:
+        for name in ("lifetime", "max_lifetime", "patience", "max_request_bytes", "max_record_bytes"):
+            if not getattr(self, name) >= 0:
+                raise ConfigurationError(f"Policy.{name} must not be negative")
+        for name in ("paths", "vary", "inert", "forward"):
+            if isinstance(getattr(self, name), str):
+                raise ConfigurationError(f"Policy.{name} is a tuple of strings")
+        if self.partition not in ("credential", "shared") and not callable(self.partition):
+            raise ConfigurationError('Policy.partition is "credential", "shared" or a function')
+        if unknown := self.honour - CONTROLS:
+            raise ConfigurationError(f"Policy.honour: unknown control {min(unknown)!r}")
+        if self.keep is not None and self.keep != "windows" and not self.keep >= 0:
+            raise ConfigurationError("Policy.keep must not be negative")
+
+    def lifetime_of(self, ttl: int | None) -> float:
+        """Return the lifetime of what a request stores that asked for `ttl` seconds."""
+        return min(self.lifetime if ttl is None else ttl, self.max_lifetime)
+
+
+def _names(names: tuple[str, ...]) -> frozenset[bytes]:
+    return frozenset(name.lower().encode("latin-1") for name in names)

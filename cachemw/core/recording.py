@@ -1,0 +1,177 @@
+"""Feed it an answer's chunks: it says what may leave now, and in the end gives the record *if complete*, else the reason."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from cachemw.core import limits
+from cachemw.core.chat import ChatRequest
+from cachemw.core.completeness import StreamJudge, json_fault
+from cachemw.core.fingerprint import Key
+from cachemw.core.headers import storable
+from cachemw.core.messages import Head, StoredResponse, header_values
+from cachemw.core.sse import Event, Parser
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms an answer is kept; `keep` is how long the store holds it, in seconds, `None` until it is evicted."""
+
+    chat: ChatRequest
+    key: Key
+    lifetime: float
+    keep: float | None
+    store_when: frozenset[str]
+    limit_bytes: int
+    keep_request: bool
+
+
+class Recording(Protocol):
+    """An answer being recorded."""
+
+    terms: Terms
+
+    @property
+    def waits_for_end(self) -> bool:
+        """Whether bytes are held only for the upstream's body to end."""
+
+    def feed(self, chunk: bytes, now: float) -> bytes:
+        """Take in what came, and return what may leave."""
+
+    def drop(self, why: str) -> bytes:
+        """Keep nothing, and return what was held."""
+
+    def finish(self, now: float) -> StoredResponse | str:
+        """Return the record if the answer was complete, else why it is not kept."""
+
+    def rest(self) -> bytes:
+        """Return what is still held."""
+
+
+def head_fault(head: Head, stream: bool) -> str | None:
+    """Return why an answer with this head is not recorded; `None` where it is."""
+    if head.status != 200:
+        return "not-200"
+    media_types = [value.lower().partition(b";")[0].strip() for value in header_values(head.headers, b"content-type")]
+    if media_types != [b"text/event-stream" if stream else b"application/json"]:
+        return "content-type"
+    encodings = header_values(head.headers, b"content-encoding")
+    return "encoded-answer" if any(value.strip().lower() != b"identity" for value in encodings) else None
+
+
+def start(head: Head, terms: Terms, now: float) -> Recording:
+    """Begin to record an answer whose head came `now`."""
+    return StreamRecording(head, terms, now) if terms.chat.kind.stream else JsonRecording(head, terms)
+
+
+class JsonRecording:
+    """JSON is held until it is complete, for half of it is of no use: then its head can say whether it was stored."""
+
+    waits_for_end: bool = False
+
+    def __init__(self, head: Head, terms: Terms) -> None:
+        self._head, self.terms = head, terms
+        self._body, self._left = bytearray(), 0
+        self._hold_until: float | None = None
+        self._dropped: str | None = None
+
+    def feed(self, chunk: bytes, now: float) -> bytes:
+        if self._dropped:
+            return chunk
+        self._body += chunk
+        if len(self._body) > self.terms.limit_bytes:
+            return self.drop("record-too-large")
+        self._hold_until = self._hold_until or now + limits.JSON_HOLD
+        return self.rest() if now > self._hold_until else b""
+
+    def drop(self, why: str) -> bytes:
+        held = self.rest()
+        self._dropped, self._body, self._left = why, bytearray(), 0
+        return held
+
+    def rest(self) -> bytes:
+        held = bytes(self._body[self._left :])
+        self._left = len(self._body)
+        return held
+
+    def finish(self, now: float) -> StoredResponse | str:
+        if self._dropped:
+            return self._dropped
+        body = bytes(self._body)
+        fault = _length_fault(self._head, body) or json_fault(body, self.terms.chat, self.terms.store_when)
+        return fault or _stored(self._head, body, (), (), self.terms, now)
+
+
+class StreamRecording:
+    """A stream leaves as it comes, but for the bytes from `data: [DONE]` on: clients hang up there."""
+
+    def __init__(self, head: Head, terms: Terms, now: float) -> None:
+        self._head, self.terms, self._began = head, terms, now
+        self._body, self._left = bytearray(), 0
+        self._parser, self._judge = Parser(), StreamJudge()
+        self._ends: list[int] = []
+        self._arrivals: list[float] = []
+        self._dropped: str | None = None
+
+    @property
+    def waits_for_end(self) -> bool:
+        return self._left < len(self._body)
+
+    def feed(self, chunk: bytes, now: float) -> bytes:
+        if self._dropped:
+            return chunk
+        if len(self._body) + len(chunk) > self.terms.limit_bytes:
+            return self.drop("record-too-large") + chunk
+        self._body += chunk
+        self._note(self._parser.feed(chunk), now)
+        done_at = self._parser.done_at()
+        return self._leave_up_to(len(self._body) if done_at is None else done_at)
+
+    def drop(self, why: str) -> bytes:
+        held = self.rest()
+        self._dropped, self._body, self._left = why, bytearray(), 0
+        self._ends, self._arrivals = [], []
+        return held
+
+    def rest(self) -> bytes:
+        return self._leave_up_to(len(self._body))
+
+    def finish(self, now: float) -> StoredResponse | str:
+        if self._dropped:
+            return self._dropped
+        self._note(self._parser.close(), now)
+        body = bytes(self._body)
+        fault = _length_fault(self._head, body) or self._judge.fault(self.terms.chat, self.terms.store_when)
+        return fault or _stored(self._head, body, tuple(self._ends), tuple(self._arrivals), self.terms, now)
+
+    def _leave_up_to(self, end: int) -> bytes:
+        leaving = bytes(self._body[self._left : end])
+        self._left = max(self._left, end)
+        return leaving
+
+    def _note(self, events: list[Event], now: float) -> None:
+        for event in events:
+            self._judge.see(event)
+            self._ends.append(event.end)
+            self._arrivals.append(max(0.0, now - self._began))
+
+
+def _length_fault(head: Head, body: bytes) -> str | None:
+    said = header_values(head.headers, b"content-length")
+    return "incomplete" if said and said != [b"%d" % len(body)] else None
+
+
+def _stored(
+    head: Head, body: bytes, ends: tuple[int, ...], arrivals: tuple[float, ...], terms: Terms, now: float
+) -> StoredResponse:
+    return StoredResponse(
+        status=head.status,
+        headers=storable(head.headers),
+        body=body,
+        event_ends=ends,
+        arrivals=arrivals,
+        kind=terms.chat.kind,
+        proof=terms.key.proof,
+        stored_at=now,
+        lifetime=terms.lifetime,
+        request=terms.chat.canonical if terms.keep_request else None,
+    )

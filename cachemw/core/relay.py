@@ -1,0 +1,108 @@
+"""An answer under way: what of it may leave now, how it ends, and what is kept of it."""
+
+from dataclasses import dataclass, replace
+
+from cachemw.core import codec, refusals
+from cachemw.core.cache_status import announce
+from cachemw.core.completeness import CUT
+from cachemw.core.headers import end_to_end
+from cachemw.core.messages import Head, StoredResponse, header_values
+from cachemw.core.recording import Recording
+from cachemw.core.report import ExchangeReport
+from cachemw.errors import TruncatedResponse, UpstreamError
+
+Emission = Head | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A record to store, for `keep` seconds; `None` until it is evicted."""
+
+    index: bytes
+    record: bytes
+    keep: float | None
+
+
+class Relay:
+    """An outcome: the upstream's answer, passed on as it comes.
+
+    The driver calls `begin`, `feed` for every chunk, then either `finish` and `close` or `fail`, and sends what they return.
+    `recording` is `None` where nothing is kept; `report` is complete after `close` or `fail`.
+    """
+
+    def __init__(self, head: Head, report: ExchangeReport, recording: Recording | None) -> None:
+        self.report = report
+        self._head, self._recording = head, recording
+        self._is_stream = _is_event_stream(head)
+        self._has_begun = False
+        self._tail = b""  # the last bytes that left: whether they end an event
+
+    @property
+    def waits_for_end(self) -> bool:
+        """Whether bytes are held only for the upstream's body to end."""
+        return self._recording is not None and self._recording.waits_for_end
+
+    def begin(self) -> tuple[Emission, ...]:
+        """Return what may leave when the head has come."""
+        return self._leave(b"") if self._recording is None or self._is_stream else ()
+
+    def feed(self, chunk: bytes, now: float) -> tuple[Emission, ...]:
+        """Return what may leave when a chunk has come."""
+        leaving = chunk if self._recording is None else self._recording.feed(chunk, now)
+        return self._leave(leaving) if leaving else ()
+
+    def overdue(self) -> tuple[Emission, ...]:
+        """Return what was held for an end that does not come; the answer is not kept."""
+        return self._leave(self._recording.drop("no-end")) if self._recording is not None else ()
+
+    def finish(self, now: float) -> Put | None:
+        """Return the record to put, now that the upstream's body has ended.
+
+        Raises `TruncatedResponse` where that end may be a cut: nothing but the content says that it is not.
+        """
+        if self._recording is None:
+            return None
+        recorded = self._recording.finish(now)
+        if isinstance(recorded, StoredResponse):
+            terms = self._recording.terms
+            return Put(terms.key.index, codec.encode(recorded), terms.keep)
+        if recorded in CUT and not self._head.delimited:
+            raise TruncatedResponse("the connection closed before the answer was complete")
+        self._settle(recorded)
+        return None
+
+    def close(self, fault: str | None) -> tuple[Emission, ...]:
+        """Return the last bytes. `fault` says why a record that `finish` gave was not stored; `None`: it was."""
+        if self._recording is None:
+            return self._leave(b"") if not self._has_begun else ()
+        if self.report.stored is None:
+            self._settle(fault)
+        return self._leave(self._recording.rest())
+
+    def fail(self, error: UpstreamError) -> tuple[tuple[Emission, ...], bool]:
+        """Return what leaves when the upstream breaks off, and whether that is a whole response."""
+        self._settle("truncated" if isinstance(error, TruncatedResponse) else "broken")
+        if not self._has_begun:
+            head, body = refusals.upstream_failed(error)
+            return (Head(head.status, announce(head.headers, self.report, is_stream=False)), body), True
+        if not self._is_stream:
+            return (), False
+        at_boundary = not self._tail or self._tail.endswith((b"\n\n", b"\r\r", b"\n\r\n"))
+        return (refusals.broken_stream(error, at_boundary),), False
+
+    def _settle(self, fault: str | None) -> None:
+        details = self.report.details if fault is None else (fault, *self.report.details)
+        self.report = replace(self.report, stored=fault is None, details=details)
+
+    def _leave(self, leaving: bytes) -> tuple[Emission, ...]:
+        self._tail = (self._tail + leaving[-3:])[-3:]
+        chunk = (leaving,) if leaving else ()
+        if self._has_begun:
+            return chunk
+        self._has_begun = True
+        headers = announce(end_to_end(self._head.headers), self.report, self._is_stream)
+        return (Head(self._head.status, headers), *chunk)
+
+
+def _is_event_stream(head: Head) -> bool:
+    return any(value.lower().startswith(b"text/event-stream") for value in header_values(head.headers, b"content-type"))

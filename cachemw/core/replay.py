@@ -1,0 +1,35 @@
+"""A record's answer, sent again: verbatim, at once."""
+
+from collections.abc import Iterator
+
+from cachemw.core.cache_status import announce
+from cachemw.core.freshness import age
+from cachemw.core.limits import PIECE_BYTES
+from cachemw.core.messages import Head, StoredResponse
+from cachemw.core.report import ExchangeReport
+
+
+def head(stored: StoredResponse, report: ExchangeReport, now: float) -> Head:
+    """Return the head of a replay. What another request's forward brought has no `Age`: it is new."""
+    headers = stored.headers
+    if not stored.kind.stream:
+        headers = (*headers, (b"content-length", b"%d" % len(stored.body)))
+    if report.hit:
+        headers = (*headers, (b"age", b"%d" % age(stored, now)))
+    return Head(stored.status, announce(headers, report, stored.kind.stream))
+
+
+def pieces(stored: StoredResponse) -> Iterator[bytes]:
+    """Cut the body on event boundaries into pieces of up to 64 KiB, or of one larger event."""
+    body = stored.body
+    if not stored.kind.stream or len(body) <= PIECE_BYTES:
+        yield body
+        return
+    start = fits = 0
+    for end in (*stored.event_ends, len(body)):
+        if end - start > PIECE_BYTES and fits > start:
+            yield body[start:fits]
+            start = fits
+        fits = end
+    if start < len(body):
+        yield body[start:]

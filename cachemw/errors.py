@@ -1,0 +1,52 @@
+"""Our errors, one tree.
+
+CacheError
+├── ConfigurationError     a policy, store or upstream that cannot work; raised at construction
+├── Unreadable             a request body that is not JSON in one reading: it bypasses the cache
+├── PartitionError         nobody can say whose request this is: it bypasses the cache
+├── StoreError             never reaches a client: becomes a miss or an unsaved response
+│   └── RecordError        bytes that are not a record we can trust
+└── UpstreamError          __cause__ is the original
+    ├── UpstreamTimeout    it did not answer, or fell silent, within its time
+    └── TruncatedResponse  it ended before it was complete; nothing is stored
+"""
+
+
+class CacheError(Exception):
+    """Root of everything this package raises on its own account."""
+
+
+class ConfigurationError(CacheError):
+    """A policy, store or upstream that cannot work."""
+
+
+class Unreadable(CacheError):
+    """A body that is not JSON, or can be read in two ways; `detail` says which."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class PartitionError(CacheError):
+    """Nobody can say whose request this is."""
+
+
+class StoreError(CacheError):
+    """The store cannot answer: a broken store is an empty store."""
+
+
+class RecordError(StoreError):
+    """Bytes that are not a record we can trust."""
+
+
+class UpstreamError(CacheError):
+    """The upstream cannot be reached, or broke off; `__cause__` is the original."""
+
+
+class UpstreamTimeout(UpstreamError):
+    """The upstream did not answer, or fell silent, within its time."""
+
+
+class TruncatedResponse(UpstreamError):
+    """The response ended before it was complete."""
