@@ -1,1 +1,33 @@
 """A response cache for OpenAI-style chat completions."""
+
+from cachemw.core.policy import Policy
+from cachemw.core.report import ExchangeReport, Hook
+from cachemw.errors import (
+    CacheError,
+    ConfigurationError,
+    PartitionError,
+    RecordError,
+    StoreError,
+    TruncatedResponse,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from cachemw.stores import DiskStore, MemoryStore, Store
+
+__all__ = [
+    "CacheError",
+    "ConfigurationError",
+    "DiskStore",
+    "ExchangeReport",
+    "Hook",
+    "MemoryStore",
+    "PartitionError",
+    "Policy",
+    "RecordError",
+    "Store",
+    "StoreError",
+    "TruncatedResponse",
+    "UpstreamError",
+    "UpstreamTimeout",
+]
+__version__ = "0.1.0"

@@ -102,7 +102,7 @@ def _is_not_plain_json(request: Request) -> str | None:
 
 def _names_json(content_type: bytes) -> bool:
     media_type, _, parameters = content_type.lower().partition(b";")
-    charset = parameters.partition(b"charset=")[2].strip(b' \t"')
+    charset = parameters.partition(b"charset")[2].strip(b' \t="')
     return media_type.strip() == b"application/json" and charset in (b"", b"utf-8")
 
 

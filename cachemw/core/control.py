@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-_DIRECTIVE = re.compile(rb'[ \t]*([^=,; \t"]+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"?|([^,]*)))?[^,]*(?:,|$)')
+_DIRECTIVE = re.compile(rb'[ \t]*([^=,; \t"]+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"[ \t]*(?=,|$)|([^,]*)))?[^,]*(?:,|$)')
 _EMPTY = re.compile(rb"[ \t,]*")
 _FOREVER = 2**31  # RFC 9111 §1.2.2: what a larger number counts as
 
@@ -62,4 +62,5 @@ def _directives(field: bytes) -> Iterator[tuple[bytes, bytes | None]]:
 def _seconds(argument: bytes | None, bad: float) -> float:
     if argument is None or not argument.isdigit():
         return bad
-    return min(int(argument), _FOREVER) if len(argument) < 20 else _FOREVER
+    digits = argument.lstrip(b"0") or b"0"
+    return min(int(digits), _FOREVER) if len(digits) < 20 else _FOREVER

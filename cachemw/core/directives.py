@@ -85,6 +85,8 @@ def read_directives(headers: Headers, default: Members, honour: frozenset[str]) 
     if not (default.on if switch is None else switch):
         return None
     ignored = (*asked.unknown, *(name for name in asked.known if name not in honour))
+    if asked.on is False and switch is None:
+        ignored = (*ignored, "off")
     control = header_values(headers, b"cache-control")
     if control and "cache-control" not in honour:
         control, ignored = [], (*ignored, "cache-control")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from cachemw.core.directives import InvalidControl
 from cachemw.core.messages import Head, Kind, Request, StoredResponse
 from cachemw.core.relay import Relay
 from cachemw.core.report import ExchangeReport
@@ -98,11 +99,19 @@ class Unsatisfiable:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The upstream gave no head: 502 or 504."""
+    """The upstream gave no head: 502 or 504. `report` is `None` where the client did not opt in."""
 
-    report: ExchangeReport
+    report: ExchangeReport | None
     error: UpstreamError
 
 
-Outcome = Serve | Relay | Unsatisfiable | Failed
+@dataclass(frozen=True, slots=True)
+class Unacceptable:
+    """The request's control header cannot be obeyed: 400."""
+
+    report: ExchangeReport
+    invalid: InvalidControl
+
+
+Outcome = Serve | Relay | Unsatisfiable | Failed | Unacceptable
 Script = Generator[Effect, Any, Outcome]

@@ -10,7 +10,7 @@ from typing import Any
 
 from cachemw.core import recording
 from cachemw.core.chat import Bypass, ChatRequest, read_chat
-from cachemw.core.directives import CONTROL_HEADER, Directives, Members, Mode, parse_members
+from cachemw.core.directives import CONTROL_HEADER, Directives, InvalidControl, Members, Mode, parse_members
 from cachemw.core.effects import (
     Arrived,
     Claim,
@@ -25,6 +25,7 @@ from cachemw.core.effects import (
     Script,
     Secret,
     Serve,
+    Unacceptable,
     Unsatisfiable,
 )
 from cachemw.core.fingerprint import Key, fingerprint
@@ -41,18 +42,18 @@ from cachemw.errors import PartitionError, RecordError, StoreError, UpstreamErro
 
 def exchange(request: Request, asked: Directives, policy: Policy, verified: Verified) -> Script:
     """Answer one chat request whose client opted in."""
-    said = ExchangeReport(details=tuple(f"ignored-{name}" for name in asked.ignored))
     chat = read_chat(request)
     if isinstance(chat, Bypass):
-        return (yield from _bypass(chat.detail, asked, said))
+        return (yield from bypass(chat.detail, asked))
     try:
         key = yield from _key(request, chat, asked, policy)
     except (PartitionError, StoreError):
-        return (yield from _bypass("no-partition", asked, said))
+        return (yield from bypass("no-partition", asked))
 
-    said = replace(said, key=key.index.hex())
+    said = replace(_opening(asked), key=key.index.hex())
     query = Query(key, chat, asked, policy.store_when)
     claimed: Claimed | None = None
+    before: str | None = None
     while True:
         found, now = yield from _look(query, verified)
         if isinstance(found, Usable):
@@ -61,20 +62,41 @@ def exchange(request: Request, asked: Directives, policy: Policy, verified: Veri
             return Unsatisfiable(replace(said, key=None, details=("not-cached", *said.details)))
         if claimed is not None or asked.wants_fresh_answer or found.detail == OTHER_KIND:
             break
+        before = found.detail  # a bad record is gone by then, and yet why this is a miss
         claimed = yield Claim(key.parts, chat.kind, may_lead=asked.may_store)  # then look again: it may have landed
-    return (yield from _forward(query, policy, found, said))
+    return (yield from _forward(query, policy, replace(found, detail=found.detail or before), said))
 
 
-def _bypass(detail: str, asked: Directives, said: ExchangeReport) -> Script:
-    """Pass the request on untouched, unless only the store may answer."""
+def bypass(detail: str, asked: Directives) -> Script:
+    """Pass on what is not ours to cache, unless only the store may answer."""
+    said = _opening(asked)
     if not asked.may_forward:
         return Unsatisfiable(replace(said, details=("not-cached", detail, *said.details)))
-    said = replace(said, fwd="bypass", stored=False, details=(detail, *said.details))
+    return (yield from pass_on(replace(said, fwd="bypass", stored=False, details=(detail, *said.details))))
+
+
+def pass_on(said: ExchangeReport | None) -> Script:
+    """Forward and relay, and keep nothing; where the client did not opt in there is nothing to say of it."""
     try:
         arrived: Arrived = yield Forward(recorded=False)
     except UpstreamError as error:
         return Failed(said, error)
     return Relay(arrived.head, said, None)
+
+
+def not_chat() -> Script:
+    """Pass on what the client opted in for all the same: its defaults hold the header, so `/v1/models` carries it too."""
+    return pass_on(ExchangeReport(fwd="bypass", stored=False, details=("not-chat",)))
+
+
+def refuse(invalid: InvalidControl) -> Script:
+    """Answer a request whose control header cannot be obeyed: nothing is guessed, and nothing contacted."""
+    yield from ()
+    return Unacceptable(ExchangeReport(stored=False, details=("invalid-cachemw",)), invalid)
+
+
+def _opening(asked: Directives) -> ExchangeReport:
+    return ExchangeReport(details=tuple(f"ignored-{name}" for name in asked.ignored))
 
 
 def _key(request: Request, chat: ChatRequest, asked: Directives, policy: Policy) -> Generator[Effect, Any, Key]:

@@ -30,6 +30,7 @@ FORWARDED = frozenset(CREDENTIALS) | frozenset(
     b"accept content-type content-encoding user-agent idempotency-key traceparent tracestate queue_threshold".split()
 )
 FORWARDED_PREFIXES = (b"x-stainless-", *KEYED_OVER_HTTP_PREFIXES)
+NEVER_FORWARDED = HOP_BY_HOP | {b"host", b"content-length", b"cookie", b"cachemw"}
 
 STORED = frozenset({b"content-type", b"content-language", b"openai-version"})
 
@@ -57,13 +58,13 @@ def fate(name: bytes, over_http: bool, rules: HeaderRules) -> Fate:
     """Say what becomes of the header with this lower-case name, on its way to an HTTP upstream or to a wrapped app."""
     if name in CREDENTIALS:
         return Fate.CREDENTIAL
-    if name in rules.vary:
+    if name in rules.vary or over_http and name in rules.forward - rules.inert:
         return Fate.KEYED
     if name in INERT or name in rules.inert or name.startswith(INERT_PREFIXES):
         return Fate.INERT
     if not over_http:
         return Fate.KEYED
-    if name in INERT_OVER_HTTP and name not in rules.forward:
+    if name in INERT_OVER_HTTP:
         return Fate.INERT
     return Fate.KEYED if _is_forwarded(name, rules) else Fate.DROPPED
 

@@ -7,7 +7,7 @@ from typing import Literal
 from cachemw.core import limits
 from cachemw.core.directives import InvalidControl, Members, parse_members
 from cachemw.core.freshness import Keep
-from cachemw.core.headers import HeaderRules
+from cachemw.core.headers import CREDENTIALS, NEVER_FORWARDED, HeaderRules
 from cachemw.core.messages import Request
 from cachemw.errors import ConfigurationError
 
@@ -65,16 +65,18 @@ class Policy:
         if members.unknown:
             raise ConfigurationError(f"Policy.default: unknown member {members.unknown[0]!r}")
         self._check()
+        rules = HeaderRules(*map(_names, (self.vary, self.inert, self.forward)))
+        _check_rules(rules)
         object.__setattr__(self, "default_members", members)
-        object.__setattr__(self, "header_rules", HeaderRules(*map(_names, (self.vary, self.inert, self.forward))))
+        object.__setattr__(self, "header_rules", rules)
 
     def _check(self) -> None:
         for name in ("lifetime", "max_lifetime", "patience", "max_request_bytes", "max_record_bytes"):
             if not getattr(self, name) >= 0:
                 raise ConfigurationError(f"Policy.{name} must not be negative")
-        for name in ("paths", "vary", "inert", "forward"):
+        for name in ("paths", "vary", "inert", "forward", "store_when", "honour"):
             if isinstance(getattr(self, name), str):
-                raise ConfigurationError(f"Policy.{name} is a tuple of strings")
+                raise ConfigurationError(f"Policy.{name} is a collection of strings")
         if self.partition not in ("credential", "shared") and not callable(self.partition):
             raise ConfigurationError('Policy.partition is "credential", "shared" or a function')
         if unknown := self.honour - CONTROLS:
@@ -89,3 +91,10 @@ class Policy:
 
 def _names(names: tuple[str, ...]) -> frozenset[bytes]:
     return frozenset(name.lower().encode("latin-1") for name in names)
+
+
+def _check_rules(rules: HeaderRules) -> None:
+    if credentials := (rules.vary | rules.inert).intersection(CREDENTIALS):
+        raise ConfigurationError(f"Policy.vary, Policy.inert: {min(credentials).decode()} is in the key by Policy.partition")
+    if never := rules.forward & NEVER_FORWARDED:
+        raise ConfigurationError(f"Policy.forward: {min(never).decode()} is never forwarded")

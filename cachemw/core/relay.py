@@ -6,7 +6,7 @@ from cachemw.core import codec, refusals
 from cachemw.core.cache_status import announce
 from cachemw.core.completeness import CUT
 from cachemw.core.headers import end_to_end
-from cachemw.core.messages import Head, StoredResponse, header_values
+from cachemw.core.messages import Head, Headers, StoredResponse, header_values
 from cachemw.core.recording import Recording
 from cachemw.core.report import ExchangeReport
 from cachemw.errors import TruncatedResponse, UpstreamError
@@ -26,11 +26,13 @@ class Put:
 class Relay:
     """An outcome: the upstream's answer, passed on as it comes.
 
-    The driver calls `begin`, `feed` for every chunk, then either `finish` and `close` or `fail`, and sends what they return.
-    `recording` is `None` where nothing is kept; `report` is complete after `close` or `fail`.
+    The driver calls `begin`, `feed` for every chunk, then `finish` and `close`, or `fail`, and sends what they
+    return.
+    `recording` is `None` where nothing is kept, `report` where the client did not opt in and is told nothing; it is
+    complete after `close`, `fail` or `abandon`.
     """
 
-    def __init__(self, head: Head, report: ExchangeReport, recording: Recording | None) -> None:
+    def __init__(self, head: Head, report: ExchangeReport | None, recording: Recording | None) -> None:
         self.report = report
         self._head, self._recording = head, recording
         self._is_stream = _is_event_stream(head)
@@ -71,11 +73,16 @@ class Relay:
         self._settle(recorded)
         return None
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the client has been shown anything."""
+        return self._has_begun
+
     def close(self, fault: str | None) -> tuple[Emission, ...]:
         """Return the last bytes. `fault` says why a record that `finish` gave was not stored; `None`: it was."""
         if self._recording is None:
             return self._leave(b"") if not self._has_begun else ()
-        if self.report.stored is None:
+        if self.report is not None and self.report.stored is None:
             self._settle(fault)
         return self._leave(self._recording.rest())
 
@@ -84,13 +91,19 @@ class Relay:
         self._settle("truncated" if isinstance(error, TruncatedResponse) else "broken")
         if not self._has_begun:
             head, body = refusals.upstream_failed(error)
-            return (Head(head.status, announce(head.headers, self.report, is_stream=False)), body), True
+            return (Head(head.status, self._announced(head.headers, is_stream=False)), body), True
         if not self._is_stream:
             return (), False
         at_boundary = not self._tail or self._tail.endswith((b"\n\n", b"\r\r", b"\n\r\n"))
         return (refusals.broken_stream(error, at_boundary),), False
 
+    def abandon(self) -> None:
+        """Note that the client left before the end; nothing is kept."""
+        self._settle("client-left")
+
     def _settle(self, fault: str | None) -> None:
+        if self.report is None:
+            return
         details = self.report.details if fault is None else (fault, *self.report.details)
         self.report = replace(self.report, stored=fault is None, details=details)
 
@@ -100,8 +113,10 @@ class Relay:
         if self._has_begun:
             return chunk
         self._has_begun = True
-        headers = announce(end_to_end(self._head.headers), self.report, self._is_stream)
-        return (Head(self._head.status, headers), *chunk)
+        return (Head(self._head.status, self._announced(end_to_end(self._head.headers), self._is_stream)), *chunk)
+
+    def _announced(self, headers: Headers, is_stream: bool) -> Headers:
+        return headers if self.report is None else announce(headers, self.report, is_stream)
 
 
 def _is_event_stream(head: Head) -> bool:

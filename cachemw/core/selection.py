@@ -64,9 +64,9 @@ def select(record: bytes, query: Query, verified: Verified, now: float) -> Usabl
     stored = codec.decode(record)
     if stored.proof != query.key.proof:  # another request with the same index: xxhash is no proof
         return Unusable("miss", "key-mismatch")
-    _verify(record, stored, query, verified)
-    if stored.kind != query.chat.kind:
+    if stored.kind != query.chat.kind:  # nor is it judged: this request may be due more than its own was
         return Unusable("miss", OTHER_KIND if is_fresh(stored, now) else None)
+    _verify(record, stored, query, verified)
     if query.asked.mode is Mode.REPLAY:
         return Usable(stored, None if is_fresh(stored, now) else "replay")
     if satisfies(stored, query.asked.control, now):

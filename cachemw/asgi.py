@@ -1,0 +1,124 @@
+"""The ASGI mount: `Middleware(CacheMiddleware, upstream=cerebras())`, or around an app, with `name="support-bot"`.
+
+Pure ASGI. Mount it outside of `BaseHTTPMiddleware`, which hides from the server that a transfer was broken off, and
+inside of what authenticates callers: who is refused there learns nothing of what is stored.
+"""
+
+import contextlib
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cachemw.asgi_wire import (
+    AsgiClient,
+    ClientLeftError,
+    Incoming,
+    from_app,
+    headers_of,
+    path_below,
+    raw_path_below,
+    requested_url,
+    to_upstream,
+)
+from cachemw.async_driver import AsyncDriver
+from cachemw.core.directives import Directives, InvalidControl
+from cachemw.core.effects import Script
+from cachemw.core.exchange import bypass, exchange, pass_on, refuse
+from cachemw.core.intake import NotAsked, NotChat, take_in
+from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request
+from cachemw.core.policy import Policy
+from cachemw.core.report import Hook
+from cachemw.errors import ConfigurationError
+from cachemw.stores import DiskStore, Store
+from cachemw.upstreams.http import HttpUpstream
+
+
+class CacheMiddleware:
+    """Caches the chat completions of an ASGI app, or of an HTTP upstream beside it.
+
+    With `upstream` every chat request goes there and everything else to `app`; with `name` the app answers misses, and
+    the name is in the key: change it when the app's prompts change. The default store is `DiskStore()`, the default
+    policy off unless asked. Raises `ConfigurationError` without `upstream` and `name`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        upstream: HttpUpstream | None = None,
+        name: str | None = None,
+        store: Store | None = None,
+        policy: Policy | None = None,
+        hooks: Iterable[Hook] = (),
+    ) -> None:
+        if upstream is None and not name:
+            raise ConfigurationError("CacheMiddleware needs an upstream, or a name for the app it is around")
+        self.app = app
+        self.policy = policy or Policy()
+        self._upstream, self._name = upstream, name or ""
+        self._owns_store = store is None
+        self._store = DiskStore() if store is None else store
+        self.driver = AsyncDriver(self._store, self.policy, hooks=hooks)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self.app(scope, receive, self._observing(send))
+        else:
+            await self.app(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """Close the upstream's connections, and the store if it is our own. May be called twice."""
+        if self._upstream is not None:
+            await self._upstream.aclose()
+        if self._owns_store:
+            self._store.close()
+
+    def _observing(self, send: Send) -> Send:
+        async def observe(message: Message) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await self.aclose()
+            await send(message)
+
+        return observe
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match take_in(scope["method"], path_below(scope), headers_of(scope), self.policy):
+            case NotChat(opted_in, headers):
+                await self.app({**scope, "headers": list(headers)} if opted_in else scope, receive, send)
+            case NotAsked() if self._upstream is None:
+                await self.app(scope, receive, send)
+            case asked:
+                with contextlib.suppress(ClientLeftError):
+                    incoming = Incoming(receive)
+                    await self._run(await self._script(asked, scope, incoming), scope, incoming, send)
+
+    async def _script(self, asked: NotAsked | InvalidControl | Directives, scope: Scope, incoming: Incoming) -> Script:
+        match asked:
+            case InvalidControl():
+                return refuse(asked)
+            case NotAsked():
+                await incoming.read(0)
+                return pass_on(None)
+            case Directives():
+                body = await incoming.read(self.policy.max_request_bytes)
+                if body is None:
+                    return bypass("request-too-large", asked)
+                return exchange(self._request(scope, body), asked, self.policy, self.driver.verified)
+
+    async def _run(self, script: Script, scope: Scope, incoming: Incoming, send: Send) -> None:
+        if self._upstream is None:
+            forwarding = from_app(self.app, scope, incoming.replayed())
+            await self.driver.run(script, forwarding, AsgiClient(send, None))
+        else:
+            forwarding = to_upstream(self._upstream, scope, incoming, self.policy)
+            await self.driver.run(script, forwarding, AsgiClient(send, incoming.left))
+
+    def _request(self, scope: Scope, body: bytes) -> Request:
+        answerer: Answerer
+        if self._upstream is None:
+            answerer = AppAnswerer(self._name, raw_path_below(scope), scope["query_string"])
+        else:
+            answerer = HttpAnswerer(requested_url(self._upstream, scope))
+        return Request(scope["method"], path_below(scope), headers_of(scope), body, answerer)

@@ -1,0 +1,76 @@
+"""A store as an event loop may use it: what could wait runs in a thread, and nobody waits for it long."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+
+from cachemw.core import limits
+from cachemw.core.relay import Put
+from cachemw.errors import StoreError
+from cachemw.stores.base import Store
+
+T = TypeVar("T")
+
+THREADS = 16
+
+
+class AsyncStore:
+    """The blocking port, awaited. What is given up on goes on in its thread. Raises `StoreError` only."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._secret: bytes | None = None
+        self._has_answered = False  # it may have to open first
+        self._threads: RunVar[anyio.CapacityLimiter] = RunVar(f"cachemw store threads {id(self)}")
+
+    async def secret(self) -> bytes:
+        """Return the store's secret; it is asked once."""
+        if self._secret is None:
+            self._secret = await self._in_thread(self._store.secret)
+        return self._secret
+
+    async def get(self, index: bytes) -> bytes | None:
+        """Return a record, or `None`."""
+        if self._store.inline_reads:
+            return self._store.get(index)
+        return await self._in_thread(lambda: self._store.get(index))
+
+    async def put(self, put: Put) -> str | None:
+        """Store a record; return why a client cannot rely on it, `None` where it can."""
+        try:
+            await self._in_thread(lambda: self._store.put(put.index, put.record, put.keep))
+        except SlowStoreError:
+            return "store-slow"
+        except StoreError:
+            return "store-failed"
+        return None
+
+    async def discard(self, index: bytes) -> None:
+        """Remove a record that is none, if that is possible."""
+        try:
+            await self._in_thread(lambda: self._store.delete(index))
+        except StoreError:
+            return
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        patience = limits.STORE_PATIENCE if self._has_answered else limits.STORE_OPENING
+        with anyio.move_on_after(patience):
+            answer = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._limiter())
+            self._has_answered = True
+            return answer
+        self._has_answered = True
+        raise SlowStoreError("the store did not answer in time")
+
+    def _limiter(self) -> anyio.CapacityLimiter:
+        limiter = self._threads.get(None)
+        if limiter is None:
+            limiter = anyio.CapacityLimiter(THREADS)
+            self._threads.set(limiter)
+        return limiter
+
+
+class SlowStoreError(StoreError):
+    """The store did not answer in time; what it was asked may still be done."""

@@ -1,0 +1,6 @@
+"""The standalone proxy."""
+
+from cachemw.proxy.app import Proxy, create
+from cachemw.proxy.settings import Settings
+
+__all__ = ["Proxy", "Settings", "create"]

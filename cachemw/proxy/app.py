@@ -1,0 +1,72 @@
+"""The standalone proxy: change `base_url`, add one header."""
+
+import contextlib
+from collections.abc import Iterable
+
+from starlette.requests import Request as Page
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route, Router
+from starlette.types import Receive, Scope, Send
+
+from cachemw.asgi import CacheMiddleware
+from cachemw.asgi_wire import AsgiClient, ClientLeftError, Incoming, headers_of, path_below, to_upstream
+from cachemw.core.chat import is_chat
+from cachemw.core.exchange import not_chat, pass_on
+from cachemw.core.intake import NotChat, take_in
+from cachemw.core.policy import Policy
+from cachemw.core.report import Hook
+from cachemw.proxy.settings import Settings
+from cachemw.stores import DiskStore, Store
+from cachemw.upstreams import HttpUpstream, upstream_of
+
+
+class Proxy:
+    """An ASGI app that answers chat requests from the store or the upstream, and passes all others to the upstream."""
+
+    def __init__(
+        self,
+        upstream: HttpUpstream,
+        *,
+        store: Store | None = None,
+        policy: Policy | None = None,
+        hooks: Iterable[Hook] = (),
+    ) -> None:
+        self._upstream = upstream
+        pages = Router(
+            [
+                Route("/healthz", _healthy),
+                Route("/v1/tcp_warming", _warm),  # the Cerebras SDK asks for it whenever a client is made
+                Route("/v1/v1/tcp_warming", _warm),
+                Mount("/", self._pass_on),
+            ]
+        )
+        self._cache = CacheMiddleware(pages, upstream=upstream, store=store, policy=policy, hooks=hooks)
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_page = scope["type"] == "http" and not is_chat(scope["method"], path_below(scope), self._cache.policy)
+        await (self._pages if is_page else self._cache)(scope, receive, send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        policy, incoming = self._cache.policy, Incoming(receive)
+        what = take_in(scope["method"], path_below(scope), headers_of(scope), policy)
+        script = not_chat() if isinstance(what, NotChat) and what.opted_in else pass_on(None)
+        with contextlib.suppress(ClientLeftError):
+            await incoming.read(0)
+            forwarding = to_upstream(self._upstream, scope, incoming, policy)
+            await self._cache.driver.run(script, forwarding, AsgiClient(send, incoming.left))
+
+
+def create() -> Proxy:
+    """Make the proxy that the environment describes: what each worker runs. Raises `ConfigurationError`."""
+    settings = Settings.from_environment()
+    store = DiskStore(settings.dir or None, size_limit=settings.size_limit)
+    return Proxy(upstream_of(settings.upstream), store=store, policy=settings.policy())
+
+
+async def _healthy(_: Page) -> JSONResponse:
+    return JSONResponse({"status": "ok"})
+
+
+async def _warm(_: Page) -> JSONResponse:
+    return JSONResponse({})

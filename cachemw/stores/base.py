@@ -1,0 +1,30 @@
+"""The store's port: records under indexes, bytes in and bytes out. Thread-safe; every method may block but as said."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class Store(Protocol):
+    """Where records are kept. Every method but `close` may raise `StoreError`, and nothing else."""
+
+    @property
+    def inline_reads(self) -> bool:
+        """Whether `get` never waits now, so that an event loop may call it."""
+
+    def secret(self) -> bytes:
+        """Return what keeps partitions from being guessed: the same bytes as long as the store lives."""
+
+    def get(self, index: bytes) -> bytes | None:
+        """Return the record, or `None` where there is none or its time is over. Writes nothing."""
+
+    def put(self, index: bytes, record: bytes, keep: float | None) -> None:
+        """Keep a record, in the place of an earlier one, for `keep` seconds; `None` until it is evicted."""
+
+    def delete(self, index: bytes) -> bool:
+        """Remove a record; say whether there was one."""
+
+    def scan(self) -> Iterator[tuple[bytes, bytes]]:
+        """Go through the records there are, oldest first."""
+
+    def close(self) -> None:
+        """Let go of everything that is open. May be called twice, and before first use."""

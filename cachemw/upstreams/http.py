@@ -1,0 +1,149 @@
+"""An HTTP upstream, over an httpx transport."""
+
+import math
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import aiohttp
+import anyio
+import httpx
+
+from cachemw.core.headers import HeaderRules, forwarded
+from cachemw.core.messages import Head, Headers, header_values
+from cachemw.core.partition import credentials
+from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
+from cachemw.upstreams.base import END, Answer, Emit
+from cachemw.upstreams.timing import Timeouts
+from cachemw.upstreams.transports import MakeTransport, Transports, default_transport
+
+_VERSION_SEGMENTS = re.compile(rb"(?:/v1){0,2}(?=/|$)")
+_TROUBLE = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request on its way out, with the client's own header fields."""
+
+    method: str
+    url: str
+    headers: Headers
+    body: bytes | AsyncIterator[bytes]
+
+
+class HttpUpstream:
+    """Answers misses from an HTTP API.
+
+    `base_url` ends in the version segment; `api_key` is sent as a bearer token for callers that bring no credential.
+    Raises `ConfigurationError` for a URL that is not absolute http or https.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        timeouts: Timeouts | None = None,
+        transport: MakeTransport = default_transport,
+    ) -> None:
+        self.base_url = _checked(base_url)
+        self._api_key = api_key
+        self._timeouts = timeouts or Timeouts()
+        self._transports = Transports(transport)
+
+    def url_for(self, path: bytes, query: bytes) -> str:
+        """Return the absolute URL for a client's raw path and query: `/v1/X` and `/v1/v1/X` are `X` below `base_url`."""
+        below = path[_version_segments(path) :]
+        url = self.base_url + "/" + below.lstrip(b"/").decode("latin-1")
+        return f"{url}?{query.decode('latin-1')}" if query else url
+
+    def answer(self, outgoing: Outgoing, rules: HeaderRules, recorded: bool) -> Answer:
+        """Return who answers this request; `recorded`: in no content coding."""
+
+        async def answer(emit: Emit) -> None:
+            await self._answer(self._request(outgoing, rules, recorded), emit)
+
+        return answer
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop. May be called twice, and before first use."""
+        await self._transports.aclose()
+
+    def _request(self, outgoing: Outgoing, rules: HeaderRules, recorded: bool) -> httpx.Request:
+        sent = list(forwarded(outgoing.headers, rules))
+        if not credentials(tuple(sent)):
+            sent = [field for field in sent if field[0].lower() != b"authorization"]
+            sent += [(b"authorization", b"Bearer " + self._api_key.encode())] if self._api_key else []
+        accepted = [] if recorded else header_values(outgoing.headers, b"accept-encoding")
+        sent.append((b"accept-encoding", b", ".join(accepted) or b"identity"))
+        if not isinstance(outgoing.body, bytes):
+            sent += [(b"content-length", size) for size in header_values(outgoing.headers, b"content-length")]
+        timeout = {"connect": self._timeouts.connect, "read": None, "write": None, "pool": None}
+        try:
+            return httpx.Request(
+                outgoing.method, outgoing.url, headers=sent, content=outgoing.body, extensions={"timeout": timeout}
+            )
+        except httpx.InvalidURL as exc:
+            raise UpstreamError("the path cannot be requested") from exc
+
+    async def _answer(self, request: httpx.Request, emit: Emit) -> None:
+        began = anyio.current_time()
+        with anyio.CancelScope(deadline=began + self._timeouts.first_byte) as patience:
+            async with aclosing(self._events(request)) as events:
+                async for event in events:
+                    patience.deadline = math.inf  # a client that is slow to read is not a slow upstream
+                    await emit(event)
+                    patience.deadline = min(anyio.current_time() + self._timeouts.idle, began + self._timeouts.total)
+            patience.deadline = math.inf
+            await emit(END)
+        if patience.cancelled_caught:
+            raise UpstreamTimeout("the upstream did not answer, or fell silent")
+
+    async def _events(self, request: httpx.Request) -> AsyncGenerator[Head | bytes, None]:
+        try:
+            transport = await self._transports.get()
+            response = await transport.handle_async_request(request)
+            try:
+                yield _head(request.method, response)
+                async for chunk in response.stream:  # type: ignore[union-attr]
+                    yield chunk
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await response.aclose()
+        except _TROUBLE as exc:
+            raise _translated(exc) from exc
+
+
+def _head(method: str, response: httpx.Response) -> Head:
+    fields = tuple(response.headers.raw)
+    framed = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in fields)
+    return Head(response.status_code, fields, framed or method == "HEAD" or response.status_code in (204, 304))
+
+
+def _translated(exc: Exception) -> UpstreamError:
+    cause = exc.__cause__
+    own = cause if isinstance(cause, aiohttp.ClientError) else exc  # the transport calls a dropped connection a timeout
+    if isinstance(own, TimeoutError | httpx.TimeoutException):
+        return UpstreamTimeout("the upstream cannot be reached in time")
+    return UpstreamError("the upstream cannot be reached, or broke off")
+
+
+def _version_segments(path: bytes) -> int:
+    found = _VERSION_SEGMENTS.match(path)
+    return found.end() if found else 0
+
+
+def _checked(base_url: str) -> str:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as exc:
+        raise ConfigurationError(f"{base_url!r} is not a URL") from exc
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment or url.userinfo:
+        raise ConfigurationError(f"{base_url!r} is not the absolute http or https URL of an API")
+    default_port = {"http": 80, "https": 443}[url.scheme]
+    return f"{url.scheme}://{_host(url)}:{url.port or default_port}{url.raw_path.decode().rstrip('/')}"
+
+
+def _host(url: httpx.URL) -> str:
+    return f"[{url.host}]" if ":" in url.host else url.raw_host.decode()

@@ -1,0 +1,79 @@
+"""One httpx transport for each event loop, closed when that loop ends or earlier."""
+
+import ssl
+from collections.abc import AsyncGenerator, Callable
+from functools import cache
+
+import aiohttp
+import httpx
+import sniffio
+from anyio.lowlevel import RunVar
+from httpx_aiohttp import AiohttpTransport
+
+KEEPALIVE = 30.0
+"""Seconds an idle connection stays open."""
+
+HEAD_BYTES = 64 * 1024
+"""The longest line of a response's head."""
+
+MakeTransport = Callable[[], httpx.AsyncBaseTransport]
+
+
+class Transports:
+    """Gives the running event loop its transport."""
+
+    def __init__(self, make: MakeTransport) -> None:
+        self._make = make
+        self._held: RunVar[tuple[httpx.AsyncBaseTransport, AsyncGenerator[httpx.AsyncBaseTransport, None]] | None]
+        self._held = RunVar(f"cachemw transport {id(self)}", None)
+
+    async def get(self) -> httpx.AsyncBaseTransport:
+        """Return the transport of this event loop, made on first use."""
+        held = self._held.get()
+        if held is None:
+            holder = self._hold()
+            held = await anext(holder), holder
+            self._held.set(held)
+        return held[0]
+
+    async def aclose(self) -> None:
+        """Close this event loop's transport, if there is one."""
+        held = self._held.get()
+        if held is not None:
+            self._held.set(None)
+            await held[1].aclose()
+
+    async def _hold(self) -> AsyncGenerator[httpx.AsyncBaseTransport, None]:
+        """Event loops close their asynchronous generators when they end: nothing stays open without a lifespan."""
+        transport = self._make()
+        try:
+            yield transport
+        finally:
+            await transport.aclose()
+
+
+def default_transport() -> httpx.AsyncBaseTransport:
+    """Return a transport that goes to the upstream itself: no proxies or certificates from the environment, HTTP/1.1.
+
+    httpx's own pool wedges for good after cancellations (httpcore#1093), and a relay cancels all day.
+    """
+    if sniffio.current_async_library() == "asyncio":
+        return AiohttpTransport(verify=_tls(), trust_env=False, client=_session)
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=KEEPALIVE)
+    return httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=limits)
+
+
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=_tls(), keepalive_timeout=KEEPALIVE),
+        cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies are not another's
+        auto_decompress=False,
+        trust_env=False,
+        max_line_size=HEAD_BYTES,
+        max_field_size=HEAD_BYTES,
+    )
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=False)
