@@ -1,0 +1,239 @@
+"""Streams through every mount, judged by when bytes arrive: the upstream is held at barriers."""
+
+import json
+from dataclasses import dataclass, field, replace
+
+import anyio
+import pytest
+from starlette.types import Message
+
+from cachemw.core import limits
+from tests.asgi_driver import scope_for
+from tests.mounts.conftest import CREDENTIAL, PATH, Mounted, status_of
+from tests.upstream import DONE, EVENT_STREAM, Part, Told, always, event, prompt, stream_events
+
+pytestmark = pytest.mark.anyio
+
+STREAM = prompt(stream=True)
+
+
+@dataclass(slots=True)
+class Listener:
+    """A client that hands over every message of the response as it comes, and can leave."""
+
+    body: bytes = STREAM
+    control: bytes = b"on"
+    messages: list[Message] = field(default_factory=list)
+    news: anyio.Event = field(default_factory=anyio.Event)
+    gone: anyio.Event = field(default_factory=anyio.Event)
+    has_asked: bool = False
+
+    async def listen(self, mounted: Mounted) -> None:
+        headers = [(b"content-type", b"application/json"), CREDENTIAL, (b"cachemw", self.control)]
+        await mounted.app(scope_for("POST", PATH, headers), self._receive, self._send)
+
+    async def hears(self, expected: bytes) -> None:
+        """Wait until just these bytes have come."""
+        with anyio.fail_after(5):
+            while self.heard() != expected:
+                await self.news.wait()
+
+    async def hears_head(self) -> dict[bytes, bytes]:
+        with anyio.fail_after(5):
+            while not self.messages:
+                await self.news.wait()
+        return dict(self.messages[0]["headers"])
+
+    def heard(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.messages[1:])
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.messages) and not self.messages[-1].get("more_body", True)
+
+    async def _receive(self) -> Message:
+        if not self.has_asked:
+            self.has_asked = True
+            return {"type": "http.request", "body": self.body, "more_body": False}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        await anyio.lowlevel.checkpoint()
+        if self.gone.is_set():
+            raise OSError("the client left")  # ASGI 2.4
+        self.messages.append(message)
+        news, self.news = self.news, anyio.Event()
+        news.set()
+
+
+def held(events: list[bytes]) -> tuple[list[Part], list[anyio.Event]]:
+    """Put a barrier before each event, and one before the end."""
+    gates = [anyio.Event() for _ in range(len(events) + 1)]
+    parts: list[Part] = []
+    for gate, chunk in zip(gates, events, strict=False):
+        parts += [gate, chunk]
+    return [*parts, gates[-1]], gates
+
+
+async def test_each_event_of_a_miss_arrives_before_the_next_is_made(mounted_here: Mounted) -> None:
+    """S6, S9, H8: but for the bytes from [DONE] on, which wait for the upstream's end and the record (P2)."""
+    events = stream_events("one two three")
+    parts, gates = held(events)
+    mounted_here.upstream.respond = always(Told(parts, headers=EVENT_STREAM))
+    listener = Listener()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.listen, mounted_here)
+        head = await listener.hears_head()
+        for number, gate in enumerate(gates[:-2], 1):
+            gate.set()
+            await listener.hears(b"".join(events[:number]))
+        gates[-2].set()  # [DONE]
+        await anyio.sleep(0.05)
+        assert listener.heard() == b"".join(events[:-1])
+        assert not list(mounted_here.store.scan())
+        gates[-1].set()  # the end
+        await listener.hears(b"".join(events))
+        assert len(list(mounted_here.store.scan())) == 1
+
+    assert head[b"x-accel-buffering"] == b"no"
+    assert listener.is_over
+
+
+async def test_done_is_held_no_longer_than_a_second_and_then_nothing_is_kept(mounted_here: Mounted) -> None:
+    """S6."""
+    events = stream_events()
+    never = anyio.Event()
+    mounted_here.upstream.respond = always(Told([*events, never], headers=EVENT_STREAM))
+    listener = Listener()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.listen, mounted_here)
+        await listener.hears(b"".join(events[:-1]))
+        began = anyio.current_time()
+        await listener.hears(b"".join(events))
+        waited = anyio.current_time() - began
+        never.set()
+
+    assert waited == pytest.approx(limits.DONE_HOLD, abs=0.5)
+    assert listener.is_over
+    assert not list(mounted_here.store.scan())
+    assert mounted_here.reports[-1].details == ("no-end",)
+
+
+@pytest.mark.parametrize("cut", ["before the first event", "between events", "within an event", "at the [DONE]"])
+async def test_a_stream_cut_short_is_told_broken_and_never_kept(mounted_here: Mounted, cut: str) -> None:
+    """R1, H10: one error event on a boundary of its own, no end of the body, no [DONE]."""
+    events = stream_events()
+    parts = {
+        "before the first event": [],
+        "between events": events[:2],
+        "within an event": [events[0], events[1][:20]],
+        "at the [DONE]": [*events[:-1], DONE[:9]],
+    }[cut]
+    mounted_here.upstream.respond = always(Told(parts, headers=EVENT_STREAM, ends=False))
+
+    reply = await mounted_here.ask("on", STREAM)
+
+    sent = b"".join(parts)
+    assert reply.body.startswith(sent)
+    told = [line for line in reply.body[len(sent) :].split(b"\n") if line.startswith(b"data: ")]
+    assert [list(json.loads(line[6:]))[0] for line in told] == ["error"]
+    assert b"\n" + told[0] in b"\n" + reply.body
+    assert DONE not in reply.body
+    assert not reply.complete
+    assert not list(mounted_here.store.scan())
+
+
+async def test_json_cut_short_is_no_answer(mounted_here: Mounted) -> None:
+    """R1: half a JSON is of no use."""
+    mounted_here.upstream.respond = always(Told([b'{"choices": [{"index"'], ends=False))
+
+    reply = await mounted_here.ask("on")
+
+    assert reply.status == 502
+    assert json.loads(reply.body)["error"]["code"] in ("upstream_truncated", "upstream_unreachable")
+    assert reply.headers[b"cache-status"].endswith((b"detail=broken", b"detail=truncated"))
+    assert reply.complete
+
+
+async def test_what_is_over_the_limit_streams_on_and_is_not_kept(mounted_here: Mounted) -> None:
+    """S6, D7."""
+    mounted_here.mount(replace(mounted_here.policy, max_record_bytes=300))
+    events = stream_events("a b c d e f")
+    mounted_here.upstream.respond = always(Told(events, headers=EVENT_STREAM))
+
+    reply = await mounted_here.ask("on", STREAM)
+
+    assert reply.body == b"".join(events)
+    assert reply.complete
+    assert not list(mounted_here.store.scan())
+    assert mounted_here.reports[-1].details == ("record-too-large",)
+
+
+async def test_comments_and_strange_spacing_pass_and_replay_unchanged(mounted_here: Mounted) -> None:
+    """S2, S8, S9."""
+    events = [b": OPENROUTER PROCESSING\r\n\r\n", event({"content": "x"}).replace(b"\n", b"\r\n"), event({}, "stop"), DONE]
+    body = b"".join(events)
+    mounted_here.upstream.respond = always(Told([body[at : at + 7] for at in range(0, len(body), 7)], headers=EVENT_STREAM))
+
+    miss = await mounted_here.ask("on", STREAM)
+    hit = await mounted_here.ask("on", STREAM)
+
+    assert miss.body == hit.body == body
+    assert status_of(hit).startswith("hit")
+
+
+async def test_a_client_that_leaves_leaves_nothing_behind(mounted_here: Mounted) -> None:
+    """H2, H3: the upstream is closed, nothing partial is stored, and the next request is answered."""
+    events = stream_events()
+    parts, gates = held(events)
+    mounted_here.upstream.left = anyio.Event()
+    mounted_here.upstream.respond = always(Told(parts, headers=EVENT_STREAM))
+    listener = Listener()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.listen, mounted_here)
+        gates[0].set()
+        await listener.hears(events[0])
+        listener.gone.set()
+        with anyio.fail_after(1):
+            await mounted_here.upstream.left.wait()
+    mounted_here.upstream.respond = always(Told(events, headers=EVENT_STREAM))
+    reply = await mounted_here.ask("on", STREAM)
+
+    assert reply.body == b"".join(events)
+    assert status_of(reply) == "fwd=miss; fwd-status=200; key"
+
+
+async def test_a_client_that_leaves_before_the_head_closes_the_upstream(mounted_here: Mounted) -> None:
+    """H3."""
+    if mounted_here.kind == "around an app":
+        pytest.skip("a wrapped app sees the disconnect itself, and decides")
+    mounted_here.upstream.left = anyio.Event()
+    mounted_here.upstream.respond = always(Told([anyio.Event()], headers=EVENT_STREAM))
+    listener = Listener(body=prompt())  # JSON: its head is held
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.listen, mounted_here)
+        while not mounted_here.upstream.calls:
+            await anyio.lowlevel.checkpoint()
+        listener.gone.set()
+        with anyio.fail_after(1):
+            await mounted_here.upstream.left.wait()
+
+    assert not listener.messages
+
+
+async def test_a_replay_is_sent_at_once_and_in_pieces_of_whole_events(mounted_here: Mounted) -> None:
+    """S7, S2."""
+    events = stream_events(" ".join(f"word{number}" for number in range(2000)))
+    mounted_here.upstream.respond = always(Told(events, headers=EVENT_STREAM))
+    await mounted_here.ask("on", STREAM)
+
+    hit = await mounted_here.ask("on", STREAM)
+
+    assert hit.body == b"".join(events)
+    assert len(hit.chunks) == -(-len(hit.body) // limits.PIECE_BYTES)
+    assert all(chunk.endswith(b"\n\n") and len(chunk) <= limits.PIECE_BYTES for chunk in hit.chunks)
