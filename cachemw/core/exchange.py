@@ -30,7 +30,7 @@ from cachemw.core.effects import (
 )
 from cachemw.core.fingerprint import Key, fingerprint
 from cachemw.core.freshness import remaining, retention
-from cachemw.core.messages import Head, Request, header_values
+from cachemw.core.messages import Head, HttpAnswerer, Request, header_values
 from cachemw.core.partition import SHARED, by_credential, by_name, credentials
 from cachemw.core.policy import Policy
 from cachemw.core.recording import Terms, head_fault
@@ -103,7 +103,7 @@ def _key(request: Request, chat: ChatRequest, asked: Directives, policy: Policy)
     if policy.partition == "shared":
         partition = SHARED
     elif policy.partition == "credential":
-        sent = credentials(request.headers)
+        sent = credentials(request.headers, over_http=isinstance(request.answerer, HttpAnswerer))
         partition = by_credential((yield Secret()) if sent else b"", sent)
     else:
         partition = by_name((yield Name(request)))

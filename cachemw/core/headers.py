@@ -75,7 +75,8 @@ def _is_forwarded(name: bytes, rules: HeaderRules) -> bool:
 
 def keyed(headers: Headers, over_http: bool, rules: HeaderRules) -> Headers:
     """Return the fields that belong in the key: names in lower case and sorted, values of one name in their order."""
-    fields = [(name.lower(), value) for name, value in headers]
+    dropped = nominated_by_connection(headers) if over_http else ()  # they do not reach the upstream
+    fields = [(lower, value) for name, value in headers if (lower := name.lower()) not in dropped]
     chosen = [field for field in fields if fate(field[0], over_http, rules) is Fate.KEYED]
     return tuple(sorted(chosen, key=lambda field: field[0]))
 

@@ -8,14 +8,19 @@ from cachemw.core.messages import Headers
 ANONYMOUS = b"anonymous"
 SHARED = b"shared"
 
-PLACEHOLDER = b"bearer cachemw"
-"""What SDKs that cannot send no key at all are told to send; it names nobody."""
+PLACEHOLDER = (b"authorization", b"bearer cachemw")
+"""What SDKs that cannot send no key at all are told to send to an HTTP upstream; it names nobody, and is not forwarded."""
 
 
-def credentials(headers: Headers) -> Headers:
-    """Return the credentials the caller sent, names in lower case, without the placeholder."""
-    found = ((name.lower(), value) for name, value in headers)
-    return tuple((name, value) for name, value in found if name in CREDENTIALS and value.lower() != PLACEHOLDER)
+def credentials(headers: Headers, over_http: bool) -> Headers:
+    """Return the credentials the caller sent, names in lower case; over HTTP without the placeholder."""
+    found = tuple((name.lower(), value) for name, value in headers if name.lower() in CREDENTIALS)
+    return without_placeholder(found) if over_http else found
+
+
+def without_placeholder(headers: Headers) -> Headers:
+    """Return the fields that are not the placeholder."""
+    return tuple((name, value) for name, value in headers if (name.lower(), value.lower()) != PLACEHOLDER)
 
 
 def by_credential(secret: bytes, sent: Headers) -> bytes:

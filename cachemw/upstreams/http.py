@@ -12,7 +12,7 @@ import httpx
 
 from cachemw.core.headers import HeaderRules, forwarded
 from cachemw.core.messages import Head, Headers, header_values
-from cachemw.core.partition import credentials
+from cachemw.core.partition import credentials, without_placeholder
 from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
 from cachemw.upstreams.base import END, Answer, Emit
 from cachemw.upstreams.timing import Timeouts
@@ -71,10 +71,9 @@ class HttpUpstream:
         await self._transports.aclose()
 
     def _request(self, outgoing: Outgoing, rules: HeaderRules, recorded: bool) -> httpx.Request:
-        sent = list(forwarded(outgoing.headers, rules))
-        if not credentials(tuple(sent)):
-            sent = [field for field in sent if field[0].lower() != b"authorization"]
-            sent += [(b"authorization", b"Bearer " + self._api_key.encode())] if self._api_key else []
+        sent = list(without_placeholder(forwarded(outgoing.headers, rules)))
+        if self._api_key and not credentials(tuple(sent), over_http=True):
+            sent.append((b"authorization", b"Bearer " + self._api_key.encode()))
         accepted = [] if recorded else header_values(outgoing.headers, b"accept-encoding")
         sent.append((b"accept-encoding", b", ".join(accepted) or b"identity"))
         if not isinstance(outgoing.body, bytes):

@@ -139,7 +139,7 @@ async def test_a_stream_cut_short_is_told_broken_and_never_kept(mounted_here: Mo
     sent = b"".join(parts)
     assert reply.body.startswith(sent)
     told = [line for line in reply.body[len(sent) :].split(b"\n") if line.startswith(b"data: ")]
-    assert [list(json.loads(line[6:]))[0] for line in told] == ["error"]
+    assert [next(iter(json.loads(line[6:]))) for line in told] == ["error"]
     assert b"\n" + told[0] in b"\n" + reply.body
     assert DONE not in reply.body
     assert not reply.complete
