@@ -1,0 +1,101 @@
+"""The README says what is true."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from cachemw.core import headers, limits
+from cachemw.core.chat import LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP
+from cachemw.upstreams.providers import PROVIDERS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", text))
+
+
+def between(start: str, end: str) -> str:
+    return README.split(start, 1)[1].split(end, 1)[0]
+
+
+def details_in_the_code() -> set[str]:
+    """Return every string in the core that is passed on as a detail: hyphenated words and the few that are not."""
+    found: set[str] = set()
+    for path in (ROOT / "cachemw").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    return found
+
+
+def test_every_detail_of_the_table_is_one_of_the_codes() -> None:
+    """E1."""
+    rows = re.findall(r"^\| (`[^|]+) \|", between("| `detail` | meaning |", "Our own errors"), re.MULTILINE)
+    told = {word for row in rows for word in words(row)}
+
+    known = details_in_the_code()
+
+    assert {word for word in told if word.removesuffix("…") not in known} == set()
+    assert len(told) >= 45
+
+
+@pytest.mark.parametrize("module", ["chat", "strict_json", "exchange", "selection", "recording", "completeness", "relay"])
+def test_every_detail_the_code_gives_is_in_the_table(module: str) -> None:
+    """E1: what looks like a detail in the modules that give them is told in the README."""
+    told = words(between("| `detail` | meaning |", "Our own errors"))
+    tree = ast.parse((ROOT / f"cachemw/core/{module}.py").read_text())
+    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    details = {text for text in strings if re.fullmatch(r"[a-z]+(-[a-z0-9]+)+", text)}
+
+    assert details - told - NOT_DETAILS == set()
+
+
+NOT_DETAILS = {"finish-other", "content-type", "content-encoding"}
+
+
+def test_the_left_out_fields_are_those_of_the_documentation() -> None:
+    """K1."""
+    line = between("- of the body:", "- of the headers")
+    always, over_http = line.split("with an HTTP upstream")
+
+    assert words(always) == LEFT_OUT_AROUND_AN_APP
+    assert words(always) | words(over_http) == LEFT_OUT_OVER_HTTP
+
+
+def test_the_inert_headers_are_those_of_the_documentation() -> None:
+    """K1."""
+    inert = {name.decode() for name in headers.INERT - headers.HOP_BY_HOP}
+    prefixes = {name.decode() + "*" for name in headers.INERT_PREFIXES}
+
+    assert words(between("- of the headers around an app:", "- with an HTTP upstream")) == inert | prefixes | {"Policy.inert"}
+
+
+def test_the_forwarded_headers_are_those_of_the_documentation() -> None:
+    line = between("- with an HTTP upstream also", "Never cookies")
+    forwarded = {name.decode() for name in headers.FORWARDED} - {name.decode() for name in headers.CREDENTIALS}
+    prefixes = {name.decode() + "*" for name in headers.FORWARDED_PREFIXES}
+
+    assert words(line) == forwarded | prefixes | {"Policy.forward", "accept-language"}
+
+
+def test_figures_and_providers_are_those_of_the_code() -> None:
+    """D7."""
+    assert f"default store is\n`DiskStore()`, {limits.STORE_BYTES // 2**30} GiB" in README
+    assert f"body has a content coding, or is over {limits.REQUEST_BYTES // 2**20} MiB" in README
+    assert f"over {limits.RECORD_BYTES // 2**20} MiB" in README
+    assert all(f"`{name}`" in README for name in PROVIDERS)
+
+
+def test_the_python_blocks_run() -> None:
+    """Each block, in order, in one namespace; those that need a running proxy only compile."""
+    namespace: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        code = compile(block, "README.md", "exec")
+        if "127.0.0.1" not in block:
+            exec(code, namespace)
+
+    assert {"app", "cassette", "record", "replay"} <= namespace.keys()
