@@ -1,0 +1,132 @@
+"""The demo: what it claims, it checks."""
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cachemw import Policy
+from cachemw.cli.demo import perform
+from cachemw.cli.demo_rounds import Reply, Round, claims, total_tokens
+from cachemw.simulator import Simulator
+from tests.cli.command import Command
+
+CLAIMS = (
+    "JSON: the first request was a miss and went to the upstream",
+    "JSON: the same request again was a hit, and nothing was forwarded",
+    "JSON: two requests made the upstream work once (calls: 1)",
+    "stream: the same request again was a hit, and nothing was forwarded",
+    "stream: both answers are the same, byte for byte",
+    "tokens were not paid for",
+)
+NEVER_STORED = """
+import sys
+from rich.console import Console
+from cachemw import Policy
+from cachemw.cli.demo import perform
+from cachemw.simulator import Simulator
+
+sys.exit(perform(Console(), simulator=Simulator(first_token_seconds=0.05), policy=Policy(max_record_bytes=0)))
+"""
+
+MISS = Reply(200, "cachemw; fwd=miss; fwd-status=200; stored", b'{"usage":{"total_tokens":7}}', 2.0, 2.5, calls=1)
+HIT = replace(MISS, cache_status="cachemw; hit; ttl=9", first_byte_seconds=0.1, seconds=0.2, calls=0)
+
+
+def test_the_demo_is_short_needs_nothing_and_every_claim_of_it_is_true(command: Command, tmp_path: Path) -> None:
+    """S1, S2: the second request costs no upstream call, and its answer is the first one's bytes."""
+    began = time.monotonic()
+
+    done = command("demo")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert time.monotonic() - began < 15
+    assert [claim for claim in CLAIMS if claim not in done.stdout] == []
+    assert "FALSE" not in done.stdout
+    assert "cachemw; hit; ttl=86400; key=" in done.stdout
+    assert (
+        done.stdout.index("export CEREBRAS_API_KEY=")
+        < done.stdout.index("cachemw serve")
+        < done.stdout.index("OpenAI(base_url=")
+    )
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_the_demo_fails_where_nothing_is_stored(command: Command, tmp_path: Path) -> None:
+    done = command.python("-c", NEVER_STORED, COLUMNS="40", PYTHONIOENCODING="ascii")
+
+    assert (done.returncode, done.stderr) == (1, "")
+    for kind in ("JSON", "stream"):
+        assert f"true  {kind}: the first request was a miss" in done.stdout
+        assert f"FALSE {kind}: the same request again was a hit" in done.stdout
+        assert f"FALSE {kind}: two requests made the upstream work once (calls: 2)" in done.stdout
+    assert "FALSE 0 tokens were not paid for" in done.stdout
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_the_demo_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    servers = _server_threads()
+    console = Console(file=StringIO())
+
+    code = perform(console, simulator=Simulator(first_token_seconds=0.1), policy=Policy())
+
+    assert code == 0
+    assert _server_threads() == servers
+    assert list(tmp_path.iterdir()) == []
+
+
+def _server_threads() -> set[threading.Thread]:
+    """Return the threads that keep the process: the console's last one ends when it wakes."""
+    return {thread for thread in threading.enumerate() if not thread.daemon}
+
+
+def test_the_demo_leaves_nothing_behind_when_it_is_ended(command: Command, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    arguments = [sys.executable, "-m", "cachemw", "demo"]
+    with subprocess.Popen(arguments, env=dict(command.environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not any(temporary.glob("*/cache.db")):
+            time.sleep(0.01)
+
+        process.terminate()
+
+        assert process.wait(5) != 0
+    assert list(temporary.iterdir()) == []
+
+
+FALSE_IF = {
+    "the second answer is an error": replace(HIT, status=502),
+    "the second answer is a miss": replace(HIT, cache_status=MISS.cache_status),
+    "the upstream was asked again": replace(HIT, calls=1),
+    "the answers differ": replace(HIT, body=b'{"usage":{"total_tokens":8}}'),
+    "the hit took longer": replace(HIT, seconds=3.0),
+    "the hit began later": replace(HIT, first_byte_seconds=2.25),
+    "the answer does not say what it cost": replace(HIT, body=b"{}"),
+}
+
+
+@pytest.mark.parametrize("again", FALSE_IF.values(), ids=FALSE_IF.keys())
+def test_a_claim_is_false_if(again: Reply) -> None:
+    assert not all(claim.is_true for claim in claims([Round("JSON", MISS, again)]))
+
+
+def test_every_claim_is_true_of_a_miss_and_a_hit() -> None:
+    made = claims([Round("JSON", MISS, HIT)])
+
+    assert [claim.sentence for claim in made if not claim.is_true] == []
+    assert made[-1].sentence == "7 tokens were not paid for"
+
+
+def test_tokens_are_counted_as_the_answer_tells_them() -> None:
+    stream = b'data: {"usage":null}\n\ndata: {"usage":{"total_tokens":5}}\n\ndata: [DONE]\n\n'
+
+    assert total_tokens(stream, "stream") == 5
+    assert total_tokens(b'{"usage":{"total_tokens":3}}', "JSON") == 3
+    assert total_tokens(b"{}", "JSON") == 0

@@ -1,0 +1,179 @@
+"""`cachemw serve`, as processes that really listen."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cachemw.cli.serving import is_loopback
+from cachemw.simulator import Simulator
+from tests.cli.command import Command, Done, Serving, ask, cache_status, refusal
+
+Here = Callable[..., Done]
+Simulated = tuple[Simulator, str]
+SAID = 3
+"""Lines that it says once it listens."""
+
+
+def test_it_says_where_it_listens_where_misses_go_and_where_answers_are_kept(command: Command, tmp_path: Path) -> None:
+    """I4: that there is a key is said, the key is not."""
+    secret = "sk-not-to-be-shown"
+
+    with command.serving("serve", "--port", 0, lines=SAID, CEREBRAS_API_KEY=secret) as serving:
+        assert httpx.get(f"{serving.url}/healthz", trust_env=False).json() == {"status": "ok"}
+        serving.end()
+        said = serving.said + serving.output.read()
+
+    first, second, third = said.splitlines()
+    assert first == f"cachemw listens on {serving.url}/v1 (Ctrl-C ends it)"
+    assert second == "misses go to https://api.cerebras.ai:443/v1; CEREBRAS_API_KEY is the key for clients that bring none"
+    assert third == f"answers are kept in {tmp_path}/caches/cachemw"
+    assert secret not in said
+
+
+def test_it_says_so_where_there_is_no_key(command: Command, simulated: Simulated) -> None:
+    with command.serving("serve", "--port", 0, "--upstream", simulated[1], lines=SAID) as serving:
+        assert "CACHEMW_UPSTREAM_API_KEY is not set, so clients bring a key" in serving.said
+
+
+def test_every_option_may_come_from_the_environment_and_the_command_line_wins(
+    command: Command, simulated: Simulated, tmp_path: Path
+) -> None:
+    """E2: `default` is on, so a request that says nothing is cached."""
+    variables = {
+        "CACHEMW_HOST": "localhost",
+        "CACHEMW_PORT": "0",
+        "CACHEMW_UPSTREAM": simulated[1],
+        "CACHEMW_DIR": str(tmp_path / "elsewhere"),
+        "CACHEMW_DEFAULT": "on",
+        "CACHEMW_PARTITION": "shared",
+        "CACHEMW_LIFETIME": "77",
+        "CACHEMW_LOG_LEVEL": "critical",
+    }
+
+    with command.serving("serve", "--lifetime", 60, lines=SAID, **variables) as serving:
+        first = ask(serving.url, "from the environment", authorization="Bearer alice")
+        again = ask(serving.url, "from the environment", authorization="Bearer bob")
+
+    assert f"answers are kept in {tmp_path}/elsewhere" in serving.said
+    assert "fwd=miss" in cache_status(first)
+    assert {"hit", "ttl=60"} <= set(cache_status(again))
+    assert again.content == first.content
+    assert not {"server", "date"} & set(first.headers)
+
+
+@pytest.mark.parametrize(("workers", "by"), [(1, signal.SIGINT), (1, signal.SIGTERM), (2, signal.SIGINT)])
+def test_a_signal_ends_it_in_order(command: Command, workers: int, by: signal.Signals) -> None:
+    with command.serving("serve", "--port", 0, "--workers", workers, lines=SAID) as serving:
+        assert httpx.get(f"{serving.url}/healthz", trust_env=False, timeout=20).status_code == 200
+
+        code = serving.end(by)
+
+        assert (code, serving.output.read()) == (0, "")
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{serving.url}/healthz", trust_env=False)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are told apart as Linux does it")
+def test_what_one_worker_stores_another_one_hits(command: Command, simulated: Simulated) -> None:
+    """E5, D3."""
+    simulator, upstream = simulated
+    with command.serving("serve", "--port", 0, "--workers", 2, "--upstream", upstream, "--log-level", "info") as serving:
+        one, other = _both_workers(serving)
+        calls_before = simulator.calls
+
+        first = _ask_while_stopped(other, serving, "who keeps this?")
+        again = _ask_while_stopped(one, serving, "who keeps this?")
+
+        assert {"fwd=miss", "stored"} <= set(cache_status(first))
+        assert "hit" in cache_status(again)
+        assert again.content == first.content
+        assert simulator.calls == calls_before + 1
+        assert serving.end() == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in (one, other))
+
+
+def _both_workers(serving: Serving) -> tuple[int, int]:
+    """Wait until both have started, then name them."""
+    started = 0
+    while started < 2:
+        started += "Application startup complete" in serving.output.readline()
+    one, other = serving.workers()
+    return one, other
+
+
+def _ask_while_stopped(stopped: int, serving: Serving, prompt: str) -> httpx.Response:
+    """Ask while one of the two workers cannot answer."""
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        return ask(serving.url, prompt, cachemw="on")
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+
+
+def test_a_port_in_use_is_one_line(command: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        line = refusal(command("serve", "--port", port))
+
+    assert line.startswith(f"cannot listen on port {port}: Address already in use")
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    directory = tmp_path / "file" / "store"
+
+    line = refusal(here("serve", "--port", 0, "--dir", directory))
+
+    assert line.startswith(f"cannot write to the store in {directory}: ")
+
+
+def test_a_directory_with_another_database_is_one_line(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "cache.db").write_bytes(b"not a database" * 100)
+
+    line = refusal(here("serve", "--port", 0, "--dir", tmp_path))
+
+    assert line == f"cannot write to the store in {tmp_path}: file is not a database"
+
+
+REFUSED = {
+    ("--host", "0.0.0.0"): "'0.0.0.0' is not a loopback address",
+    ("--upstream", "nobody"): "no provider is called 'nobody'",
+    ("--upstream", "ftp://example.org"): "'ftp://example.org' is not the absolute http or https URL of an API",
+    ("--default", "on, tll=5"): "Policy.default: unknown member 'tll'",
+    ("--partition", "everyone"): 'the partition is "credential" or "shared"',
+}
+
+
+@pytest.mark.parametrize("option", REFUSED)
+def test_what_cannot_work_is_one_line(here: Here, option: tuple[str, str], tmp_path: Path) -> None:
+    line = refusal(here("serve", "--port", 0, *option))
+
+    assert line.startswith(REFUSED[option])
+    assert not (tmp_path / "caches").exists()
+
+
+@pytest.mark.parametrize("option", [("--port", "65536"), ("--lifetime", "long"), ("--workers", "0"), ("--log-level", "trace")])
+def test_a_bad_value_names_its_option(here: Here, option: tuple[str, str]) -> None:
+    done = here("serve", *option)
+
+    assert done.returncode == 2
+    assert option[0] in done.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LocalHost"])
+def test_a_loopback_address_is_one(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "192.0.2.1", "example.org", "localhost.example.org", "128.0.0.1", "", "127.1"]
+)
+def test_any_other_host_is_none(host: str) -> None:
+    """I2: beyond loopback everyone could spend the server's key."""
+    assert not is_loopback(host)

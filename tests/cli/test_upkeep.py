@@ -1,0 +1,136 @@
+"""`cachemw stats` and `cachemw purge`."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import diskcache
+import pytest
+
+from cachemw import DiskStore, MemoryStore
+from cachemw.cli.upkeep import Stats, survey
+from cachemw.core import codec
+from cachemw.core.messages import Kind, StoredResponse
+from tests.cli.command import Done, refusal
+
+Here = Callable[..., Done]
+
+NOW = time.time()
+JSON = StoredResponse(200, (), b"{}", (), (), Kind(False), b"p" * 32, stored_at=NOW - 10, lifetime=3600.0)
+STREAM = replace(JSON, body=b"data: [DONE]\n\n", event_ends=(14,), arrivals=(0.5,), kind=Kind(True))
+STALE = replace(JSON, body=b"{   }", stored_at=NOW - 7200)
+DAMAGED = codec.encode(JSON)[:-1] + b"?"
+RECORDS = {b"%016d" % place: record for place, record in enumerate([*map(codec.encode, (JSON, STREAM, STALE)), DAMAGED])}
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    """A store that holds one record of each sort."""
+    directory = tmp_path / "store"
+    with closing(DiskStore(directory)) as store:
+        for index, record in RECORDS.items():
+            store.put(index, record, None)
+    return directory
+
+
+def held(directory: Path) -> Mapping[bytes, bytes]:
+    with closing(DiskStore(directory)) as store:
+        return dict(store.scan())
+
+
+def test_records_are_counted_by_what_they_are() -> None:
+    stats = survey(RECORDS.values(), NOW)
+
+    assert stats == Stats(streams=1, json=2, damaged=1, fresh=2, body_bytes=21, stored_at=(NOW - 7200, NOW - 10))
+    assert (stats.records, stats.stale) == (4, 1)
+
+
+def test_of_an_empty_store_there_is_nothing_to_say() -> None:
+    assert survey([record for _, record in MemoryStore().scan()], NOW) == Stats()
+
+
+def test_stats_shows_what_a_store_holds(here: Here, filled: Path) -> None:
+    done = here("stats", "--dir", filled)
+
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if "│" in line]
+    shown = dict(rows)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"{filled}\n")
+    assert {name: shown[name] for name in ("records", "of these streams", "JSON", "damaged", "fresh", "stale")} == {
+        "records": "4",
+        "of these streams": "1",
+        "JSON": "2",
+        "damaged": "1",
+        "fresh": "2",
+        "stale": "1",
+    }
+    assert shown["bytes of bodies"] == "21"
+    assert int(shown["bytes on disk"].replace(",", "")) > 4096
+    assert shown["oldest"] < shown["newest"]
+    assert held(filled) == RECORDS
+
+
+@pytest.mark.parametrize("arguments", [("stats",), ("purge", "--all")])
+def test_a_store_that_does_not_exist_is_not_made(here: Here, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    line = refusal(here(*arguments, CACHEMW_DIR=str(tmp_path / "nowhere")))
+
+    assert line == f"there is no store in {tmp_path}/nowhere"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_another_programs_cache_is_left_alone(here: Here, tmp_path: Path) -> None:
+    with diskcache.Cache(str(tmp_path / "theirs")) as theirs:
+        theirs["name"] = "value"
+
+        line = refusal(here("purge", "--all", "--dir", tmp_path / "theirs"))
+
+        assert line == f"there is no store in {tmp_path}/theirs"
+        assert theirs["name"] == "value"
+
+
+def test_a_store_that_cannot_be_read_is_one_line(here: Here, filled: Path) -> None:
+    (filled / "cache.db").write_bytes(b"not a database" * 100)
+
+    line = refusal(here("stats", "--dir", filled))
+
+    assert line == f"the store in {filled} does not work: file is not a database"
+
+
+def test_purge_removes_the_record_of_a_key(here: Here, filled: Path) -> None:
+    index = min(RECORDS)
+
+    done = here("purge", "--key", index.hex(), "--dir", filled)
+    again = here("purge", "--key", index.hex(), "--dir", filled)
+
+    assert (done.returncode, done.stdout) == (0, "1 record removed\n")
+    assert (again.returncode, again.stdout) == (0, "0 records removed\n")
+    assert held(filled) == {other: record for other, record in RECORDS.items() if other != index}
+
+
+def test_purge_removes_what_is_older_and_of_a_damaged_record_nobody_knows(here: Here, filled: Path) -> None:
+    done = here("purge", "--older-than", 3600, "--dir", filled)
+
+    assert (done.returncode, done.stdout) == (0, "1 record removed\n")
+    assert held(filled) == {index: record for index, record in RECORDS.items() if record != codec.encode(STALE)}
+
+
+def test_purge_removes_everything_that_is_over_too(here: Here, filled: Path) -> None:
+    with closing(DiskStore(filled)) as store:
+        store.put(b"over", b"long ago", 0.0)
+
+    done = here("purge", "--all", CACHEMW_DIR=str(filled))
+
+    assert (done.returncode, done.stdout) == (0, "5 records removed\n")
+    assert held(filled) == {}
+    assert b"data: [DONE]" not in (filled / "cache.db").read_bytes()
+
+
+@pytest.mark.parametrize("which", [(), ("--all", "--older-than", "5"), ("--key", "00" * 16, "--all"), ("--key", "xyz")])
+def test_purge_wants_exactly_one_choice_that_can_be_read(here: Here, filled: Path, which: tuple[str, ...]) -> None:
+    done = here("purge", *which, "--dir", filled)
+
+    assert done.returncode == 2
+    assert "--key" in done.stderr
+    assert held(filled) == RECORDS
