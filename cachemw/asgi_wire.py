@@ -23,7 +23,7 @@ class Incoming:
         self._receive = receive
         self._read = b""
         self._has_more = True
-        self._is_handed_over = anyio.Event()
+        self._handed_over: anyio.Event | None = None
 
     async def read(self, limit_bytes: int) -> bytes | None:
         """Return the body, `None` where it is larger than the limit; 0 only looks whether there is one.
@@ -54,7 +54,8 @@ class Incoming:
     async def left(self) -> None:
         """Return when the client has left. Nobody can tell before the body is handed over."""
         if self._has_more:
-            await self._is_handed_over.wait()
+            self._handed_over = anyio.Event()
+            await self._handed_over.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
@@ -63,7 +64,8 @@ class Incoming:
             yield self._read
         while self._has_more:
             yield await self._next()
-        self._is_handed_over.set()
+        if self._handed_over is not None:
+            self._handed_over.set()
 
     async def _next(self) -> bytes:
         message = await self._receive()

@@ -37,6 +37,9 @@ from cachemw.foreign import name_partition, tell
 from cachemw.stores.base import Store
 from cachemw.upstreams.base import Answer, Forwarding
 
+PERFORMED = (Lookup, Secret, Name, Discard, Claim)
+"""The effects that are over when they have been performed; `Forward` is not."""
+
 
 class AsyncDriver:
     """Runs scripts against a store, any number of them at once."""
@@ -59,8 +62,8 @@ class AsyncDriver:
         finally:
             if run.lead is not None:
                 self.flights.land(run.lead)
-        if run.report is not None:
-            tell(self.hooks, run.report)
+            if run.report is not None:
+                tell(self.hooks, run.report)
 
 
 class _Run:
@@ -74,7 +77,7 @@ class _Run:
     async def advance(self) -> Effect | Outcome:
         """Perform effects until the upstream is to be asked, or there is an outcome."""
         step = self._resume(None)
-        while isinstance(step, Secret | Name | Lookup | Discard | Claim):
+        while isinstance(step, PERFORMED):
             try:
                 result = await self._perform(step)
             except CacheError as error:

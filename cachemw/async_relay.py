@@ -7,7 +7,6 @@ from typing import Protocol
 import anyio
 
 from cachemw.async_store import AsyncStore
-from cachemw.core import limits
 from cachemw.core.messages import Head
 from cachemw.core.relay import Emission, Relay
 from cachemw.errors import TruncatedResponse, UpstreamError
@@ -48,7 +47,7 @@ class Relaying:
         self.relay: Relay | None = None
         self._client, self._store, self._clock, self._begin = client, store, clock, begin
         self._tasks = anyio.create_task_group()
-        self._is_waiting = self._has_ended = False
+        self._is_holding = self._has_ended = False
         self._cut: TruncatedResponse | None = None
 
     async def run(self, answer: Answer) -> None:
@@ -78,9 +77,10 @@ class Relaying:
             await self._finish(self.relay)
         else:
             await send(self._client, self.relay.feed(event, self._clock()))
-            if self.relay.waits_for_end and not self._is_waiting:
-                self._is_waiting = True
-                self._tasks.start_soon(self._release, self.relay)
+            seconds = self.relay.holds_for
+            if seconds is not None and not self._is_holding:
+                self._is_holding = True
+                self._tasks.start_soon(self._release, self.relay, seconds)
 
     async def _finish(self, relay: Relay) -> None:
         self._has_ended = True
@@ -92,9 +92,9 @@ class Relaying:
         fault = None if put is None else await self._store.put(put)
         await send(self._client, relay.close(fault), last=True)
 
-    async def _release(self, relay: Relay) -> None:
-        """Send what is held for an end that does not come."""
-        await anyio.sleep(limits.DONE_HOLD)
+    async def _release(self, relay: Relay, seconds: float) -> None:
+        """Send what is held for an end that does not come in time."""
+        await anyio.sleep(seconds)
         with anyio.CancelScope(shield=True):
             if not self._has_ended:
                 await send(self._client, relay.overdue())

@@ -37,6 +37,8 @@ FIELDS: Mapping[str, Place] = {
         Place.BOOKKEEPING,
     ),
 }
+PLAIN = Kind(stream=False)
+
 LEFT_OUT_AROUND_AN_APP = frozenset(name for name, place in FIELDS.items() if place is Place.TRANSPORT)
 LEFT_OUT_OVER_HTTP = frozenset(name for name, place in FIELDS.items() if place is not Place.KEY)
 
@@ -85,7 +87,7 @@ def _chat(body: Mapping[str, Any], left_out: frozenset[str]) -> ChatRequest:
     choices = body.get("n")
     return ChatRequest(
         canonical=canonical(body, left_out),
-        kind=Kind(is_stream, msgspec.json.encode(ordered(options))),
+        kind=Kind(is_stream, msgspec.json.encode(ordered(options))) if options or is_stream else PLAIN,
         choices=choices if type(choices) is int and choices > 0 else 1,
         bounded=body.get("max_tokens") is not None or body.get("max_completion_tokens") is not None,
         wants_usage=is_stream and options.get("include_usage") is True,

@@ -71,7 +71,7 @@ def decode(record: bytes) -> StoredResponse:
     try:
         read = _decoder.decode(payload)
         ends, arrivals = _numbers("Q", read.event_ends), _numbers("d", read.arrivals)
-    except (msgspec.DecodeError, UnicodeDecodeError, struct.error, RecursionError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, struct.error) as exc:
         raise RecordError("not a record's payload") from exc
     kind = Kind(read.stream, read.options)
     return StoredResponse(

@@ -50,7 +50,7 @@ def exchange(request: Request, asked: Directives, policy: Policy, verified: Veri
     except (PartitionError, StoreError):
         return (yield from bypass("no-partition", asked))
 
-    said = replace(_opening(asked), key=key.index.hex())
+    said = _opening(asked, key)
     query = Query(key, chat, asked, policy.store_when)
     claimed: Claimed | None = None
     before: str | None = None
@@ -95,8 +95,9 @@ def refuse(invalid: InvalidControl) -> Script:
     return Unacceptable(ExchangeReport(stored=False, details=("invalid-cachemw",)), invalid)
 
 
-def _opening(asked: Directives) -> ExchangeReport:
-    return ExchangeReport(details=tuple(f"ignored-{name}" for name in asked.ignored))
+def _opening(asked: Directives, key: Key | None = None) -> ExchangeReport:
+    details = tuple([f"ignored-{name}" for name in asked.ignored])
+    return ExchangeReport(key=None if key is None else key.index.hex(), details=details)
 
 
 def _key(request: Request, chat: ChatRequest, asked: Directives, policy: Policy) -> Generator[Effect, Any, Key]:

@@ -30,6 +30,7 @@ def fingerprint(
 ) -> Key:
     """Return the key of a chat request."""
     over_http = not isinstance(request.answerer, AppAnswerer)
+    fields = keyed(request.headers, over_http, rules)
     parts = frame(
         (
             SCHEME,
@@ -37,7 +38,7 @@ def fingerprint(
             b"" if namespace is None else b"=" + namespace.encode(),
             b"%d" % sample,
             _identity(request.answerer),
-            frame(part for field in keyed(request.headers, over_http, rules) for part in field),
+            frame([part for field in fields for part in field]),
             canonical,
         )
     )
@@ -46,7 +47,7 @@ def fingerprint(
 
 def frame(parts: Iterable[bytes]) -> bytes:
     """Put parts behind one another, each with its length before it, so that no two lists come out alike."""
-    return b"".join(len(part).to_bytes(8) + part for part in parts)
+    return b"".join([len(part).to_bytes(8) + part for part in parts])
 
 
 def _identity(answerer: Answerer) -> bytes:

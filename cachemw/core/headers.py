@@ -44,7 +44,7 @@ class Fate(Enum):
     DROPPED = "dropped"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # compared by identity, so that `fate` is looked up fast
 class HeaderRules:
     """The operator's additions to the lists, names in lower case."""
 

@@ -79,6 +79,8 @@ class Policy:
                 raise ConfigurationError(f"Policy.{name} is a collection of strings")
         if self.partition not in ("credential", "shared") and not callable(self.partition):
             raise ConfigurationError('Policy.partition is "credential", "shared" or a function')
+        if "content_filter" in self.store_when:  # a filtered answer is a fragment, and the next may not be
+            raise ConfigurationError("Policy.store_when cannot hold content_filter")
         if unknown := self.honour - CONTROLS:
             raise ConfigurationError(f"Policy.honour: unknown control {min(unknown)!r}")
         if self.keep is not None and self.keep != "windows" and not self.keep >= 0:

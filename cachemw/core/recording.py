@@ -31,11 +31,14 @@ class Recording(Protocol):
     terms: Terms
 
     @property
-    def waits_for_end(self) -> bool:
-        """Whether bytes are held only for the upstream's body to end."""
+    def holds_for(self) -> float | None:
+        """How many seconds what is held now may be held; `None` where nothing is."""
 
     def feed(self, chunk: bytes, now: float) -> bytes:
         """Take in what came, and return what may leave."""
+
+    def overdue(self) -> bytes:
+        """Return what was held that long."""
 
     def drop(self, why: str) -> bytes:
         """Keep nothing, and return what was held."""
@@ -54,8 +57,12 @@ def head_fault(head: Head, stream: bool) -> str | None:
     media_types = [value.lower().partition(b";")[0].strip() for value in header_values(head.headers, b"content-type")]
     if media_types != [b"text/event-stream" if stream else b"application/json"]:
         return "content-type"
-    encodings = header_values(head.headers, b"content-encoding")
-    return "encoded-answer" if any(value.strip().lower() != b"identity" for value in encodings) else None
+    return "encoded-answer" if is_coded(head) else None
+
+
+def is_coded(head: Head) -> bool:
+    """Say whether the body is not what it says, but a coding of it."""
+    return any(value.strip().lower() != b"identity" for value in header_values(head.headers, b"content-encoding"))
 
 
 def start(head: Head, terms: Terms, now: float) -> Recording:
@@ -66,13 +73,15 @@ def start(head: Head, terms: Terms, now: float) -> Recording:
 class JsonRecording:
     """JSON is held until it is complete, for half of it is of no use: then its head can say whether it was stored."""
 
-    waits_for_end: bool = False
-
     def __init__(self, head: Head, terms: Terms) -> None:
         self._head, self.terms = head, terms
         self._body, self._left = bytearray(), 0
-        self._hold_until: float | None = None
+        self._is_late = False
         self._dropped: str | None = None
+
+    @property
+    def holds_for(self) -> float | None:
+        return limits.JSON_HOLD if self._left < len(self._body) else None
 
     def feed(self, chunk: bytes, now: float) -> bytes:
         if self._dropped:
@@ -80,8 +89,12 @@ class JsonRecording:
         self._body += chunk
         if len(self._body) > self.terms.limit_bytes:
             return self.drop("record-too-large")
-        self._hold_until = self._hold_until or now + limits.JSON_HOLD
-        return self.rest() if now > self._hold_until else b""
+        return self.rest() if self._is_late else b""
+
+    def overdue(self) -> bytes:
+        """Let it leave as it comes: it can still be kept, but its head cannot say so."""
+        self._is_late = True
+        return self.rest()
 
     def drop(self, why: str) -> bytes:
         held = self.rest()
@@ -113,8 +126,8 @@ class StreamRecording:
         self._dropped: str | None = None
 
     @property
-    def waits_for_end(self) -> bool:
-        return self._left < len(self._body)
+    def holds_for(self) -> float | None:
+        return limits.DONE_HOLD if self._left < len(self._body) else None
 
     def feed(self, chunk: bytes, now: float) -> bytes:
         if self._dropped:
@@ -126,10 +139,14 @@ class StreamRecording:
         done_at = self._parser.done_at()
         return self._leave_up_to(len(self._body) if done_at is None else done_at)
 
+    def overdue(self) -> bytes:
+        """Give it up: an answer whose end was not seen is not kept."""
+        return self.drop("no-end")
+
     def drop(self, why: str) -> bytes:
         held = self.rest()
         self._dropped, self._body, self._left = why, bytearray(), 0
-        self._ends, self._arrivals = [], []
+        self._ends, self._arrivals, self._parser = [], [], Parser()
         return held
 
     def rest(self) -> bytes:

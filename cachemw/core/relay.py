@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from cachemw.core import codec, refusals
 from cachemw.core.cache_status import announce
 from cachemw.core.completeness import CUT
-from cachemw.core.headers import end_to_end
+from cachemw.core.headers import end_to_end, without
 from cachemw.core.messages import Head, Headers, StoredResponse, header_values
-from cachemw.core.recording import Recording
+from cachemw.core.recording import Recording, is_coded
 from cachemw.core.report import ExchangeReport
 from cachemw.errors import TruncatedResponse, UpstreamError
 
@@ -36,13 +36,14 @@ class Relay:
         self.report = report
         self._head, self._recording = head, recording
         self._is_stream = _is_event_stream(head)
+        self._can_say_more = self._is_stream and not is_coded(head)  # an event of ours can be added
         self._has_begun = False
         self._tail = b""  # the last bytes that left: whether they end an event
 
     @property
-    def waits_for_end(self) -> bool:
-        """Whether bytes are held only for the upstream's body to end."""
-        return self._recording is not None and self._recording.waits_for_end
+    def holds_for(self) -> float | None:
+        """How many seconds what is held now may be held; `None` where nothing is."""
+        return None if self._recording is None else self._recording.holds_for
 
     def begin(self) -> tuple[Emission, ...]:
         """Return what may leave when the head has come."""
@@ -54,8 +55,8 @@ class Relay:
         return self._leave(leaving) if leaving else ()
 
     def overdue(self) -> tuple[Emission, ...]:
-        """Return what was held for an end that does not come; the answer is not kept."""
-        return self._leave(self._recording.drop("no-end")) if self._recording is not None else ()
+        """Return what was held for an end that does not come in time."""
+        return self._leave(self._recording.overdue()) if self._recording is not None else ()
 
     def finish(self, now: float) -> Put | None:
         """Return the record to put, now that the upstream's body has ended.
@@ -92,7 +93,7 @@ class Relay:
         if not self._has_begun:
             head, body = refusals.upstream_failed(error)
             return (Head(head.status, self._announced(head.headers, is_stream=False)), body), True
-        if not self._is_stream:
+        if not self._can_say_more:
             return (), False
         at_boundary = not self._tail or self._tail.endswith((b"\n\n", b"\r\r", b"\n\r\n"))
         return (refusals.broken_stream(error, at_boundary),), False
@@ -113,7 +114,10 @@ class Relay:
         if self._has_begun:
             return chunk
         self._has_begun = True
-        return (Head(self._head.status, self._announced(end_to_end(self._head.headers), self._is_stream)), *chunk)
+        headers = end_to_end(self._head.headers)
+        if self._can_say_more:
+            headers = without(headers, (b"content-length",))
+        return (Head(self._head.status, self._announced(headers, self._is_stream)), *chunk)
 
     def _announced(self, headers: Headers, is_stream: bool) -> Headers:
         return headers if self.report is None else announce(headers, self.report, is_stream)

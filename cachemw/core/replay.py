@@ -22,7 +22,7 @@ def head(stored: StoredResponse, report: ExchangeReport, now: float) -> Head:
 def pieces(stored: StoredResponse) -> Iterator[bytes]:
     """Cut the body on event boundaries into pieces of up to 64 KiB, or of one larger event."""
     body = stored.body
-    if not stored.kind.stream or len(body) <= PIECE_BYTES:
+    if len(body) <= PIECE_BYTES:
         yield body
         return
     start = fits = 0

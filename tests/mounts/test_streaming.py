@@ -10,7 +10,7 @@ from starlette.types import Message
 from cachemw.core import limits
 from tests.asgi_driver import scope_for
 from tests.mounts.conftest import CREDENTIAL, PATH, Mounted, status_of
-from tests.upstream import DONE, EVENT_STREAM, Part, Told, always, event, prompt, stream_events
+from tests.upstream import DONE, EVENT_STREAM, JSON, Part, Told, always, completion, event, prompt, stream_events
 
 pytestmark = pytest.mark.anyio
 
@@ -237,3 +237,25 @@ async def test_a_replay_is_sent_at_once_and_in_pieces_of_whole_events(mounted_he
     assert hit.body == b"".join(events)
     assert len(hit.chunks) == -(-len(hit.body) // limits.PIECE_BYTES)
     assert all(chunk.endswith(b"\n\n") and len(chunk) <= limits.PIECE_BYTES for chunk in hit.chunks)
+
+
+async def test_json_that_takes_its_time_leaves_as_it_comes_and_is_kept_all_the_same(
+    mounted_here: Mounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blanks that keep a connection alive are of use only to whom they reach; half a JSON to nobody."""
+    monkeypatch.setattr(limits, "JSON_HOLD", 0.2)
+    (answer,) = completion().parts
+    assert isinstance(answer, bytes)
+    gate = anyio.Event()
+    mounted_here.upstream.respond = always(Told([b"  ", gate, answer], headers=JSON))
+    listener = Listener(body=prompt())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.listen, mounted_here)
+        await listener.hears(b"  ")
+        head = await listener.hears_head()
+        gate.set()
+
+    assert listener.heard() == b"  " + answer
+    assert b"stored" not in head[b"cache-status"]
+    assert mounted_here.reports[-1].stored

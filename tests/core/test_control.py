@@ -1,0 +1,149 @@
+"""The `Cache-Control` field of a request."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachemw.core.control import UNRESTRICTED, Restrictions, restrictions
+
+FOREVER = 2**31
+
+
+@pytest.mark.parametrize(
+    ("field", "read"),
+    [
+        (b"no-store", Restrictions(no_store=True)),
+        (b"no-cache", Restrictions(no_cache=True)),
+        (b"only-if-cached", Restrictions(only_if_cached=True)),
+        (b"max-age=60", Restrictions(max_age=60)),
+        (b"max-age=0", Restrictions(max_age=0)),
+        (b"min-fresh=60", Restrictions(min_fresh=60)),
+        (b"max-stale=60", Restrictions(max_stale=60)),
+        (b"max-stale", Restrictions(max_stale=math.inf)),
+        (b"no-cache, max-age=5,only-if-cached", Restrictions(no_cache=True, max_age=5, only_if_cached=True)),
+        (
+            b"no-store,no-cache,only-if-cached,max-age=1,min-fresh=2,max-stale=3",
+            Restrictions(no_store=True, no_cache=True, only_if_cached=True, max_age=1, min_fresh=2, max_stale=3),
+        ),
+    ],
+)
+def test_every_directive_is_read(field: bytes, read: Restrictions) -> None:
+    assert restrictions(field) == read
+
+
+@pytest.mark.parametrize(
+    ("field", "read"),
+    [
+        (b"No-Store, MAX-AGE=5", Restrictions(no_store=True, max_age=5)),
+        (b"Max-Stale", Restrictions(max_stale=math.inf)),
+        (b'max-age="60"', Restrictions(max_age=60)),
+        (b'max-age="60", no-store', Restrictions(max_age=60, no_store=True)),
+        (b"max-age = 60 ,\tno-store ", Restrictions(max_age=60, no_store=True)),
+        (b"no-store=1", Restrictions(no_store=True)),
+        (b'no-cache="set-cookie, max-age=9"', Restrictions(no_cache=True)),
+        (b'no-cache="a\\", max-age=9"', Restrictions(no_cache=True)),
+        (b",, no-store, ,\t,max-age=5,", Restrictions(no_store=True, max_age=5)),
+        (b"max-age=00000000000000000000000000000060", Restrictions(max_age=60)),
+    ],
+)
+def test_case_quotes_spaces_and_empty_members_do_not_matter(field: bytes, read: Restrictions) -> None:
+    assert restrictions(field) == read
+
+
+@pytest.mark.parametrize(
+    "bad", [b"", b"=", b"=x", b"=-1", b"=+1", b"=1.5", b"=1e3", b'=""', b'="6\\0"', b'="60', b'="60"x', b"=6 0", b"=\xb2"]
+)
+def test_a_bad_number_is_the_strictest_reading(bad: bytes) -> None:
+    assert restrictions(b"max-age" + bad) == Restrictions(max_age=0)
+    assert restrictions(b"min-fresh" + bad) == Restrictions(min_fresh=math.inf)
+    assert restrictions(b"max-stale" + (bad or b"=")) == Restrictions(max_stale=0)
+
+
+@pytest.mark.parametrize(
+    ("field", "read"),
+    [
+        (b"max-age=60, max-age=5, max-age=30", Restrictions(max_age=5)),
+        (b"max-age=60, max-age=x", Restrictions(max_age=0)),
+        (b"min-fresh=5, min-fresh=60, min-fresh=30", Restrictions(min_fresh=60)),
+        (b"min-fresh=5, min-fresh", Restrictions(min_fresh=math.inf)),
+        (b"max-stale, max-stale=60, max-stale=5", Restrictions(max_stale=5)),
+        (b"no-store, no-store", Restrictions(no_store=True)),
+    ],
+)
+def test_what_is_said_twice_adds_up_to_the_strictest(field: bytes, read: Restrictions) -> None:
+    assert restrictions(field) == read
+
+
+@pytest.mark.parametrize("number", [b"2147483648", b"2147483649", b"9" * 19, b"9" * 20, b"9" * 10_000])
+def test_a_huge_number_is_forever(number: bytes) -> None:
+    assert restrictions(b"max-age=" + number) == Restrictions(max_age=FOREVER)
+    assert restrictions(b"max-stale=" + number) == Restrictions(max_stale=FOREVER)
+    assert restrictions(b"min-fresh=" + number) == Restrictions(min_fresh=FOREVER)
+
+
+def test_a_number_below_forever_is_itself() -> None:
+    assert restrictions(b"max-age=2147483647") == Restrictions(max_age=FOREVER - 1)
+
+
+@pytest.mark.parametrize(
+    "field", [b"", b" ", b",", b"private", b"no-transform, s-maxage=5", b"no-stores", b"x-no-store", b"=5"]
+)
+def test_unknown_directives_are_ignored(field: bytes) -> None:
+    assert restrictions(field) == UNRESTRICTED
+
+
+@pytest.mark.parametrize("garbage", [b'"', b'"x"', b"=", b"=5", b";", b'=";', b"private", b"a b c", b'x="y', b"\x00\xff"])
+def test_garbage_does_not_hide_what_stands_before_it(garbage: bytes) -> None:
+    assert restrictions(b"no-store, max-age=5, " + garbage) == Restrictions(no_store=True, max_age=5)
+
+
+@pytest.mark.parametrize("garbage", [b'"', b'"x"', b"=", b"=5", b";", b'=";', b"private", b"a b c", b"\x00\xff"])
+def test_garbage_does_not_hide_what_follows_the_next_comma(garbage: bytes) -> None:
+    assert restrictions(garbage + b",no-store,max-age=5") == Restrictions(no_store=True, max_age=5)
+
+
+PIECES = [
+    b"no-store",
+    b"max-age",
+    b"max-stale",
+    b"=",
+    b'"',
+    b"\\",
+    b",",
+    b";",
+    b" ",
+    b"\t",
+    b"\n",
+    b"5",
+    b"x",
+    b"\x00",
+    b"\xff",
+]
+
+
+@given(st.binary() | st.lists(st.sampled_from(PIECES)).map(b"".join))
+def test_no_field_is_a_failure(field: bytes) -> None:
+    """E2: what cannot be read restricts at most; it raises nothing and asks for nothing impossible."""
+    read = restrictions(field)
+
+    assert read.max_age is None or 0 <= read.max_age <= FOREVER
+    assert read.min_fresh is None or read.min_fresh >= 0
+    assert read.max_stale is None or read.max_stale >= 0
+
+
+@given(st.binary())
+def test_nothing_that_follows_a_directive_takes_it_back(rest: bytes) -> None:
+    read = restrictions(b"no-store, no-cache, max-age=5," + rest)
+
+    assert read.no_store
+    assert read.no_cache
+    assert read.max_age is not None
+    assert read.max_age <= 5
+
+
+def test_a_long_field_is_read_in_no_time() -> None:
+    assert restrictions(b'"' * 200_000) == UNRESTRICTED
+    assert restrictions(b"a=" + b"\\" * 200_000) == UNRESTRICTED
+    assert restrictions(b'a="' + b'\\"' * 100_000) == UNRESTRICTED

@@ -1,0 +1,710 @@
+"""The script, as a table: what a request says, what is stored, and what comes of it."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from cachemw.core import codec, refusals
+from cachemw.core.chat import ChatRequest
+from cachemw.core.directives import InvalidControl
+from cachemw.core.effects import Claim, Claimed, Discard, Forward, Lookup, Secret
+from cachemw.core.exchange import not_chat, pass_on, refuse
+from cachemw.core.messages import Head, Headers, Request, StoredResponse
+from cachemw.core.policy import Policy
+from cachemw.core.relay import Relay
+from cachemw.errors import PartitionError, StoreError, TruncatedResponse, UpstreamError, UpstreamTimeout
+from tests.core.answers import COMPLETION, JSON_HEAD, STREAM, STREAM_HEAD, chat, key, record_of, request, terms, with_headers
+from tests.core.world import NOW, Answer, World, answer, relayed, whole
+
+# The table. The request asks for JSON; the upstream answers it completely.
+#
+#   the request says   in its Cache-Control (no-cache), in its Cachemw (mode=read), or in both (mode=read + no-cache)
+#   stored             other kind: a fresh stream; mismatch: same index, other proof; unreadable: the store raises
+#   answer             serve: from the store; relay: the upstream's, passed on; 504: an error of ours
+#   upstream           whether it is contacted
+#   claim              lead: identical requests may wait for this one, and it for them; wait: only it for them
+#   kept               whether the upstream's answer is stored
+#   K                  stands for the key, "1f0c…"
+#
+# What is stored is 20 seconds old where it is fresh and 100 where it is stale, and was stored for 60.
+TABLE = """
+the request says           | stored     | answer | upstream | claim | kept | Cache-Status: cachemw; …
+
+nothing                    | nothing    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K
+nothing                    | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
+nothing                    | stale      | relay  | called   | lead  | yes  | fwd=stale; fwd-status=200; stored; key=K
+nothing                    | other kind | relay  | called   | -     | no   | fwd=miss; fwd-status=200; key=K; detail=other-kind
+nothing                    | damaged    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=bad-record
+nothing                    | mismatch   | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=key-mismatch
+nothing                    | unreadable | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=store-unreadable
+
+no-store                   | nothing    | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail=no-store
+no-store                   | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
+no-store                   | stale      | relay  | called   | wait  | no   | fwd=stale; fwd-status=200; key=K; detail=no-store
+no-store                   | other kind | relay  | called   | -     | no   | fwd=miss; fwd-status=200; key=K; detail="no-store, other-kind"
+no-store                   | damaged    | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="no-store, bad-record"
+no-store                   | mismatch   | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="no-store, key-mismatch"
+no-store                   | unreadable | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="no-store, store-unreadable"
+
+mode=read                  | nothing    | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail=mode-read
+mode=read                  | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
+mode=read                  | stale      | relay  | called   | wait  | no   | fwd=stale; fwd-status=200; key=K; detail=mode-read
+mode=read                  | other kind | relay  | called   | -     | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, other-kind"
+mode=read                  | damaged    | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, bad-record"
+mode=read                  | mismatch   | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, key-mismatch"
+mode=read                  | unreadable | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, store-unreadable"
+
+no-cache                   | anything   | relay  | called   | -     | yes  | fwd=request; fwd-status=200; stored; key=K
+mode=refresh               | anything   | relay  | called   | -     | yes  | fwd=request; fwd-status=200; stored; key=K
+
+max-age=10                 | nothing    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K
+max-age=10                 | fresh      | relay  | called   | lead  | yes  | fwd=request; fwd-status=200; stored; key=K
+max-age=10                 | stale      | relay  | called   | lead  | yes  | fwd=stale; fwd-status=200; stored; key=K
+max-age=10                 | other kind | relay  | called   | -     | no   | fwd=miss; fwd-status=200; key=K; detail=other-kind
+max-age=10                 | damaged    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=bad-record
+max-age=10                 | mismatch   | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=key-mismatch
+max-age=10                 | unreadable | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=store-unreadable
+
+min-fresh=50               | nothing    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K
+min-fresh=50               | fresh      | relay  | called   | lead  | yes  | fwd=request; fwd-status=200; stored; key=K
+min-fresh=50               | stale      | relay  | called   | lead  | yes  | fwd=stale; fwd-status=200; stored; key=K
+min-fresh=50               | other kind | relay  | called   | -     | no   | fwd=miss; fwd-status=200; key=K; detail=other-kind
+min-fresh=50               | damaged    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=bad-record
+min-fresh=50               | mismatch   | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=key-mismatch
+min-fresh=50               | unreadable | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=store-unreadable
+
+max-stale                  | nothing    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K
+max-stale                  | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
+max-stale                  | stale      | serve  | -        | -     | -    | hit; ttl=-40; key=K; detail=max-stale
+max-stale                  | other kind | relay  | called   | -     | no   | fwd=miss; fwd-status=200; key=K; detail=other-kind
+max-stale                  | damaged    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=bad-record
+max-stale                  | mismatch   | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=key-mismatch
+max-stale                  | unreadable | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=store-unreadable
+
+only-if-cached             | nothing    | 504    | -        | -     | -    | detail=not-cached
+only-if-cached             | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
+only-if-cached             | stale      | 504    | -        | -     | -    | detail=not-cached
+only-if-cached             | other kind | 504    | -        | -     | -    | detail=not-cached
+only-if-cached             | damaged    | 504    | -        | -     | -    | detail=not-cached
+only-if-cached             | mismatch   | 504    | -        | -     | -    | detail=not-cached
+only-if-cached             | unreadable | 504    | -        | -     | -    | detail=not-cached
+
+mode=replay                | nothing    | 504    | -        | -     | -    | detail=not-cached
+mode=replay                | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
+mode=replay                | stale      | serve  | -        | -     | -    | hit; ttl=-40; key=K; detail=replay
+mode=replay                | other kind | 504    | -        | -     | -    | detail=not-cached
+mode=replay                | damaged    | 504    | -        | -     | -    | detail=not-cached
+mode=replay                | mismatch   | 504    | -        | -     | -    | detail=not-cached
+mode=replay                | unreadable | 504    | -        | -     | -    | detail=not-cached
+
+mode=replay + no-cache     | anything   | 504    | -        | -     | -    | detail=not-cached
+only-if-cached, no-cache   | anything   | 504    | -        | -     | -    | detail=not-cached
+
+the finer points:
+
+max-age=30                 | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
+max-age=30                 | stale      | relay  | called   | lead  | yes  | fwd=stale; fwd-status=200; stored; key=K
+max-age=0                  | fresh      | relay  | called   | lead  | yes  | fwd=request; fwd-status=200; stored; key=K
+min-fresh=30               | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
+max-stale=30               | stale      | relay  | called   | lead  | yes  | fwd=stale; fwd-status=200; stored; key=K
+max-stale=50               | stale      | serve  | -        | -     | -    | hit; ttl=-40; key=K; detail=max-stale
+max-stale, max-age=50      | stale      | relay  | called   | lead  | yes  | fwd=stale; fwd-status=200; stored; key=K
+max-stale, only-if-cached  | stale      | serve  | -        | -     | -    | hit; ttl=-40; key=K; detail=max-stale
+max-age=10, only-if-cached | fresh      | 504    | -        | -     | -    | detail=not-cached
+mode=replay + max-age=10   | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
+mode=replay + no-store     | stale      | serve  | -        | -     | -    | hit; ttl=-40; key=K; detail=replay
+no-cache, no-store         | fresh      | relay  | called   | -     | no   | fwd=request; fwd-status=200; key=K; detail=no-store
+mode=refresh + no-store    | fresh      | relay  | called   | -     | no   | fwd=request; fwd-status=200; key=K; detail=no-store
+mode=read + no-cache       | fresh      | relay  | called   | -     | no   | fwd=request; fwd-status=200; key=K; detail=mode-read
+mode=read, speed=2         | nothing    | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, ignored-speed"
+on, speed=2                | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K; detail=ignored-speed
+mode=replay, speed=2       | nothing    | 504    | -        | -     | -    | detail="not-cached, ignored-speed"
+"""  # noqa: E501
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    says: str
+    stored: str
+    answer: str
+    upstream: str
+    claim: str
+    kept: str
+    cache_status: str
+
+
+# What may be stored under the request's key.
+
+ASKED = chat()
+KEY = key(ASKED)
+
+
+def record(asked: ChatRequest = ASKED, age: float = 20.0, **changed: Any) -> bytes:
+    """Return a record of a complete answer."""
+    body = STREAM if asked.kind.stream else COMPLETION
+    complete = record_of([body], replace(terms(), chat=asked, lifetime=60.0))
+    assert isinstance(complete, StoredResponse)
+    return codec.encode(replace(complete, stored_at=NOW - age, **changed))
+
+
+STORED = {
+    "nothing": None,
+    "fresh": record(),
+    "stale": record(age=100.0),
+    "other kind": record(chat(stream=True)),
+    "damaged": record()[:-1],
+    "mismatch": record(proof=b"another request's"),
+    "unreadable": None,
+}
+
+
+def world(stored: str | bytes = "nothing", **more: Any) -> World:
+    """Return a world whose store is in this state, or holds this record."""
+    record = stored if isinstance(stored, bytes) else STORED[stored]
+    error = StoreError("the disk is gone") if stored == "unreadable" else None
+    return World(records={} if record is None else {KEY.index: record}, store_error=error, **more)
+
+
+def saying(words: str) -> Headers:
+    """Return the fields of a request that says this."""
+    if words.startswith(("mode=", "ttl=", "on,")):
+        members, _, directives = words.partition(" + ")
+    else:
+        members, directives = "on", words.replace("nothing", "")
+    return (b"cachemw", members.encode()), (b"cache-control", directives.encode())
+
+
+def ask(world: World, words: str = "nothing", *headers: tuple[bytes, bytes], policy: Policy | None = None) -> Answer:
+    """Answer the table's request."""
+    return answer(request(*saying(words), *headers), world, policy)
+
+
+def said(text: str) -> str:
+    """Return a cell of the table as it travels."""
+    return f"cachemw; {text}".replace("key=K", f'key="{KEY.index.hex()}"')
+
+
+def rows() -> list[Row]:
+    """Read the table; `anything` stands for every state of the store."""
+    lines = [[cell.strip() for cell in line.split("|")] for line in TABLE.splitlines()]
+    read = [Row(*cells) for cells in lines if len(cells) == 7][1:]
+    return [replace(row, stored=state) for row in read for state in STORED if row.stored in (state, "anything")]
+
+
+every_row = pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row.says} | {row.stored}")
+
+
+# The table holds.
+
+
+@every_row
+def test_what_is_said_and_what_is_stored_decide(row: Row) -> None:
+    """R5, R6, K7, D1, D8, E1, E6."""
+    around = world(row.stored)
+
+    answered = ask(around, row.says)
+
+    claims = ["lead" if effect.may_lead else "wait" for effect in around.effects if isinstance(effect, Claim)]
+    kept = "no" if answered.put is None else "yes"
+    assert answered.cache_status == said(row.cache_status)
+    assert row == replace(
+        row,
+        answer=answered.kind,
+        upstream="called" if any(isinstance(effect, Forward) for effect in around.effects) else "-",
+        claim=" ".join(claims) or "-",
+        kept=kept if answered.kind == "relay" else "-",
+    )
+
+
+@every_row
+def test_the_client_gets_the_stored_body_or_the_upstreams_or_an_error(row: Row) -> None:
+    """S9, R7: nothing else is made up."""
+    upstreams = COMPLETION.replace(b"Hello", b"Hello from the upstream")
+
+    answered = answer(request(*saying(row.says)), world(row.stored), body=upstreams)
+
+    assert (answered.status, answered.body) == {
+        "serve": (200, COMPLETION),
+        "relay": (200, upstreams),
+        "504": (504, refusals.not_cached()[1]),
+    }[row.answer]
+    assert answered.values(b"cache-control") == [b"private, no-store"]
+
+
+def test_the_table_has_every_state_of_the_store_for_everything_that_can_be_said() -> None:
+    states: dict[str, list[str]] = {}
+    for row in rows():
+        states.setdefault(row.says, []).append(row.stored)
+
+    assert [says for says, listed in states.items() if listed == list(STORED)] == [
+        "nothing",
+        "no-store",
+        "mode=read",
+        "no-cache",
+        "mode=refresh",
+        "max-age=10",
+        "min-fresh=50",
+        "max-stale",
+        "only-if-cached",
+        "mode=replay",
+        "mode=replay + no-cache",
+        "only-if-cached, no-cache",
+    ]
+
+
+# What is stored.
+
+
+def test_a_hit_says_how_old_it_is() -> None:
+    assert ask(world("fresh")).values(b"age") == [b"20"]
+    assert ask(world("stale"), "max-stale").values(b"age") == [b"100"]
+
+
+def test_a_hit_looks_and_does_nothing_else() -> None:
+    """R6."""
+    around = world("fresh")
+
+    ask(around)
+
+    assert around.effects == [Lookup(KEY.index)]
+
+
+def test_a_record_is_stale_from_the_second_its_lifetime_ends() -> None:
+    assert ask(world(record(age=59.9))).kind == "serve"
+    assert ask(world(record(age=60.0))).kind == "relay"
+
+
+def test_the_request_says_how_long_its_answer_is_fresh() -> None:
+    put = ask(world(), "ttl=5").put
+
+    assert put is not None
+    assert codec.decode(put.record).lifetime == 5
+    assert put.keep == 5 + 86_400
+
+
+def test_an_answer_is_stored_under_the_requests_key_with_its_proof() -> None:
+    """K7, R5: the fresh answer takes the place of the old one."""
+    for put in (ask(world()).put, ask(world("fresh"), "no-cache").put, ask(world("stale")).put):
+        assert put is not None
+        assert (put.index, codec.decode(put.record).proof) == (KEY.index, KEY.proof)
+
+
+def test_a_damaged_record_is_removed() -> None:
+    """D8."""
+    around = world("damaged")
+
+    ask(around)
+
+    assert Discard(KEY.index) in around.effects
+
+
+@pytest.mark.parametrize("state", ["fresh", "stale", "other kind", "mismatch"])
+@pytest.mark.parametrize("words", ["nothing", "no-store", "max-age=10", "no-cache", "mode=replay"])
+def test_a_record_that_is_whole_is_not_removed(words: str, state: str) -> None:
+    around = world(state)
+
+    ask(around, words)
+
+    assert around.records == {KEY.index: STORED[state]}
+
+
+def test_a_stale_record_of_another_kind_is_replaced() -> None:
+    answered = ask(world(record(chat(stream=True), age=100.0)))
+
+    assert answered.cache_status == said("fwd=miss; fwd-status=200; stored; key=K")
+
+
+# Streams.
+
+
+def ask_for_stream(world: World) -> Answer:
+    return answer(request(*saying("nothing"), stream=True), world, body=STREAM)
+
+
+def test_a_stream_leaves_before_it_is_known_whether_it_is_stored() -> None:
+    answered = ask_for_stream(world(upstream=STREAM_HEAD))
+
+    assert answered.cache_status == said("fwd=miss; fwd-status=200; key=K")
+    assert answered.put is not None
+
+
+def test_what_a_stream_stored_answers_the_next_one() -> None:
+    """S1, S2."""
+    first = ask_for_stream(world(upstream=STREAM_HEAD))
+    assert first.put is not None
+
+    second = ask_for_stream(world(first.put.record))
+
+    assert (second.kind, second.body) == ("serve", STREAM)
+    assert second.cache_status == said("hit; ttl=86400; key=K")
+    assert second.values(b"content-type") == [b"text/event-stream"]
+
+
+WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
+UNPADDED = {"stream": True, "stream_options": {"include_obfuscation": False}}
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked"),
+    [
+        ({}, {"stream": True}),
+        ({"stream": True}, {"stream": False}),
+        ({"stream": True}, WITH_USAGE),
+        ({"stream": True}, UNPADDED),
+        (UNPADDED, {"stream": True}),
+    ],
+    ids=["JSON", "a stream", "without usage", "padded", "unpadded"],
+)
+def test_a_record_of_one_kind_does_not_answer_another_and_stays(stored: dict[str, Any], asked: dict[str, Any]) -> None:
+    """S5: a record without usage does not answer a request that is due it."""
+    around = world(record(chat(**stored)), upstream=STREAM_HEAD if asked["stream"] else JSON_HEAD)
+
+    answered = answer(request(*saying("nothing"), **asked), around)
+
+    assert answered.cache_status == said("fwd=miss; fwd-status=200; key=K; detail=other-kind")
+    assert around.effects == [Lookup(KEY.index), Forward(recorded=False)]
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked"),
+    [
+        ({}, {"stream": False}),
+        ({"stream": False}, {"stream": None, "stream_options": None}),
+        ({"stream": True}, {"stream": True, "stream_options": {}}),
+        ({"stream": True, "stream_options": {}}, {"stream": True, "stream_options": None}),
+    ],
+    ids=["absent and false", "false and null", "absent and empty", "empty and null"],
+)
+def test_absent_null_and_empty_are_one_kind(stored: dict[str, Any], asked: dict[str, Any]) -> None:
+    answered = answer(request(*saying("nothing"), **asked), world(record(chat(**stored))))
+
+    assert answered.kind == "serve"
+
+
+# Identical requests at the same time.
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """How a claim went, what was stored meanwhile, and what comes of it."""
+
+    claimed: Claimed
+    lands: bytes | None
+    answer: str
+    cache_status: str
+    age: tuple[bytes, ...] = ()
+
+
+FORWARDED = "fwd=miss; fwd-status=200; stored; key=K"
+LANDED, JUST_NOW = record(age=0), record(age=1)
+LANDED_AS_STREAM = record(chat(stream=True), age=0)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Waited(Claimed.LEAD, None, "relay", FORWARDED),
+        Waited(Claimed.LEAD, JUST_NOW, "serve", "hit; ttl=59; key=K", (b"1",)),
+        Waited(Claimed.FOLLOWED, LANDED, "serve", "fwd=miss; fwd-status=200; collapsed; key=K"),
+        Waited(Claimed.FOLLOWED, None, "relay", FORWARDED),
+        Waited(Claimed.FOLLOWED, LANDED_AS_STREAM, "relay", "fwd=miss; fwd-status=200; key=K; detail=other-kind"),
+        Waited(Claimed.ALONE, None, "relay", FORWARDED),
+        Waited(Claimed.ALONE, JUST_NOW, "serve", "hit; ttl=59; key=K", (b"1",)),
+    ],
+    ids=[
+        "leads",
+        "leads, and finds what landed before it did",
+        "waits, and it lands",
+        "waits, and nothing lands or patience runs out",
+        "waits, and another kind lands",
+        "is alone",
+        "is alone, and finds what landed before",
+    ],
+)
+def test_after_a_claim_the_store_is_looked_at_once_more(row: Waited) -> None:
+    """P1: what landed answers; where nothing did the request is forwarded, and never waits twice."""
+    around = world(claimed=row.claimed, lands={} if row.lands is None else {KEY.index: row.lands})
+
+    answered = ask(around)
+
+    assert (answered.kind, answered.cache_status) == (row.answer, said(row.cache_status))
+    assert answered.values(b"age") == list(row.age)
+    assert around.effects[:3] == [Lookup(KEY.index), Claim(KEY.parts, ASKED.kind, may_lead=True), Lookup(KEY.index)]
+    assert [type(effect) for effect in around.effects[3:]] == ([] if row.answer == "serve" else [Forward])
+
+
+# Requests that are not ours to cache.
+
+
+BYPASSES = [
+    pytest.param(request(body=b'{"messages":[],"n":1,"n":2}'), "ambiguous-json", id="a member twice"),
+    pytest.param(request(body=b'\xef\xbb\xbf{"messages":[]}'), "ambiguous-json", id="a byte order mark"),
+    pytest.param(request(body=b'{"messages":['), "invalid-json", id="half a JSON"),
+    pytest.param(request(body=b"[]"), "no-messages", id="no object"),
+    pytest.param(request(store=True), "store-requested", id="a side effect is wanted"),
+    pytest.param(request(web_search_options={}), "web-search", id="the web is asked"),
+    pytest.param(request(modalities=["text", "audio"]), "audio", id="the answer expires at the upstream"),
+    pytest.param(request((b"content-encoding", b"gzip")), "encoded-request", id="a coded body"),
+    pytest.param(replace(request(), headers=((b"content-type", b"application/vnd.msgpack"),)), "not-json", id="not JSON"),
+]
+
+
+@pytest.mark.parametrize(("asked", "detail"), BYPASSES)
+def test_a_request_that_cannot_be_cached_is_passed_on(asked: Request, detail: str) -> None:
+    """K9, E1: nothing is looked up, nothing is stored, and the answer says why."""
+    around = world("fresh")
+
+    answered = answer(replace(asked, headers=(*asked.headers, *saying("nothing"))), around)
+
+    assert answered.cache_status == f"cachemw; fwd=bypass; detail={detail}"
+    assert (answered.body, answered.put) == (COMPLETION, None)
+    assert around.effects == [Forward(recorded=False)]
+
+
+@pytest.mark.parametrize("words", ["mode=replay", "only-if-cached"])
+@pytest.mark.parametrize(("asked", "detail"), BYPASSES)
+def test_it_is_not_passed_on_where_only_the_store_may_answer(asked: Request, detail: str, words: str) -> None:
+    """E6."""
+    around = world("fresh")
+
+    answered = answer(replace(asked, headers=(*asked.headers, *saying(words))), around)
+
+    assert (answered.status, answered.cache_status) == (504, f'cachemw; detail="not-cached, {detail}"')
+    assert around.effects == []
+
+
+# Whose answer it is.
+
+
+BEARER_A, BEARER_B = (b"authorization", b"Bearer A"), (b"authorization", b"Bearer B")
+
+
+def test_two_credentials_have_two_keys() -> None:
+    """I1."""
+    worlds = [world(), world(), world()]
+
+    puts = [ask(worlds[0]).put, ask(worlds[1], "nothing", BEARER_A).put, ask(worlds[2], "nothing", BEARER_B).put]
+
+    assert len({put.index for put in puts if put is not None}) == 3
+
+
+def test_a_caller_without_credentials_needs_no_secret() -> None:
+    around = world("fresh", secret=StoreError("there is none"))
+
+    answered = ask(around)
+
+    assert answered.kind == "serve"
+    assert Secret() not in around.effects
+
+
+def test_a_shared_partition_needs_no_secret() -> None:
+    """E6: a cassette replays from a directory that holds none."""
+    shared, around = Policy(partition="shared"), world(secret=StoreError("there is none"))
+    put = ask(around, "nothing", BEARER_A, policy=shared).put
+    assert put is not None
+
+    answered = ask(World(records={put.index: put.record}), "nothing", BEARER_B, policy=shared)
+
+    assert answered.kind == "serve"
+    assert Secret() not in around.effects
+
+
+NOBODYS = [
+    pytest.param({"secret": StoreError("gone")}, Policy(), id="the store's secret cannot be read"),
+    pytest.param({"name": PartitionError("who?")}, Policy(partition=lambda _: b""), id="the operator's function raises"),
+]
+
+
+@pytest.mark.parametrize(("broken", "policy"), NOBODYS)
+def test_where_nobody_can_say_whose_request_it_is_it_is_passed_on(broken: dict[str, Any], policy: Policy) -> None:
+    """I1, D1."""
+    around = world("fresh", **broken)
+
+    answered = ask(around, "nothing", BEARER_A, policy=policy)
+
+    assert answered.cache_status == "cachemw; fwd=bypass; detail=no-partition"
+    assert around.effects[1:] == [Forward(recorded=False)]
+
+
+@pytest.mark.parametrize(("broken", "policy"), NOBODYS)
+def test_and_is_refused_where_only_the_store_may_answer(broken: dict[str, Any], policy: Policy) -> None:
+    around = world("fresh", **broken)
+
+    answered = ask(around, "mode=replay", BEARER_A, policy=policy)
+
+    assert (answered.status, answered.cache_status) == (504, 'cachemw; detail="not-cached, no-partition"')
+    assert len(around.effects) == 1
+
+
+# What the upstream does.
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (UpstreamError("refused"), 502, b"upstream_unreachable"),
+        (UpstreamTimeout("silent"), 504, b"upstream_timeout"),
+        (TruncatedResponse("cut"), 502, b"upstream_truncated"),
+    ],
+    ids=["unreachable", "timeout", "cut in its head"],
+)
+@pytest.mark.parametrize(
+    ("words", "state", "cache_status"),
+    [
+        ("nothing", "nothing", "fwd=miss; key=K"),
+        ("nothing", "stale", "fwd=stale; key=K"),
+        ("max-age=10", "fresh", "fwd=request; key=K"),
+        ("no-cache", "fresh", "fwd=request; key=K"),
+    ],
+)
+def test_an_upstream_that_cannot_answer_is_an_error_of_ours(
+    error: UpstreamError, status: int, code: bytes, words: str, state: str, cache_status: str
+) -> None:
+    answered = ask(world(state, upstream=error), words)
+
+    assert (answered.status, answered.cache_status) == (status, said(cache_status))
+    assert code in answered.body
+
+
+def test_a_request_that_is_passed_on_meets_the_same_errors() -> None:
+    answered = answer(request(*saying("nothing"), store=True), world(upstream=UpstreamTimeout("silent")))
+
+    assert (answered.status, answered.cache_status) == (504, "cachemw; fwd=bypass; detail=store-requested")
+
+
+RETRY_LATER = Head(429, ((b"content-type", b"application/json"), (b"retry-after", b"7")))
+
+
+@pytest.mark.parametrize(
+    ("head", "cache_status"),
+    [
+        (RETRY_LATER, "fwd=miss; fwd-status=429; key=K; detail=not-200"),
+        (Head(500, JSON_HEAD.headers), "fwd=miss; fwd-status=500; key=K; detail=not-200"),
+        (Head(307, ((b"location", b"/elsewhere"),)), "fwd=miss; fwd-status=307; key=K; detail=not-200"),
+        (Head(200, ((b"content-type", b"text/html"),)), "fwd=miss; fwd-status=200; key=K; detail=content-type"),
+        (Head(200, ()), "fwd=miss; fwd-status=200; key=K; detail=content-type"),
+        (STREAM_HEAD, "fwd=miss; fwd-status=200; key=K; detail=content-type"),
+        (with_headers(JSON_HEAD, (b"content-encoding", b"br")), "fwd=miss; fwd-status=200; key=K; detail=encoded-answer"),
+        (with_headers(JSON_HEAD, (b"cachemw", b"off")), "fwd=miss; fwd-status=200; key=K; detail=kept-out"),
+        (with_headers(JSON_HEAD, (b"cachemw", b"on=?0")), "fwd=miss; fwd-status=200; key=K; detail=kept-out"),
+        (with_headers(JSON_HEAD, (b"cachemw", b"of f")), "fwd=miss; fwd-status=200; key=K; detail=kept-out"),
+        (with_headers(JSON_HEAD, (b"cachemw", b"on")), "fwd=miss; fwd-status=200; stored; key=K"),
+        (with_headers(JSON_HEAD, (b"content-encoding", b"identity")), "fwd=miss; fwd-status=200; stored; key=K"),
+    ],
+    ids=[
+        "too many requests",
+        "a server error",
+        "a redirect",
+        "a page",
+        "of no type",
+        "a stream nobody asked for",
+        "coded",
+        "Cachemw: off",
+        "Cachemw: on=?0",
+        "Cachemw that cannot be read",
+        "Cachemw: on",
+        "not coded",
+    ],
+)
+def test_every_answer_passes_but_not_every_one_is_kept(head: Head, cache_status: str) -> None:
+    """R2, H10."""
+    answered = ask(world(upstream=head))
+
+    assert answered.cache_status == said(cache_status)
+    assert (answered.status, answered.body) == (head.status, COMPLETION)
+    assert (answered.put is not None) == ("stored" in cache_status)
+
+
+def test_what_tells_a_client_to_come_back_later_reaches_it() -> None:
+    """H10."""
+    assert ask(world(upstream=RETRY_LATER)).values(b"retry-after") == [b"7"]
+
+
+def test_the_word_that_keeps_an_answer_out_is_for_us_alone() -> None:
+    assert ask(world(upstream=with_headers(JSON_HEAD, (b"cachemw", b"off")))).values(b"cachemw") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "state", "recorded"),
+    [
+        ("nothing", "nothing", True),
+        ("no-cache", "fresh", True),
+        ("no-store", "nothing", False),
+        ("mode=read", "nothing", False),
+        ("nothing", "other kind", False),
+    ],
+)
+def test_plain_bytes_are_asked_for_only_where_they_may_be_kept(words: str, state: str, recorded: bool) -> None:
+    around = world(state)
+
+    ask(around, words)
+
+    assert around.effects[-1] == Forward(recorded=recorded)
+
+
+def test_json_that_is_not_stored_says_why() -> None:
+    """R3, E1."""
+    answered = ask(world(), policy=Policy(store_when=frozenset({"length"})))
+
+    assert answered.cache_status == said("fwd=miss; fwd-status=200; key=K; detail=finish-stop")
+    assert answered.put is None
+
+
+def test_json_that_is_too_large_leaves_before_that_is_known() -> None:
+    """D7."""
+    answered = ask(world(), policy=Policy(max_record_bytes=len(COMPLETION) - 1))
+
+    assert answered.cache_status == said("fwd=miss; fwd-status=200; key=K")
+    assert (answered.body, answered.put) == (COMPLETION, None)
+
+
+def test_why_an_answer_is_not_kept_comes_first() -> None:
+    answered = ask(world("mismatch", upstream=RETRY_LATER), "on, speed=2")
+
+    assert answered.cache_status == said('fwd=miss; fwd-status=429; key=K; detail="not-200, key-mismatch, ignored-speed"')
+
+
+# What never gets as far as the table.
+
+
+def test_a_control_header_that_cannot_be_obeyed_is_refused_and_nothing_is_contacted() -> None:
+    """E7."""
+    around = world("fresh")
+
+    refused = whole(around.run(refuse(InvalidControl("ttl", "ttl has a value that cannot be used"))))
+
+    assert (refused.status, refused.cache_status) == (400, "cachemw; detail=invalid-cachemw")
+    assert b"invalid_cachemw" in refused.body
+    assert around.effects == []
+
+
+def test_what_is_no_chat_request_is_passed_on_and_says_so() -> None:
+    around = world("fresh")
+
+    relay = around.run(not_chat())
+
+    assert isinstance(relay, Relay)
+    assert relayed(relay, b"{}").cache_status == "cachemw; fwd=bypass; detail=not-chat"
+    assert around.effects == [Forward(recorded=False)]
+
+
+def test_a_client_that_did_not_opt_in_is_passed_on_and_told_nothing() -> None:
+    """D9."""
+    around = world("fresh", upstream=RETRY_LATER)
+
+    relay = around.run(pass_on(None))
+
+    assert isinstance(relay, Relay)
+    assert (*relay.begin(), *relay.feed(b"later", NOW)) == (RETRY_LATER, b"later")
+    assert (relay.finish(NOW), relay.close(None), relay.report) == (None, (), None)
+    assert around.effects == [Forward(recorded=False)]
+
+
+def test_a_client_that_did_not_opt_in_meets_the_same_errors() -> None:
+    failed = whole(world(upstream=UpstreamTimeout("silent")).run(pass_on(None)))
+
+    assert failed.status == 504
+    assert failed.values(b"cache-status") == []

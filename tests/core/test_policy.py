@@ -1,0 +1,119 @@
+"""What the operator allows, and what cannot work."""
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from cachemw.core.directives import Mode
+from cachemw.core.headers import HeaderRules
+from cachemw.core.policy import Policy
+from cachemw.errors import CacheError, ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("named", "option"),
+    [
+        ("dictionary", {"default": "on;"}),
+        ("ttl", {"default": "on, ttl=-1"}),
+        ("mode", {"default": "mode=replya"}),
+        ("on takes no parameters", {"default": "on; ttl=5"}),
+        ("'tll'", {"default": "on, tll=5"}),
+        ("'speed'", {"default": "speed=2"}),
+        ("dictionary", {"default": "öffnen"}),
+        ("Policy.lifetime", {"lifetime": -1}),
+        ("Policy.lifetime", {"lifetime": math.nan}),
+        ("Policy.max_lifetime", {"max_lifetime": -0.5}),
+        ("Policy.patience", {"patience": -1}),
+        ("Policy.max_request_bytes", {"max_request_bytes": -1}),
+        ("Policy.max_record_bytes", {"max_record_bytes": -1}),
+        ("Policy.keep", {"keep": -1}),
+        ("Policy.keep", {"keep": math.nan}),
+        ("Policy.paths", {"paths": "/chat/completions"}),
+        ("Policy.vary", {"vary": "x-tenant"}),
+        ("Policy.inert", {"inert": "x-tenant"}),
+        ("Policy.forward", {"forward": "x-tenant"}),
+        ("Policy.store_when", {"store_when": "stop"}),
+        ("Policy.honour", {"honour": "mode"}),
+        ("Policy.partition", {"partition": "everybody"}),
+        ("Policy.partition", {"partition": None}),
+        ("'abandon'", {"honour": frozenset({"on", "abandon"})}),
+        ("authorization is in the key", {"vary": ("Authorization",)}),
+        ("x-api-key is in the key", {"inert": ("x-tenant", "x-api-key")}),
+        ("cookie is never forwarded", {"forward": ("x-tenant", "Cookie")}),
+        ("host is never forwarded", {"forward": ("host",)}),
+        ("connection is never forwarded", {"forward": ("connection",)}),
+    ],
+)
+def test_a_policy_that_cannot_work_is_refused_at_construction(named: str, option: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        Policy(**option)
+
+
+def test_a_mistake_in_a_policy_is_one_of_our_errors() -> None:
+    assert issubclass(ConfigurationError, CacheError)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"default": ""},
+        {"default": "on, mode=replay, ttl=5, namespace=a, sample=2"},
+        {"lifetime": 0},
+        {"lifetime": math.inf},
+        {"max_record_bytes": 0},
+        {"keep": None},
+        {"keep": 0},
+        {"keep": "windows"},
+        {"paths": ()},
+        {"partition": "shared"},
+        {"partition": lambda request: b"everybody"},
+        {"honour": frozenset()},
+        {"vary": ("cookie", "user-agent")},
+        {"store_when": frozenset({"stop"})},
+    ],
+    ids=str,
+)
+def test_what_can_work_is_accepted(option: dict[str, Any]) -> None:
+    policy = Policy(**option)
+
+    assert {name: getattr(policy, name) for name in option} == option
+
+
+def test_a_policy_says_nothing_unless_told() -> None:
+    policy = Policy()
+
+    assert policy.default_members.on is False
+    assert policy.paths == ("/chat/completions",)
+    assert (policy.lifetime, policy.max_lifetime, policy.keep) == (86_400, 31_536_000, "windows")
+    assert (policy.partition, policy.keep_requests) == ("credential", False)
+    assert policy.store_when == {"stop", "tool_calls", "function_call", "length"}
+    assert (policy.max_request_bytes, policy.max_record_bytes) == (10 * 2**20, 4 * 2**20)
+    assert policy.patience == 30
+    assert policy.honour == {"on", "mode", "ttl", "namespace", "sample", "cache-control"}
+    assert names_in(policy.header_rules) == ([], [], [])
+
+
+def test_a_policy_is_read_once_and_frozen() -> None:
+    policy = Policy(default="on, mode=replay", vary=("X-Tenant",), inert=("X-Noise",), forward=("X-Trace",))
+
+    assert policy.default_members.known == {"mode": Mode.REPLAY}
+    assert names_in(policy.header_rules) == ([b"x-tenant"], [b"x-noise"], [b"x-trace"])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        policy.lifetime = 5.0  # type: ignore[misc]
+
+
+def names_in(rules: HeaderRules) -> tuple[list[bytes], list[bytes], list[bytes]]:
+    return sorted(rules.vary), sorted(rules.inert), sorted(rules.forward)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "lifetime"), [(None, 600), (0, 0), (60, 60), (3600, 3600), (3601, 3600), (999_999_999_999_999, 3600)]
+)
+def test_a_ttl_is_clamped_to_the_longest_lifetime(ttl: int | None, lifetime: float) -> None:
+    assert Policy(lifetime=600, max_lifetime=3600).lifetime_of(ttl) == lifetime
+
+
+def test_the_lifetime_itself_is_clamped_too() -> None:
+    assert Policy(lifetime=600, max_lifetime=60).lifetime_of(None) == 60

@@ -1,0 +1,128 @@
+"""What lies outside of the script, as a dictionary and a few scripted answers, and a driver for it.
+
+The driver performs what the script asks for, and sends what its outcome says.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+from cachemw.core.conclusion import conclude
+from cachemw.core.directives import Directives, read_directives
+from cachemw.core.effects import (
+    Arrived,
+    Claim,
+    Claimed,
+    Discard,
+    Effect,
+    Forward,
+    Found,
+    Lookup,
+    Name,
+    Outcome,
+    Script,
+    Secret,
+    Serve,
+)
+from cachemw.core.exchange import exchange
+from cachemw.core.messages import Head, Headers, Request, header_values
+from cachemw.core.policy import Policy
+from cachemw.core.relay import Emission, Put, Relay
+from cachemw.core.selection import Verified
+from cachemw.errors import CacheError, PartitionError, StoreError, UpstreamError
+from tests.core.answers import COMPLETION, JSON_HEAD
+
+NOW = 1000.0
+
+
+@dataclass
+class World:
+    """The store, other requests, the upstream."""
+
+    records: dict[bytes, bytes] = field(default_factory=dict)
+    store_error: StoreError | None = None
+    claimed: Claimed | None = None  # how a claim goes; None: nobody else is there
+    lands: dict[bytes, bytes] = field(default_factory=dict)  # what others store while this request waits
+    upstream: Head | UpstreamError = JSON_HEAD
+    secret: bytes | StoreError = b"secret"
+    name: bytes | PartitionError = b"name"
+    effects: list[Effect] = field(default_factory=list)  # what the script asked for
+
+    def run(self, script: Script) -> Outcome:
+        """Perform what the script asks for, and return what it ends in."""
+        step = partial(next, script)
+        while True:
+            try:
+                effect = step()
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            self.effects.append(effect)
+            result = self._perform(effect)
+            step = partial(script.throw, result) if isinstance(result, CacheError) else partial(script.send, result)
+
+    def _perform(self, effect: Effect) -> object:
+        match effect:
+            case Lookup(index):
+                return self.store_error or Found(self.records.get(index), NOW)
+            case Discard(index):
+                del self.records[index]
+                return None
+            case Claim(may_lead=may_lead):
+                self.records |= self.lands
+                return self.claimed or (Claimed.LEAD if may_lead else Claimed.ALONE)
+            case Forward():
+                return self.upstream if isinstance(self.upstream, UpstreamError) else Arrived(self.upstream, NOW)
+            case Secret():
+                return self.secret
+            case Name():
+                return self.name
+        raise AssertionError(f"an effect nobody knows: {effect}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the client gets, and what is stored. `kind` is serve, relay or the status of an error of ours."""
+
+    kind: str
+    status: int
+    headers: Headers
+    body: bytes
+    put: Put | None = None
+
+    def values(self, name: bytes) -> list[bytes]:
+        return header_values(self.headers, name)
+
+    @property
+    def cache_status(self) -> str:
+        [value] = self.values(b"cache-status")
+        return value.decode()
+
+
+def answer(asked: Request, world: World, policy: Policy | None = None, body: bytes = COMPLETION) -> Answer:
+    """Let the script run, and do what its outcome says. `body` is the upstream's, and comes at once."""
+    policy = policy or Policy()
+    directives = read_directives(asked.headers, policy.default_members, policy.honour)
+    assert isinstance(directives, Directives)
+    outcome = world.run(exchange(asked, directives, policy, Verified()))
+    return relayed(outcome, body) if isinstance(outcome, Relay) else whole(outcome)
+
+
+def relayed(relay: Relay, body: bytes) -> Answer:
+    """Pass on an answer that comes at once, and store what is to be stored."""
+    sent = [*relay.begin(), *relay.feed(body, NOW)]
+    put = relay.finish(NOW)
+    return _answer("relay", [*sent, *relay.close(None)], put)
+
+
+def whole(outcome: Outcome) -> Answer:
+    """Return the answer of an outcome that needs no upstream any more."""
+    assert not isinstance(outcome, Relay)
+    return _answer("serve" if isinstance(outcome, Serve) else None, conclude(outcome))
+
+
+def _answer(kind: str | None, sent: Iterable[Emission], put: Put | None = None) -> Answer:
+    head, *chunks = sent
+    assert isinstance(head, Head)
+    body = b"".join(chunk for chunk in chunks if isinstance(chunk, bytes))
+    return Answer(kind or str(head.status), head.status, head.headers, body, put)
