@@ -42,6 +42,13 @@ def serving_in_thread(app: ASGIApp) -> Iterator[str]:
             thread.join()
 
 
+@contextlib.contextmanager
+def nobody_there() -> Iterator[str]:
+    """Give a URL at which nobody listens, and nobody else can."""
+    with _listening() as silent:
+        yield _url(silent)
+
+
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app, log_level="critical", server_header=False, date_header=False, timeout_graceful_shutdown=1, loop="asyncio"
@@ -50,7 +57,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
 
 @contextlib.contextmanager
 def _listening() -> Iterator[socket.socket]:
-    with socket.socket() as listener:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:  # else asyncio does not turn Nagle off for what it accepts
         listener.bind(("127.0.0.1", 0))
         yield listener
 

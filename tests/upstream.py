@@ -48,6 +48,7 @@ class Upstream:
     respond: Callable[[Asked], Told] = field(default=lambda asked: answer_to(asked))
     asked: list[Asked] = field(default_factory=list)
     left: anyio.Event | None = None  # set when a client went away before the end
+    hears: Callable[[bytes], None] | None = None  # told of every piece of a request's body as it comes
 
     @property
     def calls(self) -> int:
@@ -57,7 +58,7 @@ class Upstream:
         if scope["type"] == "lifespan":
             await _live(receive, send)
             return
-        asked = await _read(scope, receive)
+        asked = await _read(scope, receive, self.hears)
         self.asked.append(asked)
         told = self.respond(asked)
         await send({"type": "http.response.start", "status": told.status, "headers": list(told.headers)})
@@ -86,12 +87,14 @@ async def _send_parts(told: Told, send: Send) -> None:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _read(scope: Scope, receive: Receive) -> Asked:
+async def _read(scope: Scope, receive: Receive, hears: Callable[[bytes], None] | None) -> Asked:
     body = b""
     has_more = True
     while has_more:
         message: Message = await receive()
         body += message.get("body", b"")
+        if hears is not None:
+            hears(message.get("body", b""))
         has_more = message.get("more_body", False)
     fields = tuple((bytes(name), bytes(value)) for name, value in scope["headers"])
     return Asked(scope["method"], scope["path"], scope["raw_path"], scope["query_string"], fields, body)

@@ -1,8 +1,8 @@
 """Recognise a chat request, and read what of it matters here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -38,13 +38,14 @@ FIELDS: Mapping[str, Place] = {
     ),
 }
 PLAIN = Kind(stream=False)
+_SWITCH = (bool, type(None))
+_OPTIONS = (dict, type(None))
 
 LEFT_OUT_AROUND_AN_APP = frozenset(name for name, place in FIELDS.items() if place is Place.TRANSPORT)
 LEFT_OUT_OVER_HTTP = frozenset(name for name, place in FIELDS.items() if place is not Place.KEY)
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatRequest(msgspec.Struct, frozen=True):
     """What of a chat request matters here. `choices` is `n`; `bounded`: the caller itself limited the answer's length."""
 
     canonical: bytes
@@ -54,8 +55,7 @@ class ChatRequest:
     wants_usage: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Bypass:
+class Bypass(msgspec.Struct, frozen=True):
     """A request that is not ours to cache, and the reason as `Cache-Status` tells it."""
 
     detail: str
@@ -102,6 +102,7 @@ def _is_not_plain_json(request: Request) -> str | None:
     return "encoded-request" if any(value.strip().lower() not in (b"", b"identity") for value in encodings) else None
 
 
+@lru_cache(64)
 def _names_json(content_type: bytes) -> bool:
     media_type, _, parameters = content_type.lower().partition(b";")
     charset = parameters.partition(b"charset")[2].strip(b' \t="')
@@ -110,7 +111,7 @@ def _names_json(content_type: bytes) -> bool:
 
 def _cannot_be_replayed(body: Mapping[str, Any]) -> str | None:
     """Name what makes an answer one that a stored response cannot stand in for."""
-    if not isinstance(body.get("stream"), bool | None) or not isinstance(body.get("stream_options"), dict | None):
+    if type(body.get("stream")) not in _SWITCH or type(body.get("stream_options")) not in _OPTIONS:
         return "ambiguous-stream"
     if not (body.get("store") is None or body["store"] is False):
         return "store-requested"

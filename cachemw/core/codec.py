@@ -94,4 +94,4 @@ def checksum(payload: bytes | memoryview) -> bytes:
 
 
 def _numbers(form: str, packed: bytes) -> tuple[int, ...]:
-    return struct.unpack(f"<{len(packed) // 8}{form}", packed)
+    return struct.unpack(f"<{len(packed) // 8}{form}", packed) if packed else ()

@@ -3,16 +3,16 @@
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 _DIRECTIVE = re.compile(rb'[ \t]*([^=,; \t"]+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"[ \t]*(?=,|$)|([^,]*)))?[^,]*(?:,|$)')
 _EMPTY = re.compile(rb"[ \t,]*")
 _FOREVER = 2**31  # RFC 9111 §1.2.2: what a larger number counts as
 
 
-@dataclass(frozen=True, slots=True)
-class Restrictions:
+class Restrictions(msgspec.Struct, frozen=True):
     """What a request's `Cache-Control` asks of us; seconds. `max_stale` is infinite where it has no argument."""
 
     no_store: bool = False

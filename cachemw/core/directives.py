@@ -1,12 +1,12 @@
 """What the client asks of the cache: the `Cachemw` and `Cache-Control` fields of a request."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from typing import Any, cast
 
 import http_sf
+import msgspec
 
 from cachemw.core.control import UNRESTRICTED, Restrictions, restrictions
 from cachemw.core.messages import Headers, header_values
@@ -24,8 +24,7 @@ class Mode(Enum):
     REPLAY = "replay"
 
 
-@dataclass(frozen=True, slots=True)
-class Directives:
+class Directives(msgspec.Struct, frozen=True):
     """A request that opted in, and what it asked for. `ttl` is in seconds; `ignored` names what was not obeyed."""
 
     mode: Mode = Mode.READ_WRITE
@@ -51,47 +50,55 @@ class Directives:
         return not self.control.no_store and self.mode is not Mode.READ
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidControl:
+class InvalidControl(msgspec.Struct, frozen=True):
     """A `Cachemw` field that cannot be read, or a known member with a bad value."""
 
     param: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Members:
+class Members(msgspec.Struct, frozen=True):
     """A `Cachemw` dictionary: whether it opts in (`None`: says nothing of it), its known members, and the others."""
 
     on: bool | None = None
-    known: Mapping[str, Any] = field(default_factory=dict)
+    known: dict[str, Any] = {}
     unknown: tuple[str, ...] = ()
 
 
 NO_MEMBERS = Members()
 
 
-def read_directives(headers: Headers, default: Members, honour: frozenset[str]) -> Directives | InvalidControl | None:
+def read_directives(headers: Headers, default: str, honour: frozenset[str]) -> Directives | InvalidControl | None:
     """Return what a request asks of the cache, `None` where it did not opt in.
 
-    The request's members override the operator's default one by one; what is not in `honour` is reported, not obeyed.
+    The request's members override the operator's `default` one by one; what is not in `honour` is reported, not obeyed.
     """
-    fields = header_values(headers, CONTROL_HEADER)
-    asked = parse_members(b", ".join(fields)) if fields else NO_MEMBERS
-    if isinstance(asked, InvalidControl):
-        return asked
-    obeyed = {name: value for name, value in asked.known.items() if name in honour}
-    switch = asked.on if "on" in honour else None
-    if not (default.on if switch is None else switch):
+    asked = header_values(headers, CONTROL_HEADER)
+    if not asked and default == "off":
         return None
-    ignored = (*asked.unknown, *(name for name in asked.known if name not in honour))
-    if asked.on is False and switch is None:
-        ignored = (*ignored, "off")
     control = header_values(headers, b"cache-control")
-    if control and "cache-control" not in honour:
-        control, ignored = [], (*ignored, "cache-control")
-    limits = restrictions(b", ".join(control)) if control else UNRESTRICTED
-    return Directives(**{**default.known, **obeyed}, control=limits, ignored=ignored)
+    return _directives(b", ".join(asked) if asked else None, b", ".join(control), default, honour)
+
+
+@lru_cache(256)
+def _directives(
+    field: bytes | None, cache_control: bytes, default: str, honour: frozenset[str]
+) -> Directives | InvalidControl | None:
+    asked = NO_MEMBERS if field is None else parse_members(field)
+    by_default = parse_members(default.encode())
+    if isinstance(asked, InvalidControl) or isinstance(by_default, InvalidControl):
+        return asked if isinstance(asked, InvalidControl) else None
+    switch = asked.on if "on" in honour else None
+    if not (by_default.on if switch is None else switch):
+        return None
+    obeyed = {name: value for name, value in asked.known.items() if name in honour}
+    ignored = [*asked.unknown, *(name for name in asked.known if name not in honour)]
+    if asked.on is False and switch is None:
+        ignored.append("off")
+    if cache_control and "cache-control" not in honour:
+        ignored.append("cache-control")
+    limits = restrictions(cache_control) if cache_control and "cache-control" in honour else UNRESTRICTED
+    return Directives(**{**by_default.known, **obeyed}, control=limits, ignored=tuple(ignored))
 
 
 @lru_cache(256)

@@ -1,9 +1,10 @@
 """What the script asks of its driver, and what it may end in. Values only."""
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+import msgspec
 
 from cachemw.core.directives import InvalidControl
 from cachemw.core.messages import Head, Kind, Request, StoredResponse
@@ -12,42 +13,36 @@ from cachemw.core.report import ExchangeReport
 from cachemw.errors import UpstreamError
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(msgspec.Struct, frozen=True):
     """Get the store's secret: sent `bytes`, or thrown `StoreError`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(msgspec.Struct, frozen=True):
     """Ask the operator's function for the partition's name: sent `bytes | None`, or thrown `PartitionError`."""
 
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(msgspec.Struct, frozen=True):
     """Read a record: sent `Found`, or thrown `StoreError`."""
 
     index: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What a lookup found, and the time: seconds since the epoch."""
 
     record: bytes | None
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class Discard:
+class Discard(msgspec.Struct, frozen=True):
     """Remove a record that is none: sent `None`; failing to is no matter."""
 
     index: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """Be the one that forwards, or wait for the one that does: sent a `Claimed`. Without `may_lead` only wait."""
 
     parts: bytes
@@ -63,15 +58,13 @@ class Claimed(Enum):
     ALONE = "nobody leads, and this one may not"
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(msgspec.Struct, frozen=True):
     """Send the request on: sent `Arrived`, or thrown `UpstreamError`. `recorded`: ask for no content coding."""
 
     recorded: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(msgspec.Struct, frozen=True):
     """The head of the upstream's response, and the time it came: seconds since the epoch."""
 
     head: Head
@@ -81,8 +74,7 @@ class Arrived:
 Effect = Secret | Name | Lookup | Discard | Claim | Forward
 
 
-@dataclass(frozen=True, slots=True)
-class Serve:
+class Serve(msgspec.Struct, frozen=True):
     """Answer with a stored response; `now` is when that was decided."""
 
     stored: StoredResponse
@@ -90,23 +82,20 @@ class Serve:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class Unsatisfiable:
+class Unsatisfiable(msgspec.Struct, frozen=True):
     """Only the store might have answered, and cannot: 504."""
 
     report: ExchangeReport
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The upstream gave no head: 502 or 504. `report` is `None` where the client did not opt in."""
 
     report: ExchangeReport | None
     error: UpstreamError
 
 
-@dataclass(frozen=True, slots=True)
-class Unacceptable:
+class Unacceptable(msgspec.Struct, frozen=True):
     """The request's control header cannot be obeyed: 400."""
 
     report: ExchangeReport

@@ -5,7 +5,6 @@ asks, one with `await` and one without; `tests/core/test_exchange.py` is the sam
 """
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 from cachemw.core import recording
@@ -31,7 +30,7 @@ from cachemw.core.effects import (
 from cachemw.core.fingerprint import Key, fingerprint
 from cachemw.core.freshness import remaining, retention
 from cachemw.core.messages import Head, HttpAnswerer, Request, header_values
-from cachemw.core.partition import SHARED, by_credential, by_name, credentials
+from cachemw.core.partition import SHARED, by_credential, by_name, callers_credentials
 from cachemw.core.policy import Policy
 from cachemw.core.recording import Terms, head_fault
 from cachemw.core.relay import Relay
@@ -50,29 +49,27 @@ def exchange(request: Request, asked: Directives, policy: Policy, verified: Veri
     except (PartitionError, StoreError):
         return (yield from bypass("no-partition", asked))
 
-    said = _opening(asked, key)
     query = Query(key, chat, asked, policy.store_when)
     claimed: Claimed | None = None
     before: str | None = None
     while True:
         found, now = yield from _look(query, verified)
         if isinstance(found, Usable):
-            return Serve(found.stored, _served(found, claimed, said, now), now)
+            return Serve(found.stored, _served(found, claimed, query, now), now)
         if not asked.may_forward:
-            return Unsatisfiable(replace(said, key=None, details=("not-cached", *said.details)))
+            return Unsatisfiable(ExchangeReport(details=_details(asked, "not-cached")))
         if claimed is not None or asked.wants_fresh_answer or found.detail == OTHER_KIND:
             break
         before = found.detail  # a bad record is gone by then, and yet why this is a miss
         claimed = yield Claim(key.parts, chat.kind, may_lead=asked.may_store)  # then look again: it may have landed
-    return (yield from _forward(query, policy, replace(found, detail=found.detail or before), said))
+    return (yield from _forward(query, policy, Unusable(found.fwd, found.detail or before)))
 
 
 def bypass(detail: str, asked: Directives) -> Script:
     """Pass on what is not ours to cache, unless only the store may answer."""
-    said = _opening(asked)
     if not asked.may_forward:
-        return Unsatisfiable(replace(said, details=("not-cached", detail, *said.details)))
-    return (yield from pass_on(replace(said, fwd="bypass", stored=False, details=(detail, *said.details))))
+        return Unsatisfiable(ExchangeReport(details=_details(asked, "not-cached", detail)))
+    return (yield from pass_on(ExchangeReport(fwd="bypass", stored=False, details=_details(asked, detail))))
 
 
 def pass_on(said: ExchangeReport | None) -> Script:
@@ -95,16 +92,17 @@ def refuse(invalid: InvalidControl) -> Script:
     return Unacceptable(ExchangeReport(stored=False, details=("invalid-cachemw",)), invalid)
 
 
-def _opening(asked: Directives, key: Key | None = None) -> ExchangeReport:
-    details = tuple([f"ignored-{name}" for name in asked.ignored])
-    return ExchangeReport(key=None if key is None else key.index.hex(), details=details)
+def _details(asked: Directives, *details: str | None) -> tuple[str, ...]:
+    """Return why, most telling first, without repeats; and what of the request was not obeyed."""
+    given = [*details, *(f"ignored-{name}" for name in asked.ignored)]
+    return tuple([detail for detail in dict.fromkeys(given) if detail is not None]) if any(given) else ()
 
 
 def _key(request: Request, chat: ChatRequest, asked: Directives, policy: Policy) -> Generator[Effect, Any, Key]:
     if policy.partition == "shared":
         partition = SHARED
     elif policy.partition == "credential":
-        sent = credentials(request.headers, over_http=isinstance(request.answerer, HttpAnswerer))
+        sent = callers_credentials(request.headers, isinstance(request.answerer, HttpAnswerer))
         partition = by_credential((yield Secret()) if sent else b"", sent)
     else:
         partition = by_name((yield Name(request)))
@@ -128,31 +126,29 @@ def _look(query: Query, verified: Verified) -> Generator[Effect, Any, tuple[Usab
         return Unusable("miss", "bad-record"), found.now
 
 
-def _served(found: Usable, claimed: Claimed | None, said: ExchangeReport, now: float) -> ExchangeReport:
+def _served(found: Usable, claimed: Claimed | None, query: Query, now: float) -> ExchangeReport:
+    key, details = query.key.index.hex(), _details(query.asked, found.detail)
     if claimed is Claimed.FOLLOWED:  # waited for another's forward: new, so no ttl
-        return replace(said, fwd="miss", fwd_status=found.stored.status, collapsed=True)
-    details = said.details if found.detail is None else (found.detail, *said.details)
-    return replace(said, hit=True, ttl=remaining(found.stored, now), details=details)
+        return ExchangeReport(fwd="miss", fwd_status=found.stored.status, collapsed=True, key=key, details=details)
+    return ExchangeReport(hit=True, ttl=remaining(found.stored, now), key=key, details=details)
 
 
-def _forward(query: Query, policy: Policy, found: Unusable, said: ExchangeReport) -> Script:
-    refusal = _refusal(query.asked, found)
+def _forward(query: Query, policy: Policy, found: Unusable) -> Script:
+    refusal, key = _refusal(query.asked, found), query.key.index.hex()
     try:
         arrived: Arrived = yield Forward(recorded=refusal is None)
     except UpstreamError as error:
-        return Failed(replace(said, fwd=found.fwd, stored=False), error)
-    fault = refusal or _kept_out(arrived.head) or head_fault(arrived.head, query.chat.kind.stream)
-    details = [detail for detail in dict.fromkeys((fault, found.detail)) if detail is not None]
-    said = replace(
-        said,
+        return Failed(ExchangeReport(fwd=found.fwd, stored=False, key=key, details=_details(query.asked)), error)
+    head = arrived.head
+    fault = refusal or _kept_out(head) or head_fault(head, query.chat.kind.stream)
+    said = ExchangeReport(
         fwd=found.fwd,
-        fwd_status=arrived.head.status,
+        fwd_status=head.status,
         stored=None if fault is None else False,
-        details=(*details, *said.details),
+        key=key,
+        details=_details(query.asked, fault, found.detail),
     )
-    if fault is not None:
-        return Relay(arrived.head, said, None)
-    return Relay(arrived.head, said, recording.start(arrived.head, _terms(query, policy), arrived.now))
+    return Relay(head, said, recording.start(head, _terms(query, policy), arrived.now) if fault is None else None)
 
 
 def _refusal(asked: Directives, found: Unusable) -> str | None:

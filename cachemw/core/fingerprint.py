@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+import msgspec
 import xxhash
 
 from cachemw.core.headers import HeaderRules, keyed
@@ -13,8 +13,7 @@ SCHEME = b"cachemw/1"
 """Changes whenever a request would get another key than before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """`parts` is everything an answer depends on; `index` finds a record, `proof` shows that it is the right one.
 
     xxh3-128 is no more than an index: two chat bodies with one digest are made in milliseconds.

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from operator import itemgetter
 
 from cachemw.core.messages import Headers
 
@@ -44,7 +45,7 @@ class Fate(Enum):
     DROPPED = "dropped"
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # compared by identity, so that `fate` is looked up fast
+@dataclass(frozen=True, slots=True, eq=False)  # compared by identity: there is one for each policy
 class HeaderRules:
     """The operator's additions to the lists, names in lower case."""
 
@@ -53,7 +54,9 @@ class HeaderRules:
     forward: frozenset[bytes] = frozenset()
 
 
-@lru_cache(1024)
+NO_RULES = HeaderRules()
+
+
 def fate(name: bytes, over_http: bool, rules: HeaderRules) -> Fate:
     """Say what becomes of the header with this lower-case name, on its way to an HTTP upstream or to a wrapped app."""
     if name in CREDENTIALS:
@@ -75,10 +78,25 @@ def _is_forwarded(name: bytes, rules: HeaderRules) -> bool:
 
 def keyed(headers: Headers, over_http: bool, rules: HeaderRules) -> Headers:
     """Return the fields that belong in the key: names in lower case and sorted, values of one name in their order."""
-    dropped = nominated_by_connection(headers) if over_http else ()  # they do not reach the upstream
-    fields = [(lower, value) for name, value in headers if (lower := name.lower()) not in dropped]
-    chosen = [field for field in fields if fate(field[0], over_http, rules) is Fate.KEYED]
-    return tuple(sorted(chosen, key=lambda field: field[0]))
+    positions = _positions(tuple([name for name, _ in headers]), Fate.KEYED, over_http, rules)
+    fields = tuple([(name, headers[at][1]) for name, at in positions])
+    if not (fields and over_http):
+        return fields
+    dropped = nominated_by_connection(headers)  # they do not reach the upstream
+    return tuple([field for field in fields if field[0] not in dropped])
+
+
+def credentials(headers: Headers) -> Headers:
+    """Return the fields that say who the caller is, names in lower case."""
+    positions = _positions(tuple([name for name, _ in headers]), Fate.CREDENTIAL, False, NO_RULES)
+    return tuple([(name, headers[at][1]) for name, at in sorted(positions, key=itemgetter(1))])
+
+
+@lru_cache(128)  # one client sends the same names again and again
+def _positions(names: tuple[bytes, ...], wanted: Fate, over_http: bool, rules: HeaderRules) -> tuple[tuple[bytes, int], ...]:
+    """Return the lower-case names with that fate, sorted, and where they stand."""
+    lower = [(name.lower(), at) for at, name in enumerate(names)]
+    return tuple(sorted((name, at) for name, at in lower if fate(name, over_http, rules) is wanted))
 
 
 def forwarded(headers: Headers, rules: HeaderRules) -> Headers:

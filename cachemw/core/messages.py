@@ -1,20 +1,18 @@
 """The values that flow: what was asked, what is answered, what is kept."""
 
-from dataclasses import dataclass
+import msgspec
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Raw, ordered, repeats kept. Names as they came, in any case."""
 
 
-@dataclass(frozen=True, slots=True)
-class HttpAnswerer:
+class HttpAnswerer(msgspec.Struct, frozen=True):
     """An HTTP upstream: the absolute URL that is requested, after all mapping."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class AppAnswerer:
+class AppAnswerer(msgspec.Struct, frozen=True):
     """A wrapped application: the name its mount gave it, and what it is asked for below `root_path`."""
 
     name: str
@@ -25,8 +23,7 @@ class AppAnswerer:
 Answerer = HttpAnswerer | AppAnswerer
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A chat request as it arrived. `path` is below the mount's `root_path`; `body` is whole."""
 
     method: str
@@ -40,16 +37,14 @@ class Request:
         return header_values(self.headers, name.lower().encode("latin-1"))
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """Which form of the answer was asked for: JSON or an event stream, and with which stream options."""
 
     stream: bool
     options: bytes = b"{}"
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """Status and header fields of a response. Not `delimited`: its body ends where the connection does (RFC 9112 §6.3)."""
 
     status: int
@@ -57,8 +52,7 @@ class Head:
     delimited: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class StoredResponse:
+class StoredResponse(msgspec.Struct, frozen=True):
     """A complete response, what it answers, and when its last byte came.
 
     `event_ends` are offsets into `body`, `arrivals` seconds since the head, one for each event; both are empty for JSON.
@@ -79,4 +73,5 @@ class StoredResponse:
 
 def header_values(headers: Headers, lower_name: bytes) -> list[bytes]:
     """Return every value of the field whose lower-case name is given, in order."""
-    return [value for name, value in headers if name.lower() == lower_name]
+    size = len(lower_name)  # sorts out nearly all, and costs less than the other letter case
+    return [value for name, value in headers if len(name) == size and name.lower() == lower_name]

@@ -2,7 +2,7 @@
 
 import hmac
 
-from cachemw.core.headers import CREDENTIALS
+from cachemw.core.headers import credentials
 from cachemw.core.messages import Headers
 
 ANONYMOUS = b"anonymous"
@@ -12,9 +12,9 @@ PLACEHOLDER = (b"authorization", b"bearer cachemw")
 """What SDKs that cannot send no key at all are told to send to an HTTP upstream; it names nobody, and is not forwarded."""
 
 
-def credentials(headers: Headers, over_http: bool) -> Headers:
-    """Return the credentials the caller sent, names in lower case; over HTTP without the placeholder."""
-    found = tuple((name.lower(), value) for name, value in headers if name.lower() in CREDENTIALS)
+def callers_credentials(headers: Headers, over_http: bool) -> Headers:
+    """Return the credentials the caller sent; over HTTP without the placeholder."""
+    found = credentials(headers)
     return without_placeholder(found) if over_http else found
 
 
@@ -28,7 +28,7 @@ def by_credential(secret: bytes, sent: Headers) -> bytes:
     if not sent:
         return ANONYMOUS
     # Lengths, so that no two lists read alike; keyed, because a bare hash of an API key can be searched.
-    framed = b"".join(len(part).to_bytes(4) + part for field in sent for part in field)
+    framed = b"".join([len(part).to_bytes(4) + part for field in sent for part in field])
     return b"credential:" + hmac.digest(secret, framed, "sha256")
 
 

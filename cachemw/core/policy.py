@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cachemw.core import limits
-from cachemw.core.directives import InvalidControl, Members, parse_members
+from cachemw.core.directives import InvalidControl, parse_members
 from cachemw.core.freshness import Keep
 from cachemw.core.headers import CREDENTIALS, NEVER_FORWARDED, HeaderRules
 from cachemw.core.messages import Request
@@ -55,7 +55,6 @@ class Policy:
     max_record_bytes: int = limits.RECORD_BYTES
     patience: float = limits.PATIENCE
     honour: frozenset[str] = CONTROLS
-    default_members: Members = field(init=False, repr=False)
     header_rules: HeaderRules = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -67,7 +66,6 @@ class Policy:
         self._check()
         rules = HeaderRules(*map(_names, (self.vary, self.inert, self.forward)))
         _check_rules(rules)
-        object.__setattr__(self, "default_members", members)
         object.__setattr__(self, "header_rules", rules)
 
     def _check(self) -> None:

@@ -1,7 +1,8 @@
 """Feed it an answer's chunks: it says what may leave now, and in the end gives the record *if complete*, else the reason."""
 
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from cachemw.core import limits
 from cachemw.core.chat import ChatRequest
@@ -12,8 +13,7 @@ from cachemw.core.messages import Head, StoredResponse, header_values
 from cachemw.core.sse import Event, Parser
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """On which terms an answer is kept; `keep` is how long the store holds it, in seconds, `None` until it is evicted."""
 
     chat: ChatRequest

@@ -1,6 +1,8 @@
 """An answer under way: what of it may leave now, how it ends, and what is kept of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import msgspec
 
 from cachemw.core import codec, refusals
 from cachemw.core.cache_status import announce
@@ -14,8 +16,7 @@ from cachemw.errors import TruncatedResponse, UpstreamError
 Emission = Head | bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True):
     """A record to store, for `keep` seconds; `None` until it is evicted."""
 
     index: bytes

@@ -1,6 +1,6 @@
 """Whether what the store holds under a key may answer this request."""
 
-from dataclasses import dataclass
+import msgspec
 
 from cachemw.core import codec
 from cachemw.core.chat import ChatRequest
@@ -15,24 +15,21 @@ from cachemw.errors import RecordError
 OTHER_KIND = "other-kind"
 
 
-@dataclass(frozen=True, slots=True)
-class Usable:
+class Usable(msgspec.Struct, frozen=True):
     """It answers; `detail` says so where it is stale."""
 
     stored: StoredResponse
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unusable:
+class Unusable(msgspec.Struct, frozen=True):
     """It does not, and why: in the word of RFC 9211 and, where that is not enough, in ours."""
 
     fwd: Fwd
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """What is looked for: the key, the request it stands for and how that is restricted."""
 
     key: Key

@@ -1,7 +1,8 @@
 """Event streams (WHATWG HTML §9.2): a push parser that never waits for more than it needs, and an encoder."""
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 DONE = b"[DONE]"
 
@@ -10,8 +11,7 @@ _DONE_LINE = re.compile(rb"data: ?\[DONE\]")
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One dispatched event; it is the stream's bytes `start` to `end`, comments and line ends included."""
 
     name: bytes

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import diskcache
 import pytest
+from msgspec.structs import replace
 
 from cachemw import DiskStore, MemoryStore
 from cachemw.cli.upkeep import Stats, survey

@@ -7,7 +7,7 @@ from typing import Any
 
 from cachemw.core.fingerprint import Key, fingerprint
 from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer
-from cachemw.core.partition import SHARED, by_credential, credentials
+from cachemw.core.partition import SHARED, by_credential, callers_credentials
 from cachemw.core.policy import Policy
 from tests.core.keying import asking, form_of
 
@@ -24,7 +24,7 @@ def key_again(vector: dict[str, Any]) -> Key:
     answerer = answerer_of(vector)
     headers = tuple((name.encode(), value.encode()) for name, value in vector.get("headers", []))
     body = vector["body"].encode()
-    sent = credentials(headers, over_http=isinstance(answerer, HttpAnswerer))
+    sent = callers_credentials(headers, over_http=isinstance(answerer, HttpAnswerer))
     secret = vector.get("secret")
     partition = SHARED if secret is None else by_credential(bytes.fromhex(secret), sent)
     rules = Policy(vary=tuple(vector.get("vary", ()))).header_rules

@@ -98,7 +98,11 @@ RICH: dict[str, Any] = {
         },
         {"type": "function", "function": {"name": "smell", "description": "Smell it"}},
     ],
-    "tool_choice": {"type": "function", "function": {"name": "look", "strict": True}},
+    "tool_choice": {
+        "type": "function",
+        "function": {"name": "look", "strict": True},
+        "allowed_tools": {"mode": "auto", "tools": []},
+    },
     "response_format": {
         "type": "json_schema",
         "json_schema": {

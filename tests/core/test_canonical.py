@@ -90,9 +90,12 @@ def test_the_canonical_form_is_compact_json_by_name() -> None:
 
 def test_names_are_sorted_by_their_utf_8() -> None:
     """K4: not by UTF-16, in which the astral planes come before U+E000."""
-    body = body_of(**{"\U0001f600": 1, "\uffff": 2, "é": 3, "Z": 4, "z": 5, "": 6}, messages=[])
+    names = {"\U0001f600": 1, "\uffff": 2, "é": 3, "Z": 4, "z": 5, "": 6}
 
-    assert list(json.loads(form_of(body))) == ["", "Z", "messages", "model", "z", "é", "\uffff", "\U0001f600"]
+    form = json.loads(form_of(body_of(**names, messages=[], logit_bias=names)))
+
+    assert list(form) == ["", "Z", "logit_bias", "messages", "model", "z", "é", "\uffff", "\U0001f600"]
+    assert list(form["logit_bias"]) == ["", "Z", "z", "é", "\uffff", "\U0001f600"]
 
 
 @pytest.mark.parametrize("path", OBJECTS, ids=written)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.core.control import UNRESTRICTED, Restrictions
-from cachemw.core.directives import NO_MEMBERS, Directives, InvalidControl, Members, Mode, parse_members, read_directives
-from cachemw.core.policy import CONTROLS, Policy
+from cachemw.core.directives import Directives, InvalidControl, Members, Mode, parse_members, read_directives
+from cachemw.core.policy import CONTROLS
 
 
 def read(
@@ -17,7 +17,7 @@ def read(
     """Read a request with these `Cachemw` lines."""
     headers = tuple((b"Cachemw", field) for field in fields)
     headers += () if control is None else ((b"Cache-Control", control),)
-    return read_directives(headers, Policy(default=default).default_members, honour)
+    return read_directives(headers, default, honour)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_line_that_is_no_dictionary_spoils_them_all() -> None:
 
 def test_the_name_of_the_field_is_read_in_any_case() -> None:
     for name in (b"cachemw", b"Cachemw", b"CACHEMW"):
-        assert read_directives(((name, b"ttl=5"),), NO_MEMBERS, CONTROLS) == Directives(ttl=5)
+        assert read_directives(((name, b"ttl=5"),), "off", CONTROLS) == Directives(ttl=5)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_cache_control_restricts_a_request_that_opted_in() -> None:
 def test_several_lines_of_cache_control_add_up() -> None:
     headers = ((b"cachemw", b"on"), (b"cache-control", b"no-store"), (b"Cache-Control", b"max-age=5"))
 
-    asked = read_directives(headers, NO_MEMBERS, CONTROLS)
+    asked = read_directives(headers, "off", CONTROLS)
 
     assert asked == Directives(control=Restrictions(no_store=True, max_age=5))
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as changing
 
 from cachemw.core import codec, refusals
 from cachemw.core.chat import ChatRequest
@@ -145,9 +146,9 @@ KEY = key(ASKED)
 def record(asked: ChatRequest = ASKED, age: float = 20.0, **changed: Any) -> bytes:
     """Return a record of a complete answer."""
     body = STREAM if asked.kind.stream else COMPLETION
-    complete = record_of([body], replace(terms(), chat=asked, lifetime=60.0))
+    complete = record_of([body], changing(terms(), chat=asked, lifetime=60.0))
     assert isinstance(complete, StoredResponse)
-    return codec.encode(replace(complete, stored_at=NOW - age, **changed))
+    return codec.encode(changing(complete, stored_at=NOW - age, **changed))
 
 
 STORED = {
@@ -448,7 +449,7 @@ BYPASSES = [
     pytest.param(request(web_search_options={}), "web-search", id="the web is asked"),
     pytest.param(request(modalities=["text", "audio"]), "audio", id="the answer expires at the upstream"),
     pytest.param(request((b"content-encoding", b"gzip")), "encoded-request", id="a coded body"),
-    pytest.param(replace(request(), headers=((b"content-type", b"application/vnd.msgpack"),)), "not-json", id="not JSON"),
+    pytest.param(changing(request(), headers=((b"content-type", b"application/vnd.msgpack"),)), "not-json", id="not JSON"),
 ]
 
 
@@ -457,7 +458,7 @@ def test_a_request_that_cannot_be_cached_is_passed_on(asked: Request, detail: st
     """K9, E1: nothing is looked up, nothing is stored, and the answer says why."""
     around = world("fresh")
 
-    answered = answer(replace(asked, headers=(*asked.headers, *saying("nothing"))), around)
+    answered = answer(changing(asked, headers=(*asked.headers, *saying("nothing"))), around)
 
     assert answered.cache_status == f"cachemw; fwd=bypass; detail={detail}"
     assert (answered.body, answered.put) == (COMPLETION, None)
@@ -470,7 +471,7 @@ def test_it_is_not_passed_on_where_only_the_store_may_answer(asked: Request, det
     """E6."""
     around = world("fresh")
 
-    answered = answer(replace(asked, headers=(*asked.headers, *saying(words))), around)
+    answered = answer(changing(asked, headers=(*asked.headers, *saying(words))), around)
 
     assert (answered.status, answered.cache_status) == (504, f'cachemw; detail="not-cached, {detail}"')
     assert around.effects == []

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.core.messages import Headers
-from cachemw.core.partition import ANONYMOUS, SHARED, by_credential, by_name, credentials, without_placeholder
+from cachemw.core.partition import ANONYMOUS, SHARED, by_credential, by_name, callers_credentials, without_placeholder
 from tests.core.keying import body_of, key_of
 
 SECRET = bytes(range(32))
 
 
 def partition_of(*headers: tuple[bytes, bytes], secret: bytes = SECRET) -> bytes:
-    return by_credential(secret, credentials(headers, over_http=True))
+    return by_credential(secret, callers_credentials(headers, over_http=True))
 
 
 @pytest.mark.parametrize("name", [b"authorization", b"api-key", b"x-api-key", b"x-goog-api-key"])
@@ -64,7 +64,7 @@ def test_credentials_are_told_apart_to_the_byte(one: list[tuple[bytes, bytes]], 
 )
 def test_a_caller_without_a_credential_is_anonymous(headers: Headers) -> None:
     """I1: anonymous is a partition of its own, the same under every secret."""
-    assert credentials(headers, over_http=True) == ()
+    assert callers_credentials(headers, over_http=True) == ()
     assert partition_of(*headers) == partition_of(*headers, secret=b"another") == ANONYMOUS
 
 
@@ -103,7 +103,7 @@ def test_around_an_app_the_placeholder_is_a_credential_like_any_other() -> None:
     """K10: there it reaches the app, which may tell it from none."""
     placeholder: Headers = ((b"authorization", b"Bearer cachemw"),)
 
-    assert credentials(placeholder, over_http=False) == placeholder
+    assert callers_credentials(placeholder, over_http=False) == placeholder
 
 
 def test_another_secret_is_another_partition() -> None:

@@ -1,11 +1,11 @@
 """A stored answer, sent again."""
 
-from dataclasses import replace
 from itertools import accumulate
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cachemw.core import replay
 from cachemw.core.limits import PIECE_BYTES

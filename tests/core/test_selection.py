@@ -1,9 +1,9 @@
 """Whether what is stored under a key may answer. How a request restricts that is in the table of `test_exchange`."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cachemw.core import codec
 from cachemw.core.directives import Directives, Mode

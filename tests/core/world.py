@@ -102,7 +102,7 @@ class Answer:
 def answer(asked: Request, world: World, policy: Policy | None = None, body: bytes = COMPLETION) -> Answer:
     """Let the script run, and do what its outcome says. `body` is the upstream's, and comes at once."""
     policy = policy or Policy()
-    directives = read_directives(asked.headers, policy.default_members, policy.honour)
+    directives = read_directives(asked.headers, policy.default, policy.honour)
     assert isinstance(directives, Directives)
     outcome = world.run(exchange(asked, directives, policy, Verified()))
     return relayed(outcome, body) if isinstance(outcome, Relay) else whole(outcome)
