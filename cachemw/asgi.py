@@ -14,10 +14,6 @@ from cachemw.asgi_wire import (
     ClientLeftError,
     Incoming,
     from_app,
-    headers_of,
-    path_below,
-    raw_path_below,
-    requested_url,
     to_upstream,
 )
 from cachemw.async_driver import AsyncDriver
@@ -84,41 +80,40 @@ class CacheMiddleware:
         return observe
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match take_in(scope["method"], path_below(scope), headers_of(scope), self.policy):
+        incoming = Incoming(scope, receive)
+        match take_in(incoming.method, incoming.path, incoming.headers, self.policy):
             case NotChat(opted_in, headers):
                 await self.app({**scope, "headers": list(headers)} if opted_in else scope, receive, send)
             case NotAsked() if self._upstream is None:
                 await self.app(scope, receive, send)
             case asked:
                 with contextlib.suppress(ClientLeftError):
-                    incoming = Incoming(receive)
-                    await self._run(await self._script(asked, scope, incoming), scope, incoming, send)
+                    await self._run(await self._script(asked, incoming), incoming, send)
 
-    async def _script(self, asked: NotAsked | InvalidControl | Directives, scope: Scope, incoming: Incoming) -> Script:
+    async def _script(self, asked: NotAsked | InvalidControl | Directives, incoming: Incoming) -> Script:
         match asked:
-            case InvalidControl():
-                return refuse(asked)
-            case NotAsked():
-                await incoming.read(0)
-                return pass_on(None)
             case Directives():
                 body = await incoming.read(self.policy.max_request_bytes)
                 if body is None:
                     return bypass("request-too-large", asked)
-                return exchange(self._request(scope, body), asked, self.policy, self.driver.verified)
+                return exchange(self._request(incoming, body), asked, self.policy, self.driver.verified)
+            case NotAsked():
+                await incoming.read(0)
+                return pass_on(None)
+            case InvalidControl():
+                return refuse(asked)
 
-    async def _run(self, script: Script, scope: Scope, incoming: Incoming, send: Send) -> None:
+    async def _run(self, script: Script, incoming: Incoming, send: Send) -> None:
         if self._upstream is None:
-            forwarding = from_app(self.app, scope, incoming.replayed())
-            await self.driver.run(script, forwarding, AsgiClient(send, None))
+            await self.driver.run(script, from_app(self.app, incoming), AsgiClient(send, None))
         else:
-            forwarding = to_upstream(self._upstream, scope, incoming, self.policy)
+            forwarding = to_upstream(self._upstream, incoming, self.policy)
             await self.driver.run(script, forwarding, AsgiClient(send, incoming.left))
 
-    def _request(self, scope: Scope, body: bytes) -> Request:
+    def _request(self, incoming: Incoming, body: bytes) -> Request:
         answerer: Answerer
         if self._upstream is None:
-            answerer = AppAnswerer(self._name, raw_path_below(scope), scope["query_string"])
+            answerer = AppAnswerer(self._name, incoming.raw_path, incoming.query)
         else:
-            answerer = HttpAnswerer(requested_url(self._upstream, scope))
-        return Request(scope["method"], path_below(scope), headers_of(scope), body, answerer)
+            answerer = HttpAnswerer(self._upstream.url_for(incoming.raw_path, incoming.query))
+        return Request(incoming.method, incoming.path, incoming.headers, body, answerer)

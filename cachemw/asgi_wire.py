@@ -6,6 +6,7 @@ from urllib.parse import quote
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cachemw.core.headers import without
 from cachemw.core.messages import Head, Headers
 from cachemw.core.policy import Policy
 from cachemw.upstreams.base import END, Answer, Emit, Forwarding
@@ -17,13 +18,29 @@ class ClientLeftError(OSError):
 
 
 class Incoming:
-    """A request's body as the server hands it over: read here within a limit, then handed on to whoever answers."""
+    """A request as the server hands it over. Its body is read here within a limit, then handed on to whoever answers.
 
-    def __init__(self, receive: Receive) -> None:
+    `path` and `raw_path` are below `root_path`.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path = path_below(scope)
+        self.headers: Headers = tuple([(name, value) for name, value in scope["headers"]])
         self._receive = receive
         self._read = b""
         self._has_more = True
         self._handed_over: anyio.Event | None = None
+
+    @property
+    def raw_path(self) -> bytes:
+        return raw_path_below(self.scope)
+
+    @property
+    def query(self) -> bytes:
+        query: bytes = self.scope["query_string"]
+        return query
 
     async def read(self, limit_bytes: int) -> bytes | None:
         """Return the body, `None` where it is larger than the limit; 0 only looks whether there is one.
@@ -89,36 +106,32 @@ class AsgiClient:
         await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
 
 
-def from_app(app: ASGIApp, scope: Scope, receive: Receive) -> Forwarding:
+def from_app(app: ASGIApp, incoming: Incoming) -> Forwarding:
     """Let a wrapped app answer, in the request's own task."""
 
     def forwarding(recorded: bool) -> Answer:
-        headers = list(scope["headers"])
+        headers = incoming.headers
         if recorded:  # what is stored has no content coding
-            headers = [field for field in headers if field[0].lower() != b"accept-encoding"]
-            headers.append((b"accept-encoding", b"identity"))
+            headers = (*without(headers, (b"accept-encoding",)), (b"accept-encoding", b"identity"))
 
         async def answer(emit: Emit) -> None:
-            await app({**scope, "headers": headers, "extensions": {}}, receive, _emitting(emit))
+            scope = {**incoming.scope, "headers": list(headers), "extensions": {}}
+            await app(scope, incoming.replayed(), _emitting(emit))
 
         return answer
 
     return forwarding
 
 
-def to_upstream(upstream: HttpUpstream, scope: Scope, incoming: Incoming, policy: Policy) -> Forwarding:
+def to_upstream(upstream: HttpUpstream, incoming: Incoming, policy: Policy) -> Forwarding:
     """Let an HTTP upstream answer."""
 
     def forwarding(recorded: bool) -> Answer:
-        outgoing = Outgoing(scope["method"], requested_url(upstream, scope), headers_of(scope), incoming.content())
+        url = upstream.url_for(incoming.raw_path, incoming.query)
+        outgoing = Outgoing(incoming.method, url, incoming.headers, incoming.content())
         return upstream.answer(outgoing, policy.header_rules, recorded)
 
     return forwarding
-
-
-def requested_url(upstream: HttpUpstream, scope: Scope) -> str:
-    """Return the absolute URL that a request to us becomes a request for."""
-    return upstream.url_for(raw_path_below(scope), scope["query_string"])
 
 
 def _emitting(emit: Emit) -> Send:
@@ -151,8 +164,3 @@ def raw_path_below(scope: Scope) -> bytes:
 def _below(path: str, root: str) -> str:
     below = path.removeprefix(root)
     return below if root and below[:1] in ("", "/") else path
-
-
-def headers_of(scope: Scope) -> Headers:
-    """Return the request's header fields."""
-    return tuple((name, value) for name, value in scope["headers"])
