@@ -1,15 +1,16 @@
 """The standalone proxy: change `base_url`, add one header."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 from starlette.requests import Request as Page
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import Lifespan, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from cachemw.asgi import CacheMiddleware
-from cachemw.asgi_wire import AsgiClient, ClientLeftError, Incoming, headers_of, path_below, to_upstream
+from cachemw.asgi_wire import AsgiClient, ClientLeftError, Incoming, path_below, to_upstream
 from cachemw.core.chat import is_chat
 from cachemw.core.exchange import not_chat, pass_on
 from cachemw.core.intake import NotChat, take_in
@@ -21,7 +22,10 @@ from cachemw.upstreams import HttpUpstream, upstream_of
 
 
 class Proxy:
-    """An ASGI app that answers chat requests from the store or the upstream, and passes all others to the upstream."""
+    """An ASGI app that answers chat requests from the store or the upstream, and passes all others to the upstream.
+
+    The default store is `DiskStore()`, closed with the lifespan; one that is given is, too, where `closes_store`.
+    """
 
     def __init__(
         self,
@@ -30,6 +34,7 @@ class Proxy:
         store: Store | None = None,
         policy: Policy | None = None,
         hooks: Iterable[Hook] = (),
+        closes_store: bool = False,
     ) -> None:
         self._upstream = upstream
         pages = Router(
@@ -38,7 +43,8 @@ class Proxy:
                 Route("/v1/tcp_warming", _warm),  # the Cerebras SDK asks for it whenever a client is made
                 Route("/v1/v1/tcp_warming", _warm),
                 Mount("/", self._pass_on),
-            ]
+            ],
+            lifespan=_closing(store if closes_store else None),
         )
         self._cache = CacheMiddleware(pages, upstream=upstream, store=store, policy=policy, hooks=hooks)
         self._pages = pages
@@ -48,12 +54,15 @@ class Proxy:
         await (self._pages if is_page else self._cache)(scope, receive, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        policy, incoming = self._cache.policy, Incoming(receive)
-        what = take_in(scope["method"], path_below(scope), headers_of(scope), policy)
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+            return
+        policy, incoming = self._cache.policy, Incoming(scope, receive)
+        what = take_in(incoming.method, incoming.path, incoming.headers, policy)
         script = not_chat() if isinstance(what, NotChat) and what.opted_in else pass_on(None)
         with contextlib.suppress(ClientLeftError):
             await incoming.read(0)
-            forwarding = to_upstream(self._upstream, scope, incoming, policy)
+            forwarding = to_upstream(self._upstream, incoming, policy)
             await self._cache.driver.run(script, forwarding, AsgiClient(send, incoming.left))
 
 
@@ -61,7 +70,17 @@ def create() -> Proxy:
     """Make the proxy that the environment describes: what each worker runs. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
     store = DiskStore(settings.dir or None, size_limit=settings.size_limit)
-    return Proxy(upstream_of(settings.upstream), store=store, policy=settings.policy())
+    return Proxy(upstream_of(settings.upstream), store=store, policy=settings.policy(), closes_store=True)
+
+
+def _closing(store: Store | None) -> Lifespan[Router]:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Router) -> AsyncIterator[None]:
+        yield
+        if store is not None:
+            store.close()
+
+    return lifespan
 
 
 async def _healthy(_: Page) -> JSONResponse:

@@ -12,13 +12,14 @@ import httpx
 
 from cachemw.core.headers import HeaderRules, forwarded
 from cachemw.core.messages import Head, Headers, header_values
-from cachemw.core.partition import credentials, without_placeholder
+from cachemw.core.partition import callers_credentials, without_placeholder
 from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
 from cachemw.upstreams.base import END, Answer, Emit
 from cachemw.upstreams.timing import Timeouts
 from cachemw.upstreams.transports import MakeTransport, Transports, default_transport
 
 _VERSION_SEGMENTS = re.compile(rb"(?:/v1){0,2}(?=/|$)")
+_CLIMBS = re.compile(r"/(?:\.|%2e){2}(?=[/#]|$)", re.IGNORECASE)
 _TROUBLE = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError)
 
 
@@ -72,12 +73,14 @@ class HttpUpstream:
 
     def _request(self, outgoing: Outgoing, rules: HeaderRules, recorded: bool) -> httpx.Request:
         sent = list(without_placeholder(forwarded(outgoing.headers, rules)))
-        if self._api_key and not credentials(tuple(sent), over_http=True):
+        if self._api_key and not callers_credentials(tuple(sent), over_http=True):
             sent.append((b"authorization", b"Bearer " + self._api_key.encode()))
         accepted = [] if recorded else header_values(outgoing.headers, b"accept-encoding")
         sent.append((b"accept-encoding", b", ".join(accepted) or b"identity"))
         if not isinstance(outgoing.body, bytes):
             sent += [(b"content-length", size) for size in header_values(outgoing.headers, b"content-length")]
+        if _CLIMBS.search(outgoing.url.partition("?")[0]):  # out of `base_url`, which is what the upstream is
+            raise UpstreamError("the path cannot be requested")
         timeout = {"connect": self._timeouts.connect, "read": None, "write": None, "pool": None}
         try:
             return httpx.Request(
@@ -137,8 +140,11 @@ def _checked(base_url: str) -> str:
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as exc:
-        raise ConfigurationError(f"{base_url!r} is not a URL") from exc
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment or url.userinfo:
+        raise ConfigurationError(f"the base URL is none: {exc}") from exc
+    if url.userinfo:
+        raise ConfigurationError("a base URL holds no credentials: give an api_key")
+    has_port = url.port is None or 0 < url.port < 2**16
+    if url.scheme not in ("http", "https") or not url.host or not has_port or b"?" in url.raw_path or url.fragment:
         raise ConfigurationError(f"{base_url!r} is not the absolute http or https URL of an API")
     default_port = {"http": 80, "https": 443}[url.scheme]
     return f"{url.scheme}://{_host(url)}:{url.port or default_port}{url.raw_path.decode().rstrip('/')}"

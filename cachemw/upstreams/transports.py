@@ -1,12 +1,12 @@
 """One httpx transport for each event loop, closed when that loop ends or earlier."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from functools import cache
 
 import aiohttp
 import httpx
-import sniffio
 from anyio.lowlevel import RunVar
 from httpx_aiohttp import AiohttpTransport
 
@@ -57,16 +57,25 @@ def default_transport() -> httpx.AsyncBaseTransport:
 
     httpx's own pool wedges for good after cancellations (httpcore#1093), and a relay cancels all day.
     """
-    if sniffio.current_async_library() == "asyncio":
+    if _is_asyncio():
         return AiohttpTransport(verify=_tls(), trust_env=False, client=_session)
     limits = httpx.Limits(max_connections=None, keepalive_expiry=KEEPALIVE)
     return httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=limits)
+
+
+def _is_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=_tls(), keepalive_timeout=KEEPALIVE),
         cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies are not another's
+        skip_auto_headers=("Accept", "Content-Type"),  # what the client did not say is not said for it
         auto_decompress=False,
         trust_env=False,
         max_line_size=HEAD_BYTES,

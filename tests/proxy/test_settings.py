@@ -1,0 +1,150 @@
+"""What the proxy is told by the environment, and the proxy that is made of it."""
+
+import os
+import threading
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from cachemw import ConfigurationError, DiskStore, Policy
+from cachemw.core import limits
+from cachemw.proxy import Settings, create
+from tests.asgi_driver import call
+from tests.proxy.conftest import CHAT
+from tests.serving import serving_in_thread
+from tests.upstream import Upstream, prompt
+
+OTHER = Settings(
+    upstream="http://127.0.0.1:8000/v1",
+    dir="/var/cache/answers",
+    default="on, ttl=60",
+    partition="shared",
+    lifetime=12.5,
+    size_limit=1_000_000,
+    max_record_bytes=5_000,
+    max_request_bytes=6_000,
+)
+
+
+def test_without_an_environment_they_are_the_defaults_of_the_policy() -> None:
+    """D7: the defaults are stated once."""
+    settings = Settings.from_environment({})
+
+    assert settings == Settings()
+    assert repr(settings.policy()) == repr(Policy())
+    assert (settings.upstream, settings.dir, settings.size_limit) == ("cerebras", "", limits.STORE_BYTES)
+
+
+@pytest.mark.parametrize("settings", [Settings(), OTHER], ids=["defaults", "others"])
+def test_what_is_written_for_the_workers_is_what_they_read(settings: Settings) -> None:
+    """E5."""
+    assert Settings.from_environment(settings.to_environment()) == settings
+
+
+def test_every_setting_has_a_variable_of_its_own() -> None:
+    written = OTHER.to_environment()
+
+    assert list(written) == ["CACHEMW_" + field.name.upper() for field in fields(Settings)]
+    assert all(Settings.from_environment({name: value}) != Settings() for name, value in written.items())
+
+
+def test_a_variable_that_is_empty_is_not_set() -> None:
+    assert Settings.from_environment(dict.fromkeys(OTHER.to_environment(), "")) == Settings()
+
+
+def test_the_process_environment_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CACHEMW_DEFAULT", "on")
+
+    assert Settings.from_environment().default == "on"
+
+
+@pytest.mark.parametrize("name", ["LIFETIME", "SIZE_LIMIT", "MAX_RECORD_BYTES", "MAX_REQUEST_BYTES"])
+def test_what_is_no_number_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="number"):
+        Settings.from_environment({"CACHEMW_" + name: "4 GiB"})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(partition="everyone"),
+        Settings(partition=""),
+        Settings(default="maybe"),
+        Settings(default="on, ttl=soon"),
+        Settings(lifetime=-1.0),
+        Settings(lifetime=float("nan")),
+        Settings(max_record_bytes=-1),
+        Settings(max_request_bytes=-1),
+    ],
+    ids=repr,
+)
+def test_what_cannot_work_is_refused(settings: Settings) -> None:
+    """E7."""
+    with pytest.raises(ConfigurationError):
+        settings.policy()
+
+
+def test_settings_become_the_policy() -> None:
+    policy = Policy(default="on, ttl=60", partition="shared", lifetime=12.5, max_record_bytes=5_000, max_request_bytes=6_000)
+
+    assert repr(OTHER.policy()) == repr(policy)
+
+
+@pytest.mark.parametrize(("name", "value"), [("UPSTREAM", "nobody"), ("DEFAULT", "perhaps"), ("LIFETIME", "long")])
+def test_no_proxy_is_made_of_what_cannot_work(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CACHEMW_" + name, value)
+
+    with pytest.raises(ConfigurationError):
+        create()
+
+
+@pytest.fixture
+def no_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine has set."""
+    for name in Settings().to_environment():
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("no_other_settings")
+async def test_the_proxy_of_the_environment_keeps_what_it_is_told_to_where_it_is_told_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """D6, D9: and nothing is made before the first request that opts in."""
+    upstream, directory = Upstream(), tmp_path / "answers"
+    with serving_in_thread(upstream) as url:
+        told = Settings(upstream=url + "/v1", dir=str(directory), default="on, ttl=60")
+        for name, value in told.to_environment().items():
+            monkeypatch.setenv(name, value)
+        proxy = create()
+        before = threading.active_count()
+        await call(proxy, "POST", CHAT, prompt(), [(b"content-type", b"application/json"), (b"cachemw", b"off")])
+        assert (directory.exists(), threading.active_count()) == (False, before)
+        replies = [await call(proxy, "POST", CHAT, prompt(), [(b"content-type", b"application/json")]) for _ in range(2)]
+
+    assert replies[1].headers[b"cache-status"].startswith(b"cachemw; hit; ttl=60;")
+    assert upstream.calls == 2
+    assert os.stat(directory).st_mode & 0o777 == 0o700
+    store = DiskStore(directory)
+    assert len(list(store.scan())) == 1
+    store.close()
+    await close(proxy)
+
+
+async def close(proxy: object) -> None:
+    """Close what belongs to nobody but the process."""
+    cache = proxy._cache  # type: ignore[attr-defined]
+    await cache.aclose()
+    cache._store.close()
+
+
+@pytest.mark.usefixtures("no_other_settings")
+def test_the_default_store_is_in_the_users_cache_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    store = create()._cache._store
+
+    assert isinstance(store, DiskStore)
+    assert store.path == tmp_path / "cachemw"
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,122 @@
+"""Providers by name, by URL and by environment."""
+
+import pytest
+
+from cachemw.errors import ConfigurationError
+from cachemw.upstreams import HttpUpstream, cerebras, upstream_of
+from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS
+from tests.upstreams.raw import ask, closing, listening
+
+PLACES = {
+    "cerebras": "https://api.cerebras.ai:443/v1",
+    "openai": "https://api.openai.com:443/v1",
+    "groq": "https://api.groq.com:443/openai/v1",
+    "openrouter": "https://openrouter.ai:443/api/v1",
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine has set."""
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    for provider in PROVIDERS.values():
+        monkeypatch.delenv(provider.key_variable, raising=False)
+        monkeypatch.delenv(provider.url_variable, raising=False)
+
+
+@pytest.mark.parametrize(("name", "place"), PLACES.items(), ids=PLACES)
+def test_a_provider_is_known_by_its_name(name: str, place: str) -> None:
+    assert upstream_of(name).base_url == place
+
+
+def test_every_provider_is_in_the_table_above() -> None:
+    assert list(PROVIDERS) == list(PLACES)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["https://gateway.example", "https://gateway.example/", "https://gateway.example/v1", "https://gateway.example/v1/"],
+)
+@pytest.mark.parametrize("given_by", ["environment", "argument"])
+def test_the_cerebras_url_is_taken_with_and_without_its_version(
+    said: str, given_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own SDK leaves the segment out, all other tools write it."""
+    if given_by == "environment":
+        monkeypatch.setenv("CEREBRAS_BASE_URL", said)
+        upstreams = [cerebras(), upstream_of("cerebras")]
+    else:
+        monkeypatch.setenv("CEREBRAS_BASE_URL", "https://elsewhere.example")
+        upstreams = [cerebras(base_url=said)]
+
+    assert {upstream.base_url for upstream in upstreams} == {"https://gateway.example:443/v1"}
+
+
+def test_another_providers_url_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://gateway.example/openai/v2/")
+
+    assert upstream_of("openai").base_url == "https://gateway.example:443/openai/v2"
+
+
+def test_a_variable_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CEREBRAS_BASE_URL", "")
+
+    assert cerebras().base_url == PLACES["cerebras"]
+
+
+@pytest.mark.parametrize("name", ["cerebra", "Cerebras", "", "api.cerebras.ai/v1", "localhost:8000"])
+def test_an_unknown_name_is_refused_with_those_there_are(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="cerebras, openai, groq, openrouter"):
+        upstream_of(name)
+
+
+@pytest.mark.parametrize("said", ["ftp://api.example/v1", "https://user:pw@api.example/v1", "https:///v1"])
+def test_a_url_that_is_no_upstream_is_refused(said: str) -> None:
+    with pytest.raises(ConfigurationError):
+        upstream_of(said)
+
+
+async def key_sent(upstream: HttpUpstream, path: bytes = b"/v1/chat/completions") -> None:
+    async with closing(upstream):
+        await ask(upstream, path)
+
+
+@pytest.mark.anyio
+async def test_keys_come_from_the_variable_of_their_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I1: a provider is never sent the key of another."""
+    for number, provider in enumerate(PROVIDERS.values()):
+        monkeypatch.setenv(provider.key_variable, f"sk-{number}")
+    monkeypatch.setenv(KEY_VARIABLE, "sk-of-a-url")
+
+    for number, (name, provider) in enumerate(PROVIDERS.items()):
+        async with listening() as server:
+            monkeypatch.setenv(provider.url_variable, server.url)
+            await key_sent(upstream_of(name))
+
+        assert server.sent(b"authorization") == [b"Bearer sk-%d" % number]
+
+
+@pytest.mark.anyio
+async def test_a_url_takes_its_key_from_a_variable_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CEREBRAS_API_KEY", "sk-cerebras")
+
+    async with listening() as server:
+        await key_sent(upstream_of(server.url + "/openai/v1"))
+        without = server.sent(b"authorization")
+        monkeypatch.setenv(KEY_VARIABLE, "sk-of-a-url")
+        await key_sent(upstream_of(server.url + "/openai/v1"))
+
+    assert without == []
+    assert server.sent(b"authorization") == [b"Bearer sk-of-a-url"]
+    assert server.request_line() == b"POST /openai/v1/chat/completions HTTP/1.1"
+
+
+@pytest.mark.anyio
+async def test_an_argument_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CEREBRAS_API_KEY", "sk-environment")
+
+    async with listening() as server:
+        await key_sent(cerebras(api_key="sk-argument", base_url=server.url))
+
+    assert server.sent(b"authorization") == [b"Bearer sk-argument"]
+    assert server.request_line() == b"POST /v1/chat/completions HTTP/1.1"
