@@ -1,5 +1,6 @@
 """A store as an event loop may use it: what could wait runs in a thread, and nobody waits for it long."""
 
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -15,6 +16,10 @@ from cachemw.stores.base import Store
 T = TypeVar("T")
 
 THREADS = 16
+"""How many calls an event loop has under way at once."""
+
+HANGING = 16
+"""How many more may hang, given up on, before the store is not asked at all."""
 
 
 class AsyncStore:
@@ -24,6 +29,7 @@ class AsyncStore:
         self._store = store
         self._secret: bytes | None = None
         self._has_answered = False  # it may have to open first
+        self._slots = threading.BoundedSemaphore(THREADS + HANGING)
         self._threads: RunVar[anyio.CapacityLimiter] = RunVar(f"cachemw store threads {id(self)}")
 
     async def secret(self) -> bytes:
@@ -58,11 +64,20 @@ class AsyncStore:
     async def _in_thread(self, call: Callable[[], T]) -> T:
         patience = limits.STORE_PATIENCE if self._has_answered else limits.STORE_OPENING
         with anyio.move_on_after(patience):
-            answer = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._limiter())
+            answer = await anyio.to_thread.run_sync(self._in_slot, call, abandon_on_cancel=True, limiter=self._limiter())
             self._has_answered = True
             return answer
         self._has_answered = True
         raise SlowStoreError("the store did not answer in time")
+
+    def _in_slot(self, call: Callable[[], T]) -> T:
+        """A thread that is given up on is still a thread, and a store that hangs would take one for every request."""
+        if not self._slots.acquire(blocking=False):
+            raise SlowStoreError("too many calls hang in the store")
+        try:
+            return call()
+        finally:
+            self._slots.release()
 
     def _limiter(self) -> anyio.CapacityLimiter:
         limiter = self._threads.get(None)

@@ -2,11 +2,12 @@
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import diskcache
-from diskcache.core import DBNAME, MODE_RAW
+from diskcache.core import DBNAME, ENOVAL, METADATA, MODE_RAW
 
 SETTINGS = {
     "statistics": 0,  # else every read is a write
@@ -23,6 +24,14 @@ SETTINGS = {
 }
 READ_TIMEOUT = 0.02
 WRITE_TIMEOUT = 1.0
+
+_KNOWN = {*SETTINGS, "size_limit", *METADATA}
+_SELECT = "SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
+_DELETE_OLDEST = "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache ORDER BY store_time, rowid LIMIT ?)"
+_DELETE_FOREIGN = (
+    "DELETE FROM Cache WHERE typeof(key) != 'blob' OR raw IS NOT 1"
+    " OR mode IS NOT 1 OR filename IS NOT NULL OR typeof(value) != 'blob'"
+)
 
 
 class ForeignRowError(Exception):
@@ -53,50 +62,75 @@ class InlineDisk(diskcache.Disk):  # type: ignore[misc]
 
 
 class InlineCache(diskcache.Cache):  # type: ignore[misc]
-    """Two connections for the process: the one of the thread that made this, and one to read with for all others.
+    """Two connections for the process: one for the thread that made this, and one to read with for all others.
 
     diskcache has one for every thread, and closes none but the caller's.
     """
 
     def __init__(self, directory: Path, **settings: object) -> None:
-        self._owner = threading.get_ident()
-        self._connections: dict[bool, sqlite3.Connection] = {}
+        self._database = directory / DBNAME
+        self._own: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
         self._reading = threading.Lock()
-        super().__init__(str(directory), timeout=WRITE_TIMEOUT, disk=InlineDisk, **{**SETTINGS, **settings})
-        self._connect(is_owner=False)
+        try:
+            super().__init__(str(directory), timeout=WRITE_TIMEOUT, disk=InlineDisk, **{**SETTINGS, **settings})
+            self._reader = self._connect(READ_TIMEOUT)
+            _tune(self._reader)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def _con(self) -> sqlite3.Connection:
-        is_owner = threading.get_ident() == self._owner
-        return self._connections.get(is_owner) or self._connect(is_owner)
+        if self._own is None:
+            self._own = self._connect(WRITE_TIMEOUT)
+            _tune(self._own)
+        return self._own
 
-    def _connect(self, is_owner: bool) -> sqlite3.Connection:
-        connection = self._connections[is_owner] = sqlite3.connect(
-            Path(self._directory, DBNAME),
-            timeout=WRITE_TIMEOUT if is_owner else READ_TIMEOUT,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        for name, value in SETTINGS.items():
-            if name.startswith("sqlite_") and name not in ("sqlite_auto_vacuum", "sqlite_journal_mode"):
-                connection.execute(f"PRAGMA {name.removeprefix('sqlite_')} = {value}")
-        return connection
+    def _connect(self, timeout: float) -> sqlite3.Connection:
+        return sqlite3.connect(self._database, timeout=timeout, isolation_level=None, check_same_thread=False)
+
+    @property
+    def _sql_retry(self) -> Any:
+        """SQLite itself waits for a lock, up to `WRITE_TIMEOUT`; diskcache would go on for a minute."""
+        return self._sql
+
+    def reset(self, key: str, value: object = ENOVAL, update: bool = True) -> object:
+        """Take over a setting, if it is one of ours: diskcache makes an attribute of any that a database holds."""
+        return super().reset(key, value, update) if key in _KNOWN else None
 
     def read(self, index: bytes) -> bytes | None:
-        """Return a row's value. Raises `ForeignRowError`, and what sqlite3 raises."""
+        """Return a row's value, from any thread. Raises `ForeignRowError`, and what sqlite3 raises."""
         with self._reading:
-            value: bytes | None = self.get(index)
-        return value
+            if self._reader is None:
+                raise sqlite3.ProgrammingError("the store is closed")
+            row = self._reader.execute(_SELECT, (index, time.time())).fetchone()
+        return None if row is None else self._disk.fetch(*row, read=False)
 
-    def sweep(self) -> None:
-        """Delete the rows this store never wrote."""
-        self._sql("DELETE FROM Cache WHERE raw != 1 OR mode != ? OR filename IS NOT NULL", (MODE_RAW,))
+    def indexes(self) -> list[bytes]:
+        """Return the key of every row, oldest first; the rows this store never wrote are deleted."""
+        self._sql(_DELETE_FOREIGN)
+        return [index for (index,) in self._sql("SELECT key FROM Cache ORDER BY store_time, rowid")]
+
+    def trim(self, count_limit: int) -> None:
+        """Delete the oldest rows beyond so many."""
+        surplus = len(self) - count_limit
+        if surplus > 0:
+            self._sql(_DELETE_OLDEST, (surplus,))
 
     def close(self) -> None:
         """Close every connection, from any thread."""
-        connections, self._connections = self._connections, {}
-        for connection in connections.values():
-            connection.close()
+        with self._reading:
+            for connection in (self._own, self._reader):
+                if connection is not None:
+                    connection.close()
+            self._own = self._reader = None
 
     def __getstate__(self) -> Any:
         raise TypeError("a store is opened where it is used")
+
+
+def _tune(connection: sqlite3.Connection) -> None:
+    """Give a connection the settings that are each connection's own."""
+    for name in ("sqlite_cache_size", "sqlite_mmap_size", "sqlite_synchronous"):
+        connection.execute(f"PRAGMA {name.removeprefix('sqlite_')} = {SETTINGS[name]}")

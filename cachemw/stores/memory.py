@@ -45,7 +45,9 @@ class MemoryStore:
 
     def delete(self, index: bytes) -> bool:
         with self._lock:
-            return self._remove(index)
+            is_there = self.get(index) is not None
+            self._remove(index)
+            return is_there
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
         with self._lock:
@@ -57,7 +59,6 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing is open."""
 
-    def _remove(self, index: bytes) -> bool:
+    def _remove(self, index: bytes) -> None:
         record, _ = self._records.pop(index, (b"", 0.0))
         self._size -= len(record)
-        return bool(record)

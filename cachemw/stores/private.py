@@ -11,23 +11,28 @@ from pathlib import Path
 SECRET_BYTES = 32
 SECRET_FILE = "secret"  # noqa: S105
 SECRET_VARIABLE = "CACHEMW_SECRET"  # noqa: S105
+LOCK_FILE = "lock"
 LOCK_WAIT = 10.0
 
 
 def prepare_directory(path: Path) -> None:
-    """Make the directory, and make it ours alone. Raises `OSError`."""
+    """Make the directory, and make it ours alone. Raises `OSError`, also for one that others use for something else."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.stat().st_mode & 0o777 != 0o700:
-        path.chmod(0o700)
+    if path.stat().st_mode & 0o777 == 0o700:
+        return
+    if not (path / LOCK_FILE).exists() and any(path.iterdir()):
+        raise OSError(f"{path} is open to others and holds other files: the store needs a directory of its own")
+    path.chmod(0o700)
 
 
 def touch(path: Path) -> None:
-    """Make the file if there is none, and make it ours alone."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
+    """Make the file if there is none, and make it ours alone.
+
+    One that is there is not opened: to close it again would drop every lock SQLite has on it in this process.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    path.chmod(0o600)
 
 
 @contextlib.contextmanager

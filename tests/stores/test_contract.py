@@ -1,0 +1,265 @@
+"""What every store does."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cachemw.core import limits
+from cachemw.stores import DiskStore, MemoryStore, Store
+from tests.stores.kinds import DiskKind, Kind, MemoryKind
+
+ONE, TWO, THREE, FOUR, FIVE = (bytes([number]) * 16 for number in range(1, 6))
+NOTHING: list[tuple[bytes, bytes]] = []
+
+
+@pytest.fixture(params=["memory", "disk"])
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
+    if request.param == "memory":
+        yield MemoryKind()
+        return
+    disk = DiskKind(tmp_path)
+    yield disk
+    disk.close()
+
+
+@pytest.fixture
+def store(kind: Kind) -> Store:
+    return kind.make()
+
+
+def test_what_was_put_is_there(store: Store) -> None:
+    store.put(ONE, b"first", None)
+
+    assert store.get(ONE) == b"first"
+
+
+def test_what_was_not_put_is_not_there(store: Store) -> None:
+    store.put(ONE, b"first", None)
+
+    assert store.get(TWO) is None
+
+
+def test_a_record_takes_the_place_of_an_earlier_one(store: Store) -> None:
+    store.put(ONE, b"first", None)
+    store.put(ONE, b"second", None)
+
+    assert store.get(ONE) == b"second"
+    assert list(store.scan()) == [(ONE, b"second")]
+
+
+def test_a_record_is_deleted_and_that_is_said_once(store: Store) -> None:
+    store.put(ONE, b"first", None)
+
+    assert [store.delete(ONE), store.delete(ONE), store.delete(TWO)] == [True, False, False]
+    assert store.get(ONE) is None
+
+
+def test_an_empty_record_is_a_record(store: Store) -> None:
+    store.put(ONE, b"", None)
+
+    assert store.get(ONE) == b""
+    assert list(store.scan()) == [(ONE, b"")]
+    assert store.delete(ONE)
+
+
+def test_a_scan_goes_from_the_oldest_to_the_newest(store: Store) -> None:
+    for index in (THREE, ONE, TWO):
+        store.put(index, b"as it was", None)
+    store.put(THREE, b"put anew", None)
+
+    assert list(store.scan()) == [(ONE, b"as it was"), (TWO, b"as it was"), (THREE, b"put anew")]
+
+
+def test_a_scan_can_be_given_up_and_what_goes_meanwhile_is_left_out(store: Store) -> None:
+    for index in (ONE, TWO, THREE):
+        store.put(index, b"a record", None)
+
+    scan = store.scan()
+    first = next(scan)
+    store.delete(TWO)
+
+    assert [first, *scan] == [(ONE, b"a record"), (THREE, b"a record")]
+    assert list(islice(store.scan(), 1)) == [(ONE, b"a record")]
+
+
+def test_a_record_goes_when_its_time_is_over(kind: Kind) -> None:
+    store = kind.make()
+    store.put(ONE, b"short", 0.5)
+    store.put(TWO, b"long", 60.0)
+    store.put(THREE, b"for good", None)
+    before = store.get(ONE)
+
+    kind.wait(0.6)
+
+    assert (before, store.get(ONE)) == (b"short", None)
+    assert list(store.scan()) == [(TWO, b"long"), (THREE, b"for good")]
+    assert not store.delete(ONE)
+
+
+def test_a_record_kept_for_no_time_is_not_there(store: Store) -> None:
+    store.put(ONE, b"first", None)
+    store.put(ONE, b"second", 0.0)
+
+    assert store.get(ONE) is None
+
+
+def test_a_get_does_not_extend_the_time_of_a_record(kind: Kind) -> None:
+    """R6"""
+    store = kind.make()
+    store.put(ONE, b"first", 0.3)
+
+    for _ in range(3):
+        store.get(ONE)
+        kind.wait(0.15)
+
+    assert store.get(ONE) is None
+
+
+def test_a_put_begins_the_time_of_a_record_anew(kind: Kind) -> None:
+    store = kind.make()
+    store.put(ONE, b"first", 0.2)
+    store.put(ONE, b"second", None)
+
+    kind.wait(0.3)
+
+    assert store.get(ONE) == b"second"
+
+
+def test_a_store_can_be_closed_before_it_is_used_and_twice(kind: Kind) -> None:
+    unused, used = kind.make(), kind.make()
+    used.put(ONE, b"first", None)
+
+    for store in (unused, used):
+        store.close()
+        store.close()
+
+
+def test_a_closed_store_opens_again_with_what_it_held(store: Store) -> None:
+    store.put(ONE, b"first", None)
+
+    store.close()
+
+    assert store.get(ONE) == b"first"
+
+
+def test_a_secret_is_long_and_stays_the_same(store: Store) -> None:
+    secret = store.secret()
+
+    store.close()
+
+    assert type(secret) is bytes
+    assert len(secret) >= 32
+    assert store.secret() == secret
+
+
+def test_two_stores_have_two_secrets(kind: Kind) -> None:
+    """I1"""
+    assert kind.make().secret() != kind.make().secret()
+
+
+def test_the_oldest_go_when_there_are_too_many(kind: Kind) -> None:
+    """D7"""
+    store = kind.make(count_limit=3)
+    for index in (ONE, TWO, THREE):
+        store.put(index, b"a record", None)
+    store.put(ONE, b"put anew", None)
+
+    store.put(FOUR, b"a record", None)
+    store.put(FIVE, b"a record", None)
+
+    assert [index for index, _ in store.scan()] == [ONE, FOUR, FIVE]
+
+
+def test_the_oldest_go_when_they_are_too_large_together(kind: Kind) -> None:
+    """D7"""
+    store = kind.make(size_limit=2_000_000)
+    indexes = [number.to_bytes(16) for number in range(30)]
+
+    for index in indexes:
+        store.put(index, bytes(100_000), None)
+
+    left = list(store.scan())
+    assert 5 <= len(left) < 30
+    assert [index for index, _ in left] == indexes[-len(left) :]
+    assert sum(len(record) for _, record in left) <= 2_000_000
+
+
+def test_a_record_larger_than_the_store_is_not_kept(kind: Kind) -> None:
+    """D7"""
+    store = kind.make(size_limit=1_000_000)
+
+    store.put(ONE, bytes(1_500_000), None)
+    store.put(TWO, b"a record", None)
+
+    assert list(store.scan()) == [(TWO, b"a record")]
+
+
+@pytest.mark.parametrize(
+    ("kind_of_store", "size_limit"), [(MemoryStore, limits.MEMORY_STORE_BYTES), (DiskStore, limits.STORE_BYTES)]
+)
+def test_the_limits_are_stated_in_one_place(kind_of_store: Callable[..., Store], size_limit: int) -> None:
+    """D7"""
+    options = inspect.signature(kind_of_store).parameters
+
+    assert options["size_limit"].default == size_limit
+    assert options["count_limit"].default == limits.STORE_RECORDS
+
+
+indexes = st.binary(min_size=1, max_size=32)
+records = st.builds(lambda pattern, size: (pattern * size)[:size], st.binary(min_size=1, max_size=64), st.integers(0, 100_000))
+
+
+@given(index=indexes, record=records)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_bytes_come_out_as_they_went_in(store: Store, index: bytes, record: bytes) -> None:
+    """R7"""
+    store.put(index, record, 60.0)
+
+    got = store.get(index)
+    assert type(got) is bytes
+    assert got == record
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["put", "delete", "get"]), st.sampled_from([ONE, TWO, THREE]), st.binary(max_size=8))
+    )
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_store_does_what_a_dictionary_does(store: Store, steps: list[tuple[str, bytes, bytes]]) -> None:
+    model: dict[bytes, bytes] = {}
+    for index, _ in list(store.scan()):
+        store.delete(index)
+
+    for step, index, record in steps:
+        if step == "get":
+            assert store.get(index) == model.get(index)
+            continue
+        was_there = model.pop(index, None) is not None
+        if step == "put":
+            model[index] = record
+            store.put(index, record, None)
+        else:
+            assert store.delete(index) is was_there
+
+    assert list(store.scan()) == list(model.items())
+
+
+def test_many_threads_use_a_store_at_once(store: Store) -> None:
+    def use(number: int) -> None:
+        for turn in range(50):
+            index = bytes([turn % 5]) * 16
+            store.put(index, b"%d" % number, 60.0)
+            assert store.get(index) is not None
+            assert len(list(store.scan())) <= 5
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(use, range(8)))
+
+    assert len(list(store.scan())) == 5

@@ -1,0 +1,180 @@
+"""The store on disk: its directory, its files and its settings."""
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cachemw.errors import StoreError
+from cachemw.stores import DiskStore
+from tests.stores.planting import rows
+from tests.stores.scripts import run
+
+INDEX, OTHER = bytes(16), bytes([1]) * 16
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[DiskStore]:
+    store = DiskStore(tmp_path / "store")
+    yield store
+    store.close()
+
+
+MODES = """
+import json, os, sys
+from pathlib import Path
+from cachemw.errors import StoreError
+from cachemw.stores import DiskStore
+
+os.umask(int(sys.argv[1], 8))
+store = DiskStore(sys.argv[2])
+store.put(bytes(16), bytes(5_000_000), None)
+store.get(bytes(16))
+store.secret()
+print(json.dumps({path.name: path.stat().st_mode & 0o777 for path in (store.path, *store.path.iterdir())}))
+store.close()
+"""
+
+
+@pytest.mark.parametrize("umask", ["000", "022", "077"])
+def test_nobody_else_can_read_the_store_whatever_the_umask(umask: str, tmp_path: Path) -> None:
+    """I7"""
+    modes = json.loads(run(MODES, umask, tmp_path / "store"))
+
+    assert modes.pop("store") == 0o700
+    assert modes == dict.fromkeys(("cache.db", "cache.db-wal", "cache.db-shm", "lock", "secret"), 0o600)
+
+
+def test_a_directory_others_could_read_is_made_private(tmp_path: Path) -> None:
+    """I7"""
+    tmp_path.chmod(0o755)
+    store = DiskStore(tmp_path)
+    store.put(INDEX, b"a record", None)
+    store.close()
+    before = tmp_path.stat().st_mode & 0o777
+    tmp_path.chmod(0o755)
+    (tmp_path / "cache.db").chmod(0o644)
+
+    store.put(INDEX, b"a record", None)
+    store.close()
+
+    assert before == 0o700
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "cache.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_directory_that_others_use_for_something_else_is_left_alone(tmp_path: Path) -> None:
+    """I7"""
+    tmp_path.chmod(0o755)
+    (tmp_path / "something else").touch()
+    store = DiskStore(tmp_path)
+
+    with pytest.raises(StoreError):
+        store.put(INDEX, b"a record", None)
+
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["something else"]
+
+
+IMPORTING = """
+import threading
+import cachemw, cachemw.asgi, cachemw.proxy, cachemw.stores
+
+store = cachemw.stores.DiskStore()
+cachemw.asgi.CacheMiddleware(lambda *_: None, name="app")
+store.path, store.inline_reads, store.close()
+print(threading.active_count())
+"""
+
+
+def test_nothing_is_opened_at_import_or_construction(tmp_path: Path) -> None:
+    """D6, D9"""
+    threads = run(IMPORTING, environment={"HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"})
+
+    assert threads == "1\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_opens_on_first_use_and_reads_inline_from_then_on(tmp_path: Path) -> None:
+    """D9"""
+    store = DiskStore(tmp_path / "store")
+    before = store.inline_reads, store.path.exists()
+
+    store.get(INDEX)
+
+    assert before == (False, False)
+    assert (store.inline_reads, store.path.exists()) == (True, True)
+    store.close()
+    assert not store.inline_reads
+
+
+def test_the_default_directory_is_the_users_and_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    assert DiskStore().path == tmp_path / "cachemw"
+
+
+def test_a_path_leads_to_one_directory_wherever_the_process_goes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """diskcache expands `~` and variables on its own: the private directory and the database must not part."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NAME", "named")
+    monkeypatch.chdir(tmp_path)
+    stores = [DiskStore("~/home"), DiskStore(f"{tmp_path}/$NAME"), DiskStore("relative")]
+
+    monkeypatch.chdir("/")
+    for store in stores:
+        store.put(INDEX, b"a record", None)
+        store.close()
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "named", "relative"]
+    assert all((tmp_path / name / "cache.db").is_file() for name in ("home", "named", "relative"))
+
+
+def test_the_settings_are_those_that_neither_write_on_reads_nor_map_the_file(store: DiskStore) -> None:
+    """D5, R6"""
+    store.put(INDEX, bytes(1_000_000), None)
+    store.get(INDEX)
+
+    said = dict(rows(store.path, "SELECT key, value FROM Settings"))
+    assert (said["eviction_policy"], said["statistics"], said["sqlite_mmap_size"]) == ("least-recently-stored", 0, 0)
+    assert rows(store.path, "PRAGMA journal_mode") == [("wal",)]
+    maps = Path("/proc/self/maps")
+    if maps.exists():  # what is mapped is SQLite's shared memory, and nothing else
+        assert {line.rsplit("/", 1)[-1] for line in maps.read_text().splitlines() if str(store.path) in line} <= {
+            "cache.db-shm"
+        }
+
+
+@pytest.mark.parametrize("size", [0, 1, 32 * 1024, 32 * 1024 + 1, 4_000_000])
+def test_no_record_has_a_file_of_its_own(store: DiskStore, size: int) -> None:
+    """D10"""
+    store.put(INDEX, bytes(size), None)
+
+    assert {path.name for path in store.path.iterdir()} == {"cache.db", "cache.db-wal", "cache.db-shm", "lock"}
+
+
+def test_a_get_writes_nothing(store: DiskStore) -> None:
+    """R6"""
+    store.put(INDEX, b"a record", 60.0)
+    files = [store.path / name for name in ("cache.db", "cache.db-wal")]
+    before = [file.read_bytes() for file in files], rows(store.path, "SELECT * FROM Cache")
+
+    for _ in range(100):
+        store.get(INDEX)
+        store.get(OTHER)
+
+    assert ([file.read_bytes() for file in files], rows(store.path, "SELECT * FROM Cache")) == before
+
+
+def test_nothing_is_left_of_a_closed_store(tmp_path: Path) -> None:
+    """D4"""
+    threads = threading.active_count()
+    store = DiskStore(tmp_path)
+    store.put(INDEX, b"a record", None)
+
+    store.close()
+
+    assert threading.active_count() == threads
+    assert {path.name for path in tmp_path.iterdir()} == {"cache.db", "lock"}  # SQLite takes its log back

@@ -1,0 +1,74 @@
+"""The secret of a store on disk: one for all who open it, and made only for who asks."""
+
+from pathlib import Path
+
+import pytest
+
+from cachemw.errors import StoreError
+from cachemw.stores import DiskStore
+from tests.stores.scripts import run_at_once
+
+INDEX, OTHER = bytes(16), bytes([1]) * 16
+
+SECRET = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from cachemw.stores import DiskStore
+
+store = DiskStore(sys.argv[1])
+together = Barrier(8)
+
+def ask(_):
+    together.wait()
+    return store.secret()
+
+print("ready", flush=True)
+input()
+with ThreadPoolExecutor(8) as pool:
+    print(*(secret.hex() for secret in pool.map(ask, range(8))))
+store.close()
+"""
+
+
+def test_64_first_callers_agree_on_the_secret(tmp_path: Path) -> None:
+    """I1"""
+    told = [secret for output in run_at_once(SECRET, 8, tmp_path) for secret in output.split()]
+
+    assert len(told) == 64
+    assert len(set(told)) == 1
+    assert (tmp_path / "secret").read_bytes().hex() == told[0]
+    assert not list(tmp_path.glob(".secret*"))
+
+
+def test_the_environment_may_give_the_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CACHEMW_SECRET", "the same on every node")
+    store = DiskStore(tmp_path)
+
+    assert store.secret() == b"the same on every node"
+    assert not (tmp_path / "secret").exists()
+    store.close()
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_secret_that_is_not_whole_is_not_used(tmp_path: Path, size: int) -> None:
+    """I1"""
+    (tmp_path / "secret").write_bytes(bytes(size))
+    store = DiskStore(tmp_path)
+
+    with pytest.raises(StoreError):
+        store.secret()
+    store.put(INDEX, b"a record", None)
+    assert store.get(INDEX) == b"a record"
+    store.close()
+
+
+def test_a_store_that_is_not_asked_for_a_secret_holds_none(tmp_path: Path) -> None:
+    """E6"""
+    store = DiskStore(tmp_path)
+
+    store.put(INDEX, b"a record", None)
+    store.get(OTHER)
+    store.close()
+
+    assert not (tmp_path / "secret").exists()
