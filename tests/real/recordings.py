@@ -1,0 +1,118 @@
+"""The recordings of real upstreams, what to ask for each, and what becomes of it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.cassettes import cassette
+from tests.real.cutting import cut_awkwardly, write_by_write
+from tests.upstream import EVENT_STREAM, JSON, Part, Told
+
+Body = dict[str, Any]
+
+USAGE: Body = {"stream_options": {"include_usage": True}}
+TOOL: Body = {"type": "function", "function": {"name": "nonUsefulTool", "parameters": {"type": "object"}}}
+REMOVED = frozenset("connection content-encoding content-length keep-alive transfer-encoding".split())
+"""Recorded response fields that said how the recorded bytes travelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recorded answer. `asks`: what the request must say for it, where the request was not recorded too."""
+
+    file: str
+    asks: Mapping[str, Any] = field(default_factory=dict)
+    fault: str | None = None  # why it is not stored, as our report says it
+
+    @property
+    def name(self) -> str:
+        return self.file.rpartition(".")[0]
+
+    @property
+    def is_stream(self) -> bool:
+        return self.file.endswith(".sse")
+
+    def body(self) -> bytes:
+        return cassette(self.file)
+
+    def told(self) -> Told:
+        """Return the answer as the upstream gives it, in awkward pieces."""
+        taken = self._taken()
+        headers = _headers(taken["response_headers"]) or (EVENT_STREAM if self.is_stream else JSON)
+        return Told(self.pieces(self.body()), status=taken["status"], headers=headers)
+
+    @staticmethod
+    def pieces(body: bytes) -> list[Part]:
+        return write_by_write(cut_awkwardly(body))
+
+    def request(self) -> Body:
+        """Return the request it answered, but for the model: that names the recording."""
+        recorded = self._taken()["request"] or {"uri": ""}
+        is_chat = recorded["uri"].endswith("/chat/completions")
+        asked = recorded["body"] if is_chat else {"messages": [{"role": "user", "content": f"Play {self.name}"}]}
+        return {**asked, **self.asks, "model": self.name, "stream": self.is_stream}
+
+    def _taken(self) -> dict[str, Any]:
+        taken: dict[str, Any] = json.loads(cassette(f"{self.name}.meta.json"))
+        return taken
+
+
+def _headers(recorded: Mapping[str, str | list[str]] | None) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple(
+        (name.encode(), value.encode())
+        for name, values in (recorded or {}).items()
+        if name not in REMOVED
+        for value in ([values] if isinstance(values, str) else values)
+    )
+
+
+STORED = (
+    Recording("cerebras_simple_llama.json"),
+    Recording("cerebras_glm_reasoning_1.json"),
+    Recording("cerebras_glm_reasoning_2.json"),
+    Recording("cerebras_disable_reasoning.json"),
+    Recording("cerebras_gptoss_harmony.json"),
+    Recording("cerebras_qwen_coder_tools_1.json"),
+    Recording("cerebras_glm_clear_thinking.json"),
+    Recording("cerebras_glm_tool_json1.json", {"tools": [TOOL], "response_format": {"type": "json_object"}}),
+    Recording("cerebras_glm_stream_1.sse", {"tools": [TOOL], **USAGE}),
+    Recording("openai_stream_usage.sse"),
+    Recording("openai_stream_n2.sse"),
+    Recording("openai_stream_parallel_tools.sse"),
+    Recording("openai_nonstream_extra_params.json"),
+    Recording("openai_nonstream_tools.json"),
+    Recording("openai_stream_refusal.sse", USAGE),
+    Recording("openai_stream_logprobs.sse", {"logprobs": True, **USAGE}),
+    Recording("openai_stream_length.sse", {"max_tokens": 1, **USAGE}),
+    Recording("openrouter_stream_annotations.sse"),
+    Recording("azure_stream_router.sse", USAGE),
+)
+NOT_STORED = (
+    Recording("openai_error_404.json", fault="not-200"),
+    Recording("openai_error_400_role.json", fault="not-200"),
+    Recording("openai_error_401.json", fault="not-200"),
+    Recording("openai_error_400_context.json", fault="not-200"),
+    Recording("groq_stream_error_event.sse", fault="error-event"),  # inside of a 200
+    Recording("openai_web_search_annotations.json", fault="web-search"),  # it depends on the day
+    Recording("openai_responses_stream.sse", fault="incomplete"),  # another API's events: no `[DONE]`
+    Recording("anthropic_stream_thinking.sse", fault="error-event"),  # "type" and "message", but no "choices"
+    Recording("anthropic_stream_tools.sse", fault="error-event"),
+)
+ASKED_OTHERWISE = (
+    Recording("openai_stream_length.sse", USAGE, fault="finish-length"),  # nobody bounded it
+    Recording("openai_stream_n2.sse", {"n": 3}, fault="missing-choice"),
+    Recording("openai_stream_usage.sse", {"n": 2}, fault="missing-choice"),
+    Recording("openai_nonstream_tools.json", {"n": 2}, fault="missing-choice"),
+)
+"""Complete answers, but not to what these requests ask."""
+
+
+def stored(name: str) -> Recording:
+    """Return one of those that are stored."""
+    return next(recording for recording in STORED if recording.name == name)
+
+
+def name_of(recording: Recording) -> str:
+    """Return what a parametrised test calls this one."""
+    return recording.name

@@ -1,0 +1,160 @@
+"""A plain client gets the same from the upstream, on a miss and on a hit: for every recording of a real upstream."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cachemw import DiskStore
+from cachemw.upstreams.transports import default_transport
+from tests.cassettes import FOLDER, cassette
+from tests.real.cutting import cut_awkwardly
+from tests.real.proxied import Servers, World, by_model
+from tests.real.recordings import ASKED_OTHERWISE, NOT_STORED, STORED, Body, Recording, name_of, stored
+from tests.real.sdks import KEY, ON, cache_status
+from tests.upstream import EVENT_STREAM, Told
+
+KEPT = {"content-type", "openai-version"}
+"""Recorded response fields that a hit has too."""
+
+ADDED = {"age", "cache-control", "cache-status", "content-length", "transfer-encoding", "x-accel-buffering"}
+
+WITH_FIELDS = tuple(
+    one for one in STORED if one.name in ("cerebras_simple_llama", "openai_nonstream_tools", "openai_stream_usage")
+)
+"""Of each upstream and kind one whose response fields were recorded."""
+
+
+def post(url: str, body: Body, on: bool = True) -> httpx.Response:
+    headers = {"authorization": f"Bearer {KEY}", **(ON if on else {})}
+    with httpx.Client(headers=headers, trust_env=False) as client:
+        return client.post(f"{url}/v1/chat/completions", json=body)
+
+
+def answers(world: World, body: Body) -> tuple[httpx.Response, httpx.Response, httpx.Response]:
+    """Ask the upstream, then the proxy twice."""
+    return post(world.direct, body, on=False), post(world.proxy, body), post(world.proxy, body)
+
+
+@pytest.mark.parametrize("recording", STORED, ids=name_of)
+def test_what_is_stored_is_what_the_upstream_sends(recording: Recording, servers: Servers) -> None:
+    """S2, S9: status and body of the miss and of the hit, byte for byte."""
+    with servers.proxied(by_model({recording.name: recording.told()})) as world:
+        direct, miss, hit = answers(world, recording.request())
+
+        assert world.calls == 2
+    assert cache_status(hit.headers)["hit"] is True
+    assert direct.content == recording.body()
+    assert (miss.status_code, miss.content) == (direct.status_code, direct.content)
+    assert (hit.status_code, hit.content) == (direct.status_code, direct.content)
+
+
+@pytest.mark.parametrize("recording", NOT_STORED + ASKED_OTHERWISE, ids=lambda one: f"{one.name}-{one.fault}")
+def test_what_is_not_stored_passes_as_it_is_and_says_why(recording: Recording, servers: Servers) -> None:
+    """S9, R1, R2, R3, E1: an error, an error inside of a 200, another API's events, another answer than was asked for."""
+    with servers.proxied(by_model({recording.name: recording.told()})) as world:
+        direct, first, second = answers(world, recording.request())
+
+        assert world.calls == 3
+        assert world.records == 0
+        assert [(report.stored, report.details) for report in world.reports] == [(False, (recording.fault,))] * 2
+    assert direct.content == recording.body()
+    assert (first.status_code, first.content) == (direct.status_code, direct.content)
+    assert (second.status_code, second.content) == (direct.status_code, direct.content)
+
+
+@pytest.mark.parametrize("recording", WITH_FIELDS, ids=name_of)
+def test_a_miss_has_the_upstreams_header_fields_and_a_hit_the_lasting_ones(recording: Recording, servers: Servers) -> None:
+    """I5: no rate limits, request ids, dates or rays in a replay."""
+    with servers.proxied(by_model({recording.name: recording.told()})) as world:
+        direct, miss, hit = answers(world, recording.request())
+
+    sent = {name: value for name, value in direct.headers.items() if name not in ADDED}
+    assert {name: value for name, value in miss.headers.items() if name not in ADDED} == sent
+    assert {name: value for name, value in hit.headers.items() if name not in ADDED} == {
+        name: value for name, value in sent.items() if name in KEPT
+    }
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\r"], ids=["crlf", "cr"])
+@pytest.mark.parametrize("name", ["openai_stream_usage", "openrouter_stream_annotations"])
+def test_other_line_ends_are_kept_as_they_are(name: str, line_end: bytes, servers: Servers) -> None:
+    """S8, S9: an event stream may end its lines in three ways."""
+    recording = stored(name)
+    body = recording.body().replace(b"\n", line_end)
+    told = Told(recording.pieces(body), headers=EVENT_STREAM)
+
+    with servers.proxied(by_model({name: told})) as world:
+        _, miss, hit = answers(world, recording.request())
+
+    assert cache_status(hit.headers)["hit"] is True
+    assert miss.content == hit.content == body
+
+
+@pytest.mark.parametrize("recording", WITH_FIELDS, ids=name_of)
+def test_a_stored_recording_outlives_the_proxy_on_disk(recording: Recording, servers: Servers, tmp_path: Path) -> None:
+    """S2: the record, not the process, has the bytes."""
+    told = recording.told()
+    for _ in range(2):
+        store = DiskStore(tmp_path)
+        with servers.proxied(by_model({recording.name: told}), store) as world:
+            answer = post(world.proxy, recording.request())
+            calls = world.calls
+        store.close()
+
+    assert calls == 0
+    assert answer.content == recording.body()
+
+
+class CountingStream(httpx.AsyncByteStream):
+    """A body that notes what it is read in."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, seen: list[bytes]) -> None:
+        self._stream, self._seen = stream, seen
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            self._seen.append(chunk)
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class CountingTransport(httpx.AsyncBaseTransport):
+    """The proxy's transport, which notes in which pieces an answer comes."""
+
+    def __init__(self, seen: list[bytes]) -> None:
+        self._transport, self._seen = default_transport(), seen
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._transport.handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        stream = CountingStream(response.stream, self._seen)
+        return httpx.Response(response.status_code, headers=response.headers.raw, stream=stream)
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+def test_the_proxy_gets_the_awkward_pieces_one_by_one(servers: Servers) -> None:
+    """S8: else the other tests here would show less than they say."""
+    recording = stored("openrouter_stream_annotations")
+    seen: list[bytes] = []
+
+    with servers.proxied(by_model({recording.name: recording.told()}), transport=lambda: CountingTransport(seen)) as world:
+        post(world.proxy, recording.request())
+
+    assert seen == cut_awkwardly(recording.body())
+    assert {b"d", b"\n", b"["} <= set(seen)
+
+
+def test_every_recording_there_is_is_tested() -> None:
+    """Of the folder's files, those of errors are tested by the SDKs."""
+    errors = json.loads(cassette("cerebras_error_bodies.json"))
+    files = {file.name for file in FOLDER.iterdir() if file.suffix in (".sse", ".json") and ".meta" not in file.name}
+
+    assert files - {"cerebras_error_bodies.json"} == {recording.file for recording in STORED + NOT_STORED}
+    assert len(errors) == 10
