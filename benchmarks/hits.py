@@ -1,0 +1,87 @@
+"""Hits through the proxy, as a share of what a bare ASGI app does on the same server at the same time."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from benchmarks.asking import chat, http
+from benchmarks.bare import Answer
+from benchmarks.cores import pinned
+from benchmarks.load import Connection, Load, load
+from benchmarks.plan import Plan
+from benchmarks.servers import Address, bare, proxy, simulator
+from benchmarks.tables import Cell, Table
+
+CONNECTIONS = 8
+HIT = b"cachemw; hit; "
+LEFT_TO_THE_SERVER = ("transfer-encoding", "connection")
+WARM_UP = 0.5
+NOTE = (
+    "{} connections; medians of {} rounds, in turn. The bare app reads the request and gives the bytes of a hit. The load's own"
+    " process worked {:.0%} of the time at most."
+)
+COLUMNS = (
+    "answer",
+    "bare, 1/s",
+    "cachemw, 1/s",
+    "ratio",
+    "bare p50, ms",
+    "cachemw p50, ms",
+    "bare p99, ms",
+    "cachemw p99, ms",
+)
+REQUESTS = {
+    "JSON hit, 1 KB request": chat(1_000),
+    "JSON hit, 45 KB request": chat(45_000),
+    "stream hit of 100 KB": chat(1_000, stream=True, n=7),
+}
+
+
+def hits(plan: Plan) -> Table:
+    """Measure hits of several kinds."""
+    with (
+        pinned(plan.cores.load),
+        TemporaryDirectory() as directory,
+        simulator(plan.cores.load) as upstream,
+        proxy(upstream, Path(directory, "store"), plan.cores.server) as ours,
+    ):
+        pairs = {label: _measured(http(body), ours, Path(directory, "answer"), plan) for label, body in REQUESTS.items()}
+    rows: list[tuple[Cell, ...]] = [(label, *_figures(measured)) for label, measured in pairs.items()]
+    busy = max(run.busy for measured in pairs.values() for pair in measured for run in pair)
+    return Table("hits", "Hits through the proxy", COLUMNS, rows, NOTE.format(CONNECTIONS, plan.rounds, busy))
+
+
+def _measured(request: bytes, ours: Address, answer: Path, plan: Plan) -> list[tuple[Load, Load]]:
+    """Put load on the bare app and on ours, in turn; both are there all the time."""
+    _prepare(request, ours, answer)
+    with bare(answer, plan.cores.server) as theirs:
+        for address in (theirs, ours):
+            load(address, request, HIT, CONNECTIONS, min(WARM_UP, plan.seconds))
+        return [
+            (
+                load(theirs, request, HIT, CONNECTIONS, plan.seconds),
+                load(ours, request, HIT, CONNECTIONS, plan.seconds),
+            )
+            for _ in range(plan.rounds)
+        ]
+
+
+def _prepare(request: bytes, ours: Address, answer: Path) -> None:
+    """Have the answer stored, and write down for the bare app what a hit is like."""
+    with closing(Connection(ours)) as connection:
+        connection.ask(request)
+        hit, _ = connection.ask(request)
+    if HIT not in hit.head:
+        raise RuntimeError(f"not a hit: {hit.head!r}")
+    headers = [(name, value) for name, value in hit.fields if name.lower() not in LEFT_TO_THE_SERVER]
+    Answer(headers, [piece.decode() for piece in hit.pieces]).save(answer)
+
+
+def _figures(pairs: Sequence[tuple[Load, Load]]) -> tuple[float, ...]:
+    sides = [[pair[side] for pair in pairs] for side in (0, 1)]
+    per_second = [median(run.per_second for run in side) for side in sides]
+    ratio = median(ours.per_second / theirs.per_second for theirs, ours in pairs)
+    latencies = [median(run.latency(share) for run in side) * 1e3 for share in (0.5, 0.99) for side in sides]
+    return (*per_second, ratio, *latencies)

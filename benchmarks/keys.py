@@ -1,0 +1,37 @@
+"""What the key costs: parse, canonicalise, fingerprint."""
+
+from benchmarks.asking import HEADERS, PATH, chat, spaced
+from benchmarks.plan import Plan
+from benchmarks.tables import Table
+from benchmarks.timing import seconds_per_call
+from cachemw.core.chat import ChatRequest, read_chat
+from cachemw.core.fingerprint import Key, fingerprint
+from cachemw.core.messages import HttpAnswerer, Request
+from cachemw.core.partition import ANONYMOUS
+from cachemw.core.policy import Policy
+
+BODIES = {
+    "1 KB": chat(1_000),
+    "45 KB": chat(45_000),
+    "45 KB, spaced out": spaced(chat(45_000)),
+    "1 MB": chat(1_000_000),
+}
+
+
+def keys(plan: Plan) -> Table:
+    """Measure the key of requests of several sizes."""
+    rows = [(label, *_measured(body, plan)) for label, body in BODIES.items()]
+    return Table("keys", "The key of a request", ("request", "µs", "MB/s"), rows)
+
+
+def _measured(body: bytes, plan: Plan) -> tuple[float, float]:
+    request = Request("POST", PATH, HEADERS, body, HttpAnswerer("https://api.cerebras.ai:443/v1/chat/completions"))
+    rules = Policy().header_rules
+
+    def key() -> Key:
+        read = read_chat(request)
+        assert isinstance(read, ChatRequest)
+        return fingerprint(request, read.canonical, ANONYMOUS, None, 0, rules)
+
+    seconds = seconds_per_call(key, plan)
+    return seconds * 1e6, len(body) / seconds / 1e6

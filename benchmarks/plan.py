@@ -1,0 +1,19 @@
+"""How long is measured, how often, and where."""
+
+from dataclasses import dataclass
+
+from benchmarks.cores import Cores
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`seconds` is a round of load; a single function gets a tenth of that. Figures are medians of `rounds`."""
+
+    seconds: float
+    rounds: int
+    cores: Cores
+
+    @property
+    def moment(self) -> float:
+        """Seconds that a round of calling one function takes."""
+        return self.seconds / 10
