@@ -13,6 +13,8 @@ from cachemw.core.messages import Headers, header_values
 
 CONTROL_HEADER = b"cachemw"
 NAMESPACE_LIMIT = 128
+NAME_LIMIT = UNKNOWN_LIMIT = 16
+"""How much of a member nobody knows is reported, and how many of them."""
 
 
 class Mode(Enum):
@@ -120,7 +122,8 @@ def parse_members(value: bytes) -> Members | InvalidControl:
             return InvalidControl(name, f"{name} has a value that cannot be used")
     switches = [known.pop("on", True), not known.pop("off", False)]
     on = None if not dictionary.keys() & {"on", "off"} and not known else all(switches)
-    return Members(on, known, tuple(name for name in dictionary if name not in _MEMBERS))
+    unknown = [name[:NAME_LIMIT] for name in dictionary if name not in _MEMBERS]
+    return Members(on, known, tuple(unknown[:UNKNOWN_LIMIT]))
 
 
 def _boolean(item: object) -> bool | None:

@@ -64,6 +64,8 @@ class Policy:
         if members.unknown:
             raise ConfigurationError(f"Policy.default: unknown member {members.unknown[0]!r}")
         self._check()
+        for name, whole in (("paths", tuple), ("store_when", frozenset), ("honour", frozenset)):
+            object.__setattr__(self, name, whole(getattr(self, name)))  # nobody else's to change
         rules = HeaderRules(*map(_names, (self.vary, self.inert, self.forward)))
         _check_rules(rules)
         object.__setattr__(self, "header_rules", rules)
@@ -79,7 +81,7 @@ class Policy:
             raise ConfigurationError('Policy.partition is "credential", "shared" or a function')
         if "content_filter" in self.store_when:  # a filtered answer is a fragment, and the next may not be
             raise ConfigurationError("Policy.store_when cannot hold content_filter")
-        if unknown := self.honour - CONTROLS:
+        if unknown := set(self.honour) - CONTROLS:
             raise ConfigurationError(f"Policy.honour: unknown control {min(unknown)!r}")
         if self.keep is not None and self.keep != "windows" and not self.keep >= 0:
             raise ConfigurationError("Policy.keep must not be negative")

@@ -106,6 +106,17 @@ def test_around_an_app_the_placeholder_is_a_credential_like_any_other() -> None:
     assert callers_credentials(placeholder, over_http=False) == placeholder
 
 
+def test_credentials_are_taken_in_the_order_they_were_sent() -> None:
+    """K4: two that are sent have one partition for ever."""
+    sent: Headers = ((b"X-Api-Key", b"b"), (b"cookie", b"c"), (b"Authorization", b"a"), (b"x-api-key", b"a"))
+
+    assert callers_credentials(sent, over_http=True) == (
+        (b"x-api-key", b"b"),
+        (b"authorization", b"a"),
+        (b"x-api-key", b"a"),
+    )
+
+
 def test_another_secret_is_another_partition() -> None:
     """I1, I4: keyed, so that a partition cannot be searched for its credential."""
     ada = (b"authorization", b"Bearer ada")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cachemw.core.chat import is_chat
 from cachemw.core.headers import HeaderRules
 from cachemw.core.policy import Policy
 from cachemw.errors import CacheError, ConfigurationError
@@ -34,6 +35,7 @@ from cachemw.errors import CacheError, ConfigurationError
         ("Policy.forward", {"forward": "x-tenant"}),
         ("Policy.store_when", {"store_when": "stop"}),
         ("Policy.honour", {"honour": "mode"}),
+        ("content_filter", {"store_when": frozenset({"stop", "content_filter"})}),
         ("Policy.partition", {"partition": "everybody"}),
         ("Policy.partition", {"partition": None}),
         ("'abandon'", {"honour": frozenset({"on", "abandon"})}),
@@ -99,6 +101,21 @@ def test_a_policy_is_read_once_and_frozen() -> None:
     assert names_in(policy.header_rules) == ([b"x-tenant"], [b"x-noise"], [b"x-trace"])
     with pytest.raises(AttributeError):
         policy.lifetime = 5.0  # type: ignore[misc]
+
+
+def test_a_policy_keeps_what_it_was_given_whatever_becomes_of_that() -> None:
+    paths, store_when, honour = ["/ask"], {"stop"}, {"on", "ttl"}
+
+    policy = Policy(paths=paths, store_when=store_when, honour=honour)  # type: ignore[arg-type]
+    paths.clear()
+    store_when.clear()
+    honour.clear()
+
+    assert policy.paths == ("/ask",)
+    assert policy.store_when == {"stop"}
+    assert policy.honour == {"on", "ttl"}
+    assert isinstance(hash(policy.honour), int)
+    assert is_chat("POST", "/ask", policy)
 
 
 def names_in(rules: HeaderRules) -> tuple[list[bytes], list[bytes], list[bytes]]:

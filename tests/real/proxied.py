@@ -108,9 +108,15 @@ class Servers:
             self._settle()
             self._portal.call(http.aclose)
 
-    def beside(self, server: contextlib.AbstractAsyncContextManager[str]) -> contextlib.AbstractContextManager[str]:
+    @contextlib.contextmanager
+    def beside(self, server: contextlib.AbstractAsyncContextManager[str]) -> Iterator[str]:
         """Have another server in the servers' event loop for a while; gives its address."""
-        return self._portal.wrap_async_context_manager(server)
+        entered = self._portal.wrap_async_context_manager(server)
+        address = entered.__enter__()
+        try:
+            yield address
+        finally:
+            entered.__exit__(None, None, None)  # a test's failure is none of the event loop's
 
     def _settle(self) -> None:
         self._portal.call(self._proxy.settle)

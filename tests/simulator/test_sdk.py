@@ -63,9 +63,7 @@ def client(usage: Literal["cerebras", "openai"]) -> Iterator[OpenAI]:
 def test_stream_and_json_are_one_completion(client: OpenAI) -> None:
     completion = client.chat.completions.create(model="m", messages=MESSAGES, n=2)
 
-    with client.chat.completions.stream(
-        model="m", messages=MESSAGES, n=2, stream_options={"include_usage": True}
-    ) as stream:
+    with client.chat.completions.stream(model="m", messages=MESSAGES, n=2, stream_options={"include_usage": True}) as stream:
         final = stream.get_final_completion()
 
     assert final.id == completion.id
