@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import lru_cache
 
 import aiohttp
 import anyio
@@ -18,7 +19,7 @@ from cachemw.upstreams.base import END, Answer, Emit
 from cachemw.upstreams.timing import Timeouts
 from cachemw.upstreams.transports import MakeTransport, Transports, default_transport
 
-_VERSION_SEGMENTS = re.compile(rb"(?:/v1){0,2}(?=/|$)")
+_VERSION_SEGMENTS = re.compile(rb"\A(?:/v1){0,2}(?=/|\Z)")
 _CLIMBS = re.compile(r"/(?:\.|%2e){2}(?=[/#]|$)", re.IGNORECASE)
 _TROUBLE = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError)
 
@@ -55,9 +56,7 @@ class HttpUpstream:
 
     def url_for(self, path: bytes, query: bytes) -> str:
         """Return the absolute URL for a client's raw path and query: `/v1/X` and `/v1/v1/X` are `X` below `base_url`."""
-        below = path[_version_segments(path) :]
-        url = self.base_url + "/" + below.lstrip(b"/").decode("latin-1")
-        return f"{url}?{query.decode('latin-1')}" if query else url
+        return _joined(self.base_url, path, query)
 
     def answer(self, outgoing: Outgoing, rules: HeaderRules, recorded: bool) -> Answer:
         """Return who answers this request; `recorded`: in no content coding."""
@@ -131,9 +130,11 @@ def _translated(exc: Exception) -> UpstreamError:
     return UpstreamError("the upstream cannot be reached, or broke off")
 
 
-def _version_segments(path: bytes) -> int:
-    found = _VERSION_SEGMENTS.match(path)
-    return found.end() if found else 0
+@lru_cache(256)
+def _joined(base_url: str, path: bytes, query: bytes) -> str:
+    below = _VERSION_SEGMENTS.sub(b"", path, count=1)
+    url = base_url + "/" + below.lstrip(b"/").decode("latin-1")
+    return f"{url}?{query.decode('latin-1')}" if query else url
 
 
 def _checked(base_url: str) -> str:

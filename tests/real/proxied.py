@@ -99,7 +99,8 @@ class Servers:
     ) -> Iterator[World]:
         """Serve an upstream that answers so, and a proxy for it, or for what is at `base_url`."""
         http = HttpUpstream(base_url or f"{self._direct}/v1", transport=transport)
-        world = World(Upstream(respond), store or MemoryStore(), self._direct, self._url, self._portal, [], self._settle)
+        store = MemoryStore() if store is None else store
+        world = World(Upstream(respond), store, self._direct, self._url, self._portal, [], self._settle)
         self._upstream.app = world.upstream
         self._proxy.app = Proxy(http, store=world.store, hooks=[world.told.append])
         try:
