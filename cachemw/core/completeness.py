@@ -46,7 +46,7 @@ class _Body(msgspec.Struct):
 
     def is_error(self) -> bool:
         """Both forms: `{"error": …}`, and the flat one of Cerebras."""
-        flat = self.message is not None and any(v is not None for v in (self.type, self.code, self.status_code))
+        flat = isinstance(self.message, str) and any(v is not None for v in (self.type, self.code, self.status_code))
         return bool(self.error) or (self.choices is None and flat)
 
 
