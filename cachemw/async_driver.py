@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from cachemw.async_relay import Client, Relaying, send
@@ -113,10 +114,18 @@ class _Run:
         relaying = Relaying(self._client, self._driver.store, self._driver.clock, self._arrived)
         try:
             await relaying.run(answer)
+            if relaying.relay is None:
+                self.report = self._left_early()
         except UpstreamError as error:
             await self.conclude(self._resume(error))
         finally:
-            self.report = relaying.relay.report if relaying.relay else self.report
+            if relaying.relay is not None:
+                self.report = relaying.relay.report
+
+    def _left_early(self) -> ExchangeReport | None:
+        """Return the report of an exchange whose client left before there was a head."""
+        said = self._resume(UpstreamError("there is nobody to tell"))
+        return replace(said.report, details=("client-left",)) if isinstance(said, Failed) and said.report else None
 
     def _arrived(self, head: Head) -> Relay:
         outcome = self._resume(Arrived(head, self._driver.clock()))

@@ -5,6 +5,7 @@ asks, one with `await` and one without; `tests/core/test_exchange.py` is the sam
 """
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 from cachemw.core import recording
@@ -36,7 +37,7 @@ from cachemw.core.recording import Terms, head_fault
 from cachemw.core.relay import Relay
 from cachemw.core.report import ExchangeReport
 from cachemw.core.selection import OTHER_KIND, Query, Unusable, Usable, Verified, select
-from cachemw.errors import PartitionError, RecordError, StoreError, UpstreamError
+from cachemw.errors import PartitionError, RecordError, StoreError, TruncatedResponse, UpstreamError, UpstreamTimeout
 
 
 def exchange(request: Request, asked: Directives, policy: Policy, verified: Verified) -> Script:
@@ -77,7 +78,7 @@ def pass_on(said: ExchangeReport | None) -> Script:
     try:
         arrived: Arrived = yield Forward(recorded=False)
     except UpstreamError as error:
-        return Failed(said, error)
+        return Failed(None if said is None else replace(said, details=(*said.details, _failure(error))), error)
     return Relay(arrived.head, said, None)
 
 
@@ -138,7 +139,8 @@ def _forward(query: Query, policy: Policy, found: Unusable) -> Script:
     try:
         arrived: Arrived = yield Forward(recorded=refusal is None)
     except UpstreamError as error:
-        return Failed(ExchangeReport(fwd=found.fwd, stored=False, key=key, details=_details(query.asked)), error)
+        details = _details(query.asked, _failure(error))
+        return Failed(ExchangeReport(fwd=found.fwd, stored=False, key=key, details=details), error)
     head = arrived.head
     fault = refusal or _kept_out(head) or head_fault(head, query.chat.kind.stream)
     said = ExchangeReport(
@@ -149,6 +151,12 @@ def _forward(query: Query, policy: Policy, found: Unusable) -> Script:
         details=_details(query.asked, fault, found.detail),
     )
     return Relay(head, said, recording.start(head, _terms(query, policy), arrived.now) if fault is None else None)
+
+
+def _failure(error: UpstreamError) -> str:
+    if isinstance(error, UpstreamTimeout):
+        return "timeout"
+    return "truncated" if isinstance(error, TruncatedResponse) else "unreachable"
 
 
 def _refusal(asked: Directives, found: Unusable) -> str | None:

@@ -55,7 +55,7 @@ class Policy:
     max_record_bytes: int = limits.RECORD_BYTES
     patience: float = limits.PATIENCE
     honour: frozenset[str] = CONTROLS
-    header_rules: HeaderRules = field(init=False, repr=False)
+    header_rules: HeaderRules = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         members = parse_members(self.default.encode())

@@ -4,6 +4,7 @@ import contextvars
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -14,11 +15,12 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from cachemw import ConfigurationError, DiskStore, MemoryStore, Policy
+from cachemw import ConfigurationError, DiskStore, ExchangeReport, MemoryStore, Policy
 from cachemw.asgi import CacheMiddleware
-from tests.asgi_driver import call, scope_for
+from cachemw.upstreams import HttpUpstream
+from tests.asgi_driver import call, call_and_leave, scope_for
 from tests.mounts.conftest import PATH
-from tests.upstream import Asked, Told, Upstream, completion, prompt, stream_events
+from tests.upstream import Told, Upstream, completion, prompt, stream_events
 
 pytestmark = pytest.mark.anyio
 
@@ -294,5 +296,22 @@ async def test_the_operators_default_opts_in_and_a_replay_only_mount_never_calls
     assert upstream.calls == 1
 
 
-def reflect(asked: Asked) -> Told:
-    return completion(repr((asked.path, asked.query, sorted(asked.headers), asked.body)))
+class Mute(httpx.AsyncBaseTransport):
+    """An upstream that never answers."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+async def test_hooks_are_told_of_a_client_that_left_before_there_was_a_head() -> None:
+    """E1, H3."""
+    reports: list[ExchangeReport] = []
+    upstream = HttpUpstream("https://api.example/v1", transport=Mute)
+    mounted = CacheMiddleware(Untouched(), upstream=upstream, store=MemoryStore(), hooks=[reports.append])
+
+    with anyio.fail_after(1):
+        reply = await call_and_leave(mounted, "POST", PATH, prompt(), ON, after=0)
+
+    assert reply.status is None
+    assert [(report.fwd, report.stored, report.details) for report in reports] == [("miss", False, ("client-left",))]

@@ -224,6 +224,7 @@ async def test_a_client_that_leaves_before_the_head_closes_the_upstream(mounted_
             await mounted_here.upstream.left.wait()
 
     assert not listener.messages
+    assert [report.details[0] for report in mounted_here.reports] == ["client-left"]
 
 
 async def test_a_replay_is_sent_at_once_and_in_pieces_of_whole_events(mounted_here: Mounted) -> None:

@@ -244,4 +244,4 @@ async def test_an_upstream_that_does_not_begin_is_a_504(place: Place, streaming:
         reply = await place.ask(prompt(stream=streaming), headers)
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (504, "upstream_timeout")
-    assert status_of(reply) == ("fwd=miss; key" if headers is ON else "")
+    assert status_of(reply) == ("fwd=miss; key; detail=timeout" if headers is ON else "")

@@ -138,7 +138,7 @@ async def test_an_upstream_that_is_not_there_is_a_502_for_every_path(place: Plac
 
     assert [reply.status_code for reply in replies] == [502] * 3
     assert {reply.json()["error"]["code"] for reply in replies} == {"upstream_unreachable"}
-    assert [status_of(reply) for reply in replies] == ["", "", "fwd=miss; key"]
+    assert [status_of(reply) for reply in replies] == ["", "", "fwd=miss; key; detail=unreachable"]
 
 
 async def test_a_websocket_is_declined() -> None:
