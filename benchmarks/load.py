@@ -14,8 +14,17 @@ RECEIVED_AT_ONCE = 2**18
 
 
 @dataclass(frozen=True, slots=True)
+class Pressure:
+    """How much load there is. On a core of its own it never sleeps: to wake it would cost the server time."""
+
+    connections: int
+    seconds: float
+    has_own_core: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
-    """What a round of load came to. `busy` is the share of its time that the load's own process worked."""
+    """What a round of load came to. `busy` is the share of its time that the load did not wait for answers."""
 
     per_second: float
     latencies: Sequence[float]
@@ -67,20 +76,23 @@ class Connection:
         return parse(bytes(self._received)), first_byte
 
 
-def load(address: Address, request: bytes, expected: bytes, connections: int, seconds: float) -> Load:
-    """Keep this many requests under way for this long; every answer must hold the expected bytes."""
+def load(address: Address, request: bytes, expected: bytes, pressure: Pressure) -> Load:
+    """Keep requests under way; every answer must hold the expected bytes."""
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         latencies: list[float] = []
-        for _ in range(connections):
+        for _ in range(pressure.connections):
             connection = stack.enter_context(closing(Connection(address)))
             selector.register(connection.socket, selectors.EVENT_READ, connection)
             connection.send(request)
-        began, worked = time.perf_counter(), time.process_time()
-        while (now := time.perf_counter()) - began < seconds:
-            for key, _ in selector.select(timeout=5.0):
+        waited = 0.0
+        began = now = time.perf_counter()
+        while now - began < pressure.seconds:
+            ready = selector.select(0.0 if pressure.has_own_core else None)
+            waited += time.perf_counter() - now
+            for key, _ in ready:
                 _take(key.data, request, expected, latencies)
-        busy = (time.process_time() - worked) / (now - began)
-    return Load(len(latencies) / (now - began), sorted(latencies), busy)
+            now = time.perf_counter()
+    return Load(len(latencies) / (now - began), sorted(latencies), 1.0 - waited / (now - began))
 
 
 def _take(connection: Connection, request: bytes, expected: bytes, latencies: list[float]) -> None:

@@ -73,8 +73,8 @@ class Incoming:
         if self._has_more:
             self._handed_over = anyio.Event()
             await self._handed_over.wait()
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        if (await self._receive())["type"] != "http.disconnect":
+            await anyio.sleep_forever()  # a `receive` that goes on giving the body cannot tell
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         if self._read:

@@ -206,7 +206,6 @@ def test_in_starlette_with_everything_around_it() -> None:
                     json={
                         "messages": [{"role": "user", "content": "x"}],
                         "stream": streaming,
-                        "n": 1 + streaming - streaming,
                         "seed": int(streaming),
                     },
                     headers={"Cachemw": "on"},
