@@ -40,7 +40,7 @@ def serve_proxy(settings: Settings, place: Place, say: Callable[[str], None]) ->
         say(f"misses go to {upstream.base_url}; {_whose_key(settings)}")
         say(f"answers are kept in {store.path}")
         os.environ.update(settings.to_environment())  # every worker makes its proxy from there
-        run(configured("cachemw.proxy:create", place.log_level, workers=place.workers), listener)
+        run(configured("cachemw.proxy.worker:work", place.log_level, workers=place.workers), listener)
 
 
 def check_writable(store: DiskStore) -> None:

@@ -1,7 +1,6 @@
 """The standalone proxy: change `base_url`, add one header."""
 
 import contextlib
-import gc
 from collections.abc import AsyncIterator, Iterable
 
 from starlette.requests import Request as Page
@@ -68,9 +67,7 @@ class Proxy:
 
 
 def create() -> Proxy:
-    """Make the proxy that the environment describes: what each worker runs. Raises `ConfigurationError`."""
-    gc.collect()
-    gc.freeze()  # what is imported by now stays: to look through it again and again is a quarter of a hit's cost
+    """Make the proxy that the environment describes. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
     store = DiskStore(settings.dir or None, size_limit=settings.size_limit)
     return Proxy(upstream_of(settings.upstream), store=store, policy=settings.policy(), closes_store=True)

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cachemw import ExchangeReport, MemoryStore, Policy
 from cachemw.asgi import CacheMiddleware
+from cachemw.core import limits
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
 from tests.asgi_driver import Reply, call
@@ -73,6 +74,11 @@ def status_of(reply: Reply) -> str:
     text = reply.headers.get(b"cache-status", b"").decode()
     head, quote, tail = text.removeprefix("cachemw; ").partition('key="')
     return head + "key" + tail.partition('"')[2] if quote else head
+
+
+@pytest.fixture(autouse=True)
+def _a_busy_machine_is_no_slow_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STORE_PATIENCE", 5.0)
 
 
 @pytest.fixture
