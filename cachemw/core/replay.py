@@ -1,5 +1,6 @@
 """A record's answer, sent again: verbatim, at once."""
 
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from cachemw.core.cache_status import announce
@@ -21,15 +22,13 @@ def head(stored: StoredResponse, report: ExchangeReport, now: float) -> Head:
 
 def pieces(stored: StoredResponse) -> Iterator[bytes]:
     """Cut the body on event boundaries into pieces of up to 64 KiB, or of one larger event."""
-    body = stored.body
-    if len(body) <= PIECE_BYTES:
-        yield body
-        return
-    start = fits = 0
-    for end in (*stored.event_ends, len(body)):
-        if end - start > PIECE_BYTES and fits > start:
-            yield body[start:fits]
-            start = fits
-        fits = end
-    if start < len(body):
+    body, ends, start = stored.body, stored.event_ends, 0
+    while len(body) - start > PIECE_BYTES:
+        beyond = bisect_right(ends, start + PIECE_BYTES)  # the first event that does not fit
+        end = ends[beyond - 1] if beyond else 0
+        if end <= start:
+            end = ends[beyond] if beyond < len(ends) else len(body)
+        yield body[start:end]
+        start = end
+    if start < len(body) or not body:
         yield body[start:]

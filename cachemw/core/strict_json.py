@@ -19,7 +19,7 @@ def parse(raw: bytes) -> Any:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Unreadable(_why(raw)) from None
-    if _is_too_deep(raw, value):
+    if _is_too_deep(value):
         raise Unreadable(AMBIGUOUS)
     # The decoder keeps the last of two equal names; what encodes to the bytes it came from therefore had none.
     if msgspec.json.encode(value) != raw and _repeats_a_name(raw):
@@ -55,9 +55,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _is_too_deep(raw: bytes, value: Any) -> bool:
-    if raw.count(b"[") + raw.count(b"{") <= DEPTH_LIMIT:
-        return False
+def _is_too_deep(value: Any) -> bool:
     level = [value]
     for _ in range(DEPTH_LIMIT):
         level = [child for container in level for child in _containers_in(container)]
