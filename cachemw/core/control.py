@@ -47,7 +47,7 @@ def restrictions(field: bytes) -> Restrictions:
 
 def _directives(field: bytes) -> Iterator[tuple[bytes, bytes | None]]:
     at = 0
-    while (at := _EMPTY.match(field, at).end()) < len(field):  # type: ignore[union-attr]
+    while (blank := _EMPTY.match(field, at)) and (at := blank.end()) < len(field):
         found = _DIRECTIVE.match(field, at)
         if found is None:  # nothing that reads as a name: on to the next comma
             comma = field.find(b",", at)

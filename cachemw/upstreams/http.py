@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 import aiohttp
 import anyio
@@ -107,7 +108,7 @@ class HttpUpstream:
             response = await transport.handle_async_request(request)
             try:
                 yield _head(request.method, response)
-                async for chunk in response.stream:  # type: ignore[union-attr]
+                async for chunk in cast(httpx.AsyncByteStream, response.stream):
                     yield chunk
             finally:
                 with anyio.CancelScope(shield=True):
