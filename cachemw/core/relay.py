@@ -75,15 +75,10 @@ class Relay:
         self._settle(recorded)
         return None
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether the client has been shown anything."""
-        return self._has_begun
-
     def close(self, fault: str | None) -> tuple[Emission, ...]:
         """Return the last bytes. `fault` says why a record that `finish` gave was not stored; `None`: it was."""
         if self._recording is None:
-            return self._leave(b"") if not self._has_begun else ()
+            return ()
         if self.report is not None and self.report.stored is None:
             self._settle(fault)
         return self._leave(self._recording.rest())
