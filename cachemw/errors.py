@@ -3,6 +3,7 @@
 CacheError
 ├── ConfigurationError     a policy, store or upstream that cannot work; raised at construction
 ├── Unreadable             a request body that is not JSON in one reading: it bypasses the cache
+├── Loss                   an answer that cannot be had in another kind: a miss (in `core.transcode`, which it never leaves)
 ├── PartitionError         nobody can say whose request this is: it bypasses the cache
 ├── StoreError             never reaches a client: becomes a miss or an unsaved response
 │   └── RecordError        bytes that are not a record we can trust
@@ -41,7 +42,12 @@ class RecordError(StoreError):
 
 
 class UpstreamError(CacheError):
-    """The upstream cannot be reached, or broke off; `__cause__` is the original."""
+    """The upstream cannot be reached, or broke off; `__cause__` is the original.
+
+    `status` is that of a response that broke off before anything of it was shown.
+    """
+
+    status: int | None = None
 
 
 class UpstreamTimeout(UpstreamError):

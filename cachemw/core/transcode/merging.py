@@ -1,0 +1,162 @@
+"""Pieces of JSON values, put together: as the openai SDK's `accumulate_delta` does it, but where that is not what was meant.
+
+There, roles and ids that are repeated are strung together too, and numbers are added.
+"""
+
+from typing import Any, Protocol
+
+from cachemw.core.transcode.loss import Loss
+from cachemw.core.transcode.reading import Members, index_of
+
+TEXTS = frozenset("content refusal reasoning reasoning_content arguments input".split())
+"""Strings that are known to come in pieces."""
+
+LABELS = frozenset({"role", "type"})  # the last one holds
+NAMES = frozenset({"id", "name"})  # there is only one
+
+_EMPTY: tuple[Any, ...] = (None, "", [])
+
+
+class Sum(Protocol):
+    """Pieces of one value so far. `takes`: the types a piece may have."""
+
+    takes: tuple[type, ...]
+
+    def add(self, piece: Any) -> None:
+        """Take a piece in; the pieces are kept, and joined once: an answer may come in a million of them."""
+
+    def total(self) -> Any:
+        """Return the whole value."""
+
+
+class ObjectSum:
+    """An object: every member for itself. A null changes nothing."""
+
+    takes: tuple[type, ...] = (dict,)
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Sum | None] = {}
+
+    def add(self, piece: Members) -> None:
+        for name, value in piece.items():
+            growing = self._sums.get(name)
+            if growing is None:
+                growing = self._sums[name] = None if value is None else _sum_for(name, value)
+            if growing is not None and value is not None:
+                if type(value) not in growing.takes:
+                    raise Loss
+                growing.add(value)
+
+    def total(self) -> Members:
+        return {name: None if growing is None else growing.total() for name, growing in self._sums.items()}
+
+
+class ListSum:
+    """A list: entries with an index are put together by it, others follow one another."""
+
+    takes: tuple[type, ...] = (list,)
+
+    def __init__(self) -> None:
+        self._entries: list[Any] = []
+        self._indexed: dict[int, ObjectSum] = {}
+
+    def add(self, piece: list[Any]) -> None:
+        if any(isinstance(entry, dict) and "index" in entry for entry in piece):
+            for entry in piece:
+                self._merge(entry)
+        else:
+            self._entries += piece
+        if self._entries and self._indexed:
+            raise Loss
+
+    def _merge(self, entry: Any) -> None:
+        if not isinstance(entry, dict):
+            raise Loss
+        self._indexed.setdefault(index_of(entry), ObjectSum()).add(entry)
+
+    def total(self) -> list[Any]:
+        return [self._indexed[index].total() for index in sorted(self._indexed)] or self._entries
+
+
+class TextSum:
+    """A text that is known to come in pieces."""
+
+    takes: tuple[type, ...] = (str,)
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+
+    def add(self, piece: str) -> None:
+        if piece:
+            self._pieces.append(piece)
+
+    def total(self) -> str:
+        return "".join(self._pieces)
+
+
+class UnknownTextSum(TextSum):
+    """Pieces of a text, or a label that is repeated: where the second piece is the first again, who knows."""
+
+    def add(self, piece: str) -> None:
+        if self._pieces == [piece]:
+            raise Loss
+        super().add(piece)
+
+
+class NameSum:
+    """A name: it may be repeated, and another is a contradiction."""
+
+    takes: tuple[type, ...] = (str,)
+
+    def __init__(self) -> None:
+        self._name = ""
+
+    def add(self, piece: str) -> None:
+        if piece and self._name and piece != self._name:
+            raise Loss
+        self._name = piece or self._name
+
+    def total(self) -> str:
+        return self._name
+
+
+class LastSum:
+    """A label, a number or a truth value: the last one holds."""
+
+    def __init__(self, takes: tuple[type, ...]) -> None:
+        self.takes = takes
+        self._last: Any = None
+
+    def add(self, piece: Any) -> None:
+        self._last = self._last if piece == "" and self._last else piece
+
+    def total(self) -> Any:
+        return self._last
+
+
+def _sum_for(name: str, value: Any) -> Sum:
+    if isinstance(value, dict):
+        return ObjectSum()
+    if isinstance(value, list):
+        return ListSum()
+    if not isinstance(value, str):
+        return LastSum((bool,) if isinstance(value, bool) else (int, float))
+    if name in LABELS:
+        return LastSum((str,))
+    if name in NAMES:
+        return NameSum()
+    return TextSum() if name in TEXTS else UnknownTextSum()
+
+
+def latest(before: Any, now: Any) -> Any:
+    """Return what a member that is no delta holds after it was said again: the newer, with all that the older had.
+
+    A list that neither repeats the older nor goes on from it may be a piece, or replace it: it cannot be told.
+    """
+    if before is None or before == now or now in _EMPTY:
+        return now if before is None else before
+    if isinstance(before, dict) and isinstance(now, dict):
+        return before | {name: latest(before.get(name), value) for name, value in now.items()}
+    if isinstance(before, list) and isinstance(now, list) and now[: len(before)] != before:
+        raise Loss
+    return now
