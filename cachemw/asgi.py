@@ -12,9 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cachemw.asgi_wire import (
     AsgiClient,
     ClientLeftError,
+    FromApp,
+    FromUpstream,
     Incoming,
-    from_app,
-    to_upstream,
 )
 from cachemw.async_driver import AsyncDriver
 from cachemw.core.directives import Directives, InvalidControl
@@ -26,6 +26,7 @@ from cachemw.core.policy import Policy
 from cachemw.core.report import Hook
 from cachemw.errors import ConfigurationError
 from cachemw.stores import DiskStore, Store
+from cachemw.upstreams.base import Forwarding
 from cachemw.upstreams.http import HttpUpstream
 
 
@@ -104,11 +105,12 @@ class CacheMiddleware:
                 return refuse(asked)
 
     async def _run(self, script: Script, incoming: Incoming, send: Send) -> None:
+        forwarding: Forwarding
         if self._upstream is None:
-            await self.driver.run(script, from_app(self.app, incoming), AsgiClient(send, None))
+            forwarding = FromApp(self.app, incoming)
         else:
-            forwarding = to_upstream(self._upstream, incoming, self.policy)
-            await self.driver.run(script, forwarding, AsgiClient(send, incoming.left))
+            forwarding = FromUpstream(self._upstream, incoming, self.policy)
+        await self.driver.run(script, forwarding, AsgiClient(send, incoming))
 
     def _request(self, incoming: Incoming, body: bytes) -> Request:
         answerer: Answerer

@@ -1,15 +1,17 @@
 """ASGI's messages, and the values they stand for."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cachemw.core import limits
+from cachemw.core.directives import CONTROL_HEADER
 from cachemw.core.headers import without
 from cachemw.core.messages import Head, Headers
 from cachemw.core.policy import Policy
-from cachemw.upstreams.base import END, Answer, Emit, Forwarding
+from cachemw.upstreams.base import END, Answer, Emit, Ending
 from cachemw.upstreams.http import HttpUpstream, Outgoing
 
 
@@ -64,6 +66,18 @@ class Incoming:
 
         return replay
 
+    def until(self, ending: Ending) -> Receive:
+        """Return a `receive` that gives the body in one message, and then a disconnect when that is due."""
+        messages: list[Message] = [{"type": "http.request", "body": self._read, "more_body": False}]
+
+        async def receive() -> Message:
+            if messages:
+                return messages.pop()
+            await ending()
+            return {"type": "http.disconnect"}
+
+        return receive
+
     def content(self) -> bytes | AsyncIterator[bytes]:
         """Return the body to send on: whole, or what was read and then piece by piece."""
         return self._pieces() if self._has_more else self._read
@@ -96,42 +110,70 @@ class Incoming:
 class AsgiClient:
     """The server's `send`, as a client to answer."""
 
-    def __init__(self, send: Send, left: Callable[[], Awaitable[None]] | None) -> None:
-        self._send, self.left = send, left
+    def __init__(self, send: Send, incoming: Incoming) -> None:
+        self._send, self._incoming = send, incoming
+        self._has_ended = False
 
     async def start(self, head: Head) -> None:
         await self._send({"type": "http.response.start", "status": head.status, "headers": list(head.headers)})
 
     async def write(self, chunk: bytes, more: bool) -> None:
+        self._has_ended = not more
         await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
 
+    async def left(self) -> None:
+        """Return when the client has left; one that has its whole answer, which servers tell in the same way, has not."""
+        await self._incoming.left()
+        if self._has_ended:
+            await anyio.sleep_forever()
 
-def from_app(app: ASGIApp, incoming: Incoming) -> Forwarding:
-    """Let a wrapped app answer, in the request's own task."""
 
-    def forwarding(recorded: bool) -> Answer:
-        headers = incoming.headers
-        if recorded:  # what is stored has no content coding
-            headers = (*without(headers, (b"accept-encoding",)), (b"accept-encoding", b"identity"))
+class FromApp:
+    """Let a wrapped app answer."""
 
+    hears_client = True
+
+    def __init__(self, app: ASGIApp, incoming: Incoming) -> None:
+        self._app, self._incoming = app, incoming
+        self.notice = limits.STOP_NOTICE
+
+    def alone(self) -> Answer:
+        """In the request's own task, with the server's own `receive`: it sees a real disconnect."""
+        return self._answer(self._incoming.headers, self._incoming.replayed())
+
+    def in_flight(self, ending: Ending) -> Answer:
+        """In a task of its own. It is told of a disconnect when nobody wants its answer any more, or all have it."""
+        headers = without(self._incoming.headers, (b"accept-encoding",))
+        return self._answer((*headers, (b"accept-encoding", b"identity")), self._incoming.until(ending))
+
+    def _answer(self, headers: Headers, receive: Receive) -> Answer:
         async def answer(emit: Emit) -> None:
-            scope = {**incoming.scope, "headers": list(headers), "extensions": {}}
-            await app(scope, incoming.replayed(), _emitting(emit))
+            fields = list(without(headers, (CONTROL_HEADER,)))
+            await self._app({**self._incoming.scope, "headers": fields, "extensions": {}}, receive, _emitting(emit))
 
         return answer
 
-    return forwarding
 
-
-def to_upstream(upstream: HttpUpstream, incoming: Incoming, policy: Policy) -> Forwarding:
+class FromUpstream:
     """Let an HTTP upstream answer."""
 
-    def forwarding(recorded: bool) -> Answer:
-        url = upstream.url_for(incoming.raw_path, incoming.query)
-        outgoing = Outgoing(incoming.method, url, incoming.headers, incoming.content())
-        return upstream.answer(outgoing, policy.header_rules, recorded)
+    notice, hears_client = 0.0, False
 
-    return forwarding
+    def __init__(self, upstream: HttpUpstream, incoming: Incoming, policy: Policy) -> None:
+        self._upstream, self._incoming, self._rules = upstream, incoming, policy.header_rules
+
+    def alone(self) -> Answer:
+        """In any content coding the client takes."""
+        return self._upstream.answer(self._outgoing(), self._rules, recorded=False)
+
+    def in_flight(self, ending: Ending) -> Answer:
+        """In none."""
+        return self._upstream.answer(self._outgoing(), self._rules, recorded=True)
+
+    def _outgoing(self) -> Outgoing:
+        incoming = self._incoming
+        url = self._upstream.url_for(incoming.raw_path, incoming.query)
+        return Outgoing(incoming.method, url, incoming.headers, incoming.content())
 
 
 def _emitting(emit: Emit) -> Send:

@@ -1,45 +1,26 @@
-"""Perform what the script asks, with `await`."""
+"""Answer requests: run their scripts against a store, an upstream and each other."""
 
 import contextlib
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any
 
+from cachemw.async_flying import Flying, Step, takes_its_time
 from cachemw.async_relay import Client, Relaying, send
+from cachemw.async_script import Performing
 from cachemw.async_store import AsyncStore
 from cachemw.core.conclusion import conclude
-from cachemw.core.effects import (
-    Arrived,
-    Claim,
-    Claimed,
-    Discard,
-    Effect,
-    Failed,
-    Forward,
-    Found,
-    Lookup,
-    Name,
-    Outcome,
-    Script,
-    Secret,
-    Serve,
-    Unacceptable,
-    Unsatisfiable,
-)
+from cachemw.core.effects import Arrived, Claim, Failed, Forward, Script, Serve, Unacceptable, Unsatisfiable
 from cachemw.core.messages import Head
 from cachemw.core.policy import Policy
-from cachemw.core.relay import Relay
 from cachemw.core.report import ExchangeReport, Hook
 from cachemw.core.selection import Verified
-from cachemw.errors import CacheError, UpstreamError
+from cachemw.core.transfer import Transfer
+from cachemw.errors import UpstreamError
+from cachemw.flight import Flight
 from cachemw.flights import Flights
-from cachemw.foreign import name_partition, tell
+from cachemw.foreign import tell
 from cachemw.stores.base import Store
-from cachemw.upstreams.base import Answer, Forwarding
-
-PERFORMED = (Lookup, Secret, Name, Discard, Claim)
-"""The effects that are over when they have been performed; `Forward` is not."""
+from cachemw.upstreams.base import Forwarding
 
 
 class AsyncDriver:
@@ -49,90 +30,63 @@ class AsyncDriver:
         self, store: Store, policy: Policy, *, hooks: Iterable[Hook] = (), clock: Callable[[], float] = time.time
     ) -> None:
         self.policy, self.hooks, self.clock = policy, tuple(hooks), clock
-        self.store, self.flights, self.verified = AsyncStore(store), Flights(), Verified()
+        self.store, self.verified = AsyncStore(store), Verified()
+        self.flights: Flights[Flight] = Flights()
 
     async def run(self, script: Script, forwarding: Forwarding, client: Client) -> None:
         """Answer one request. Raises only what a wrapped app raises."""
-        run = _Run(self, script, client)
+        run = _Run(self, Performing(script, self.store, self.policy, self.clock), forwarding, client)
         try:
-            step = await run.advance()
-            if isinstance(step, Forward):
-                await run.relay(forwarding(step.recorded))
-            else:
-                await run.conclude(step)
+            await run.answer()
         finally:
-            if run.lead is not None:
-                self.flights.land(run.lead)
             if run.report is not None:
                 tell(self.hooks, run.report)
 
 
 class _Run:
-    """One script under way."""
+    """One request under way."""
 
-    def __init__(self, driver: AsyncDriver, script: Script, client: Client) -> None:
-        self.lead: Claim | None = None
+    def __init__(self, driver: AsyncDriver, script: Performing, forwarding: Forwarding, client: Client) -> None:
         self.report: ExchangeReport | None = None
-        self._driver, self._script, self._client = driver, script, client
+        self._driver, self._script, self._forwarding, self._client = driver, script, forwarding, client
 
-    async def advance(self) -> Effect | Outcome:
-        """Perform effects until the upstream is to be asked, or there is an outcome."""
-        step = self._resume(None)
-        while isinstance(step, PERFORMED):
-            try:
-                result = await self._perform(step)
-            except CacheError as error:
-                result = error
-            step = self._resume(result)
-        return step
+    async def answer(self) -> None:
+        """Answer at once where that is possible; else with the client being watched."""
+        step = await self._script.advance()
+        alone: Forward | None = None
+        if isinstance(step, Forward) and step.terms is None:
+            alone = step
+        elif isinstance(step, Claim | Forward) or takes_its_time(step):
+            alone = await self._fly(step)
+        else:
+            await self._conclude(step)
+        if alone is not None:
+            await self._relay(alone)
 
-    async def _perform(self, effect: Secret | Name | Lookup | Discard | Claim) -> Any:
-        driver = self._driver
-        match effect:
-            case Lookup(index):
-                return Found(await driver.store.get(index), driver.clock())
-            case Secret():
-                return await driver.store.secret()
-            case Name(request):
-                return name_partition(driver.policy, request)
-            case Discard(index):
-                return await driver.store.discard(index)
-            case Claim():
-                claimed = await driver.flights.claim(effect, driver.policy.patience)
-                self.lead = effect if claimed is Claimed.LEAD else None
-                return claimed
-
-    def _resume(self, result: Any) -> Effect | Outcome:
+    async def _fly(self, step: Step) -> Forward | None:
+        flying = Flying(self._script, self._driver.flights.here(), self._forwarding, self._client)
         try:
-            return self._script.throw(result) if isinstance(result, CacheError) else self._script.send(result)
-        except StopIteration as stop:
-            outcome: Outcome = stop.value
-            return outcome
-
-    async def relay(self, answer: Answer) -> None:
-        """Pass the upstream's answer on; where none begins, the script says what is said instead."""
-        relaying = Relaying(self._client, self._driver.store, self._driver.clock, self._arrived)
-        try:
-            await relaying.run(answer)
-            if relaying.relay is None:
-                self.report = self._left_early()
-        except UpstreamError as error:
-            await self.conclude(self._resume(error))
+            return await flying.run(step)
         finally:
-            if relaying.relay is not None:
-                self.report = relaying.relay.report
+            self.report = flying.report
 
-    def _left_early(self) -> ExchangeReport | None:
-        """Return the report of an exchange whose client left before there was a head."""
-        said = self._resume(UpstreamError("there is nobody to tell"))
-        return replace(said.report, details=("client-left",)) if isinstance(said, Failed) and said.report else None
+    async def _relay(self, forward: Forward) -> None:
+        """Pass the upstream's answer on; where none begins, the script says what is said instead."""
+        relaying = Relaying(self._client, not self._forwarding.hears_client, self._arrived)
+        try:
+            await relaying.run(self._forwarding.alone())
+        except UpstreamError as error:
+            await self._conclude(await self._script.advance(error))
+        else:
+            if relaying.instead is not None:
+                await self._conclude(relaying.instead)
+        finally:
+            self.report = relaying.report(forward.said) or self.report
 
-    def _arrived(self, head: Head) -> Relay:
-        outcome = self._resume(Arrived(head, self._driver.clock()))
-        assert isinstance(outcome, Relay)  # noqa: S101 - a head that has come is passed on
-        return outcome
+    def _arrived(self, head: Head) -> Step:
+        return self._script.resume(Arrived(Transfer(head), self._driver.clock()))
 
-    async def conclude(self, outcome: Effect | Outcome) -> None:
+    async def _conclude(self, outcome: Step) -> None:
         """Send an answer that needs no upstream any more."""
         assert isinstance(outcome, Serve | Unsatisfiable | Failed | Unacceptable)  # noqa: S101
         self.report = outcome.report

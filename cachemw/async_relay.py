@@ -1,28 +1,31 @@
-"""Pass an upstream's answer on as it comes, and keep it."""
+"""Pass an upstream's answer on to one client as it comes, and keep nothing of it."""
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 import anyio
 
-from cachemw.async_store import AsyncStore
+from cachemw.core.effects import Effect, Outcome
 from cachemw.core.messages import Head
-from cachemw.core.relay import Emission, Relay
+from cachemw.core.report import ExchangeReport
+from cachemw.core.transfer import Emission, Relay
 from cachemw.errors import TruncatedResponse, UpstreamError
 from cachemw.upstreams.base import Answer, End
 
 
 class Client(Protocol):
-    """Who asked. `write` without `more` ends the body. `left`, where it can be told, returns when nobody is there any more."""
-
-    left: Callable[[], Awaitable[None]] | None
+    """Who asked. `write` without `more` ends the body; `left` returns when nobody is there any more."""
 
     async def start(self, head: Head) -> None:
         """Send status and header fields."""
 
     async def write(self, chunk: bytes, more: bool) -> None:
         """Send a piece of the body."""
+
+    async def left(self) -> None:
+        """Wait until the client has left."""
 
 
 async def send(client: Client, emissions: Iterable[Emission], last: bool = False) -> None:
@@ -40,90 +43,94 @@ async def send(client: Client, emissions: Iterable[Emission], last: bool = False
         await client.write(pending, not last)
 
 
-class Relaying:
-    """One answer on its way from an upstream to a client. `begin` tells the script of its head, and gives the relay."""
+async def cancel_when(left: Callable[[], Awaitable[None]], here: anyio.CancelScope) -> None:
+    """Cancel a scope when the client leaves."""
+    await left()
+    here.cancel()
 
-    def __init__(self, client: Client, store: AsyncStore, clock: Callable[[], float], begin: Callable[[Head], Relay]) -> None:
-        self.relay: Relay | None = None
-        self._client, self._store, self._clock, self._begin = client, store, clock, begin
-        self._tasks = anyio.create_task_group()
-        self._is_holding = self._has_ended = False
-        self._cut: TruncatedResponse | None = None
+
+class Relaying:
+    """One answer on its way to one client. `begin` tells the script of its head: a relay, or what is to be sent instead."""
+
+    def __init__(self, client: Client, watches: bool, begin: Callable[[Head], Effect | Outcome]) -> None:
+        self.instead: Effect | Outcome | None = None
+        self._client, self._watches, self._begin = client, watches, begin
+        self._relay: Relay | None = None
+        self._was_left = self._has_ended = False
 
     async def run(self, answer: Answer) -> None:
         """Relay to the end. Raises `UpstreamError` where no head came, and what a wrapped app raises, as itself."""
-        escaped: Exception | None = None
-        async with self._tasks:
-            with anyio.CancelScope() as here:
-                if self._client.left is not None:
-                    self._tasks.start_soon(_cancel_when, self._client.left, here)
-                try:
-                    await answer(self._emit)
-                except Exception as exc:  # noqa: BLE001 - raised again below: from in here it would arrive in a group
-                    escaped = exc
-            self._tasks.cancel_scope.cancel()
-        if here.cancelled_caught or (self._client.left is not None and isinstance(escaped, OSError)):
-            self._abandon()  # ASGI 2.4 says by OSError what 2.3 said by a message
+        if self._watches:
+            escaped = await self._watched(answer)
         else:
+            escaped = await self._answered(answer)
+        if not self._was_left and self.instead is None:
             await self._end(escaped)
+
+    def report(self, said: ExchangeReport | None) -> ExchangeReport | None:
+        """Return what came of it, where that is known here; `said` is what was known before."""
+        if self._relay is not None:
+            said = self._relay.report
+        elif not self._was_left:
+            return None
+        if said is None or not self._was_left:
+            return said
+        return replace(said, stored=False, details=("client-left", *said.details))
+
+    async def _watched(self, answer: Answer) -> Exception | None:
+        escaped: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            with anyio.CancelScope() as here:
+                tasks.start_soon(cancel_when, self._client.left, here)
+                escaped = await self._answered(answer)
+            tasks.cancel_scope.cancel()
+        self._was_left = here.cancelled_caught or isinstance(escaped, OSError)  # as ASGI 2.3 and 2.4 say it
+        return escaped
+
+    async def _answered(self, answer: Answer) -> Exception | None:
+        try:
+            await answer(self._emit)
+        except Exception as exc:  # noqa: BLE001 - raised again: from within a task group it would arrive in another one
+            return exc
+        return None
 
     async def _emit(self, event: Head | bytes | End) -> None:
         if isinstance(event, Head):
-            self.relay = self._begin(event)
-            await send(self._client, self.relay.begin())
-        elif self.relay is None:
+            begun = self._begin(event)
+            self._relay, self.instead = (begun, None) if isinstance(begun, Relay) else (None, begun)
+        elif self.instead is not None:
+            return  # what the upstream says of its trouble is not shown
+        elif self._relay is None:
             raise TruncatedResponse("a body without a head")
         elif isinstance(event, End):
-            await self._finish(self.relay)
+            self._has_ended = True
         else:
-            await send(self._client, self.relay.feed(event, self._clock()))
-            seconds = self.relay.holds_for
-            if seconds is not None and not self._is_holding:
-                self._is_holding = True
-                self._tasks.start_soon(self._release, self.relay, seconds)
+            self._relay.transfer.feed(event, 0.0)
+        if self._relay is not None:
+            await self._send(self._relay)
 
-    async def _finish(self, relay: Relay) -> None:
-        self._has_ended = True
-        try:
-            put = relay.finish(self._clock())
-        except TruncatedResponse as cut:
-            self._cut = cut
-            return
-        fault = None if put is None else await self._store.put(put)
-        await send(self._client, relay.close(fault), last=True)
-
-    async def _release(self, relay: Relay, seconds: float) -> None:
-        """Send what is held for an end that does not come in time."""
-        await anyio.sleep(seconds)
-        with anyio.CancelScope(shield=True):
-            if not self._has_ended:
-                await send(self._client, relay.overdue())
+    async def _send(self, relay: Relay) -> None:
+        while emissions := relay.take():
+            await send(self._client, emissions)
+        relay.transfer.forget(relay.at)
+        if self._has_ended:
+            await self._client.write(b"", False)
 
     async def _end(self, escaped: Exception | None) -> None:
-        if self._has_ended and self._cut is None:
+        if self._has_ended:
             if escaped is not None:  # after its answer: a background task's
                 raise escaped
             return
-        error = self._cut or (escaped if isinstance(escaped, UpstreamError) else _broken(escaped))
-        if self.relay is None:
+        error = escaped if isinstance(escaped, UpstreamError) else _broken(escaped)
+        if self._relay is None:
             raise error if escaped is None else escaped
-        emissions, is_whole = self.relay.fail(error)
-        raises = escaped is not None and not isinstance(escaped, UpstreamError)
-        if not (raises and is_whole):
+        self._relay.transfer.fail(error)
+        if broken := self._relay.transfer.broken(error):
             with contextlib.suppress(OSError):
-                await send(self._client, emissions, last=is_whole)
-        if raises and escaped is not None:
+                await self._client.write(broken, True)
+        if escaped is not None and escaped is not error:
             raise escaped
-
-    def _abandon(self) -> None:
-        if self.relay is not None:
-            self.relay.abandon()
 
 
 def _broken(escaped: Exception | None) -> UpstreamError:
     return TruncatedResponse("it returned before its answer was complete") if escaped is None else UpstreamError("it raised")
-
-
-async def _cancel_when(left: Callable[[], Awaitable[None]], here: anyio.CancelScope) -> None:
-    await left()
-    here.cancel()

@@ -9,7 +9,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from cachemw.core import limits
-from cachemw.core.relay import Put
+from cachemw.core.transfer import Put
 from cachemw.errors import StoreError
 from cachemw.stores.base import Store
 

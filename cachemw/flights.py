@@ -1,44 +1,66 @@
-"""Responses in progress: who forwards, and who waits for it."""
+"""Responses in progress: the flights of each event loop, and what they take together."""
 
-import anyio
+from typing import Generic, Protocol, TypeVar
+
 from anyio.lowlevel import RunVar
 
-from cachemw.core.effects import Claim, Claimed
-
-FlightKey = tuple[bytes, object]
+from cachemw.core import limits
 
 
-class Flights:
-    """The claims of one process, a table for each event loop. Keyed by the bytes themselves, so joining needs equality."""
+class Joinable(Protocol):
+    """A flight, as far as it is found: by the key's parts themselves, so joining needs equality."""
+
+    parts: bytes
+
+
+F = TypeVar("F", bound=Joinable)
+
+
+class Traffic(Generic[F]):
+    """The flights of one event loop. `held` counts their bytes in memory, `detached` those without readers."""
 
     def __init__(self) -> None:
-        self._tables: RunVar[dict[FlightKey, anyio.Event]] = RunVar(f"cachemw flights {id(self)}")
+        self.held = 0
+        self.detached = 0
+        self._flights: dict[bytes, F] = {}
 
-    async def claim(self, claim: Claim, patience: float) -> Claimed:
-        """Lead, or wait for the one that does until it has landed, at most `patience` seconds."""
-        table = self._table()
-        landed = table.get(_key(claim))
-        if landed is not None:
-            with anyio.move_on_after(patience):
-                await landed.wait()
-            return Claimed.FOLLOWED
-        if not claim.may_lead:
-            return Claimed.ALONE
-        table[_key(claim)] = anyio.Event()
-        return Claimed.LEAD
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may be held."""
+        return self.held > limits.FLIGHT_BYTES
 
-    def land(self, claim: Claim) -> None:
-        """Let the others look again: the answer is stored, or it is not going to be."""
-        self._table().pop(_key(claim)).set()
+    @property
+    def may_detach(self) -> bool:
+        """Whether one more may go on without readers."""
+        return self.detached < limits.DETACHED
 
-    def _table(self) -> dict[FlightKey, anyio.Event]:
-        try:
-            return self._tables.get()
-        except LookupError:
-            table: dict[FlightKey, anyio.Event] = {}
-            self._tables.set(table)
-            return table
+    def find(self, parts: bytes) -> F | None:
+        """Return the flight to join for this, if there is one."""
+        return self._flights.get(parts)
+
+    def announce(self, flight: F) -> None:
+        """Let others join."""
+        self._flights[flight.parts] = flight
+
+    def close(self, flight: F) -> None:
+        """Let nobody join any more. May be called twice, and for a flight that was never announced."""
+        if self._flights.get(flight.parts) is flight:
+            del self._flights[flight.parts]
+
+    def __len__(self) -> int:
+        return len(self._flights)
 
 
-def _key(claim: Claim) -> FlightKey:
-    return claim.parts, claim.kind
+class Flights(Generic[F]):
+    """A `Traffic` for every event loop."""
+
+    def __init__(self) -> None:
+        self._traffic: RunVar[Traffic[F]] = RunVar(f"cachemw flights {id(self)}")
+
+    def here(self) -> Traffic[F]:
+        """Return the running event loop's."""
+        traffic = self._traffic.get(None)
+        if traffic is None:
+            traffic = Traffic()
+            self._traffic.set(traffic)
+        return traffic

@@ -4,7 +4,7 @@ from cachemw.core import refusals, replay
 from cachemw.core.cache_status import announce
 from cachemw.core.effects import Failed, Serve, Unacceptable, Unsatisfiable
 from cachemw.core.messages import Head
-from cachemw.core.relay import Emission
+from cachemw.core.transfer import Emission
 
 
 def conclude(outcome: Serve | Unsatisfiable | Failed | Unacceptable) -> tuple[Emission, ...]:

@@ -7,9 +7,10 @@ from functools import lru_cache
 
 import msgspec
 
+from cachemw.core.limits import FOREVER
+
 _DIRECTIVE = re.compile(rb'[ \t]*([^=,; \t"]+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"[ \t]*(?=,|$)|([^,]*)))?[^,]*(?:,|$)')
 _EMPTY = re.compile(rb"[ \t,]*")
-_FOREVER = 2**31  # RFC 9111 §1.2.2: what a larger number counts as
 
 
 class Restrictions(msgspec.Struct, frozen=True):
@@ -21,6 +22,7 @@ class Restrictions(msgspec.Struct, frozen=True):
     max_age: int | None = None
     min_fresh: float | None = None
     max_stale: float | None = None
+    stale_if_error: float | None = None
 
 
 UNRESTRICTED = Restrictions()
@@ -35,6 +37,7 @@ def restrictions(field: bytes) -> Restrictions:
     max_age = [_seconds(argument, bad=0) for argument in said.get(b"max-age", ())]
     min_fresh = [_seconds(argument, bad=math.inf) for argument in said.get(b"min-fresh", ())]
     max_stale = [math.inf if argument is None else _seconds(argument, bad=0) for argument in said.get(b"max-stale", ())]
+    stale_if_error = [_seconds(argument, bad=0) for argument in said.get(b"stale-if-error", ())]  # RFC 5861 §4
     return Restrictions(
         no_store=b"no-store" in said,
         no_cache=b"no-cache" in said,
@@ -42,6 +45,7 @@ def restrictions(field: bytes) -> Restrictions:
         max_age=int(min(max_age)) if max_age else None,
         min_fresh=max(min_fresh, default=None),
         max_stale=min(max_stale, default=None),
+        stale_if_error=min(stale_if_error, default=None),
     )
 
 
@@ -63,4 +67,4 @@ def _seconds(argument: bytes | None, bad: float) -> float:
     if argument is None or not argument.isdigit():
         return bad
     digits = argument.lstrip(b"0") or b"0"
-    return min(int(digits), _FOREVER) if len(digits) < 20 else _FOREVER
+    return min(int(digits), FOREVER) if len(digits) < 20 else FOREVER

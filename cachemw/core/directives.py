@@ -1,8 +1,9 @@
 """What the client asks of the cache: the `Cachemw` and `Cache-Control` fields of a request."""
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import http_sf
@@ -26,13 +27,25 @@ class Mode(Enum):
     REPLAY = "replay"
 
 
+class Abandon(Enum):
+    """The member `abandon`: what becomes of a response that every reader has left."""
+
+    FINISH = "finish"
+    CANCEL = "cancel"
+
+
 class Directives(msgspec.Struct, frozen=True):
-    """A request that opted in, and what it asked for. `ttl` is in seconds; `ignored` names what was not obeyed."""
+    """A request that opted in, and what it asked for. `ttl` is in seconds; `ignored` names what was not obeyed.
+
+    `speed` is the pace of a replay: 0 at once, 1 as recorded, 2 twice as fast.
+    """
 
     mode: Mode = Mode.READ_WRITE
     ttl: int | None = None
     namespace: str | None = None
     sample: int = 0
+    speed: float = 0.0
+    abandon: Abandon | None = None
     control: Restrictions = UNRESTRICTED
     ignored: tuple[str, ...] = ()
 
@@ -134,20 +147,26 @@ def _count(item: object) -> int | None:
     return item if isinstance(item, int) and not isinstance(item, bool) and item >= 0 else None
 
 
+def _pace(item: object) -> float | None:
+    return float(item) if isinstance(item, (int, Decimal)) and not isinstance(item, bool) and item >= 0 else None
+
+
 def _text(item: object) -> str | None:
     text = str(item) if isinstance(item, (str, http_sf.Token)) else None
     return text if text is not None and len(text) <= NAMESPACE_LIMIT else None
 
 
-def _mode(item: object) -> Mode | None:
-    return next((mode for mode in Mode if isinstance(item, http_sf.Token) and mode.value == str(item)), None)
+def _word(words: type[Enum], item: object) -> Enum | None:
+    return next((word for word in words if isinstance(item, http_sf.Token) and word.value == str(item)), None)
 
 
 _MEMBERS: Mapping[str, Callable[[object], Any]] = {
     "on": _boolean,
     "off": _boolean,
-    "mode": _mode,
+    "mode": partial(_word, Mode),
     "ttl": _count,
     "namespace": _text,
     "sample": _count,
+    "speed": _pace,
+    "abandon": partial(_word, Abandon),
 }

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
-from cachemw.core.directives import InvalidControl
-from cachemw.core.messages import Head, Kind, Request, StoredResponse
-from cachemw.core.relay import Relay
+from cachemw.core.directives import Abandon, InvalidControl
+from cachemw.core.messages import Kind, Request, StoredResponse
+from cachemw.core.recording import Terms
 from cachemw.core.report import ExchangeReport
+from cachemw.core.transfer import Relay, Transfer
 from cachemw.errors import UpstreamError
 
 
@@ -43,31 +44,45 @@ class Discard(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """Be the one that forwards, or wait for the one that does: sent a `Claimed`. Without `may_lead` only wait."""
+    """Be the one that forwards, or read what another's forward brings.
+
+    Sent a `Claimed`, or `Arrived` where one of the same kind is followed; thrown `UpstreamError` where another's forward
+    failed before there was anything to show. Without `may_lead` only follow, without `may_follow` only lead. `said`: what is
+    known of the exchange, should its client leave.
+    """
 
     parts: bytes
     kind: Kind
     may_lead: bool
+    may_follow: bool
+    on_abandon: Abandon
+    said: ExchangeReport
 
 
 class Claimed(Enum):
-    """How a claim went."""
+    """How a claim went, where nothing is followed."""
 
-    LEAD = "the others wait for this one"
-    FOLLOWED = "another led, and has landed, or patience ran out"
-    ALONE = "nobody leads, and this one may not"
+    LEAD = "others may follow this one"
+    LANDED = "another's forward is over, and its answer may be in the store"
+    ALONE = "nobody follows this one, which may not lead, or has waited long enough"
 
 
 class Forward(msgspec.Struct, frozen=True):
-    """Send the request on: sent `Arrived`, or thrown `UpstreamError`. `recorded`: ask for no content coding."""
+    """Send the request on: sent `Arrived`, or thrown `UpstreamError`.
 
-    recorded: bool
+    With `terms` the answer is a flight: it asks for no content coding and may be kept. `said` as in `Claim`; `None`
+    where the client did not opt in.
+    """
+
+    terms: Terms | None
+    on_abandon: Abandon
+    said: ExchangeReport | None
 
 
 class Arrived(msgspec.Struct, frozen=True):
-    """The head of the upstream's response, and the time it came: seconds since the epoch."""
+    """The upstream's answer, now that there is something to show, and the time: seconds since the epoch."""
 
-    head: Head
+    transfer: Transfer
     now: float
 
 
@@ -75,11 +90,16 @@ Effect = Secret | Name | Lookup | Discard | Claim | Forward
 
 
 class Serve(msgspec.Struct, frozen=True):
-    """Answer with a stored response; `now` is when that was decided."""
+    """Answer with a stored response; `now` is when that was decided.
+
+    `speed` is the pace of a replay, 0 at once; on the terms `anew` the request is forwarded meanwhile, by who leads.
+    """
 
     stored: StoredResponse
     report: ExchangeReport
     now: float
+    speed: float = 0.0
+    anew: Terms | None = None
 
 
 class Unsatisfiable(msgspec.Struct, frozen=True):

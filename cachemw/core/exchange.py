@@ -8,9 +8,8 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from cachemw.core import recording
 from cachemw.core.chat import Bypass, ChatRequest, read_chat
-from cachemw.core.directives import CONTROL_HEADER, Directives, InvalidControl, Members, Mode, parse_members
+from cachemw.core.directives import Abandon, Directives, InvalidControl
 from cachemw.core.effects import (
     Arrived,
     Claim,
@@ -30,14 +29,20 @@ from cachemw.core.effects import (
 )
 from cachemw.core.fingerprint import Key, fingerprint
 from cachemw.core.freshness import remaining, retention
-from cachemw.core.messages import Head, HttpAnswerer, Request, header_values
+from cachemw.core.messages import AppAnswerer, HttpAnswerer, Request
 from cachemw.core.partition import SHARED, by_credential, by_name, callers_credentials
 from cachemw.core.policy import Policy
-from cachemw.core.recording import Terms, head_fault
-from cachemw.core.relay import Relay
-from cachemw.core.report import ExchangeReport
-from cachemw.core.selection import OTHER_KIND, Query, Unusable, Usable, Verified, select
+from cachemw.core.recording import Terms
+from cachemw.core.report import ExchangeReport, Fwd
+from cachemw.core.selection import Query, Unusable, Usable, Verified, select
+from cachemw.core.transfer import Relay
 from cachemw.errors import PartitionError, RecordError, StoreError, TruncatedResponse, UpstreamError, UpstreamTimeout
+
+ATTEMPTS = 2
+"""How often another's forward is followed, or awaited, that fails: one re-election, then that failure is its own too."""
+
+STANDS_IN_FOR = frozenset({429, 500, 502, 503, 504})
+"""The statuses of an upstream that cannot answer just now (RFC 5861 §4), and of one that will not yet."""
 
 
 def exchange(request: Request, asked: Directives, policy: Policy, verified: Verified) -> Script:
@@ -49,21 +54,33 @@ def exchange(request: Request, asked: Directives, policy: Policy, verified: Veri
         key = yield from _key(request, chat, asked, policy)
     except (PartitionError, StoreError):
         return (yield from bypass("no-partition", asked))
+    return (yield from _answer(Query(key, chat, asked, policy, _on_abandon(request, asked, policy)), verified))
 
-    query = Query(key, chat, asked, policy.store_when)
-    claimed: Claimed | None = None
-    before: str | None = None
+
+def _answer(query: Query, verified: Verified) -> Script:
+    asked, failures = query.asked, 0
+    claimed: Claimed | Arrived | None = None
+    said: ExchangeReport | None = None
+    why: str | None = None  # a bad record is gone when it is looked for again, and yet why this is a miss
     while True:
         found, now = yield from _look(query, verified)
         if isinstance(found, Usable):
-            return Serve(found.stored, _served(found, claimed, query, now), now)
+            return (yield from _serve(query, found, now, said if claimed is Claimed.LANDED else None))
         if not asked.may_forward:
             return Unsatisfiable(ExchangeReport(details=_details(asked, "not-cached")))
-        if claimed is not None or asked.wants_fresh_answer or found.detail == OTHER_KIND:
-            break
-        before = found.detail  # a bad record is gone by then, and yet why this is a miss
-        claimed = yield Claim(key.parts, chat.kind, may_lead=asked.may_store)  # then look again: it may have landed
-    return (yield from _forward(query, policy, Unusable(found.fwd, found.detail or before)))
+        why = found.detail or why
+        said = _said(query, found.fwd, why)
+        if asked.wants_fresh_answer or claimed in (Claimed.LEAD, Claimed.ALONE):
+            return (yield from _forward(query, verified, found, said))
+        try:
+            claimed = yield _claim(query, said)
+        except UpstreamError as error:
+            failures += 1
+            if failures == ATTEMPTS:
+                return (yield from _without_upstream(query, verified, replace(said, collapsed=True), error))
+        else:
+            if isinstance(claimed, Arrived):
+                return _shown(query, found, replace(said, collapsed=True, stored=None), claimed)
 
 
 def bypass(detail: str, asked: Directives) -> Script:
@@ -76,10 +93,10 @@ def bypass(detail: str, asked: Directives) -> Script:
 def pass_on(said: ExchangeReport | None) -> Script:
     """Forward and relay, and keep nothing; where the client did not opt in there is nothing to say of it."""
     try:
-        arrived: Arrived = yield Forward(recorded=False)
+        arrived: Arrived = yield Forward(None, Abandon.CANCEL, said)
     except UpstreamError as error:
         return Failed(None if said is None else replace(said, details=(*said.details, _failure(error))), error)
-    return Relay(arrived.head, said, None)
+    return Relay(arrived.transfer, said)
 
 
 def not_chat() -> Script:
@@ -91,12 +108,6 @@ def refuse(invalid: InvalidControl) -> Script:
     """Answer a request whose control header cannot be obeyed: nothing is guessed, and nothing contacted."""
     yield from ()
     return Unacceptable(ExchangeReport(stored=False, details=("invalid-cachemw",)), invalid)
-
-
-def _details(asked: Directives, *details: str | None) -> tuple[str, ...]:
-    """Return why, most telling first, without repeats; and what of the request was not obeyed."""
-    given = [*details, *(f"ignored-{name}" for name in asked.ignored)]
-    return tuple([detail for detail in dict.fromkeys(given) if detail is not None]) if any(given) else ()
 
 
 def _key(request: Request, chat: ChatRequest, asked: Directives, policy: Policy) -> Generator[Effect, Any, Key]:
@@ -127,61 +138,93 @@ def _look(query: Query, verified: Verified) -> Generator[Effect, Any, tuple[Usab
         return Unusable("miss", "bad-record"), found.now
 
 
-def _served(found: Usable, claimed: Claimed | None, query: Query, now: float) -> ExchangeReport:
-    key, details = query.key.index.hex(), _details(query.asked, found.detail)
-    if claimed is Claimed.FOLLOWED:  # waited for another's forward: new, so no ttl
-        return ExchangeReport(fwd="miss", fwd_status=found.stored.status, collapsed=True, key=key, details=details)
-    return ExchangeReport(hit=True, ttl=remaining(found.stored, now), key=key, details=details)
+def _serve(query: Query, found: Usable, now: float, awaited: ExchangeReport | None) -> Script:
+    """Answer from the store. What another's forward brought that was `awaited` is new: no ttl, no age."""
+    if awaited is not None:
+        details = (*found.details, *awaited.details)
+        report = replace(awaited, fwd_status=found.stored.status, collapsed=True, stored=None, details=details)
+        return Serve(found.stored, report, now, query.asked.speed)
+    details = _details(query.asked, *found.details)
+    report = ExchangeReport(hit=True, ttl=remaining(found.stored, now), key=query.key.index.hex(), details=details)
+    anew: Terms | None = None
+    if found.anew and (yield _claim(query, report, may_follow=False)) is Claimed.LEAD:
+        anew = _terms(query)
+    return Serve(found.stored, report, now, query.asked.speed, anew)
 
 
-def _forward(query: Query, policy: Policy, found: Unusable) -> Script:
-    refusal, key = _refusal(query.asked, found), query.key.index.hex()
+def _claim(query: Query, said: ExchangeReport, *, may_follow: bool = True) -> Claim:
+    return Claim(query.key.parts, query.chat.kind, query.asked.may_store, may_follow, query.on_abandon, said)
+
+
+def _forward(query: Query, verified: Verified, found: Unusable, said: ExchangeReport) -> Script:
+    terms = _terms(query) if query.asked.may_store else None
     try:
-        arrived: Arrived = yield Forward(recorded=refusal is None)
+        arrived: Arrived = yield Forward(terms, query.on_abandon, said)
     except UpstreamError as error:
-        details = _details(query.asked, _failure(error))
-        return Failed(ExchangeReport(fwd=found.fwd, stored=False, key=key, details=details), error)
-    head = arrived.head
-    fault = refusal or _kept_out(head) or head_fault(head, query.chat.kind.stream)
-    said = ExchangeReport(
-        fwd=found.fwd,
-        fwd_status=head.status,
-        stored=None if fault is None else False,
-        key=key,
-        details=_details(query.asked, fault, found.detail),
-    )
-    return Relay(head, said, recording.start(head, _terms(query, policy), arrived.now) if fault is None else None)
+        return (yield from _without_upstream(query, verified, said, error))
+    return _shown(query, found, said, arrived)
+
+
+def _shown(query: Query, found: Unusable, said: ExchangeReport, arrived: Arrived) -> Serve | Relay:
+    """Pass on what the upstream says, unless a stored response is better than that."""
+    said = replace(said, fwd_status=arrived.transfer.head.status)
+    if found.stands_in is not None and said.fwd_status in STANDS_IN_FOR:
+        return _stand_in(query, found.stands_in, said, arrived.now)
+    return Relay(arrived.transfer, said)
+
+
+def _without_upstream(query: Query, verified: Verified, said: ExchangeReport, error: UpstreamError) -> Script:
+    """Answer though the upstream failed before it showed anything; that took its time, so look again what there is."""
+    found, now = yield from _look(query, verified)
+    usable = found if isinstance(found, Usable) else found.stands_in
+    said = replace(said, fwd_status=error.status, details=(_failure(error), *said.details))
+    if usable is None:
+        return Failed(replace(said, stored=None if said.collapsed else False), error)
+    return _stand_in(query, usable, said, now)
+
+
+def _stand_in(query: Query, usable: Usable, said: ExchangeReport, now: float) -> Serve:
+    details = tuple(dict.fromkeys((*usable.details, *said.details)))
+    report = replace(said, ttl=remaining(usable.stored, now), stored=None, details=details)
+    return Serve(usable.stored, report, now, query.asked.speed)
 
 
 def _failure(error: UpstreamError) -> str:
     if isinstance(error, UpstreamTimeout):
         return "timeout"
-    return "truncated" if isinstance(error, TruncatedResponse) else "unreachable"
+    if isinstance(error, TruncatedResponse):
+        return "truncated"
+    return "unreachable" if error.status is None else "broken"
 
 
-def _refusal(asked: Directives, found: Unusable) -> str | None:
-    """Say why the answer will not be kept, whatever it is."""
-    if asked.control.no_store:
-        return "no-store"
-    if asked.mode is Mode.READ:
-        return "mode-read"
-    return OTHER_KIND if found.detail == OTHER_KIND else None
+def _said(query: Query, fwd: Fwd, why: str | None) -> ExchangeReport:
+    """Say what is known before the upstream answers; first why the answer will not be kept, whatever it is."""
+    asked, refusal = query.asked, None
+    if not asked.may_store:
+        refusal = "no-store" if asked.control.no_store else "mode-read"
+    stored = None if refusal is None else False
+    return ExchangeReport(fwd=fwd, stored=stored, key=query.key.index.hex(), details=_details(asked, refusal, why))
 
 
-def _kept_out(head: Head) -> str | None:
-    """Read `Cachemw: off` in a response: a wrapped app keeps this answer out. What cannot be read is not stored either."""
-    fields = header_values(head.headers, CONTROL_HEADER)
-    members = parse_members(b", ".join(fields)) if fields else Members(on=True)
-    return None if isinstance(members, Members) and members.on is not False else "kept-out"
+def _details(asked: Directives, *details: str | None) -> tuple[str, ...]:
+    """Return why, most telling first, without repeats; and what of the request was not obeyed."""
+    given = [*details, *(f"ignored-{name}" for name in asked.ignored)]
+    return tuple([detail for detail in dict.fromkeys(given) if detail is not None]) if any(given) else ()
 
 
-def _terms(query: Query, policy: Policy) -> Terms:
-    lifetime = policy.lifetime_of(query.asked.ttl)
+def _on_abandon(request: Request, asked: Directives, policy: Policy) -> Abandon:
+    """What the client says, then the operator; a wrapped app is told of a client that leaves, as without us."""
+    by_default = Abandon.CANCEL if isinstance(request.answerer, AppAnswerer) else Abandon.FINISH
+    return asked.abandon or (Abandon(policy.on_abandon) if policy.on_abandon else by_default)
+
+
+def _terms(query: Query) -> Terms:
+    policy, lifetime = query.policy, query.policy.lifetime_of(query.asked.ttl)
     return Terms(
         chat=query.chat,
         key=query.key,
         lifetime=lifetime,
-        keep=retention(policy.keep, lifetime),
+        keep=retention(policy.keep, lifetime, policy.window),
         store_when=policy.store_when,
         limit_bytes=policy.max_record_bytes,
         keep_request=policy.keep_requests,

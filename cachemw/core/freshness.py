@@ -1,10 +1,10 @@
-"""Age, lifetime and what a request's `Cache-Control` makes of them: arithmetic only (RFC 9111 §4.2, §5.2.1)."""
+"""Age, lifetime and what a request's `Cache-Control` makes of them: arithmetic only (RFC 9111 §4.2, §5.2.1; RFC 5861)."""
 
 import math
 from typing import Literal
 
 from cachemw.core.control import Restrictions
-from cachemw.core.limits import STALE_WINDOW
+from cachemw.core.limits import FOREVER
 from cachemw.core.messages import StoredResponse
 
 Keep = float | None | Literal["windows"]
@@ -27,18 +27,39 @@ def is_fresh(stored: StoredResponse, now: float) -> bool:
 
 def satisfies(stored: StoredResponse, asked: Restrictions, now: float) -> bool:
     """Say whether the request's directives let this stored response answer it."""
+    if not _is_young_enough(stored, asked, now):
+        return False
+    return is_fresh(stored, now) or (asked.max_stale is not None and _staleness(stored, now) <= asked.max_stale)
+
+
+def stands_in(stored: StoredResponse, asked: Restrictions, window: float, now: float) -> bool:
+    """Say whether this stored response may answer because the upstream failed (RFC 5861 §4). A request may only narrow."""
+    if asked.no_cache or not _is_young_enough(stored, asked, now):
+        return False
+    allowed = window if asked.stale_if_error is None else min(window, asked.stale_if_error)
+    return _staleness(stored, now) < allowed
+
+
+def while_revalidating(stored: StoredResponse, asked: Restrictions, window: float, now: float) -> bool:
+    """Say whether this stale response may answer at once while a new one is fetched (RFC 5861 §3)."""
+    if asked.no_cache or asked.no_store or asked.only_if_cached or not _is_young_enough(stored, asked, now):
+        return False
+    return 0 <= _staleness(stored, now) < window
+
+
+def retention(keep: Keep, lifetime: float, window: float) -> float | None:
+    """Return the seconds the store holds a record, `None` until it is evicted; `window`: how long it is of use when stale."""
+    if keep is None:
+        return None
+    return min(lifetime + window if keep == "windows" else max(keep, lifetime), FOREVER)
+
+
+def _is_young_enough(stored: StoredResponse, asked: Restrictions, now: float) -> bool:
     current = age(stored, now)
     if asked.max_age is not None and (current > asked.max_age or asked.max_age == 0):
         return False
-    if asked.min_fresh is not None and stored.lifetime - current < asked.min_fresh:
-        return False
-    if is_fresh(stored, now):
-        return True
-    return asked.max_stale is not None and current - stored.lifetime <= asked.max_stale
+    return asked.min_fresh is None or stored.lifetime - current >= asked.min_fresh
 
 
-def retention(keep: Keep, lifetime: float) -> float | None:
-    """Return the seconds the store holds a record; `None` until it is evicted."""
-    if keep is None:
-        return None
-    return lifetime + STALE_WINDOW if keep == "windows" else max(keep, lifetime)
+def _staleness(stored: StoredResponse, now: float) -> float:
+    return age(stored, now) - stored.lifetime  # negative while fresh

@@ -21,11 +21,26 @@ MEMORY_STORE_BYTES = 256 * MIB
 LIFETIME = 86_400.0
 LONGEST_LIFETIME = 31_536_000.0
 
-STALE_WINDOW = 86_400.0
-"""How long beyond its lifetime a record is kept, unless the policy says otherwise: what `max-stale` can still be served."""
+FOREVER = 2**31
+"""What a larger number of seconds counts as (RFC 9111 §1.2.2)."""
+
+STALE_IF_ERROR = 86_400.0
+"""How long after its lifetime a record answers when the upstream cannot."""
 
 PATIENCE = 30.0
 """How long a request waits for an identical one that is under way."""
+
+ABANDON_GRACE = 120.0
+"""How long a response that every reader has left is read on."""
+
+DETACHED = 32
+"""How many such at once."""
+
+FLIGHT_BYTES = 256 * MIB
+"""What all responses in progress hold in memory; beyond it a miss is relayed unrecorded."""
+
+STOP_NOTICE = 1.0
+"""How long a wrapped app that was told of a disconnect has before it is cancelled."""
 
 JSON_HOLD = 10.0
 """How long after its first byte a JSON answer is held so that its head can say whether it was stored."""
@@ -41,3 +56,6 @@ STORE_OPENING = 1.0
 
 PIECE_BYTES = 64 * 1024
 """What a replay sends at once, on event boundaries."""
+
+LONGEST_REPLAY = 600.0
+"""How long a paced replay may take; what would take longer is sent faster."""

@@ -11,10 +11,15 @@ from cachemw.core.headers import CREDENTIALS, NEVER_FORWARDED, HeaderRules
 from cachemw.core.messages import Request
 from cachemw.errors import ConfigurationError
 
-CONTROLS = frozenset({"on", "mode", "ttl", "namespace", "sample", "cache-control"})
+CONTROLS = frozenset({"on", "mode", "ttl", "namespace", "sample", "speed", "abandon", "cache-control"})
 FINISH_REASONS = frozenset({"stop", "tool_calls", "function_call", "length"})
 
 Partition = Literal["credential", "shared"] | Callable[[Request], bytes | None]
+
+_NUMBERS = (
+    *("lifetime", "max_lifetime", "stale_if_error", "stale_while_revalidate", "patience", "max_replay"),
+    *("max_request_bytes", "max_record_bytes"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +30,11 @@ class Policy:
     paths              suffixes of the paths, below `root_path`, that are chat completions
     lifetime           how long an answer is fresh unless the request says `ttl`
     max_lifetime       what `ttl` is clamped to
-    keep               how long the store holds a record: a number, "windows" (its lifetime and a day) or None (until evicted)
+    stale_if_error     how long after its lifetime a record answers when the upstream cannot
+    stale_while_revalidate
+                       how long a stale record answers at once while one flight fetches anew
+    keep               how long the store holds a record: a number, "windows" (its lifetime and the larger stale window)
+                       or None (until evicted)
     partition          "credential", "shared", or a function of the request; its `None` is the anonymous partition
     vary               more request headers that are in the key
     inert              more request headers that change nothing
@@ -35,6 +44,9 @@ class Policy:
     max_request_bytes  the largest request body that is read into memory
     max_record_bytes   the largest response body that is stored
     patience           how long a request waits for an identical one that is under way
+    on_abandon         what becomes of a response every reader has left: "finish", "cancel" or None, which is to finish over
+                       an HTTP upstream and to cancel around an app
+    max_replay         the longest a paced replay may take; what would take longer is sent faster
     honour             the client's controls that are obeyed
 
     Raises `ConfigurationError` where a value cannot work.
@@ -44,6 +56,8 @@ class Policy:
     paths: tuple[str, ...] = ("/chat/completions",)
     lifetime: float = limits.LIFETIME
     max_lifetime: float = limits.LONGEST_LIFETIME
+    stale_if_error: float = limits.STALE_IF_ERROR
+    stale_while_revalidate: float = 0.0
     keep: Keep = "windows"
     partition: Partition = "credential"
     vary: tuple[str, ...] = ()
@@ -54,6 +68,8 @@ class Policy:
     max_request_bytes: int = limits.REQUEST_BYTES
     max_record_bytes: int = limits.RECORD_BYTES
     patience: float = limits.PATIENCE
+    on_abandon: Literal["finish", "cancel"] | None = None
+    max_replay: float = limits.LONGEST_REPLAY
     honour: frozenset[str] = CONTROLS
     header_rules: HeaderRules = field(init=False, repr=False, compare=False)
 
@@ -71,7 +87,7 @@ class Policy:
         object.__setattr__(self, "header_rules", rules)
 
     def _check(self) -> None:
-        for name in ("lifetime", "max_lifetime", "patience", "max_request_bytes", "max_record_bytes"):
+        for name in _NUMBERS:
             if not getattr(self, name) >= 0:
                 raise ConfigurationError(f"Policy.{name} must not be negative")
         for name in ("paths", "vary", "inert", "forward", "store_when", "honour"):
@@ -79,6 +95,8 @@ class Policy:
                 raise ConfigurationError(f"Policy.{name} is a collection of strings")
         if self.partition not in ("credential", "shared") and not callable(self.partition):
             raise ConfigurationError('Policy.partition is "credential", "shared" or a function')
+        if self.on_abandon not in ("finish", "cancel", None):
+            raise ConfigurationError('Policy.on_abandon is "finish", "cancel" or None')
         if "content_filter" in self.store_when:  # a filtered answer is a fragment, and the next may not be
             raise ConfigurationError("Policy.store_when cannot hold content_filter")
         if unknown := set(self.honour) - CONTROLS:
@@ -86,9 +104,14 @@ class Policy:
         if self.keep is not None and self.keep != "windows" and not self.keep >= 0:
             raise ConfigurationError("Policy.keep must not be negative")
 
+    @property
+    def window(self) -> float:
+        """How long after its lifetime a record may still be of use: the larger of the two stale windows."""
+        return max(self.stale_if_error, self.stale_while_revalidate)
+
     def lifetime_of(self, ttl: int | None) -> float:
         """Return the lifetime of what a request stores that asked for `ttl` seconds."""
-        return min(self.lifetime if ttl is None else ttl, self.max_lifetime)
+        return min(self.lifetime if ttl is None else ttl, self.max_lifetime, limits.FOREVER)
 
 
 def _names(names: tuple[str, ...]) -> frozenset[bytes]:

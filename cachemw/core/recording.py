@@ -1,5 +1,6 @@
 """Feed it an answer's chunks: it says what may leave now, and in the end gives the record *if complete*, else the reason."""
 
+from array import array
 from typing import Protocol
 
 import msgspec
@@ -26,28 +27,25 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 class Recording(Protocol):
-    """An answer being recorded."""
+    """An answer being recorded: the first `left` bytes of `body` may leave. `dropped` says why nothing is kept any more."""
 
     terms: Terms
+    body: bytearray
+    left: int
+    dropped: str | None
 
     @property
     def holds_for(self) -> float | None:
         """How many seconds what is held now may be held; `None` where nothing is."""
 
-    def feed(self, chunk: bytes, now: float) -> bytes:
-        """Take in what came, and return what may leave."""
+    def feed(self, chunk: bytes, now: float) -> None:
+        """Take in what came."""
 
-    def overdue(self) -> bytes:
-        """Return what was held that long."""
-
-    def drop(self, why: str) -> bytes:
-        """Keep nothing, and return what was held."""
+    def overdue(self) -> None:
+        """Let go what was held that long."""
 
     def finish(self, now: float) -> StoredResponse | str:
         """Return the record if the answer was complete, else why it is not kept."""
-
-    def rest(self) -> bytes:
-        """Return what is still held."""
 
 
 def head_fault(head: Head, stream: bool) -> str | None:
@@ -75,41 +73,27 @@ class JsonRecording:
 
     def __init__(self, head: Head, terms: Terms) -> None:
         self._head, self.terms = head, terms
-        self._body, self._left = bytearray(), 0
+        self.body, self.left = bytearray(), 0
+        self.dropped: str | None = None
         self._is_late = False
-        self._dropped: str | None = None
 
     @property
     def holds_for(self) -> float | None:
-        return limits.JSON_HOLD if self._left < len(self._body) else None
+        return limits.JSON_HOLD if self.left < len(self.body) else None
 
-    def feed(self, chunk: bytes, now: float) -> bytes:
-        if self._dropped:
-            return chunk
-        self._body += chunk
-        if len(self._body) > self.terms.limit_bytes:
-            return self.drop("record-too-large")
-        return self.rest() if self._is_late else b""
+    def feed(self, chunk: bytes, now: float) -> None:
+        self.body += chunk
+        if len(self.body) > self.terms.limit_bytes:
+            self.dropped = "record-too-large"
+        if self._is_late:
+            self.left = len(self.body)
 
-    def overdue(self) -> bytes:
+    def overdue(self) -> None:
         """Let it leave as it comes: it can still be kept, but its head cannot say so."""
-        self._is_late = True
-        return self.rest()
-
-    def drop(self, why: str) -> bytes:
-        held = self.rest()
-        self._dropped, self._body, self._left = why, bytearray(), 0
-        return held
-
-    def rest(self) -> bytes:
-        held = bytes(self._body[self._left :])
-        self._left = len(self._body)
-        return held
+        self._is_late, self.left = True, len(self.body)
 
     def finish(self, now: float) -> StoredResponse | str:
-        if self._dropped:
-            return self._dropped
-        body = bytes(self._body)
+        body = bytes(self.body)
         fault = _length_fault(self._head, body) or json_fault(body, self.terms.chat, self.terms.store_when)
         return fault or _stored(self._head, body, (), (), self.terms, now)
 
@@ -119,51 +103,33 @@ class StreamRecording:
 
     def __init__(self, head: Head, terms: Terms, now: float) -> None:
         self._head, self.terms, self._began = head, terms, now
-        self._body, self._left = bytearray(), 0
-        self._parser, self._judge = Parser(), StreamJudge()
-        self._ends: list[int] = []
-        self._arrivals: list[float] = []
-        self._dropped: str | None = None
+        self.body, self.left = bytearray(), 0
+        self.dropped: str | None = None
+        self._parser, self._judge = Parser(self.body), StreamJudge()
+        self._ends, self._arrivals = array("Q"), array("d")
 
     @property
     def holds_for(self) -> float | None:
-        return limits.DONE_HOLD if self._left < len(self._body) else None
+        return limits.DONE_HOLD if self.left < len(self.body) else None
 
-    def feed(self, chunk: bytes, now: float) -> bytes:
-        if self._dropped:
-            return chunk
-        if len(self._body) + len(chunk) > self.terms.limit_bytes:
-            return self.drop("record-too-large") + chunk
-        self._body += chunk
-        self._note(self._parser.feed(chunk), now)
+    def feed(self, chunk: bytes, now: float) -> None:
+        self.body += chunk
+        if len(self.body) > self.terms.limit_bytes:
+            self.dropped = "record-too-large"
+            return
+        self._note(self._parser.read_on(), now)
         done_at = self._parser.done_at()
-        return self._leave_up_to(len(self._body) if done_at is None else done_at)
+        self.left = len(self.body) if done_at is None else max(self.left, done_at)
 
-    def overdue(self) -> bytes:
+    def overdue(self) -> None:
         """Give it up: an answer whose end was not seen is not kept."""
-        return self.drop("no-end")
-
-    def drop(self, why: str) -> bytes:
-        held = self.rest()
-        self._dropped, self._body, self._left = why, bytearray(), 0
-        self._ends, self._arrivals, self._parser = [], [], Parser()
-        return held
-
-    def rest(self) -> bytes:
-        return self._leave_up_to(len(self._body))
+        self.dropped = "no-end"
 
     def finish(self, now: float) -> StoredResponse | str:
-        if self._dropped:
-            return self._dropped
         self._note(self._parser.close(), now)
-        body = bytes(self._body)
+        body = bytes(self.body)
         fault = _length_fault(self._head, body) or self._judge.fault(self.terms.chat, self.terms.store_when)
         return fault or _stored(self._head, body, tuple(self._ends), tuple(self._arrivals), self.terms, now)
-
-    def _leave_up_to(self, end: int) -> bytes:
-        leaving = bytes(self._body[self._left : end])
-        self._left = max(self._left, end)
-        return leaving
 
     def _note(self, events: list[Event], now: float) -> None:
         for event in events:

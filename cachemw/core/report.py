@@ -12,7 +12,9 @@ class ExchangeReport:
 
     `hit`: answered from the store; `fwd`: why it was forwarded; `fwd_status`: the upstream's status; `ttl`: seconds of
     freshness left, negative once stale; `stored`: whether the answer was kept, `None` while that is open;
-    `collapsed`: answered by another request's forward; `key`: hexadecimal; `details`: why, in words of the README.
+    `collapsed`: answered by another request's forward; `key`: hexadecimal; `details`: why, in words of the README;
+    `abandoned`: what became of a response in progress that this request's client was the last to leave: read on to its end
+    at the caller's cost, or stopped. That is not in `Cache-Status`.
     """
 
     hit: bool = False
@@ -23,6 +25,7 @@ class ExchangeReport:
     collapsed: bool = False
     key: str | None = None
     details: tuple[str, ...] = ()
+    abandoned: Literal["finish", "cancel"] | None = None
 
 
 class Hook(Protocol):

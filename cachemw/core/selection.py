@@ -5,37 +5,46 @@ import msgspec
 from cachemw.core import codec
 from cachemw.core.chat import ChatRequest
 from cachemw.core.completeness import json_fault, stream_fault
-from cachemw.core.directives import Directives, Mode
+from cachemw.core.directives import Abandon, Directives, Mode
 from cachemw.core.fingerprint import Key
-from cachemw.core.freshness import is_fresh, satisfies
+from cachemw.core.freshness import is_fresh, satisfies, stands_in, while_revalidating
 from cachemw.core.messages import StoredResponse
+from cachemw.core.policy import Policy
 from cachemw.core.report import Fwd
+from cachemw.core.transcode import derive
 from cachemw.errors import RecordError
-
-OTHER_KIND = "other-kind"
 
 
 class Usable(msgspec.Struct, frozen=True):
-    """It answers; `detail` says so where it is stale."""
+    """It answers; `details` say so where it is stale or of another kind. `anew`: a newer one is to be had meanwhile."""
 
     stored: StoredResponse
-    detail: str | None = None
+    details: tuple[str, ...] = ()
+    anew: bool = False
 
 
 class Unusable(msgspec.Struct, frozen=True):
-    """It does not, and why: in the word of RFC 9211 and, where that is not enough, in ours."""
+    """It does not, and why: in the word of RFC 9211 and, where that is not enough, in ours.
+
+    `stands_in` answers all the same should the upstream fail (RFC 5861 §4).
+    """
 
     fwd: Fwd
     detail: str | None = None
+    stands_in: Usable | None = None
 
 
 class Query(msgspec.Struct, frozen=True):
-    """What is looked for: the key, the request it stands for and how that is restricted."""
+    """What is looked for: the key, the request it stands for, how that is restricted and what the operator allows.
+
+    `on_abandon`: what becomes of a forward of it that every reader has left.
+    """
 
     key: Key
     chat: ChatRequest
     asked: Directives
-    store_when: frozenset[str]
+    policy: Policy
+    on_abandon: Abandon
 
 
 class Verified:
@@ -61,21 +70,33 @@ def select(record: bytes, query: Query, verified: Verified, now: float) -> Usabl
     stored = codec.decode(record)
     if stored.proof != query.key.proof:  # another request with the same index: xxhash is no proof
         return Unusable("miss", "key-mismatch")
-    if stored.kind != query.chat.kind:  # nor is it judged: this request may be due more than its own was
-        return Unusable("miss", OTHER_KIND if is_fresh(stored, now) else None)
     _verify(record, stored, query, verified)
-    if query.asked.mode is Mode.REPLAY:
-        return Usable(stored, None if is_fresh(stored, now) else "replay")
-    if satisfies(stored, query.asked.control, now):
-        return Usable(stored, None if is_fresh(stored, now) else "max-stale")
-    return Unusable("request" if is_fresh(stored, now) else "stale")
+    answer = derive(stored, query.chat.kind)
+    if isinstance(answer, str):
+        return Unusable("miss", answer)
+    return _restricted(answer, () if answer is stored else ("transcoded",), query, now)
+
+
+def _restricted(answer: StoredResponse, how: tuple[str, ...], query: Query, now: float) -> Usable | Unusable:
+    asked, policy, fresh = query.asked, query.policy, is_fresh(answer, now)
+    if asked.mode is Mode.REPLAY:
+        return Usable(answer, how if fresh else ("replay", *how))
+    if satisfies(answer, asked.control, now):
+        return Usable(answer, how if fresh else ("max-stale", *how))
+    if asked.may_store and while_revalidating(answer, asked.control, policy.stale_while_revalidate, now):
+        return Usable(answer, ("stale-while-revalidate", *how), anew=True)
+    may_stand_in = stands_in(answer, asked.control, policy.stale_if_error, now)
+    return Unusable("request" if fresh else "stale", None, Usable(answer, ("stale-if-error", *how)) if may_stand_in else None)
 
 
 def _verify(record: bytes, stored: StoredResponse, query: Query, verified: Verified) -> None:
     mark = record[: codec.HEAD_BYTES] + stored.proof
     if mark in verified:
         return
+    chat = query.chat
+    if stored.kind != chat.kind:  # this request may be due usage that its own was not: that is no fault of it
+        chat = msgspec.structs.replace(chat, wants_usage=False)
     judge = stream_fault if stored.kind.stream else json_fault
-    if stored.status != 200 or (fault := judge(stored.body, query.chat, query.store_when)):
+    if stored.status != 200 or (fault := judge(stored.body, chat, query.policy.store_when)):
         raise RecordError(f"not a complete answer: {fault if stored.status == 200 else 'not-200'}")
     verified.add(mark)

@@ -21,12 +21,16 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Parser:
-    """Feed it chunks, cut anywhere; it gives the events they complete. What `feed` was given adds up to `size` bytes."""
+    """Feed it chunks, cut anywhere; it gives the events they complete.
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._offset = 0  # of the unfinished event, in the stream
-        self._rest = bytearray()  # its bytes so far
+    Over a `body` that somebody else keeps and adds to, it reads on there, and holds no copy.
+    """
+
+    def __init__(self, body: bytearray | None = None) -> None:
+        self._keeps = body is not None
+        self._offset = 0  # of the unfinished event, in the stream; of a body that is kept, 0
+        self._rest = bytearray() if body is None else body  # the bytes from there on
+        self._event_start = 0  # in _rest
         self._line_start = 0  # in _rest
         self._scanned = 0  # in _rest: no line ends before it
         self._name = b""
@@ -35,26 +39,31 @@ class Parser:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Return the events this chunk completes."""
-        self.size += len(chunk)
         self._rest += chunk
+        return self.read_on()
+
+    def read_on(self) -> list[Event]:
+        """Return the events that were completed since."""
         events: list[Event] = []
-        dispatched = 0
         for end in _LINE_END.finditer(self._rest, self._scanned):
             line_start, self._line_start = self._line_start, end.end()
             if end.start() > line_start:
                 self._field(line_start, bytes(self._rest[line_start : end.start()]))
-            elif event := self._dispatch(dispatched, end.end()):
+            elif event := self._dispatch(end.end()):
                 events.append(event)
-                dispatched = end.end()
         self._scanned = max(self._line_start, len(self._rest) - 1)
-        self._forget(dispatched)
+        self._forget()
         return events
 
     def close(self) -> list[Event]:
         """Return the event that only a CR at the very end completes; an unfinished one is none (§9.2.6)."""
         if not self._rest.endswith(b"\r"):
             return []
-        return [Event(event.name, event.data, event.start, self.size - 1) for event in self.feed(b"\n")]
+        size = self._offset + len(self._rest)
+        self._rest += b"\n"
+        events = [Event(event.name, event.data, event.start, size) for event in self.read_on()]
+        del self._rest[size - self._offset :]
+        return events
 
     def done_at(self) -> int | None:
         """Return the offset of the line `data: [DONE]`, as soon as those bytes are there."""
@@ -74,17 +83,22 @@ class Parser:
         elif name == b"event":
             self._name = value
 
-    def _dispatch(self, start: int, end: int) -> Event | None:
+    def _dispatch(self, end: int) -> Event | None:
         name, data = self._name, self._data
         self._name, self._data = b"", []
-        return Event(name, b"\n".join(data), self._offset + start, self._offset + end) if data else None
+        if not data:
+            return None
+        start, self._event_start = self._event_start, end
+        return Event(name, b"\n".join(data), self._offset + start, self._offset + end)
 
-    def _forget(self, count: int) -> None:
-        if count:
+    def _forget(self) -> None:
+        count = self._event_start
+        if count and not self._keeps:
             del self._rest[:count]
             self._offset += count
             self._line_start -= count
             self._scanned -= count
+            self._event_start = 0
 
 
 def encode(data: bytes) -> bytes:

@@ -10,7 +10,7 @@ from starlette.types import Lifespan, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from cachemw.asgi import CacheMiddleware
-from cachemw.asgi_wire import AsgiClient, ClientLeftError, Incoming, path_below, to_upstream
+from cachemw.asgi_wire import AsgiClient, ClientLeftError, FromUpstream, Incoming, path_below
 from cachemw.core.chat import is_chat
 from cachemw.core.exchange import not_chat, pass_on
 from cachemw.core.intake import NotChat, take_in
@@ -62,8 +62,8 @@ class Proxy:
         script = not_chat() if isinstance(what, NotChat) and what.opted_in else pass_on(None)
         with contextlib.suppress(ClientLeftError):
             await incoming.read(0)
-            forwarding = to_upstream(self._upstream, incoming, policy)
-            await self._cache.driver.run(script, forwarding, AsgiClient(send, incoming.left))
+            forwarding = FromUpstream(self._upstream, incoming, policy)
+            await self._cache.driver.run(script, forwarding, AsgiClient(send, incoming))
 
 
 def create() -> Proxy:

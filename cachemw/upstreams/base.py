@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from typing import Protocol
 
 from cachemw.core.messages import Head
 
@@ -19,5 +20,22 @@ Emit = Callable[[Head | bytes | End], Awaitable[None]]
 Answer = Callable[[Emit], Awaitable[None]]
 """Emits the head, then chunks, then `END`. An HTTP upstream raises `UpstreamError`, an app what it likes."""
 
-Forwarding = Callable[[bool], Answer]
-"""Gives who answers one request; it is told whether the answer is recorded, and so must come without content coding."""
+Ending = Callable[[], Awaitable[None]]
+"""Returns when a flight's answer is over, or is to be stopped."""
+
+
+class Forwarding(Protocol):
+    """Who answers one request.
+
+    `notice`: how many seconds one that is to be stopped has before it is cancelled. `hears_client`: on its own it is
+    handed the client's `receive`, so that it sees a disconnect itself.
+    """
+
+    notice: float
+    hears_client: bool
+
+    def alone(self) -> Answer:
+        """Answer one client."""
+
+    def in_flight(self, ending: Ending) -> Answer:
+        """Answer whoever reads it; it may be recorded, and so comes without content coding."""

@@ -27,6 +27,9 @@ EVENTS = (
 STREAM = b"".join(EVENTS)
 DONE_EVENT = EVENTS[-1]
 
+USAGE_EVENT = b'data: {"choices":[],"usage":{"total_tokens":7}}\n\n'
+STREAM_WITH_USAGE = b"".join((*EVENTS[:-1], USAGE_EVENT, DONE_EVENT))
+
 
 def request(*headers: tuple[bytes, bytes], body: bytes | None = None, **members: Any) -> Request:
     """Return a chat request; `members` are added to its body, or `body` stands in for it."""
@@ -69,6 +72,8 @@ def record_of(chunks: Iterable[bytes], of: Terms, head: Head | None = None) -> S
     under_way = recording(of, head)
     for chunk in chunks:
         under_way.feed(chunk, 0.0)
+        if under_way.dropped:
+            return under_way.dropped
     return under_way.finish(0.0)
 
 

@@ -39,6 +39,15 @@ from cachemw.core.report import ExchangeReport, Fwd
             'cachemw; fwd=request; fwd-status=200; stored; key="1f0c"',
         ),
         (ExchangeReport(fwd="stale", key="1f0c"), 'cachemw; fwd=stale; key="1f0c"'),
+        (
+            ExchangeReport(fwd="stale", fwd_status=503, ttl=-412, key="1f0c", details=("stale-if-error",)),
+            'cachemw; fwd=stale; fwd-status=503; ttl=-412; key="1f0c"; detail=stale-if-error',
+        ),
+        (
+            ExchangeReport(hit=True, ttl=-412, key="1f0c", details=("stale-while-revalidate",)),
+            'cachemw; hit; ttl=-412; key="1f0c"; detail=stale-while-revalidate',
+        ),
+        (ExchangeReport(fwd="miss", fwd_status=200, abandoned="finish"), "cachemw; fwd=miss; fwd-status=200"),
         (ExchangeReport(fwd="bypass", stored=False, details=("ambiguous-json",)), "cachemw; fwd=bypass; detail=ambiguous-json"),
         (ExchangeReport(details=("not-cached",)), "cachemw; detail=not-cached"),
         (ExchangeReport(details=("not-cached", "audio")), 'cachemw; detail="not-cached, audio"'),
@@ -57,6 +66,9 @@ from cachemw.core.report import ExchangeReport, Fwd
         "collapsed",
         "on request",
         "stale, unreachable",
+        "stale, the upstream failed",
+        "stale, fetched anew",
+        "left by every reader: nobody is there to be told",
         "bypass",
         "504",
         "two details",
@@ -80,6 +92,7 @@ reports = st.builds(
     collapsed=st.booleans(),
     key=st.none() | st.binary(min_size=16, max_size=16).map(bytes.hex),
     details=st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1), max_size=3).map(tuple),
+    abandoned=st.none() | st.sampled_from(["finish", "cancel"]),
 )
 
 

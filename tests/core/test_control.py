@@ -22,10 +22,14 @@ FOREVER = 2**31
         (b"min-fresh=60", Restrictions(min_fresh=60)),
         (b"max-stale=60", Restrictions(max_stale=60)),
         (b"max-stale", Restrictions(max_stale=math.inf)),
+        (b"stale-if-error=60", Restrictions(stale_if_error=60)),
+        (b"stale-if-error=0", Restrictions(stale_if_error=0)),
         (b"no-cache, max-age=5,only-if-cached", Restrictions(no_cache=True, max_age=5, only_if_cached=True)),
         (
-            b"no-store,no-cache,only-if-cached,max-age=1,min-fresh=2,max-stale=3",
-            Restrictions(no_store=True, no_cache=True, only_if_cached=True, max_age=1, min_fresh=2, max_stale=3),
+            b"no-store,no-cache,only-if-cached,max-age=1,min-fresh=2,max-stale=3,stale-if-error=4",
+            Restrictions(
+                no_store=True, no_cache=True, only_if_cached=True, max_age=1, min_fresh=2, max_stale=3, stale_if_error=4
+            ),
         ),
     ],
 )
@@ -59,6 +63,7 @@ def test_a_bad_number_is_the_strictest_reading(bad: bytes) -> None:
     assert restrictions(b"max-age" + bad) == Restrictions(max_age=0)
     assert restrictions(b"min-fresh" + bad) == Restrictions(min_fresh=math.inf)
     assert restrictions(b"max-stale" + (bad or b"=")) == Restrictions(max_stale=0)
+    assert restrictions(b"stale-if-error" + bad) == Restrictions(stale_if_error=0)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +74,8 @@ def test_a_bad_number_is_the_strictest_reading(bad: bytes) -> None:
         (b"min-fresh=5, min-fresh=60, min-fresh=30", Restrictions(min_fresh=60)),
         (b"min-fresh=5, min-fresh", Restrictions(min_fresh=math.inf)),
         (b"max-stale, max-stale=60, max-stale=5", Restrictions(max_stale=5)),
+        (b"stale-if-error=60, stale-if-error=5, stale-if-error=30", Restrictions(stale_if_error=5)),
+        (b"stale-if-error=60, stale-if-error", Restrictions(stale_if_error=0)),
         (b"no-store, no-store", Restrictions(no_store=True)),
     ],
 )
@@ -81,6 +88,7 @@ def test_a_huge_number_is_forever(number: bytes) -> None:
     assert restrictions(b"max-age=" + number) == Restrictions(max_age=FOREVER)
     assert restrictions(b"max-stale=" + number) == Restrictions(max_stale=FOREVER)
     assert restrictions(b"min-fresh=" + number) == Restrictions(min_fresh=FOREVER)
+    assert restrictions(b"stale-if-error=" + number) == Restrictions(stale_if_error=FOREVER)
 
 
 def test_a_number_below_forever_is_itself() -> None:
@@ -88,7 +96,11 @@ def test_a_number_below_forever_is_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    "field", [b"", b" ", b",", b"private", b"no-transform, s-maxage=5", b"no-stores", b"x-no-store", b"=5"]
+    "field",
+    [
+        *(b"", b" ", b",", b"private", b"no-transform, s-maxage=5", b"no-stores", b"x-no-store", b"=5"),
+        *(b"stale-while-revalidate=5", b"stale-if-errors=5"),
+    ],
 )
 def test_unknown_directives_are_ignored(field: bytes) -> None:
     assert restrictions(field) == UNRESTRICTED
@@ -108,6 +120,7 @@ PIECES = [
     b"no-store",
     b"max-age",
     b"max-stale",
+    b"stale-if-error",
     b"=",
     b'"',
     b"\\",
@@ -131,6 +144,7 @@ def test_no_field_is_a_failure(field: bytes) -> None:
     assert read.max_age is None or 0 <= read.max_age <= FOREVER
     assert read.min_fresh is None or read.min_fresh >= 0
     assert read.max_stale is None or read.max_stale >= 0
+    assert read.stale_if_error is None or 0 <= read.stale_if_error <= FOREVER
 
 
 @given(st.binary())

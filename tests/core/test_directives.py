@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.core.control import UNRESTRICTED, Restrictions
-from cachemw.core.directives import Directives, InvalidControl, Members, Mode, parse_members, read_directives
+from cachemw.core.directives import Abandon, Directives, InvalidControl, Members, Mode, parse_members, read_directives
 from cachemw.core.policy import CONTROLS
 
 
@@ -39,9 +39,17 @@ def read(
         (b'namespace="a, b; off=\\"?1"', Directives(namespace='a, b; off="?1')),
         (b"sample=0", Directives()),
         (b"sample=2", Directives(sample=2)),
+        (b"speed=0", Directives()),
+        (b"speed=-0.0", Directives()),
+        (b"speed=1", Directives(speed=1.0)),
+        (b"speed=2.5", Directives(speed=2.5)),
+        (b"speed=0.001", Directives(speed=0.001)),
+        (b"speed=999999999999.999", Directives(speed=999_999_999_999.999)),
+        (b"abandon=finish", Directives(abandon=Abandon.FINISH)),
+        (b"abandon=cancel", Directives(abandon=Abandon.CANCEL)),
         (
-            b'on, ttl=3600, sample=2, namespace="evals", mode=refresh',
-            Directives(mode=Mode.REFRESH, ttl=3600, namespace="evals", sample=2),
+            b'on, ttl=3600, sample=2, speed=1.5, namespace="evals", mode=refresh, abandon=cancel',
+            Directives(Mode.REFRESH, ttl=3600, namespace="evals", sample=2, speed=1.5, abandon=Abandon.CANCEL),
         ),
         (b"  on ,\tttl=5  ", Directives(ttl=5)),
         (b"ttl=5, ttl=6", Directives(ttl=6)),  # RFC 9651 §4.2.2: the last of two equal names
@@ -88,12 +96,29 @@ def test_every_member_is_read(field: bytes, asked: Directives) -> None:
         (b"sample=-1", "sample"),
         (b"sample=1.5", "sample"),
         (b"sample=two", "sample"),
+        (b"speed", "speed"),
+        (b"speed=?0", "speed"),
+        (b"speed=-1", "speed"),
+        (b"speed=-0.001", "speed"),
+        (b'speed="1"', "speed"),
+        (b"speed=fast", "speed"),
+        (b"speed=@1", "speed"),
+        (b"speed=(1)", "speed"),
+        (b"speed=:MQ==:", "speed"),
+        (b"abandon", "abandon"),
+        (b"abandon=?0", "abandon"),
+        (b"abandon=Finish", "abandon"),
+        (b"abandon=finished", "abandon"),
+        (b'abandon="cancel"', "abandon"),
+        (b"abandon=(cancel)", "abandon"),
+        (b"abandon=0", "abandon"),
         (b"on; ttl=5", "on"),
         (b"ttl=5; mode=read", "ttl"),
         (b"mode=read; x", "mode"),
         (b"off; x=1", "off"),
         (b"off, ttl=-1", "ttl"),
         (b"ttl=5, ttl=-1", "ttl"),
+        (b"speed=1; abandon=cancel", "speed"),
         (b"unknown, sample=x", "sample"),
     ],
 )
@@ -121,6 +146,10 @@ def test_a_known_member_with_a_bad_value_is_refused_by_its_name(field: bytes, pa
         b"ttl= 5",
         b"ttl=1000000000000000",
         b"ttl=0x10",
+        b"speed=1e3",
+        b"speed=.5",
+        b"speed=1.",
+        b"speed=1.0001",
         b"on=?2",
         b"on=?",
         b'namespace="evals',
@@ -180,6 +209,8 @@ def test_the_name_of_the_field_is_read_in_any_case() -> None:
         ("off", (b"sample=0",), Directives()),
         ("off", (b"mode=read",), Directives(mode=Mode.READ)),
         ("off", (b"namespace=a",), Directives(namespace="a")),
+        ("off", (b"speed=0",), Directives()),
+        ("off", (b"abandon=finish",), Directives(abandon=Abandon.FINISH)),
         ("", (), None),
         ("", (b"on",), Directives()),
         ("on", (), Directives()),
@@ -200,6 +231,9 @@ def test_the_name_of_the_field_is_read_in_any_case() -> None:
         ("on, mode=replay, ttl=60", (b"mode=refresh, sample=1",), Directives(mode=Mode.REFRESH, ttl=60, sample=1)),
         ("on, namespace=a", (b'namespace=""',), Directives(namespace="")),
         ("on, sample=3", (b"sample=0",), Directives(sample=0)),
+        ("on, speed=1", (), Directives(speed=1.0)),
+        ("on, speed=1", (b"speed=0",), Directives()),
+        ("on, abandon=finish", (b"abandon=cancel",), Directives(abandon=Abandon.CANCEL)),
     ],
 )
 def test_a_request_opts_in_by_itself_or_by_the_default(
@@ -220,8 +254,8 @@ def test_off_wins_over_all(off: bytes, also: bytes, default: str) -> None:
 @pytest.mark.parametrize(
     ("field", "ignored"),
     [
-        (b"on, speed=2", ("speed",)),
-        (b"on, abandon=cancel", ("abandon",)),
+        (b"on, store=2", ("store",)),
+        (b"on, speeds=2, abandoned=cancel", ("speeds", "abandoned")),
         (b"on, tll=5", ("tll",)),
         (b"on, b=1, a=(1 2);x, *c", ("b", "a", "*c")),
         (b"zeal=?0, ttl=5, yes; no", ("zeal", "yes")),
@@ -235,7 +269,7 @@ def test_unknown_members_are_ignored_and_reported(field: bytes, ignored: tuple[s
     assert asked.ignored == ignored
 
 
-@pytest.mark.parametrize("field", [b"speed=2", b"abandon=finish", b"tll=5", b"x"])
+@pytest.mark.parametrize("field", [b"speeds=2", b"tll=5", b"x"])
 def test_an_unknown_member_opts_nobody_in(field: bytes) -> None:
     """E2."""
     assert read(field) is None
@@ -249,6 +283,8 @@ def test_an_unknown_member_opts_nobody_in(field: bytes) -> None:
         ("ttl", b"on, ttl=5", Directives(ignored=("ttl",))),
         ("namespace", b"on, x, namespace=a, sample=1", Directives(sample=1, ignored=("x", "namespace"))),
         ("sample", b"sample=1", Directives(ignored=("sample",))),
+        ("speed", b"on, speed=1, sample=1", Directives(sample=1, ignored=("speed",))),
+        ("abandon", b"on, abandon=finish, speed=1", Directives(speed=1.0, ignored=("abandon",))),
     ],
 )
 def test_a_member_the_operator_does_not_honour_is_reported(left_out: str, field: bytes, asked: Directives) -> None:
@@ -331,7 +367,26 @@ def test_restrictions_add_up(asked: Directives, wants_fresh_answer: bool, may_fo
 
 
 PIECES: list[bytes] = [
-    *(b"on", b"off", b"mode", b"ttl", b"sample", b"namespace", b"replay", b"a", b"5", b"-", b".", b"=", b",", b";", b" "),
+    *(
+        b"on",
+        b"off",
+        b"mode",
+        b"ttl",
+        b"sample",
+        b"namespace",
+        b"speed",
+        b"abandon",
+        b"replay",
+        b"cancel",
+        b"a",
+        b"5",
+        b"-",
+        b".",
+        b"=",
+        b",",
+        b";",
+        b" ",
+    ),
     *(b'"', b"\\", b"(", b")", b"?0", b"?1", b"@", b'%"', b"%ff", b":", b"*", b"\t", b"\x00", b"\xff", b"999999999999999"),
 ]
 
@@ -347,12 +402,18 @@ def test_no_field_is_a_failure(field: bytes) -> None:
     ttl=st.integers(0, 10**15 - 1),
     namespace=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=128),
     sample=st.integers(0, 10**15 - 1),
-    order=st.permutations(["mode", "ttl", "namespace", "sample"]),
+    thousandths=st.integers(0, 10**15 - 1),
+    abandon=st.sampled_from(Abandon),
+    order=st.permutations(["mode", "ttl", "namespace", "sample", "speed", "abandon"]),
 )
-def test_what_can_be_said_is_read_as_it_was_said(mode: Mode, ttl: int, namespace: str, sample: int, order: list[str]) -> None:
+def test_what_can_be_said_is_read_as_it_was_said(
+    mode: Mode, ttl: int, namespace: str, sample: int, thousandths: int, abandon: Abandon, order: list[str]
+) -> None:
+    speed = f"{thousandths // 1000}.{thousandths % 1000:03}"
     quoted = namespace.replace("\\", "\\\\").replace('"', '\\"')
     said: dict[str, Any] = {"mode": mode.value, "ttl": ttl, "namespace": f'"{quoted}"', "sample": sample}
+    said |= {"speed": speed, "abandon": abandon.value}
 
     asked = read(", ".join(f"{name}={said[name]}" for name in order).encode())
 
-    assert asked == Directives(mode, ttl, namespace, sample)
+    assert asked == Directives(mode, ttl, namespace, sample, float(speed), abandon)

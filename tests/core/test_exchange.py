@@ -1,126 +1,148 @@
 """The script, as a table: what a request says, what is stored, and what comes of it."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from msgspec.structs import replace as changing
 
 from cachemw.core import codec, refusals
-from cachemw.core.chat import ChatRequest
-from cachemw.core.directives import InvalidControl
-from cachemw.core.effects import Claim, Claimed, Discard, Forward, Lookup, Secret
+from cachemw.core.directives import Abandon, InvalidControl
+from cachemw.core.effects import Claim, Discard, Forward, Lookup, Secret, Serve
 from cachemw.core.exchange import not_chat, pass_on, refuse
-from cachemw.core.messages import Head, Headers, Request, StoredResponse
-from cachemw.core.policy import Policy
-from cachemw.core.relay import Relay
+from cachemw.core.messages import Answerer, AppAnswerer, Head, Request
+from cachemw.core.policy import FINISH_REASONS, Policy
+from cachemw.core.recording import Terms
+from cachemw.core.report import ExchangeReport
+from cachemw.core.transfer import Relay
 from cachemw.errors import PartitionError, StoreError, TruncatedResponse, UpstreamError, UpstreamTimeout
-from tests.core.answers import COMPLETION, JSON_HEAD, STREAM, STREAM_HEAD, chat, key, record_of, request, terms, with_headers
-from tests.core.world import NOW, Answer, World, answer, relayed, whole
+from tests.core.answers import COMPLETION, JSON_HEAD, STREAM, STREAM_HEAD, STREAM_WITH_USAGE, chat, request, with_headers
+from tests.core.asking import AS_JSON, ASKED, KEY, STORED, UNPADDED, WITH_USAGE, ask, decide, record, said, saying, world
+from tests.core.world import Answer, World, answer, relayed, whole
 
 # The table. The request asks for JSON; the upstream answers it completely.
 #
 #   the request says   in its Cache-Control (no-cache), in its Cachemw (mode=read), or in both (mode=read + no-cache)
-#   stored             other kind: a fresh stream; mismatch: same index, other proof; unreadable: the store raises
+#   stored             other kind, stale kind: a stream with its usage; no usage: one without, of which no JSON can be made;
+#                      mismatch: same index, other proof; unreadable: the store raises
 #   answer             serve: from the store; relay: the upstream's, passed on; 504: an error of ours
 #   upstream           whether it is contacted
-#   claim              lead: identical requests may wait for this one, and it for them; wait: only it for them
+#   claim              lead: identical requests may follow this one, and it them; follow: only it them
 #   kept               whether the upstream's answer is stored
 #   K                  stands for the key, "1f0c…"
 #
 # What is stored is 20 seconds old where it is fresh and 100 where it is stale, and was stored for 60.
 TABLE = """
-the request says           | stored     | answer | upstream | claim | kept | Cache-Status: cachemw; …
+the request says           | stored     | answer | upstream | claim  | kept | Cache-Status: cachemw; …
 
-nothing                    | nothing    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K
-nothing                    | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
-nothing                    | stale      | relay  | called   | lead  | yes  | fwd=stale; fwd-status=200; stored; key=K
-nothing                    | other kind | relay  | called   | -     | no   | fwd=miss; fwd-status=200; key=K; detail=other-kind
-nothing                    | damaged    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=bad-record
-nothing                    | mismatch   | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=key-mismatch
-nothing                    | unreadable | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=store-unreadable
+nothing                    | nothing    | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K
+nothing                    | fresh      | serve  | -        | -      | -    | hit; ttl=40; key=K
+nothing                    | stale      | relay  | called   | lead   | yes  | fwd=stale; fwd-status=200; stored; key=K
+nothing                    | other kind | serve  | -        | -      | -    | hit; ttl=40; key=K; detail=transcoded
+nothing                    | stale kind | relay  | called   | lead   | yes  | fwd=stale; fwd-status=200; stored; key=K
+nothing                    | no usage   | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=no-usage
+nothing                    | damaged    | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=bad-record
+nothing                    | mismatch   | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=key-mismatch
+nothing                    | unreadable | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=store-unreadable
 
-no-store                   | nothing    | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail=no-store
-no-store                   | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
-no-store                   | stale      | relay  | called   | wait  | no   | fwd=stale; fwd-status=200; key=K; detail=no-store
-no-store                   | other kind | relay  | called   | -     | no   | fwd=miss; fwd-status=200; key=K; detail="no-store, other-kind"
-no-store                   | damaged    | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="no-store, bad-record"
-no-store                   | mismatch   | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="no-store, key-mismatch"
-no-store                   | unreadable | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="no-store, store-unreadable"
+no-store                   | nothing    | relay  | called   | follow | no   | fwd=miss; fwd-status=200; key=K; detail=no-store
+no-store                   | fresh      | serve  | -        | -      | -    | hit; ttl=40; key=K
+no-store                   | stale      | relay  | called   | follow | no   | fwd=stale; fwd-status=200; key=K; detail=no-store
+no-store                   | other kind | serve  | -        | -      | -    | hit; ttl=40; key=K; detail=transcoded
+no-store                   | stale kind | relay  | called   | follow | no   | fwd=stale; fwd-status=200; key=K; detail=no-store
+no-store                   | no usage   | relay  | called   | follow | no   | fwd=miss; fwd-status=200; key=K; detail="no-store, no-usage"
+no-store                   | damaged    | relay  | called   | follow | no   | fwd=miss; fwd-status=200; key=K; detail="no-store, bad-record"
+no-store                   | mismatch   | relay  | called   | follow | no   | fwd=miss; fwd-status=200; key=K; detail="no-store, key-mismatch"
+no-store                   | unreadable | relay  | called   | follow | no   | fwd=miss; fwd-status=200; key=K; detail="no-store, store-unreadable"
 
-mode=read                  | nothing    | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail=mode-read
-mode=read                  | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
-mode=read                  | stale      | relay  | called   | wait  | no   | fwd=stale; fwd-status=200; key=K; detail=mode-read
-mode=read                  | other kind | relay  | called   | -     | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, other-kind"
-mode=read                  | damaged    | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, bad-record"
-mode=read                  | mismatch   | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, key-mismatch"
-mode=read                  | unreadable | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, store-unreadable"
+mode=read                  | nothing    | relay  | called   | follow | no   | fwd=miss; fwd-status=200; key=K; detail=mode-read
+mode=read                  | fresh      | serve  | -        | -      | -    | hit; ttl=40; key=K
+mode=read                  | stale      | relay  | called   | follow | no   | fwd=stale; fwd-status=200; key=K; detail=mode-read
+mode=read                  | other kind | serve  | -        | -      | -    | hit; ttl=40; key=K; detail=transcoded
+mode=read                  | stale kind | relay  | called   | follow | no   | fwd=stale; fwd-status=200; key=K; detail=mode-read
+mode=read                  | no usage   | relay  | called   | follow | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, no-usage"
+mode=read                  | damaged    | relay  | called   | follow | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, bad-record"
+mode=read                  | mismatch   | relay  | called   | follow | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, key-mismatch"
+mode=read                  | unreadable | relay  | called   | follow | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, store-unreadable"
 
-no-cache                   | anything   | relay  | called   | -     | yes  | fwd=request; fwd-status=200; stored; key=K
-mode=refresh               | anything   | relay  | called   | -     | yes  | fwd=request; fwd-status=200; stored; key=K
+no-cache                   | anything   | relay  | called   | -      | yes  | fwd=request; fwd-status=200; stored; key=K
+mode=refresh               | anything   | relay  | called   | -      | yes  | fwd=request; fwd-status=200; stored; key=K
 
-max-age=10                 | nothing    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K
-max-age=10                 | fresh      | relay  | called   | lead  | yes  | fwd=request; fwd-status=200; stored; key=K
-max-age=10                 | stale      | relay  | called   | lead  | yes  | fwd=stale; fwd-status=200; stored; key=K
-max-age=10                 | other kind | relay  | called   | -     | no   | fwd=miss; fwd-status=200; key=K; detail=other-kind
-max-age=10                 | damaged    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=bad-record
-max-age=10                 | mismatch   | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=key-mismatch
-max-age=10                 | unreadable | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=store-unreadable
+max-age=10                 | nothing    | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K
+max-age=10                 | fresh      | relay  | called   | lead   | yes  | fwd=request; fwd-status=200; stored; key=K
+max-age=10                 | stale      | relay  | called   | lead   | yes  | fwd=stale; fwd-status=200; stored; key=K
+max-age=10                 | other kind | relay  | called   | lead   | yes  | fwd=request; fwd-status=200; stored; key=K
+max-age=10                 | stale kind | relay  | called   | lead   | yes  | fwd=stale; fwd-status=200; stored; key=K
+max-age=10                 | no usage   | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=no-usage
+max-age=10                 | damaged    | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=bad-record
+max-age=10                 | mismatch   | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=key-mismatch
+max-age=10                 | unreadable | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=store-unreadable
 
-min-fresh=50               | nothing    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K
-min-fresh=50               | fresh      | relay  | called   | lead  | yes  | fwd=request; fwd-status=200; stored; key=K
-min-fresh=50               | stale      | relay  | called   | lead  | yes  | fwd=stale; fwd-status=200; stored; key=K
-min-fresh=50               | other kind | relay  | called   | -     | no   | fwd=miss; fwd-status=200; key=K; detail=other-kind
-min-fresh=50               | damaged    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=bad-record
-min-fresh=50               | mismatch   | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=key-mismatch
-min-fresh=50               | unreadable | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=store-unreadable
+min-fresh=50               | nothing    | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K
+min-fresh=50               | fresh      | relay  | called   | lead   | yes  | fwd=request; fwd-status=200; stored; key=K
+min-fresh=50               | stale      | relay  | called   | lead   | yes  | fwd=stale; fwd-status=200; stored; key=K
+min-fresh=50               | other kind | relay  | called   | lead   | yes  | fwd=request; fwd-status=200; stored; key=K
+min-fresh=50               | stale kind | relay  | called   | lead   | yes  | fwd=stale; fwd-status=200; stored; key=K
+min-fresh=50               | no usage   | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=no-usage
+min-fresh=50               | damaged    | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=bad-record
+min-fresh=50               | mismatch   | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=key-mismatch
+min-fresh=50               | unreadable | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=store-unreadable
 
-max-stale                  | nothing    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K
-max-stale                  | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
-max-stale                  | stale      | serve  | -        | -     | -    | hit; ttl=-40; key=K; detail=max-stale
-max-stale                  | other kind | relay  | called   | -     | no   | fwd=miss; fwd-status=200; key=K; detail=other-kind
-max-stale                  | damaged    | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=bad-record
-max-stale                  | mismatch   | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=key-mismatch
-max-stale                  | unreadable | relay  | called   | lead  | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=store-unreadable
+max-stale                  | nothing    | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K
+max-stale                  | fresh      | serve  | -        | -      | -    | hit; ttl=40; key=K
+max-stale                  | stale      | serve  | -        | -      | -    | hit; ttl=-40; key=K; detail=max-stale
+max-stale                  | other kind | serve  | -        | -      | -    | hit; ttl=40; key=K; detail=transcoded
+max-stale                  | stale kind | serve  | -        | -      | -    | hit; ttl=-40; key=K; detail="max-stale, transcoded"
+max-stale                  | no usage   | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=no-usage
+max-stale                  | damaged    | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=bad-record
+max-stale                  | mismatch   | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=key-mismatch
+max-stale                  | unreadable | relay  | called   | lead   | yes  | fwd=miss; fwd-status=200; stored; key=K; detail=store-unreadable
 
-only-if-cached             | nothing    | 504    | -        | -     | -    | detail=not-cached
-only-if-cached             | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
-only-if-cached             | stale      | 504    | -        | -     | -    | detail=not-cached
-only-if-cached             | other kind | 504    | -        | -     | -    | detail=not-cached
-only-if-cached             | damaged    | 504    | -        | -     | -    | detail=not-cached
-only-if-cached             | mismatch   | 504    | -        | -     | -    | detail=not-cached
-only-if-cached             | unreadable | 504    | -        | -     | -    | detail=not-cached
+only-if-cached             | nothing    | 504    | -        | -      | -    | detail=not-cached
+only-if-cached             | fresh      | serve  | -        | -      | -    | hit; ttl=40; key=K
+only-if-cached             | stale      | 504    | -        | -      | -    | detail=not-cached
+only-if-cached             | other kind | serve  | -        | -      | -    | hit; ttl=40; key=K; detail=transcoded
+only-if-cached             | stale kind | 504    | -        | -      | -    | detail=not-cached
+only-if-cached             | no usage   | 504    | -        | -      | -    | detail=not-cached
+only-if-cached             | damaged    | 504    | -        | -      | -    | detail=not-cached
+only-if-cached             | mismatch   | 504    | -        | -      | -    | detail=not-cached
+only-if-cached             | unreadable | 504    | -        | -      | -    | detail=not-cached
 
-mode=replay                | nothing    | 504    | -        | -     | -    | detail=not-cached
-mode=replay                | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
-mode=replay                | stale      | serve  | -        | -     | -    | hit; ttl=-40; key=K; detail=replay
-mode=replay                | other kind | 504    | -        | -     | -    | detail=not-cached
-mode=replay                | damaged    | 504    | -        | -     | -    | detail=not-cached
-mode=replay                | mismatch   | 504    | -        | -     | -    | detail=not-cached
-mode=replay                | unreadable | 504    | -        | -     | -    | detail=not-cached
+mode=replay                | nothing    | 504    | -        | -      | -    | detail=not-cached
+mode=replay                | fresh      | serve  | -        | -      | -    | hit; ttl=40; key=K
+mode=replay                | stale      | serve  | -        | -      | -    | hit; ttl=-40; key=K; detail=replay
+mode=replay                | other kind | serve  | -        | -      | -    | hit; ttl=40; key=K; detail=transcoded
+mode=replay                | stale kind | serve  | -        | -      | -    | hit; ttl=-40; key=K; detail="replay, transcoded"
+mode=replay                | no usage   | 504    | -        | -      | -    | detail=not-cached
+mode=replay                | damaged    | 504    | -        | -      | -    | detail=not-cached
+mode=replay                | mismatch   | 504    | -        | -      | -    | detail=not-cached
+mode=replay                | unreadable | 504    | -        | -      | -    | detail=not-cached
 
-mode=replay + no-cache     | anything   | 504    | -        | -     | -    | detail=not-cached
-only-if-cached, no-cache   | anything   | 504    | -        | -     | -    | detail=not-cached
+mode=replay + no-cache     | anything   | 504    | -        | -      | -    | detail=not-cached
+only-if-cached, no-cache   | anything   | 504    | -        | -      | -    | detail=not-cached
 
 the finer points:
 
-max-age=30                 | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
-max-age=30                 | stale      | relay  | called   | lead  | yes  | fwd=stale; fwd-status=200; stored; key=K
-max-age=0                  | fresh      | relay  | called   | lead  | yes  | fwd=request; fwd-status=200; stored; key=K
-min-fresh=30               | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
-max-stale=30               | stale      | relay  | called   | lead  | yes  | fwd=stale; fwd-status=200; stored; key=K
-max-stale=50               | stale      | serve  | -        | -     | -    | hit; ttl=-40; key=K; detail=max-stale
-max-stale, max-age=50      | stale      | relay  | called   | lead  | yes  | fwd=stale; fwd-status=200; stored; key=K
-max-stale, only-if-cached  | stale      | serve  | -        | -     | -    | hit; ttl=-40; key=K; detail=max-stale
-max-age=10, only-if-cached | fresh      | 504    | -        | -     | -    | detail=not-cached
-mode=replay + max-age=10   | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K
-mode=replay + no-store     | stale      | serve  | -        | -     | -    | hit; ttl=-40; key=K; detail=replay
-no-cache, no-store         | fresh      | relay  | called   | -     | no   | fwd=request; fwd-status=200; key=K; detail=no-store
-mode=refresh + no-store    | fresh      | relay  | called   | -     | no   | fwd=request; fwd-status=200; key=K; detail=no-store
-mode=read + no-cache       | fresh      | relay  | called   | -     | no   | fwd=request; fwd-status=200; key=K; detail=mode-read
-mode=read, speed=2         | nothing    | relay  | called   | wait  | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, ignored-speed"
-on, speed=2                | fresh      | serve  | -        | -     | -    | hit; ttl=40; key=K; detail=ignored-speed
-mode=replay, speed=2       | nothing    | 504    | -        | -     | -    | detail="not-cached, ignored-speed"
+max-age=30                 | fresh      | serve  | -        | -      | -    | hit; ttl=40; key=K
+max-age=30                 | stale      | relay  | called   | lead   | yes  | fwd=stale; fwd-status=200; stored; key=K
+max-age=0                  | fresh      | relay  | called   | lead   | yes  | fwd=request; fwd-status=200; stored; key=K
+min-fresh=30               | fresh      | serve  | -        | -      | -    | hit; ttl=40; key=K
+max-stale=30               | stale      | relay  | called   | lead   | yes  | fwd=stale; fwd-status=200; stored; key=K
+max-stale=50               | stale      | serve  | -        | -      | -    | hit; ttl=-40; key=K; detail=max-stale
+max-stale, max-age=50      | stale      | relay  | called   | lead   | yes  | fwd=stale; fwd-status=200; stored; key=K
+max-stale, only-if-cached  | stale      | serve  | -        | -      | -    | hit; ttl=-40; key=K; detail=max-stale
+max-age=10, only-if-cached | fresh      | 504    | -        | -      | -    | detail=not-cached
+mode=replay + max-age=10   | fresh      | serve  | -        | -      | -    | hit; ttl=40; key=K
+mode=replay + no-store     | stale      | serve  | -        | -      | -    | hit; ttl=-40; key=K; detail=replay
+no-cache, no-store         | fresh      | relay  | called   | -      | no   | fwd=request; fwd-status=200; key=K; detail=no-store
+mode=refresh + no-store    | fresh      | relay  | called   | -      | no   | fwd=request; fwd-status=200; key=K; detail=no-store
+mode=read + no-cache       | fresh      | relay  | called   | -      | no   | fwd=request; fwd-status=200; key=K; detail=mode-read
+max-age=10, only-if-cached | other kind | 504    | -        | -      | -    | detail=not-cached
+mode=read, pace=2          | nothing    | relay  | called   | follow | no   | fwd=miss; fwd-status=200; key=K; detail="mode-read, ignored-pace"
+on, pace=2                 | fresh      | serve  | -        | -      | -    | hit; ttl=40; key=K; detail=ignored-pace
+on, pace=2                 | other kind | serve  | -        | -      | -    | hit; ttl=40; key=K; detail="transcoded, ignored-pace"
+mode=replay, pace=2        | nothing    | 504    | -        | -      | -    | detail="not-cached, ignored-pace"
+on, speed=2                | fresh      | serve  | -        | -      | -    | hit; ttl=40; key=K
 """  # noqa: E501
 
 
@@ -137,55 +159,8 @@ class Row:
     cache_status: str
 
 
-# What may be stored under the request's key.
-
-ASKED = chat()
-KEY = key(ASKED)
-
-
-def record(asked: ChatRequest = ASKED, age: float = 20.0, **changed: Any) -> bytes:
-    """Return a record of a complete answer."""
-    body = STREAM if asked.kind.stream else COMPLETION
-    complete = record_of([body], changing(terms(), chat=asked, lifetime=60.0))
-    assert isinstance(complete, StoredResponse)
-    return codec.encode(changing(complete, stored_at=NOW - age, **changed))
-
-
-STORED = {
-    "nothing": None,
-    "fresh": record(),
-    "stale": record(age=100.0),
-    "other kind": record(chat(stream=True)),
-    "damaged": record()[:-1],
-    "mismatch": record(proof=b"another request's"),
-    "unreadable": None,
-}
-
-
-def world(stored: str | bytes = "nothing", **more: Any) -> World:
-    """Return a world whose store is in this state, or holds this record."""
-    record = stored if isinstance(stored, bytes) else STORED[stored]
-    error = StoreError("the disk is gone") if stored == "unreadable" else None
-    return World(records={} if record is None else {KEY.index: record}, store_error=error, **more)
-
-
-def saying(words: str) -> Headers:
-    """Return the fields of a request that says this."""
-    if words.startswith(("mode=", "ttl=", "on,")):
-        members, _, directives = words.partition(" + ")
-    else:
-        members, directives = "on", words.replace("nothing", "")
-    return (b"cachemw", members.encode()), (b"cache-control", directives.encode())
-
-
-def ask(world: World, words: str = "nothing", *headers: tuple[bytes, bytes], policy: Policy | None = None) -> Answer:
-    """Answer the table's request."""
-    return answer(request(*saying(words), *headers), world, policy)
-
-
-def said(text: str) -> str:
-    """Return a cell of the table as it travels."""
-    return f"cachemw; {text}".replace("key=K", f'key="{KEY.index.hex()}"')
+TERMS = Terms(ASKED, KEY, 86_400.0, 172_800.0, FINISH_REASONS, 4 * 2**20, keep_request=False)
+"""On which its answer is kept, unless somebody says otherwise."""
 
 
 def rows() -> list[Row]:
@@ -203,12 +178,12 @@ every_row = pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row.says} 
 
 @every_row
 def test_what_is_said_and_what_is_stored_decide(row: Row) -> None:
-    """R5, R6, K7, D1, D8, E1, E6."""
+    """R5, R6, S4, K7, D1, D8, E1, E6."""
     around = world(row.stored)
 
     answered = ask(around, row.says)
 
-    claims = ["lead" if effect.may_lead else "wait" for effect in around.effects if isinstance(effect, Claim)]
+    claims = ["lead" if effect.may_lead else "follow" for effect in around.effects if isinstance(effect, Claim)]
     kept = "no" if answered.put is None else "yes"
     assert answered.cache_status == said(row.cache_status)
     assert row == replace(
@@ -222,13 +197,13 @@ def test_what_is_said_and_what_is_stored_decide(row: Row) -> None:
 
 @every_row
 def test_the_client_gets_the_stored_body_or_the_upstreams_or_an_error(row: Row) -> None:
-    """S9, R7: nothing else is made up."""
+    """S4, S9, R7: nothing else is made up."""
     upstreams = COMPLETION.replace(b"Hello", b"Hello from the upstream")
 
     answered = answer(request(*saying(row.says)), world(row.stored), body=upstreams)
 
     assert (answered.status, answered.body) == {
-        "serve": (200, COMPLETION),
+        "serve": (200, AS_JSON if "kind" in row.stored else COMPLETION),
         "relay": (200, upstreams),
         "504": (504, refusals.not_cached()[1]),
     }[row.answer]
@@ -302,7 +277,7 @@ def test_a_damaged_record_is_removed() -> None:
     assert Discard(KEY.index) in around.effects
 
 
-@pytest.mark.parametrize("state", ["fresh", "stale", "other kind", "mismatch"])
+@pytest.mark.parametrize("state", ["fresh", "stale", "other kind", "stale kind", "no usage", "mismatch"])
 @pytest.mark.parametrize("words", ["nothing", "no-store", "max-age=10", "no-cache", "mode=replay"])
 def test_a_record_that_is_whole_is_not_removed(words: str, state: str) -> None:
     around = world(state)
@@ -312,10 +287,13 @@ def test_a_record_that_is_whole_is_not_removed(words: str, state: str) -> None:
     assert around.records == {KEY.index: STORED[state]}
 
 
-def test_a_stale_record_of_another_kind_is_replaced() -> None:
-    answered = ask(world(record(chat(stream=True), age=100.0)))
+def test_a_record_of_another_kind_that_is_of_no_use_is_replaced() -> None:
+    """S4, R5: or each would be asked of the upstream for ever."""
+    for state in ("no usage", "stale kind"):
+        put = ask(world(state)).put
 
-    assert answered.cache_status == said("fwd=miss; fwd-status=200; stored; key=K")
+        assert put is not None
+        assert (put.index, codec.decode(put.record).kind) == (KEY.index, ASKED.kind)
 
 
 # Streams.
@@ -344,29 +322,53 @@ def test_what_a_stream_stored_answers_the_next_one() -> None:
     assert second.values(b"content-type") == [b"text/event-stream"]
 
 
-WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
-UNPADDED = {"stream": True, "stream_options": {"include_obfuscation": False}}
-
-
 @pytest.mark.parametrize(
     ("stored", "asked"),
     [
         ({}, {"stream": True}),
-        ({"stream": True}, {"stream": False}),
-        ({"stream": True}, WITH_USAGE),
+        (WITH_USAGE, {"stream": False}),
+        (WITH_USAGE, {"stream": True}),
         ({"stream": True}, UNPADDED),
         (UNPADDED, {"stream": True}),
     ],
-    ids=["JSON", "a stream", "without usage", "padded", "unpadded"],
+    ids=["a stream of JSON", "JSON of a stream", "without usage", "unpadded", "padded, which it need not be"],
 )
-def test_a_record_of_one_kind_does_not_answer_another_and_stays(stored: dict[str, Any], asked: dict[str, Any]) -> None:
-    """S5: a record without usage does not answer a request that is due it."""
-    around = world(record(chat(**stored)), upstream=STREAM_HEAD if asked["stream"] else JSON_HEAD)
+def test_one_record_answers_every_kind_that_can_be_made_of_it(stored: dict[str, Any], asked: dict[str, Any]) -> None:
+    """S4, S5: without a word to anyone else."""
+    around = world(record(chat(**stored)))
 
     answered = answer(request(*saying("nothing"), **asked), around)
 
-    assert answered.cache_status == said("fwd=miss; fwd-status=200; key=K; detail=other-kind")
-    assert around.effects == [Lookup(KEY.index), Forward(recorded=False)]
+    assert (answered.kind, answered.cache_status) == ("serve", said("hit; ttl=40; key=K; detail=transcoded"))
+    assert answered.values(b"content-type")[0].startswith(b"text/event-stream" if asked["stream"] else b"application/json")
+    assert around.effects == [Lookup(KEY.index)]
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "detail"),
+    [
+        ({"stream": True}, {"stream": False}, "no-usage"),
+        ({"stream": True}, WITH_USAGE, "no-usage"),
+        ({}, WITH_USAGE, "no-usage"),
+        ({"stream": True}, {"stream": True, "stream_options": {"x": 1}}, "other-kind"),
+    ],
+    ids=[
+        "JSON of a stream without usage",
+        "usage that is not there",
+        "a stream of JSON without usage",
+        "an option nobody knows",
+    ],
+)
+def test_what_cannot_be_made_of_it_without_loss_is_a_miss(stored: dict[str, Any], asked: dict[str, Any], detail: str) -> None:
+    """S4, S5: and the answer takes its place."""
+    around = world(record(chat(**stored)), upstream=STREAM_HEAD if asked["stream"] else JSON_HEAD)
+    body = STREAM_WITH_USAGE if asked is WITH_USAGE else STREAM if asked["stream"] else COMPLETION
+
+    answered = answer(request(*saying("nothing"), **asked), around, body=body)
+
+    known = "" if asked["stream"] else " stored;"
+    assert answered.cache_status == said(f"fwd=miss; fwd-status=200;{known} key=K; detail={detail}")
+    assert answered.put is not None
 
 
 @pytest.mark.parametrize(
@@ -385,59 +387,77 @@ def test_absent_null_and_empty_are_one_kind(stored: dict[str, Any], asked: dict[
     assert answered.kind == "serve"
 
 
-# Identical requests at the same time.
-
-
-@dataclass(frozen=True, slots=True)
-class Waited:
-    """How a claim went, what was stored meanwhile, and what comes of it."""
-
-    claimed: Claimed
-    lands: bytes | None
-    answer: str
-    cache_status: str
-    age: tuple[bytes, ...] = ()
-
-
-FORWARDED = "fwd=miss; fwd-status=200; stored; key=K"
-LANDED, JUST_NOW = record(age=0), record(age=1)
-LANDED_AS_STREAM = record(chat(stream=True), age=0)
+# What a replay and a client that leaves are to be like.
 
 
 @pytest.mark.parametrize(
-    "row",
+    ("words", "state", "speed"),
     [
-        Waited(Claimed.LEAD, None, "relay", FORWARDED),
-        Waited(Claimed.LEAD, JUST_NOW, "serve", "hit; ttl=59; key=K", (b"1",)),
-        Waited(Claimed.FOLLOWED, LANDED, "serve", "fwd=miss; fwd-status=200; collapsed; key=K"),
-        Waited(Claimed.FOLLOWED, None, "relay", FORWARDED),
-        Waited(Claimed.FOLLOWED, LANDED_AS_STREAM, "relay", "fwd=miss; fwd-status=200; key=K; detail=other-kind"),
-        Waited(Claimed.ALONE, None, "relay", FORWARDED),
-        Waited(Claimed.ALONE, JUST_NOW, "serve", "hit; ttl=59; key=K", (b"1",)),
-    ],
-    ids=[
-        "leads",
-        "leads, and finds what landed before it did",
-        "waits, and it lands",
-        "waits, and nothing lands or patience runs out",
-        "waits, and another kind lands",
-        "is alone",
-        "is alone, and finds what landed before",
+        ("nothing", "fresh", 0.0),
+        ("on, speed=0", "fresh", 0.0),
+        ("on, speed=2", "fresh", 2.0),
+        ("on, speed=0.5", "other kind", 0.5),
+        ("mode=replay, speed=1", "stale", 1.0),
     ],
 )
-def test_after_a_claim_the_store_is_looked_at_once_more(row: Waited) -> None:
-    """P1: what landed answers; where nothing did the request is forwarded, and never waits twice."""
-    around = world(claimed=row.claimed, lands={} if row.lands is None else {KEY.index: row.lands})
+def test_the_request_says_at_what_pace_it_is_answered_from_the_store(words: str, state: str, speed: float) -> None:
+    """S7."""
+    served = decide(world(state), words)
 
-    answered = ask(around)
+    assert isinstance(served, Serve)
+    assert (served.speed, served.anew) == (speed, None)
 
-    assert (answered.kind, answered.cache_status) == (row.answer, said(row.cache_status))
-    assert answered.values(b"age") == list(row.age)
-    assert around.effects[:3] == [Lookup(KEY.index), Claim(KEY.parts, ASKED.kind, may_lead=True), Lookup(KEY.index)]
-    assert [type(effect) for effect in around.effects[3:]] == ([] if row.answer == "serve" else [Forward])
+
+def test_a_pace_is_of_no_matter_to_what_the_upstream_says() -> None:
+    assert ask(world(), "on, speed=2").cache_status == said("fwd=miss; fwd-status=200; stored; key=K")
+
+
+APP = AppAnswerer("bot", b"/v1/chat/completions", b"")
+
+
+@pytest.mark.parametrize("state", ["nothing", "stale"])
+@pytest.mark.parametrize("answerer", [APP, request().answerer], ids=["an app", "HTTP"])
+@pytest.mark.parametrize("operator", [None, "finish", "cancel"])
+@pytest.mark.parametrize("client", [None, "finish", "cancel"])
+def test_the_client_says_what_becomes_of_an_answer_nobody_reads_and_then_the_operator(
+    client: str | None, operator: Literal["finish", "cancel"] | None, answerer: Answerer, state: str
+) -> None:
+    """H3: an app is told of a client that leaves, as without us."""
+    around, words = world(state), "nothing" if client is None else f"on, abandon={client}"
+
+    answer(changing(request(*saying(words)), answerer=answerer), around, Policy(on_abandon=operator))
+
+    wanted = Abandon(client or operator or ("cancel" if answerer is APP else "finish"))
+    asked_for = [effect.on_abandon for effect in around.effects if isinstance(effect, (Claim, Forward))]
+    assert asked_for == [wanted, wanted]
+
+
+def test_one_that_wants_a_fresh_answer_says_so_too() -> None:
+    """H3."""
+    around = world("fresh")
+
+    ask(around, "mode=refresh, abandon=cancel")
+
+    [forward] = around.effects
+    assert isinstance(forward, Forward)
+    assert forward.on_abandon is Abandon.CANCEL
+
+
+def test_who_claims_and_who_forwards_says_what_is_known_so_far() -> None:
+    """E1: its client may leave before more is."""
+    around, known = world("mismatch"), ExchangeReport(fwd="miss", key=KEY.index.hex(), details=("key-mismatch",))
+
+    ask(around)
+
+    assert [effect.said for effect in around.effects if isinstance(effect, (Claim, Forward))] == [known, known]
 
 
 # Requests that are not ours to cache.
+
+
+def passed_on(*details: str) -> Forward:
+    """Return how a request goes on that is not ours to cache: no flight, and it ends with its client."""
+    return Forward(None, Abandon.CANCEL, ExchangeReport(fwd="bypass", stored=False, details=details))
 
 
 BYPASSES = [
@@ -462,7 +482,7 @@ def test_a_request_that_cannot_be_cached_is_passed_on(asked: Request, detail: st
 
     assert answered.cache_status == f"cachemw; fwd=bypass; detail={detail}"
     assert (answered.body, answered.put) == (COMPLETION, None)
-    assert around.effects == [Forward(recorded=False)]
+    assert around.effects == [passed_on(detail)]
 
 
 @pytest.mark.parametrize("words", ["mode=replay", "only-if-cached"])
@@ -527,7 +547,7 @@ def test_where_nobody_can_say_whose_request_it_is_it_is_passed_on(broken: dict[s
     answered = ask(around, "nothing", BEARER_A, policy=policy)
 
     assert answered.cache_status == "cachemw; fwd=bypass; detail=no-partition"
-    assert around.effects[1:] == [Forward(recorded=False)]
+    assert around.effects[1:] == [passed_on("no-partition")]
 
 
 @pytest.mark.parametrize(("broken", "policy"), NOBODYS)
@@ -556,9 +576,10 @@ def test_and_is_refused_where_only_the_store_may_answer(broken: dict[str, Any], 
     ("words", "state", "cache_status"),
     [
         ("nothing", "nothing", "fwd=miss; key=K"),
-        ("nothing", "stale", "fwd=stale; key=K"),
+        ("max-age=10", "stale", "fwd=stale; key=K"),
         ("max-age=10", "fresh", "fwd=request; key=K"),
         ("no-cache", "fresh", "fwd=request; key=K"),
+        ("mode=refresh", "stale", "fwd=request; key=K"),
     ],
 )
 def test_an_upstream_that_cannot_answer_is_an_error_of_ours(
@@ -630,21 +651,43 @@ def test_the_word_that_keeps_an_answer_out_is_for_us_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "state", "recorded"),
+    ("words", "state", "is_kept"),
     [
         ("nothing", "nothing", True),
         ("no-cache", "fresh", True),
+        ("nothing", "no usage", True),
+        ("max-age=10", "fresh", True),
         ("no-store", "nothing", False),
         ("mode=read", "nothing", False),
-        ("nothing", "other kind", False),
+        ("no-cache, no-store", "nothing", False),
+        ("mode=read + no-cache", "nothing", False),
     ],
 )
-def test_plain_bytes_are_asked_for_only_where_they_may_be_kept(words: str, state: str, recorded: bool) -> None:
+def test_what_may_be_kept_is_forwarded_on_terms(words: str, state: str, is_kept: bool) -> None:
+    """R5: so that plain bytes are asked for only where they are needed."""
     around = world(state)
 
     ask(around, words)
 
-    assert around.effects[-1] == Forward(recorded=recorded)
+    assert isinstance(around.effects[-1], Forward)
+    assert around.effects[-1].terms == (TERMS if is_kept else None)
+
+
+def test_the_terms_are_the_operators_and_the_requests() -> None:
+    """R3, D7."""
+    only_tools, around = frozenset({"tool_calls"}), world()
+    policy = Policy(
+        lifetime=50, max_lifetime=70, stale_while_revalidate=9, stale_if_error=5, store_when=only_tools, max_record_bytes=9
+    )
+
+    kept = []
+    for words in ("nothing", "ttl=60", "ttl=80"):
+        ask(around, words, policy=replace(policy, keep_requests=words == "nothing"))
+        kept.append(around.effects[-1])
+
+    asked = Terms(ASKED, KEY, 50.0, 59.0, only_tools, 9, keep_request=True)
+    later = [changing(asked, lifetime=ttl, keep=ttl + 9, keep_request=False) for ttl in (60.0, 70.0)]
+    assert [effect.terms for effect in kept if isinstance(effect, Forward)] == [asked, *later]
 
 
 def test_json_that_is_not_stored_says_why() -> None:
@@ -655,18 +698,18 @@ def test_json_that_is_not_stored_says_why() -> None:
     assert answered.put is None
 
 
-def test_json_that_is_too_large_leaves_before_that_is_known() -> None:
-    """D7."""
+def test_json_that_is_too_large_says_so() -> None:
+    """D7, E1."""
     answered = ask(world(), policy=Policy(max_record_bytes=len(COMPLETION) - 1))
 
-    assert answered.cache_status == said("fwd=miss; fwd-status=200; key=K")
+    assert answered.cache_status == said("fwd=miss; fwd-status=200; key=K; detail=record-too-large")
     assert (answered.body, answered.put) == (COMPLETION, None)
 
 
 def test_why_an_answer_is_not_kept_comes_first() -> None:
-    answered = ask(world("mismatch", upstream=RETRY_LATER), "on, speed=2")
+    answered = ask(world("mismatch", upstream=RETRY_LATER), "on, pace=2")
 
-    assert answered.cache_status == said('fwd=miss; fwd-status=429; key=K; detail="not-200, key-mismatch, ignored-speed"')
+    assert answered.cache_status == said('fwd=miss; fwd-status=429; key=K; detail="not-200, key-mismatch, ignored-pace"')
 
 
 # What never gets as far as the table.
@@ -690,7 +733,7 @@ def test_what_is_no_chat_request_is_passed_on_and_says_so() -> None:
 
     assert isinstance(relay, Relay)
     assert relayed(relay, b"{}").cache_status == "cachemw; fwd=bypass; detail=not-chat"
-    assert around.effects == [Forward(recorded=False)]
+    assert around.effects == [passed_on("not-chat")]
 
 
 def test_a_client_that_did_not_opt_in_is_passed_on_and_told_nothing() -> None:
@@ -700,9 +743,10 @@ def test_a_client_that_did_not_opt_in_is_passed_on_and_told_nothing() -> None:
     relay = around.run(pass_on(None))
 
     assert isinstance(relay, Relay)
-    assert (*relay.begin(), *relay.feed(b"later", NOW)) == (RETRY_LATER, b"later")
-    assert (relay.finish(NOW), relay.close(None), relay.report) == (None, (), None)
-    assert around.effects == [Forward(recorded=False)]
+    passed = relayed(relay, b"later")
+    assert (passed.status, passed.headers, passed.body, passed.put) == (429, RETRY_LATER.headers, b"later", None)
+    assert relay.report is None
+    assert around.effects == [Forward(None, Abandon.CANCEL, None)]
 
 
 def test_a_client_that_did_not_opt_in_meets_the_same_errors() -> None:

@@ -5,7 +5,16 @@ import math
 import pytest
 
 from cachemw.core.control import UNRESTRICTED, Restrictions
-from cachemw.core.freshness import Keep, age, is_fresh, remaining, retention, satisfies
+from cachemw.core.freshness import (
+    Keep,
+    age,
+    is_fresh,
+    remaining,
+    retention,
+    satisfies,
+    stands_in,
+    while_revalidating,
+)
 from cachemw.core.messages import Kind, StoredResponse
 
 
@@ -84,15 +93,94 @@ def test_a_request_narrows_and_widens_what_may_answer_it(asked: Restrictions, fr
 
 
 @pytest.mark.parametrize(
-    ("keep", "lifetime", "kept"),
+    ("keep", "lifetime", "window", "kept"),
     [
-        ("windows", 60.0, 86_460.0),
-        ("windows", 0.0, 86_400.0),
-        (None, 60.0, None),
-        (1000.0, 60.0, 1000.0),
-        (10.0, 60.0, 60.0),
-        (0.0, 60.0, 60.0),
+        ("windows", 60.0, 100.0, 160.0),
+        ("windows", 0.0, 100.0, 100.0),
+        ("windows", 60.0, 0.0, 60.0),
+        ("windows", 60.0, math.inf, 2**31),
+        (None, 60.0, 100.0, None),
+        (None, math.inf, math.inf, None),
+        (1000.0, 60.0, 100.0, 1000.0),
+        (10.0, 60.0, 100.0, 60.0),
+        (0.0, 60.0, 100.0, 60.0),
+        (math.inf, 60.0, 100.0, 2**31),
+        (10.0, math.inf, 100.0, 2**31),
     ],
 )
-def test_a_record_is_kept_at_least_as_long_as_it_is_fresh(keep: Keep, lifetime: float, kept: float | None) -> None:
-    assert retention(keep, lifetime) == kept
+def test_a_record_is_kept_at_least_as_long_as_it_is_fresh(
+    keep: Keep, lifetime: float, window: float, kept: float | None
+) -> None:
+    assert retention(keep, lifetime, window) == kept
+
+
+# When the upstream fails (RFC 5861 §4), and while it is asked anew (§3).
+
+
+def seconds_of(span: tuple[int, int] | None) -> list[int]:
+    return [] if span is None else list(range(span[0], span[1] + 1))
+
+
+@pytest.mark.parametrize(
+    ("asked", "window", "span"),
+    [
+        pytest.param(UNRESTRICTED, 100, (0, 159), id="nothing"),
+        pytest.param(UNRESTRICTED, math.inf, (0, 999), id="a window without an end"),
+        pytest.param(UNRESTRICTED, 0, (0, 59), id="no window"),
+        pytest.param(Restrictions(stale_if_error=20), 100, (0, 79), id="stale-if-error"),
+        pytest.param(Restrictions(stale_if_error=200), 100, (0, 159), id="stale-if-error above the window"),
+        pytest.param(Restrictions(stale_if_error=0), 100, (0, 59), id="stale-if-error=0"),
+        pytest.param(Restrictions(no_cache=True), 100, None, id="no-cache"),
+        pytest.param(Restrictions(no_cache=True, stale_if_error=20), 100, None, id="no-cache, stale-if-error"),
+        pytest.param(Restrictions(no_store=True), 100, (0, 159), id="no-store"),
+        pytest.param(Restrictions(max_age=10), 100, (0, 10), id="max-age"),
+        pytest.param(Restrictions(max_age=0), 100, None, id="max-age=0"),
+        pytest.param(Restrictions(max_age=100), 100, (0, 100), id="max-age beyond the lifetime"),
+        pytest.param(Restrictions(max_age=100, stale_if_error=20), 100, (0, 79), id="stale-if-error narrows max-age"),
+        pytest.param(Restrictions(max_age=70, stale_if_error=20), 100, (0, 70), id="max-age narrows stale-if-error"),
+        pytest.param(Restrictions(min_fresh=20), 100, (0, 40), id="min-fresh"),
+        pytest.param(Restrictions(min_fresh=math.inf), 100, None, id="min-fresh=bad"),
+        pytest.param(Restrictions(max_stale=5), 100, (0, 159), id="max-stale is another permission"),
+    ],
+)
+def test_a_request_only_narrows_what_stands_in_for_a_failure(
+    asked: Restrictions, window: float, span: tuple[int, int] | None
+) -> None:
+    stored = stored_at_100()
+
+    answering = [second for second in range(1000) if stands_in(stored, asked, window, 100.5 + second)]
+
+    assert answering == seconds_of(span)
+
+
+@pytest.mark.parametrize(
+    ("asked", "window", "span"),
+    [
+        pytest.param(UNRESTRICTED, 100, (60, 159), id="nothing"),
+        pytest.param(UNRESTRICTED, 0, None, id="no window"),
+        pytest.param(Restrictions(no_cache=True), 100, None, id="no-cache"),
+        pytest.param(Restrictions(no_store=True), 100, None, id="no-store"),
+        pytest.param(Restrictions(only_if_cached=True), 100, None, id="only-if-cached"),
+        pytest.param(Restrictions(max_age=10), 100, None, id="max-age"),
+        pytest.param(Restrictions(max_age=100), 100, (60, 100), id="max-age beyond the lifetime"),
+        pytest.param(Restrictions(min_fresh=0), 100, (60, 60), id="min-fresh=0"),
+        pytest.param(Restrictions(min_fresh=1), 100, None, id="min-fresh"),
+        pytest.param(Restrictions(stale_if_error=5), 100, (60, 159), id="stale-if-error is another permission"),
+    ],
+)
+def test_only_what_is_stale_answers_while_a_new_answer_is_fetched(
+    asked: Restrictions, window: float, span: tuple[int, int] | None
+) -> None:
+    stored = stored_at_100()
+
+    answering = [second for second in range(1000) if while_revalidating(stored, asked, window, 100.5 + second)]
+
+    assert answering == seconds_of(span)
+
+
+def test_what_was_stored_for_the_windows_alone_is_in_them_from_the_start() -> None:
+    stored = stored_at_100(lifetime=0)
+
+    assert not satisfies(stored, UNRESTRICTED, 100.0)
+    for answers in (stands_in, while_revalidating):
+        assert [answers(stored, UNRESTRICTED, 20, now) for now in (99.0, 100.0, 119.9, 120.0)] == [True, True, True, False]

@@ -13,7 +13,20 @@ CORE = [path for path in MODULES if path.is_relative_to(PACKAGE / "core")]
 
 # The standard library's parts that neither read a clock nor open, wait for, or draw anything.
 PURE = {
-    *("abc", "base64", "binascii", "bisect", "collections", "collections.abc", "dataclasses", "enum", "functools", "hashlib"),
+    *(
+        "abc",
+        "array",
+        "base64",
+        "binascii",
+        "bisect",
+        "collections",
+        "collections.abc",
+        "dataclasses",
+        "decimal",
+        "enum",
+        "functools",
+        "hashlib",
+    ),
     *("heapq", "hmac", "itertools", "json", "math", "operator", "re", "string", "struct", "types", "typing", "zlib"),
 }
 LIBRARIES = {"http_sf", "msgspec", "xxhash"}

@@ -19,12 +19,23 @@ from cachemw.errors import CacheError, ConfigurationError
         ("mode", {"default": "mode=replya"}),
         ("on takes no parameters", {"default": "on; ttl=5"}),
         ("'tll'", {"default": "on, tll=5"}),
-        ("'speed'", {"default": "speed=2"}),
+        ("'speeds'", {"default": "speeds=2"}),
         ("dictionary", {"default": "öffnen"}),
         ("Policy.lifetime", {"lifetime": -1}),
         ("Policy.lifetime", {"lifetime": math.nan}),
         ("Policy.max_lifetime", {"max_lifetime": -0.5}),
+        ("speed", {"default": "speed=fast"}),
+        ("abandon", {"default": "on, abandon=Finish"}),
         ("Policy.patience", {"patience": -1}),
+        ("Policy.stale_if_error", {"stale_if_error": -1}),
+        ("Policy.stale_if_error", {"stale_if_error": math.nan}),
+        ("Policy.stale_while_revalidate", {"stale_while_revalidate": -0.5}),
+        ("Policy.stale_while_revalidate", {"stale_while_revalidate": math.nan}),
+        ("Policy.max_replay", {"max_replay": -1}),
+        ("Policy.max_replay", {"max_replay": math.nan}),
+        ("Policy.on_abandon", {"on_abandon": "Finish"}),
+        ("Policy.on_abandon", {"on_abandon": ""}),
+        ("Policy.on_abandon", {"on_abandon": False}),
         ("Policy.max_request_bytes", {"max_request_bytes": -1}),
         ("Policy.max_record_bytes", {"max_record_bytes": -1}),
         ("Policy.keep", {"keep": -1}),
@@ -38,7 +49,7 @@ from cachemw.errors import CacheError, ConfigurationError
         ("content_filter", {"store_when": frozenset({"stop", "content_filter"})}),
         ("Policy.partition", {"partition": "everybody"}),
         ("Policy.partition", {"partition": None}),
-        ("'abandon'", {"honour": frozenset({"on", "abandon"})}),
+        ("'abandoned'", {"honour": frozenset({"on", "abandoned"})}),
         ("authorization is in the key", {"vary": ("Authorization",)}),
         ("x-api-key is in the key", {"inert": ("x-tenant", "x-api-key")}),
         ("cookie is never forwarded", {"forward": ("x-tenant", "Cookie")}),
@@ -59,7 +70,7 @@ def test_a_mistake_in_a_policy_is_one_of_our_errors() -> None:
     "option",
     [
         {"default": ""},
-        {"default": "on, mode=replay, ttl=5, namespace=a, sample=2"},
+        {"default": "on, mode=replay, ttl=5, namespace=a, sample=2, speed=1.5, abandon=finish"},
         {"lifetime": 0},
         {"lifetime": math.inf},
         {"max_record_bytes": 0},
@@ -70,6 +81,14 @@ def test_a_mistake_in_a_policy_is_one_of_our_errors() -> None:
         {"partition": "shared"},
         {"partition": lambda request: b"everybody"},
         {"honour": frozenset()},
+        {"honour": frozenset({"on", "speed", "abandon"})},
+        {"stale_if_error": 0},
+        {"stale_if_error": math.inf},
+        {"stale_while_revalidate": 60},
+        {"on_abandon": "finish"},
+        {"on_abandon": "cancel"},
+        {"on_abandon": None},
+        {"max_replay": 0},
         {"vary": ("cookie", "user-agent")},
         {"store_when": frozenset({"stop"})},
     ],
@@ -90,8 +109,9 @@ def test_a_policy_says_nothing_unless_told() -> None:
     assert (policy.partition, policy.keep_requests) == ("credential", False)
     assert policy.store_when == {"stop", "tool_calls", "function_call", "length"}
     assert (policy.max_request_bytes, policy.max_record_bytes) == (10 * 2**20, 4 * 2**20)
-    assert policy.patience == 30
-    assert policy.honour == {"on", "mode", "ttl", "namespace", "sample", "cache-control"}
+    assert (policy.stale_if_error, policy.stale_while_revalidate) == (86_400, 0)
+    assert (policy.patience, policy.on_abandon, policy.max_replay) == (30, None, 600)
+    assert policy.honour == {"on", "mode", "ttl", "namespace", "sample", "speed", "abandon", "cache-control"}
     assert names_in(policy.header_rules) == ([], [], [])
 
 
@@ -131,3 +151,8 @@ def test_a_ttl_is_clamped_to_the_longest_lifetime(ttl: int | None, lifetime: flo
 
 def test_the_lifetime_itself_is_clamped_too() -> None:
     assert Policy(lifetime=600, max_lifetime=60).lifetime_of(None) == 60
+
+
+@pytest.mark.parametrize(("if_error", "while_revalidate", "window"), [(0, 0, 0), (60, 0, 60), (0, 60, 60), (60, 61, 61)])
+def test_the_window_of_a_record_is_the_larger_of_the_two(if_error: float, while_revalidate: float, window: float) -> None:
+    assert Policy(stale_if_error=if_error, stale_while_revalidate=while_revalidate).window == window

@@ -1,6 +1,5 @@
 """Recording: what leaves while an answer comes, and what is kept of it in the end."""
 
-import tracemalloc
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cachemw.core import codec, replay
-from cachemw.core.limits import JSON_HOLD
+from cachemw.core.limits import DONE_HOLD, JSON_HOLD
 from cachemw.core.messages import Head, Headers, Kind, StoredResponse
 from cachemw.core.recording import Recording, Terms, head_fault
 from tests.cassettes import cassette
@@ -98,8 +97,18 @@ class Pass:
     left: list[bytes] = field(default_factory=list)
 
     def of(self, *chunks: bytes, now: float = 0.0) -> "Pass":
-        self.left += [self.under_way.feed(chunk, now) for chunk in chunks]
+        for chunk in chunks:
+            self.under_way.feed(chunk, now)
+            self.look()
         return self
+
+    def look(self) -> None:
+        """Note what may leave that could not before."""
+        self.left.append(bytes(self.under_way.body[len(b"".join(self.left)) : self.under_way.left]))
+
+    @property
+    def held(self) -> bytes:
+        return bytes(self.under_way.body[self.under_way.left :])
 
 
 # R1: nothing is kept before it is complete.
@@ -232,9 +241,8 @@ def test_an_event_leaves_before_the_next_is_read_but_for_the_end() -> None:
     passed = Pass(recording(stream_terms())).of(*EVENTS)
 
     assert passed.left == [*EVENTS[:-1], b""]
-    assert passed.under_way.holds_for is not None
-    assert passed.under_way.rest() == DONE_EVENT
-    assert passed.under_way.holds_for is None
+    assert passed.held == DONE_EVENT
+    assert passed.under_way.holds_for == DONE_HOLD
 
 
 def test_what_comes_together_with_the_end_leaves_without_it() -> None:
@@ -242,7 +250,7 @@ def test_what_comes_together_with_the_end_leaves_without_it() -> None:
     passed = Pass(recording(stream_terms())).of(STREAM, b": bye\n\n")
 
     assert passed.left == [STREAM.removesuffix(DONE_EVENT), b""]
-    assert passed.under_way.rest() == DONE_EVENT + b": bye\n\n"
+    assert passed.held == DONE_EVENT + b": bye\n\n"
 
 
 @pytest.mark.parametrize("at", range(len(b"data: [DONE]")))
@@ -251,7 +259,7 @@ def test_an_end_that_comes_in_two_does_not_leave_whole(at: int) -> None:
     passed = Pass(recording(stream_terms())).of(*EVENTS[:-1], DONE_EVENT[:at], DONE_EVENT[at:])
 
     assert passed.left[-2:] == [DONE_EVENT[:at], b""]
-    assert passed.under_way.rest() == DONE_EVENT[at:]
+    assert passed.held == DONE_EVENT[at:]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -265,7 +273,7 @@ def test_a_stream_cut_anywhere_is_the_same_record_and_leaves_the_same(form: str)
         passed = Pass(recording(asked)).of(*chunks)
 
         assert passed.under_way.finish(0.0) == whole
-        assert b"".join(passed.left) + passed.under_way.rest() == body == whole.body
+        assert b"".join(passed.left) + passed.held == body == whole.body
 
 
 @settings(deadline=None, max_examples=200)
@@ -279,7 +287,7 @@ def test_however_often_it_is_cut(form: str, cuts: list[int]) -> None:
     passed = Pass(recording(asked)).of(*chunks)
 
     assert passed.under_way.finish(0.0) == record_of([body], asked)
-    assert b"".join(passed.left) + passed.under_way.rest() == body
+    assert b"".join(passed.left) + passed.held == body
 
 
 @pytest.mark.parametrize("name", STREAM_RECORDINGS)
@@ -292,7 +300,7 @@ def test_a_recorded_stream_is_replayed_byte_for_byte(name: str) -> None:
 
     replayed = b"".join(replay.pieces(codec.decode(codec.encode(kept))))
 
-    assert replayed == body == b"".join(passed.left) + passed.under_way.rest()
+    assert replayed == body == b"".join(passed.left) + passed.held
 
 
 def test_nothing_of_a_stream_is_lost() -> None:
@@ -309,7 +317,7 @@ def test_an_incomplete_stream_leaves_as_it_came() -> None:
 
     assert passed.under_way.finish(0.0) == "incomplete"
     assert b"".join(passed.left) == EVENTS[0] + b"data: {}\n\ndata: oops"
-    assert passed.under_way.rest() == b""
+    assert passed.held == b""
 
 
 # JSON is held.
@@ -320,19 +328,20 @@ def test_json_is_held_until_it_is_complete() -> None:
 
     assert set(passed.left) == {b""}
     assert isinstance(passed.under_way.finish(0.0), StoredResponse)
-    assert passed.under_way.rest() == COMPLETION
-    assert passed.under_way.holds_for is None
+    assert passed.held == COMPLETION
 
 
 def test_json_is_held_for_ten_seconds_from_its_first_byte_and_then_leaves_as_it_comes() -> None:
     """Blanks that keep a connection alive are of use only to whom they reach."""
     passed = Pass(recording(terms())).of(b"  ").of(b" \n")
 
-    held_for, held = passed.under_way.holds_for, passed.under_way.overdue()
+    held_for = passed.under_way.holds_for
+    passed.under_way.overdue()
+    passed.look()
     passed.of(b"\n").of(COMPLETION[:9]).of(COMPLETION[9:])
 
-    assert (held_for, held) == (JSON_HOLD, b"   \n")
-    assert passed.left == [b"", b"", b"\n", COMPLETION[:9], COMPLETION[9:]]
+    assert held_for == JSON_HOLD
+    assert passed.left == [b"", b"", b"   \n", b"\n", COMPLETION[:9], COMPLETION[9:]]
     assert passed.under_way.holds_for is None
 
 
@@ -345,30 +354,15 @@ def test_json_that_left_late_is_kept_all_the_same() -> None:
 
     assert isinstance(kept, StoredResponse)
     assert kept.body == b" " + COMPLETION
-    assert passed.under_way.rest() == b""
+    assert passed.under_way.dropped is None
+
+
+def test_where_nothing_is_held_nothing_waits() -> None:
+    assert recording(terms()).holds_for is None
+    assert Pass(recording(stream_terms())).of(EVENTS[0]).under_way.holds_for is None
 
 
 # The limit.
-
-
-def test_a_stream_beyond_the_limit_is_passed_on_and_not_kept() -> None:
-    """S6, D7."""
-    first, second, third, done = EVENTS
-
-    passed = Pass(recording(stream_terms(limit_bytes=len(first + second)))).of(first, second, third, done)
-
-    assert passed.left == [first, second, third, done]
-    assert passed.under_way.finish(0.0) == "record-too-large"
-    assert passed.under_way.rest() == b""
-
-
-def test_json_beyond_the_limit_leaves_at_once_and_is_not_kept() -> None:
-    """S6, D7."""
-    passed = Pass(recording(terms(limit_bytes=20))).of(COMPLETION[:15], COMPLETION[15:30], COMPLETION[30:])
-
-    assert passed.left == [b"", COMPLETION[:30], COMPLETION[30:]]
-    assert passed.under_way.finish(0.0) == "record-too-large"
-    assert passed.under_way.rest() == b""
 
 
 @pytest.mark.parametrize(("body", "members"), [(COMPLETION, {}), (STREAM, {"stream": True})], ids=["JSON", "stream"])
@@ -378,38 +372,39 @@ def test_an_answer_of_just_the_limit_is_kept(body: bytes, members: dict[str, Any
     assert record_of([body], terms(limit_bytes=len(body) - 1, **members)) == "record-too-large"
 
 
-@pytest.mark.parametrize("chunk", [b"x" * 50_000, b"data: {}\n\n" * 5_000], ids=["one line", "many events"])
-@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "stream"])
-def test_what_is_not_recorded_is_not_held_in_memory(stream: bool, chunk: bytes) -> None:
-    """S6, P3."""
-    under_way = recording(terms(stream=stream, limit_bytes=500_000))
-    tracemalloc.start()
+@pytest.mark.parametrize(("body", "members"), [(COMPLETION, {}), (STREAM, {"stream": True})], ids=["JSON", "stream"])
+def test_beyond_the_limit_it_is_given_up_at_once_and_nothing_is_lost(body: bytes, members: dict[str, Any]) -> None:
+    """S6, D7: what is given up is still to be passed on."""
+    under_way = recording(terms(limit_bytes=20, **members))
 
-    for _ in range(40):
-        under_way.feed(chunk, 0.0)
+    under_way.feed(body[:20], 0.0)
+    before = under_way.dropped
+    under_way.feed(body[20:30], 0.0)
 
-    held, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert held < 50_000
+    assert (before, under_way.dropped) == (None, "record-too-large")
+    assert under_way.body == body[:30]
 
 
-@pytest.mark.parametrize(
-    ("members", "chunks", "held"),
-    [
-        ({}, [COMPLETION[:9], COMPLETION[9:]], COMPLETION),
-        ({"stream": True}, [STREAM], DONE_EVENT),
-        ({"stream": True}, [EVENTS[0]], b""),
-    ],
-    ids=["JSON", "a stream at its end", "a stream"],
-)
-def test_what_is_dropped_leaves_and_is_not_kept(members: dict[str, Any], chunks: list[bytes], held: bytes) -> None:
-    passed = Pass(recording(terms(**members))).of(*chunks)
+def test_json_that_left_late_is_given_up_beyond_the_limit_too() -> None:
+    """D7."""
+    under_way = recording(terms(limit_bytes=20))
+    under_way.feed(COMPLETION[:20], 0.0)
+    under_way.overdue()
 
-    assert passed.under_way.drop("no-end") == held
-    assert passed.under_way.feed(b"more", 0.0) == b"more"
-    assert passed.under_way.finish(0.0) == "no-end"
-    assert passed.under_way.rest() == b""
-    assert passed.under_way.holds_for is None
+    under_way.feed(COMPLETION[20:], 11.0)
+
+    assert under_way.dropped == "record-too-large"
+    assert under_way.left == len(COMPLETION)
+
+
+def test_a_stream_whose_end_does_not_come_is_given_up() -> None:
+    """P2: what was held may have been no end at all."""
+    passed = Pass(recording(stream_terms())).of(STREAM)
+
+    passed.under_way.overdue()
+
+    assert passed.under_way.dropped == "no-end"
+    assert passed.under_way.body == STREAM
 
 
 # What a record is.

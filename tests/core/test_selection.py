@@ -6,31 +6,50 @@ import pytest
 from msgspec.structs import replace
 
 from cachemw.core import codec
-from cachemw.core.directives import Directives, Mode
+from cachemw.core.chat import ChatRequest
+from cachemw.core.control import UNRESTRICTED, Restrictions
+from cachemw.core.directives import Abandon, Directives, Mode
 from cachemw.core.messages import StoredResponse
-from cachemw.core.policy import FINISH_REASONS
+from cachemw.core.policy import FINISH_REASONS, Policy
 from cachemw.core.selection import Query, Unusable, Usable, Verified, select
+from cachemw.core.transcode import derive
 from cachemw.errors import RecordError
-from tests.core.answers import COMPLETION, DONE_EVENT, EVENTS, STREAM, chat, key, record_of, terms
+from tests.core.answers import COMPLETION, DONE_EVENT, EVENTS, STREAM, STREAM_WITH_USAGE, chat, key, record_of, terms
+
+WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
+UNPADDED = {"stream": True, "stream_options": {"include_obfuscation": False}}
 
 FRESH, STALE = 30.0, 90.0  # seconds after it was stored, for 60
 
 
 def stored(body: bytes | None = None, **members: Any) -> StoredResponse:
     """Return the stored answer to a request with these members; `body` takes the place of what was complete."""
-    complete = record_of([STREAM if members.get("stream") else COMPLETION], terms(**members))
+    complete = record_of([complete_answer(chat(**members))], terms(**members))
     assert isinstance(complete, StoredResponse)
     return complete if body is None else replace(complete, body=body)
 
 
-def query(mode: Mode = Mode.READ_WRITE, store_when: frozenset[str] = FINISH_REASONS, **members: Any) -> Query:
-    """Return what a request with these members looks for."""
+def query(
+    mode: Mode = Mode.READ_WRITE,
+    store_when: frozenset[str] = FINISH_REASONS,
+    control: Restrictions = UNRESTRICTED,
+    policy: Policy | None = None,
+    **members: Any,
+) -> Query:
+    """Return what a request with these members looks for, from an operator who allows no stale answers."""
     asked = chat(**members)
-    return Query(key(asked), asked, Directives(mode), store_when)
+    policy = policy or Policy(stale_if_error=0, store_when=store_when)
+    return Query(key(asked), asked, Directives(mode, control=control), policy, Abandon.FINISH)
 
 
 def judged(response: StoredResponse, sought: Query, now: float = FRESH, verified: Verified | None = None) -> Usable | Unusable:
     return select(codec.encode(response), sought, verified or Verified(), now)
+
+
+def complete_answer(asked: ChatRequest) -> bytes:
+    if asked.wants_usage:
+        return STREAM_WITH_USAGE
+    return STREAM if asked.kind.stream else COMPLETION
 
 
 @pytest.mark.parametrize("members", [{}, {"stream": True}], ids=["JSON", "stream"])
@@ -115,23 +134,61 @@ def test_a_record_that_is_damaged_is_none() -> None:
 
 # Another kind.
 
-WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
-
 
 @pytest.mark.parametrize(
     ("has", "asks"),
-    [({}, {"stream": True}), ({"stream": True}, {}), ({"stream": True}, WITH_USAGE)],
-    ids=["JSON for a stream", "a stream for JSON", "a stream for one that is due its usage"],
+    [
+        ({}, {"stream": True}),
+        (WITH_USAGE, {}),
+        (WITH_USAGE, {"stream": True}),
+        ({"stream": True}, UNPADDED),
+        (UNPADDED, {"stream": True}),
+    ],
+    ids=["a stream of JSON", "JSON of a stream", "without usage", "unpadded", "padded, which it need not be"],
 )
-def test_a_record_of_another_kind_is_a_miss_and_not_a_bad_record(has: dict[str, Any], asks: dict[str, Any]) -> None:
-    """S5: what this request is due is no fault of that record."""
-    assert judged(stored(**has), query(**asks)) == Unusable("miss", "other-kind")
-    assert judged(stored(**has), query(Mode.REPLAY, **asks)) == Unusable("miss", "other-kind")
+@pytest.mark.parametrize("mode", [Mode.READ_WRITE, Mode.READ, Mode.REPLAY])
+def test_a_record_of_another_kind_answers_where_that_can_be_derived(
+    has: dict[str, Any], asks: dict[str, Any], mode: Mode
+) -> None:
+    """S4, S5."""
+    derived = derive(stored(**has), chat(**asks).kind)
+
+    assert isinstance(derived, StoredResponse)
+    assert judged(stored(**has), query(mode, **asks)) == Usable(derived, ("transcoded",))
 
 
-def test_a_stale_record_of_another_kind_is_just_a_miss() -> None:
-    """It is of no use to anyone, and may be replaced."""
-    assert judged(stored(stream=True), query(), STALE) == Unusable("miss")
+@pytest.mark.parametrize(
+    ("has", "asks", "detail"),
+    [
+        ({}, WITH_USAGE, "no-usage"),
+        ({"stream": True}, {}, "no-usage"),
+        ({"stream": True}, WITH_USAGE, "no-usage"),
+        (WITH_USAGE, {"stream": True, "stream_options": {"x": 1}}, "other-kind"),
+        ({}, {"stream": False, "stream_options": {"include_usage": True}}, "other-kind"),
+    ],
+    ids=[
+        "JSON without usage, which is due",
+        "a stream without usage, and JSON has it",
+        "a stream without usage, which is due",
+        "an option that nobody knows",
+        "stream options without a stream",
+    ],
+)
+@pytest.mark.parametrize("mode", [Mode.READ_WRITE, Mode.READ, Mode.REPLAY])
+@pytest.mark.parametrize("now", [FRESH, STALE])
+def test_a_record_of_another_kind_is_a_miss_where_something_would_be_lost_and_not_a_bad_record(
+    has: dict[str, Any], asks: dict[str, Any], detail: str, mode: Mode, now: float
+) -> None:
+    """S4, S5: what this request is due is no fault of that record."""
+    assert judged(stored(**has), query(mode, **asks), now) == Unusable("miss", detail)
+
+
+def test_a_record_of_another_kind_is_judged_by_what_was_recorded() -> None:
+    """R2: an empty answer is none in any form."""
+    empty = stored(STREAM.replace(b"Hello", b""), stream=True)
+
+    with pytest.raises(RecordError):
+        judged(empty, query())
 
 
 # Time.
@@ -139,8 +196,50 @@ def test_a_stale_record_of_another_kind_is_just_a_miss() -> None:
 
 def test_a_stale_record_is_unusable_but_for_a_replay() -> None:
     assert judged(stored(), query(), STALE) == Unusable("stale")
-    assert judged(stored(), query(Mode.REPLAY), STALE) == Usable(stored(), "replay")
+    assert judged(stored(), query(Mode.REPLAY), STALE) == Usable(stored(), ("replay",))
     assert judged(stored(), query(Mode.REPLAY), FRESH) == Usable(stored())
+
+
+def test_a_fresh_record_that_the_request_does_not_take_is_not_said_to_be_stale() -> None:
+    """E1."""
+    assert judged(stored(), query(control=Restrictions(max_age=10))) == Unusable("request")
+    assert judged(stored(), query(control=Restrictions(min_fresh=40))) == Unusable("request")
+
+
+@pytest.mark.parametrize(("has", "how"), [({}, ()), (WITH_USAGE, ("transcoded",))], ids=["its kind", "another kind"])
+@pytest.mark.parametrize(
+    ("policy", "mode", "control", "word"),
+    [
+        (Policy(stale_if_error=0), Mode.REPLAY, UNRESTRICTED, "replay"),
+        (Policy(stale_if_error=0), Mode.READ_WRITE, Restrictions(max_stale=60), "max-stale"),
+        (Policy(stale_while_revalidate=31), Mode.READ_WRITE, Restrictions(max_stale=60), "max-stale"),
+        (Policy(stale_while_revalidate=31), Mode.READ_WRITE, UNRESTRICTED, "stale-while-revalidate"),
+    ],
+    ids=["replay", "max-stale", "max-stale, where a new one could be had", "stale-while-revalidate"],
+)
+def test_a_stale_record_that_answers_says_why_it_may_first(
+    has: dict[str, Any], how: tuple[str, ...], policy: Policy, mode: Mode, control: Restrictions, word: str
+) -> None:
+    """E1: a newer one is fetched only where nothing else allows this one."""
+    derived = derive(stored(**has), chat().kind)
+    assert isinstance(derived, StoredResponse)
+
+    found = judged(stored(**has), query(mode, policy=policy, control=control), STALE)
+
+    assert found == Usable(derived, (word, *how), anew=word == "stale-while-revalidate")
+
+
+@pytest.mark.parametrize(("has", "how"), [({}, ()), (WITH_USAGE, ("transcoded",))], ids=["its kind", "another kind"])
+def test_a_stale_record_may_stand_in(has: dict[str, Any], how: tuple[str, ...]) -> None:
+    """H10, S4: a fresh one that is too old for the request does not."""
+    derived = derive(stored(**has), chat().kind)
+    assert isinstance(derived, StoredResponse)
+    in_its_window = Policy(stale_if_error=31)
+
+    unusable = [judged(stored(**has), query(policy=in_its_window), STALE + seconds) for seconds in (0.0, 1.0)]
+
+    assert unusable == [Unusable("stale", None, Usable(derived, ("stale-if-error", *how))), Unusable("stale")]
+    assert judged(stored(), query(policy=in_its_window, control=Restrictions(max_age=10))) == Unusable("request")
 
 
 # What has been judged.

@@ -27,8 +27,8 @@ from cachemw.core.effects import (
 from cachemw.core.exchange import exchange
 from cachemw.core.messages import Head, Headers, Request, header_values
 from cachemw.core.policy import Policy
-from cachemw.core.relay import Emission, Put, Relay
 from cachemw.core.selection import Verified
+from cachemw.core.transfer import Emission, Put, Relay, begin
 from cachemw.errors import CacheError, PartitionError, StoreError, UpstreamError
 from tests.core.answers import COMPLETION, JSON_HEAD
 
@@ -41,8 +41,9 @@ class World:
 
     records: dict[bytes, bytes] = field(default_factory=dict)
     store_error: StoreError | None = None
-    claimed: Claimed | None = None  # how a claim goes; None: nobody else is there
-    lands: dict[bytes, bytes] = field(default_factory=dict)  # what others store while this request waits
+    claims: list[Claimed | Arrived | UpstreamError] = field(default_factory=list)  # how they go; then nobody else is there
+    lands: dict[bytes, bytes] = field(default_factory=dict)  # what others store while this request waits for them
+    meanwhile: dict[bytes, bytes] = field(default_factory=dict)  # and while the upstream has it
     upstream: Head | UpstreamError = JSON_HEAD
     secret: bytes | StoreError = b"secret"
     name: bytes | PartitionError = b"name"
@@ -70,9 +71,11 @@ class World:
                 return None
             case Claim(may_lead=may_lead):
                 self.records |= self.lands
-                return self.claimed or (Claimed.LEAD if may_lead else Claimed.ALONE)
-            case Forward():
-                return self.upstream if isinstance(self.upstream, UpstreamError) else Arrived(self.upstream, NOW)
+                return self.claims.pop(0) if self.claims else Claimed.LEAD if may_lead else Claimed.ALONE
+            case Forward(terms):
+                self.records |= self.meanwhile
+                upstream = self.upstream
+                return upstream if isinstance(upstream, UpstreamError) else Arrived(begin(upstream, terms, NOW), NOW)
             case Secret():
                 return self.secret
             case Name():
@@ -101,18 +104,31 @@ class Answer:
 
 def answer(asked: Request, world: World, policy: Policy | None = None, body: bytes = COMPLETION) -> Answer:
     """Let the script run, and do what its outcome says. `body` is the upstream's, and comes at once."""
+    outcome = decided(asked, world, policy)
+    return relayed(outcome, body) if isinstance(outcome, Relay) else whole(outcome)
+
+
+def decided(asked: Request, world: World, policy: Policy | None = None) -> Outcome:
+    """Let the script run, and return what it ends in."""
     policy = policy or Policy()
     directives = read_directives(asked.headers, policy.default, policy.honour)
     assert isinstance(directives, Directives)
-    outcome = world.run(exchange(asked, directives, policy, Verified()))
-    return relayed(outcome, body) if isinstance(outcome, Relay) else whole(outcome)
+    return world.run(exchange(asked, directives, policy, Verified()))
 
 
 def relayed(relay: Relay, body: bytes) -> Answer:
     """Pass on an answer that comes at once, and store what is to be stored."""
-    sent = [*relay.begin(), *relay.feed(body, NOW)]
-    put = relay.finish(NOW)
-    return _answer("relay", [*sent, *relay.close(None)], put)
+    transfer = relay.transfer
+    transfer.feed(body, NOW)
+    sent = list(relay.take())
+    put = transfer.finish(NOW)
+    transfer.close(None)
+    return _answer("relay", [*sent, *relay.take()], put)
+
+
+def followed(relay: Relay) -> Answer:
+    """Read what another's forward has brought so far."""
+    return _answer("relay", relay.take())
 
 
 def whole(outcome: Outcome) -> Answer:

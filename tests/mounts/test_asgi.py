@@ -25,6 +25,7 @@ from tests.upstream import Told, Upstream, completion, prompt, stream_events
 pytestmark = pytest.mark.anyio
 
 ON = ((b"content-type", b"application/json"), (b"cachemw", b"on"))
+CANCELLING = (*ON, (b"cachemw", b"abandon=cancel"))
 
 
 class Untouched:
@@ -310,7 +311,7 @@ async def test_hooks_are_told_of_a_client_that_left_before_there_was_a_head() ->
     mounted = CacheMiddleware(Untouched(), upstream=upstream, store=MemoryStore(), hooks=[reports.append])
 
     with anyio.fail_after(1):
-        reply = await call_and_leave(mounted, "POST", PATH, prompt(), ON, after=0)
+        reply = await call_and_leave(mounted, "POST", PATH, prompt(), CANCELLING, after=0)
 
     assert reply.status is None
     assert [(report.fwd, report.stored, report.details) for report in reports] == [("miss", False, ("client-left",))]

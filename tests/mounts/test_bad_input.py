@@ -235,7 +235,7 @@ async def test_an_upstream_that_cannot_be_reached_is_a_502(mounted: Mounted, con
     assert error == {"message": error["message"], "type": "cachemw_error", "param": None, "code": "upstream_unreachable"}
     assert reply.headers[b"content-type"] == b"application/json"
     told = "fwd=miss; key; detail=unreachable"
-    expected = {"on": told, "on, mode=read": told, None: ""}
+    expected = {"on": told, "on, mode=read": 'fwd=miss; key; detail="unreachable, mode-read"', None: ""}
     assert status_of(reply) == expected[control]
     assert [report.stored for report in mounted.reports] == ([] if control is None else [False])
 

@@ -8,7 +8,7 @@ import pytest
 from cachemw import Policy
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import CREDENTIAL, Mounted, status_of
-from tests.upstream import Asked, Told, always, completion, prompt, stream
+from tests.upstream import DONE, Asked, Told, always, completion, prompt, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -167,17 +167,18 @@ async def test_a_hit_is_the_answer_of_the_miss_byte_for_byte(mounted: Mounted, s
     assert hit.headers.get(b"x-accel-buffering") == (b"no" if stream else None)
 
 
-async def test_each_kind_is_a_miss_for_the_other_and_leaves_the_record_as_it_is(mounted: Mounted) -> None:
-    """S5, as long as no kind is derived from another."""
+async def test_one_record_answers_both_kinds(mounted: Mounted) -> None:
+    """S4, S5: where it holds what each is due; the answer without usage does not answer who asked for usage."""
     await mounted.ask("on", prompt())
 
     other = await mounted.ask("on", prompt(stream=True))
     with_usage = await mounted.ask("on", prompt(stream=True, stream_options={"include_usage": True}))
     same = await mounted.ask("on", prompt(stream=False))
 
-    assert status_of(other) == status_of(with_usage) == "fwd=miss; fwd-status=200; key; detail=other-kind"
+    assert (status_of(other), other.body[-14:]) == (f"{HIT}; detail=transcoded", DONE)
+    assert status_of(with_usage) == "fwd=miss; fwd-status=200; key; detail=no-usage"
     assert status_of(same) == HIT
-    assert mounted.upstream.calls == 3
+    assert mounted.upstream.calls == 2
 
 
 async def test_samples_are_independent_answers_from_the_first_request_on(mounted: Mounted) -> None:

@@ -191,7 +191,7 @@ async def test_a_client_that_leaves_leaves_nothing_behind(mounted_here: Mounted)
     parts, gates = held(events)
     mounted_here.upstream.left = anyio.Event()
     mounted_here.upstream.respond = always(Told(parts, headers=EVENT_STREAM))
-    listener = Listener()
+    listener = Listener(control=b"on, abandon=cancel")
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(listener.listen, mounted_here)
@@ -213,7 +213,7 @@ async def test_a_client_that_leaves_before_the_head_closes_the_upstream(mounted_
         pytest.skip("a wrapped app sees the disconnect itself, and decides")
     mounted_here.upstream.left = anyio.Event()
     mounted_here.upstream.respond = always(Told([anyio.Event()], headers=EVENT_STREAM))
-    listener = Listener(body=prompt())  # JSON: its head is held
+    listener = Listener(control=b"on, abandon=cancel", body=prompt())  # JSON: its head is held
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(listener.listen, mounted_here)

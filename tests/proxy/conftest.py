@@ -19,6 +19,7 @@ from tests.upstream import Upstream, prompt
 CHAT = "/v1/chat/completions"
 ALICE = {"authorization": "Bearer sk-alice", "content-type": "application/json"}
 ON = {**ALICE, "cachemw": "on"}
+CANCELLING = {**ALICE, "cachemw": "on, abandon=cancel"}
 
 
 class Switch:

@@ -10,7 +10,7 @@ import pytest
 
 from cachemw.async_store import HANGING, THREADS, AsyncStore, SlowStoreError
 from cachemw.core import limits
-from cachemw.core.relay import Put
+from cachemw.core.transfer import Put
 from cachemw.errors import StoreError
 from cachemw.stores import DiskStore, MemoryStore, Store
 from tests.stores.planting import locked

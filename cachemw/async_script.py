@@ -1,0 +1,51 @@
+"""Run a script: perform what it asks of the store and of the operator, with `await`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from cachemw.async_store import AsyncStore
+from cachemw.core.effects import Discard, Effect, Found, Lookup, Name, Outcome, Script, Secret
+from cachemw.core.policy import Policy
+from cachemw.errors import CacheError
+from cachemw.foreign import name_partition
+
+PERFORMED = (Lookup, Secret, Name, Discard)
+"""The effects that take no other request, and no upstream."""
+
+
+class Performing:
+    """One script under way."""
+
+    def __init__(self, script: Script, store: AsyncStore, policy: Policy, clock: Callable[[], float]) -> None:
+        self.store, self.policy, self.clock = store, policy, clock
+        self._script = script
+
+    async def advance(self, result: Any = None) -> Effect | Outcome:
+        """Go on with a result, or a failure, until there is a claim, a forward or an outcome."""
+        step = self.resume(result)
+        while isinstance(step, PERFORMED):
+            try:
+                result = await self._perform(step)
+            except CacheError as error:
+                result = error
+            step = self.resume(result)
+        return step
+
+    def resume(self, result: Any) -> Effect | Outcome:
+        """Go on to the next effect, or to the outcome."""
+        try:
+            return self._script.throw(result) if isinstance(result, CacheError) else self._script.send(result)
+        except StopIteration as stop:
+            outcome: Outcome = stop.value
+            return outcome
+
+    async def _perform(self, effect: Lookup | Secret | Name | Discard) -> Any:
+        match effect:
+            case Lookup(index):
+                return Found(await self.store.get(index), self.clock())
+            case Secret():
+                return await self.store.secret()
+            case Name(request):
+                return name_partition(self.policy, request)
+            case Discard(index):
+                return await self.store.discard(index)

@@ -1,0 +1,211 @@
+"""An answer under way, shared by whoever reads it: what of it may leave now, how it ends, and what is kept of it."""
+
+from dataclasses import replace
+
+import msgspec
+
+from cachemw.core import codec, refusals
+from cachemw.core.cache_status import announce
+from cachemw.core.completeness import CUT
+from cachemw.core.directives import CONTROL_HEADER, Members, parse_members
+from cachemw.core.headers import end_to_end, without
+from cachemw.core.limits import PIECE_BYTES
+from cachemw.core.messages import Head, StoredResponse, header_values
+from cachemw.core.recording import Recording, Terms, head_fault, is_coded, start
+from cachemw.core.report import ExchangeReport
+from cachemw.errors import TruncatedResponse, UpstreamError
+
+Emission = Head | bytes
+
+
+class Put(msgspec.Struct, frozen=True):
+    """A record to store, for `keep` seconds; `None` until it is evicted."""
+
+    index: bytes
+    record: bytes
+    keep: float | None
+
+
+class Transfer:
+    """The upstream's answer as it comes: written once, read from any offset that is still held.
+
+    Its writer calls `feed` for every chunk, then `finish` and `close`, or `fail`. `faults` says why it is not kept.
+    """
+
+    def __init__(self, head: Head, recording: Recording | None = None, faults: tuple[str, ...] = ()) -> None:
+        self.head, self.faults = head, faults
+        self.is_stored = False
+        self.is_stream = _is_event_stream(head)
+        self.can_say_more = self.is_stream and not is_coded(head)  # an event of ours can be added
+        self._recording = recording
+        self._is_void = False
+        self._body = bytearray() if recording is None else recording.body
+        self._forgotten = 0  # how many bytes are held no more
+        self._tail = b""  # the last of those
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether it may still be kept."""
+        return self._recording is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be shown: JSON that may be kept is not before it is whole, for half of it is of no use."""
+        return not self._is_void and (self._recording is None or self.is_stream or self._recording.left > 0)
+
+    @property
+    def held(self) -> int:
+        """How many bytes are in memory."""
+        return len(self._body)
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last byte that may leave."""
+        return self._forgotten + (len(self._body) if self._recording is None else self._recording.left)
+
+    @property
+    def holds_for(self) -> float | None:
+        """How many seconds what is held back now may be held back; `None` where nothing is."""
+        return None if self._recording is None else self._recording.holds_for
+
+    def feed(self, chunk: bytes, now: float) -> None:
+        """Take in what has come."""
+        if self._recording is None:
+            self._body += chunk
+            return
+        self._recording.feed(chunk, now)
+        if self._recording.dropped is not None:
+            self.drop(self._recording.dropped)
+
+    def drop(self, why: str) -> None:
+        """Keep no record of it; it only passes."""
+        if self._recording is not None:
+            self._recording = None
+            self.faults = (why, *self.faults)
+
+    def overdue(self) -> None:
+        """Let go what was held back for an end that does not come in time."""
+        if self._recording is not None:
+            self._recording.overdue()
+            if self._recording.dropped is not None:
+                self.drop(self._recording.dropped)
+
+    def read(self, start: int) -> bytes:
+        """Return what may leave from the offset `start` on, as much as is sent at once."""
+        at = start - self._forgotten
+        return bytes(self._body[at : min(at + PIECE_BYTES, self.end - self._forgotten)])
+
+    def forget(self, before: int) -> None:
+        """Hold no byte before this offset any more; what is recorded is held whole."""
+        count = before - self._forgotten
+        if self._recording is None and count > 0:
+            self._tail = (self._tail + self._body[max(0, count - 3) : count])[-3:]
+            del self._body[:count]
+            self._forgotten = before
+
+    def finish(self, now: float) -> Put | None:
+        """Return the record to put, now that the upstream's body has ended.
+
+        Raises `TruncatedResponse` where that end may be a cut: nothing but the content says that it is not.
+        """
+        if self._recording is None:
+            return None
+        recorded = self._recording.finish(now)
+        if isinstance(recorded, StoredResponse):
+            terms = self._recording.terms
+            return Put(terms.key.index, codec.encode(recorded), terms.keep)
+        if recorded in CUT and not self.head.delimited:
+            raise TruncatedResponse("the connection closed before the answer was complete")
+        self.drop(recorded)
+        return None
+
+    def close(self, fault: str | None) -> None:
+        """Let the last bytes go. `fault` says why a record that `finish` gave was not stored; `None`: it was."""
+        if self._recording is None:
+            return
+        self.is_stored = fault is None
+        self._recording = None
+        if fault is not None:
+            self.faults = (fault, *self.faults)
+
+    def fail(self, error: UpstreamError) -> None:
+        """Note that the upstream broke off. What was held back is never shown: it was no end."""
+        self._is_void = not self.is_open
+        self.faults = ("truncated" if isinstance(error, TruncatedResponse) else "broken", *self.faults)
+        if self._recording is not None:
+            del self._body[self._recording.left :]
+            self._recording = None
+
+    def broken(self, error: UpstreamError) -> bytes:
+        """Return what a reader who has had everything is told of the failure; nothing where it cannot be."""
+        if not self.can_say_more:
+            return b""
+        tail = (self._tail + self._body[-3:])[-3:]
+        return refusals.broken_stream(error, not tail or tail.endswith((b"\n\n", b"\r\r", b"\n\r\n")))
+
+    def settled(self, said: ExchangeReport) -> ExchangeReport:
+        """Return what is said of an exchange, with what has become of this answer; a collapsed one stored nothing."""
+        if self.faults:
+            stored, details = False, (*self.faults, *said.details)
+        elif self.is_stored:
+            stored, details = True, said.details
+        else:
+            return said
+        return replace(said, stored=None if said.collapsed else stored, details=tuple(dict.fromkeys(details)))
+
+    def announced(self, said: ExchangeReport | None) -> Head:
+        """Return the head as a client gets it."""
+        headers = end_to_end(self.head.headers)
+        if self.can_say_more:
+            headers = without(headers, (b"content-length",))
+        return Head(self.head.status, headers if said is None else announce(headers, self.settled(said), self.is_stream))
+
+
+class Relay:
+    """An outcome: the answer is passed on to one client as it comes. `report` is `None` where it did not opt in."""
+
+    def __init__(self, transfer: Transfer, said: ExchangeReport | None) -> None:
+        self.transfer, self.at = transfer, 0
+        self.said = said  # before it was known what becomes of the transfer
+        self._has_begun = False
+
+    @property
+    def report(self) -> ExchangeReport | None:
+        """What came of it, as far as is known."""
+        return None if self.said is None else self.transfer.settled(self.said)
+
+    @property
+    def has_had_all(self) -> bool:
+        """Whether everything that may leave has."""
+        return self._has_begun and self.at == self.transfer.end
+
+    def take(self) -> tuple[Emission, ...]:
+        """Return what may leave now and has not yet: nothing, or a piece of it."""
+        if not self.transfer.is_open:
+            return ()
+        piece = self.transfer.read(self.at)
+        self.at += len(piece)
+        chunks = (piece,) if piece else ()
+        if self._has_begun:
+            return chunks
+        self._has_begun = True
+        return (self.transfer.announced(self.said), *chunks)
+
+
+def begin(head: Head, terms: Terms | None, now: float) -> Transfer:
+    """Begin to pass on an answer whose head came `now`; without `terms` nothing of it is kept."""
+    if terms is None:
+        return Transfer(head)
+    fault = _kept_out(head) or head_fault(head, terms.chat.kind.stream)
+    return Transfer(head, start(head, terms, now)) if fault is None else Transfer(head, None, (fault,))
+
+
+def _kept_out(head: Head) -> str | None:
+    """Read `Cachemw: off` in a response: a wrapped app keeps this answer out. What cannot be read is not stored either."""
+    fields = header_values(head.headers, CONTROL_HEADER)
+    members = parse_members(b", ".join(fields)) if fields else Members(on=True)
+    return None if isinstance(members, Members) and members.on is not False else "kept-out"
+
+
+def _is_event_stream(head: Head) -> bool:
+    return any(value.lower().startswith(b"text/event-stream") for value in header_values(head.headers, b"content-type"))

@@ -1,0 +1,221 @@
+"""One upstream response in progress: written by its pump, read by any number of readers, each with a seat."""
+
+import logging
+import math
+from dataclasses import replace
+
+import anyio
+
+from cachemw.async_relay import Client, send
+from cachemw.core import limits
+from cachemw.core.directives import Abandon
+from cachemw.core.messages import Kind
+from cachemw.core.report import ExchangeReport
+from cachemw.core.transfer import Relay, Transfer
+from cachemw.errors import UpstreamError
+from cachemw.flights import Traffic
+
+logger = logging.getLogger(__name__)
+
+
+class Seat:
+    """A reader's place: how far it has read, and what it wants should it be the last to leave."""
+
+    __slots__ = ("at", "on_abandon")
+
+    def __init__(self, on_abandon: Abandon) -> None:
+        self.at, self.on_abandon = 0, on_abandon
+
+
+class Flight:
+    """Made by who leads; readers look, wait for news, and look again. `kind` is what it can be followed for.
+
+    `failure` is what it ended in, `afterwards` what an app raised later: a background task's.
+    """
+
+    def __init__(self, traffic: Traffic["Flight"], parts: bytes, kind: Kind) -> None:
+        self.traffic, self.parts, self.kind = traffic, parts, kind
+        self.transfer: Transfer | None = None
+        self.failure: Exception | None = None
+        self.afterwards: Exception | None = None
+        self.has_begun = self.is_over = self.is_landing = False
+        self.seats: set[Seat] = set()
+        self.shut = anyio.Event()  # nobody can join any more
+        self.ending = anyio.Event()  # over, or to be stopped
+        self.gone = anyio.Event()  # the pump has returned
+        self.room = anyio.Event()  # somebody has read on, or left
+        self.scope = anyio.CancelScope(shield=True)  # the pump's
+        self.release_at = math.inf  # when what is held back is let go
+        self._news: anyio.Event | None = None  # where somebody waits for some
+        self._notice = 0.0
+        self._held = 0
+        self._is_detached = self._is_doomed = False
+        self._bound = anyio.CancelScope()
+        self._bound_at = math.inf
+
+    # Reading.
+
+    def board(self, on_abandon: Abandon) -> Seat:
+        """Take a seat, at the beginning."""
+        seat = Seat(on_abandon)
+        self.seats.add(seat)
+        self._attach()
+        return seat
+
+    async def shown(self) -> Transfer | None:
+        """Wait for something to show; `None` where it never began. Raises what it failed with before that."""
+        while not (self.is_over or (self.transfer is not None and self.transfer.is_open)):
+            await self._wait()
+        if self.failed_unseen is not None:
+            raise self.failed_unseen
+        return self.transfer
+
+    @property
+    def failed_unseen(self) -> UpstreamError | None:
+        """What it failed with before there was anything to show."""
+        if self.failure is None or (self.transfer is not None and self.transfer.is_open):
+            return None
+        return self.told(self.failure)
+
+    async def read(self, seat: Seat, relay: Relay, client: Client) -> None:
+        """Send a client everything, as it comes. One that broke off has no end."""
+        while not (self.is_over and relay.has_had_all):
+            emissions = relay.take()
+            seat.at = relay.at
+            self.room.set()
+            is_last = self.is_over and self.failure is None and relay.has_had_all
+            if emissions:
+                await send(client, emissions, last=is_last)
+                if is_last:
+                    return
+            else:
+                await self._wait()
+        if self.failure is None:
+            await client.write(b"", False)
+        elif broken := relay.transfer.broken(self.told(self.failure)):
+            await client.write(broken, True)
+
+    async def _wait(self) -> None:
+        """Wait for news; what is held back too long is let go."""
+        news = self._news = self._news or anyio.Event()
+        if self.is_landing or self.release_at == math.inf:
+            await news.wait()
+            return
+        with anyio.CancelScope(deadline=self.release_at):
+            await news.wait()
+        if self.transfer is not None and not (news.is_set() or self.is_landing):
+            self.release_at = math.inf
+            self.transfer.overdue()
+            self.tell()
+
+    def leave(self, seat: Seat) -> Abandon | None:
+        """Give up a seat. The last one out decides what becomes of it, and is told."""
+        self.seats.discard(seat)
+        self.room.set()
+        self._forget_when_read()
+        if self.seats or self.is_over:
+            return None
+        if self._is_doomed:
+            self.scope.cancel()
+        elif seat.on_abandon is Abandon.FINISH and self._is_worth_finishing() and self.traffic.may_detach:
+            logger.info("every reader has left a response in progress: it is read on to its end")
+            self.detach()
+            return Abandon.FINISH
+        else:
+            self.stop()
+        return Abandon.CANCEL
+
+    def _is_worth_finishing(self) -> bool:
+        return self.transfer is None or self.transfer.is_recorded
+
+    # Its ends.
+
+    def begin(self, notice: float) -> None:
+        """Say that it is going to be pumped; who answers is told of a stop so many seconds before it is cancelled."""
+        self._notice, self.has_begun = notice, True
+
+    def detach(self) -> None:
+        """Fly on without readers, for a while."""
+        self._is_detached = True
+        self.traffic.detached += 1
+        self._bound_at = self._bound.deadline = anyio.current_time() + limits.ABANDON_GRACE
+
+    def stop(self) -> None:
+        """Ask it to end, and see that it does. Nobody joins what is being stopped."""
+        self.close_doors()
+        self._attach()
+        self.ending.set()
+        self.scope.deadline = anyio.current_time() + self._notice
+
+    def doom(self) -> None:
+        """Obey a cancellation from outside at once; where others read, when the last of them leaves."""
+        self.close_doors()
+        self._is_doomed = True
+        if self.is_over or not self.seats:
+            self.scope.cancel()
+
+    async def see_through(self) -> None:
+        """Stay until the pump has returned; one that flies without readers is stopped in time."""
+        while not self.gone.is_set():
+            with anyio.CancelScope(deadline=self._bound_at) as self._bound:
+                await self.gone.wait()
+            if not (self.gone.is_set() or self.seats or self.ending.is_set()):
+                self.stop()
+
+    def end(self, failure: Exception | None) -> None:
+        """Let the readers have the rest, and nobody join. May be called twice."""
+        if self.is_over:
+            return
+        self.is_over, self.failure = True, failure
+        if failure is not None and self.transfer is not None:
+            self.transfer.fail(self.told(failure))
+        self.scope.deadline = math.inf  # background tasks run on to their end
+        self._attach()
+        self.close_doors()
+        self._forget_when_read()
+        self.ending.set()
+        self.tell()
+
+    def close_doors(self) -> None:
+        """Let nobody join any more."""
+        self.traffic.close(self)
+        self.shut.set()
+
+    def tell(self) -> None:
+        """Wake whoever waits for news."""
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+
+    def weigh(self) -> None:
+        """Let the traffic know how much is held in memory."""
+        held = 0 if self.transfer is None else self.transfer.held
+        self.traffic.held += held - self._held
+        self._held = held
+
+    def _forget_when_read(self) -> None:
+        if self.is_over and not self.seats and self.transfer is not None:
+            self.transfer.forget(self.transfer.end)
+            self.weigh()
+
+    def _attach(self) -> None:
+        if self._is_detached:
+            self._is_detached = False
+            self.traffic.detached -= 1
+        self._bound_at = self._bound.deadline = math.inf
+
+    def settled(self, said: ExchangeReport) -> ExchangeReport:
+        """Return what is said of an exchange, with what has become of this flight."""
+        if self.transfer is not None:
+            return self.transfer.settled(said)
+        return said if self.failure is None or said.collapsed else replace(said, stored=False)
+
+    def told(self, failure: Exception) -> UpstreamError:
+        """Return what readers are told of a failure; an app's exception is its cause."""
+        if isinstance(failure, UpstreamError):
+            error = failure
+        else:
+            error = UpstreamError("it raised")
+            error.__cause__ = failure
+        error.status = None if self.transfer is None else self.transfer.head.status
+        return error
