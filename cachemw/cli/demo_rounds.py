@@ -12,7 +12,7 @@ from cachemw.simulator import Simulator
 
 Question = Mapping[str, object]
 
-QUESTIONS: Mapping[str, Question] = {  # two prompts: a record of one kind does not answer the other kind yet
+QUESTIONS: Mapping[str, Question] = {  # two prompts: a record of one kind answers the other kind too
     "JSON": {"messages": [{"role": "user", "content": "What does a cache do?"}]},
     "stream": {"messages": [{"role": "user", "content": "What is a stream?"}], "stream": True},
 }

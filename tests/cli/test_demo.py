@@ -15,6 +15,7 @@ from rich.console import Console
 from cachemw import Policy
 from cachemw.cli.demo import perform
 from cachemw.cli.demo_rounds import Reply, Round, claims, total_tokens
+from cachemw.cli.demo_together import Together, other_kind_claims, together_claims
 from cachemw.simulator import Simulator
 from tests.cli.command import Command
 
@@ -25,6 +26,10 @@ CLAIMS = (
     "stream: the same request again was a hit, and nothing was forwarded",
     "stream: both answers are the same, byte for byte",
     "tokens were not paid for",
+    "JSON: the stored answer also came as the other kind, and nothing was forwarded",
+    "stream: the stored answer also came as the other kind, and nothing was forwarded",
+    "ten callers of one stream made the upstream work once (calls: 1)",
+    "all ten got the same stream, whole",
 )
 NEVER_STORED = """
 import sys
@@ -41,7 +46,7 @@ HIT = replace(MISS, cache_status="cachemw; hit; ttl=9", first_byte_seconds=0.1, 
 
 
 def test_the_demo_is_short_needs_nothing_and_every_claim_of_it_is_true(command: Command, tmp_path: Path) -> None:
-    """S1, S2: the second request costs no upstream call, and its answer is the first one's bytes."""
+    """S1, S2, S4, P1: the second request costs no upstream call, and its answer is the first one's bytes."""
     began = time.monotonic()
 
     done = command("demo")
@@ -68,6 +73,7 @@ def test_the_demo_fails_where_nothing_is_stored(command: Command, tmp_path: Path
         assert f"FALSE {kind}: the same request again was a hit" in done.stdout
         assert f"FALSE {kind}: two requests made the upstream work once (calls: 2)" in done.stdout
     assert "FALSE 0 tokens were not paid for" in done.stdout
+    assert "FALSE stream: the stored answer also came as the other kind" in done.stdout
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
@@ -76,7 +82,7 @@ def test_the_demo_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monk
     servers = _server_threads()
     console = Console(file=StringIO())
 
-    code = perform(console, simulator=Simulator(first_token_seconds=0.1), policy=Policy())
+    code = perform(console, simulator=Simulator(first_token_seconds=0.5, tokens_per_second=60.0), policy=Policy())
 
     assert code == 0
     assert _server_threads() == servers
@@ -122,6 +128,36 @@ def test_every_claim_is_true_of_a_miss_and_a_hit() -> None:
 
     assert [claim.sentence for claim in made if not claim.is_true] == []
     assert made[-1].sentence == "7 tokens were not paid for"
+
+
+STREAMED = Reply(200, "cachemw; fwd=miss; fwd-status=200; collapsed", b"data: {}\n\ndata: [DONE]\n\n", 0.8, 2.9, calls=1)
+TEN = [replace(STREAMED, cache_status=MISS.cache_status), *[STREAMED] * 9]
+NOT_TOGETHER = {
+    "the upstream was called twice": Together(TEN, 2, 2.9),
+    "one of them was not collapsed": Together([*TEN[:9], TEN[0]], 1, 2.9),
+    "one got another stream": Together([*TEN[:9], replace(STREAMED, body=b"data: [DONE]\n\n")], 1, 2.9),
+    "all were cut short": Together([replace(reply, body=b"data: {}\n\n") for reply in TEN], 1, 2.9),
+    "one was refused": Together([*TEN[:9], replace(STREAMED, status=503)], 1, 2.9),
+    "one had to wait for the others to end": Together([*TEN[:9], replace(STREAMED, first_byte_seconds=2.9)], 1, 2.9),
+    "one waited twice": Together(TEN, 1, 5.9),
+}
+
+
+@pytest.mark.parametrize("together", NOT_TOGETHER.values(), ids=NOT_TOGETHER.keys())
+def test_what_is_claimed_of_ten_callers_is_false_if(together: Together) -> None:
+    assert not all(claim.is_true for claim in together_claims(together, STREAMED))
+
+
+def test_what_is_claimed_of_ten_callers_is_true_of_one_flight() -> None:
+    assert all(claim.is_true for claim in together_claims(Together(TEN, 1, 2.9), STREAMED))
+
+
+TRANSCODED = replace(HIT, cache_status=f"{HIT.cache_status}; detail=transcoded")
+
+
+@pytest.mark.parametrize("other", [HIT, replace(TRANSCODED, calls=1), replace(TRANSCODED, cache_status=MISS.cache_status)])
+def test_what_is_claimed_of_the_other_kind_is_false_of(other: Reply) -> None:
+    assert [claim.is_true for claim in other_kind_claims({"JSON": TRANSCODED, "stream": other})] == [True, False]
 
 
 def test_tokens_are_counted_as_the_answer_tells_them() -> None:
