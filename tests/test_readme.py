@@ -43,7 +43,9 @@ def test_every_detail_of_the_table_is_one_of_the_codes() -> None:
     assert len(told) >= 45
 
 
-@pytest.mark.parametrize("module", ["chat", "strict_json", "exchange", "selection", "recording", "completeness", "relay"])
+@pytest.mark.parametrize(
+    "module", ["chat", "strict_json", "exchange", "selection", "recording", "completeness", "transfer", "transcode/loss"]
+)
 def test_every_detail_the_code_gives_is_in_the_table(module: str) -> None:
     """E1: what looks like a detail in the modules that give them is told in the README."""
     told = words(between("| `detail` | meaning |", "Our own errors"))
@@ -87,6 +89,9 @@ def test_figures_and_providers_are_those_of_the_code() -> None:
     assert f"default store is\n`DiskStore()`, {limits.STORE_BYTES // 2**30} GiB" in README
     assert f"body has a content coding, or is over {limits.REQUEST_BYTES // 2**20} MiB" in README
     assert f"over {limits.RECORD_BYTES // 2**20} MiB" in README
+    assert f"in progress hold {limits.FLIGHT_BYTES // 2**20} MiB already" in README
+    assert f"At most {limits.DETACHED} are read on at once" in README
+    assert f"read to its end, {limits.ABANDON_GRACE:.0f} s at most" in README
     assert all(f"`{name}`" in README for name in PROVIDERS)
 
 
