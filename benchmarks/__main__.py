@@ -7,14 +7,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.cores import Cores
+from benchmarks.flights import flights
 from benchmarks.hits import hits
 from benchmarks.keys import keys
 from benchmarks.misses import misses
 from benchmarks.plan import Plan
+from benchmarks.relays import relays
 from benchmarks.stores import stores
 from benchmarks.tables import Table
 
-SECTIONS: Mapping[str, Callable[[Plan], Table]] = {"keys": keys, "stores": stores, "hits": hits, "misses": misses}
+SECTIONS: Mapping[str, Callable[[Plan], Table]] = {
+    "keys": keys,
+    "stores": stores,
+    "relays": relays,
+    "hits": hits,
+    "misses": misses,
+    "flights": flights,
+}
 
 
 def main() -> None:

@@ -7,7 +7,9 @@ PATH = "/v1/chat/completions"
 WORDS = "Consider the place again: one table, three waiters and a queue that never quite ends.\n"
 TURN_CHARACTERS = 1_500
 
-HEADERS = (
+Fields = tuple[tuple[bytes, bytes], ...]
+
+PLAIN: Fields = (
     (b"host", b"127.0.0.1"),
     (b"accept-encoding", b"gzip, deflate"),
     (b"connection", b"keep-alive"),
@@ -24,8 +26,8 @@ HEADERS = (
     (b"x-stainless-retry-count", b"0"),
     (b"x-stainless-read-timeout", b"600"),
     (b"authorization", b"Bearer sk-benchmarks-0123456789abcdef"),
-    (b"cachemw", b"on"),
 )
+HEADERS: Fields = (*PLAIN, (b"cachemw", b"on"))
 
 
 def chat(size_bytes: int, **members: object) -> bytes:
@@ -40,9 +42,9 @@ def spaced(body: bytes) -> bytes:
     return json.dumps(json.loads(body), indent=2).encode()
 
 
-def http(body: bytes) -> bytes:
+def http(body: bytes, headers: Fields = HEADERS) -> bytes:
     """Return the request as it goes over the wire."""
-    fields = (*HEADERS, (b"content-length", b"%d" % len(body)))
+    fields = (*headers, (b"content-length", b"%d" % len(body)))
     head = b"".join(b"%s: %s\r\n" % field for field in fields)
     return b"POST %s HTTP/1.1\r\n%s\r\n%s" % (PATH.encode(), head, body)
 

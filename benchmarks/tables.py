@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Cell = str | float
+Cell = str | int | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,6 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _shown(cell: Cell) -> str:
     if isinstance(cell, str):
         return cell
-    if cell >= 100:
+    if isinstance(cell, int) or cell >= 100:
         return f"{cell:,.0f}"
     return f"{cell:.1f}" if cell >= 10 else f"{cell:.2f}"

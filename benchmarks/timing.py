@@ -1,23 +1,33 @@
 """How long one call of a function takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
 from time import perf_counter
 
 from benchmarks.plan import Plan
 
+Elapsed = Callable[[int], float]
+"""Makes so many calls, and returns the seconds they took."""
+
 
 def seconds_per_call(call: Callable[[], object], plan: Plan) -> float:
     """Return the median of the rounds; in each it is called as often as fits."""
-    calls = _fitting(call, plan.moment)
-    return median(_elapsed(call, calls) / calls for _ in range(plan.rounds))
+    return median(in_turn([partial(_elapsed, call)], plan)[0])
 
 
-def _fitting(call: Callable[[], object], seconds: float) -> int:
+def in_turn(measured: Sequence[Elapsed], plan: Plan) -> list[tuple[float, ...]]:
+    """Return the seconds a call of each takes, round by round. They take turns: what else the machine does, it does to all."""
+    counts = [_fitting(elapsed, plan.moment) for elapsed in measured]
+    rounds = [[elapsed(calls) / calls for elapsed, calls in zip(measured, counts, strict=True)] for _ in range(plan.rounds)]
+    return list(zip(*rounds, strict=True))
+
+
+def _fitting(elapsed: Elapsed, seconds: float) -> int:
     calls = 1
-    while (elapsed := _elapsed(call, calls)) < seconds / 4:
+    while (taken := elapsed(calls)) < seconds / 4:
         calls *= 2
-    return max(1, int(calls * seconds / elapsed))
+    return max(1, int(calls * seconds / taken))
 
 
 def _elapsed(call: Callable[[], object], calls: int) -> float:

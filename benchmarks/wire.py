@@ -6,6 +6,8 @@ from dataclasses import dataclass
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
 
+LAST_CHUNK = b"0\r\n\r\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
@@ -34,6 +36,8 @@ def end(received: bytearray) -> int | None:
 
 
 def _end_of_chunks(received: bytearray, body: int) -> int | None:
+    if not received.endswith(LAST_CHUNK):  # nothing comes behind it: the next request is not sent before
+        return None
     at = body
     while (line := received.find(b"\r\n", at)) >= 0:
         size = int(received[at:line], 16)

@@ -1,0 +1,85 @@
+"""An app called as a server calls it, in this process and without a socket: what is left is what the app costs."""
+
+import asyncio
+import gc
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import process_time
+
+from starlette.types import ASGIApp, Message, Scope
+
+from benchmarks.asking import PATH, Fields, chat
+from cachemw.cli.serving import configured
+
+SEED = 1234567
+BEFORE, AFTER = chat(1_000, stream=True, seed=SEED).split(b"%d" % SEED)
+
+
+class Caller:
+    """Asks an app one question after the other, and never the same."""
+
+    def __init__(self, runner: asyncio.Runner, app: ASGIApp, headers: Fields) -> None:
+        self._runner, self._app, self._headers = runner, app, list(headers)
+        self._numbers = itertools.count()
+
+    def elapsed(self, calls: int) -> float:
+        """Ask so many questions, and return the seconds of processor time that took: others on this machine take none of it."""
+        return self._runner.run(self._ask(calls))
+
+    async def _ask(self, calls: int) -> float:
+        began = process_time()
+        for number in itertools.islice(self._numbers, calls):
+            exchange = _Exchange(BEFORE + b"%d" % number + AFTER)
+            await self._app(self._scope(), exchange.receive, exchange.send)
+            if not exchange.ended.is_set():
+                raise RuntimeError("an answer without an end")
+        return process_time() - began
+
+    def _scope(self) -> Scope:
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": PATH,
+            "raw_path": PATH.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": self._headers,
+            "client": ("127.0.0.1", 50000),
+            "server": ("127.0.0.1", 8000),
+            "state": {},
+        }
+
+
+class _Exchange:
+    """The server's side of one request; its client takes everything at once, and stays."""
+
+    def __init__(self, body: bytes) -> None:
+        self.ended = asyncio.Event()
+        self._request: Message | None = {"type": "http.request", "body": body, "more_body": False}
+
+    async def receive(self) -> Message:
+        request, self._request = self._request, None
+        if request is not None:
+            return request
+        await self.ended.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.ended.set()
+
+
+@contextmanager
+def event_loop(app: ASGIApp) -> Iterator[asyncio.Runner]:
+    """Run an event loop as `cachemw serve` does: the one that uvicorn takes, and what is imported is looked through no more."""
+    gc.collect()
+    gc.freeze()
+    try:
+        with asyncio.Runner(loop_factory=configured(app, None).get_loop_factory()) as runner:
+            yield runner
+    finally:
+        gc.unfreeze()
