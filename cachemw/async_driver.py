@@ -4,12 +4,12 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable
 
-from cachemw.async_flying import Flying, Step, takes_its_time
-from cachemw.async_relay import Client, Relaying, send
+from cachemw.async_flying import Flying, Step, deliver, takes_its_time
+from cachemw.async_relay import Client, Relaying
 from cachemw.async_script import Performing
 from cachemw.async_store import AsyncStore
-from cachemw.core.conclusion import conclude
-from cachemw.core.effects import Arrived, Claim, Failed, Forward, Script, Serve, Unacceptable, Unsatisfiable
+from cachemw.core.conclusion import Concluded
+from cachemw.core.effects import Arrived, Claim, Claimed, Forward, Script
 from cachemw.core.messages import Head
 from cachemw.core.policy import Policy
 from cachemw.core.report import ExchangeReport, Hook
@@ -48,11 +48,14 @@ class _Run:
 
     def __init__(self, driver: AsyncDriver, script: Performing, forwarding: Forwarding, client: Client) -> None:
         self.report: ExchangeReport | None = None
-        self._driver, self._script, self._forwarding, self._client = driver, script, forwarding, client
+        self._script, self._forwarding, self._client = script, forwarding, client
+        self._flights = driver.flights
 
     async def answer(self) -> None:
         """Answer at once where that is possible; else with the client being watched."""
         step = await self._script.advance()
+        if isinstance(step, Claim) and not step.may_lead and self._flights.here().find(step.parts) is None:
+            step = await self._script.advance(Claimed.ALONE)  # nothing to wait for: nobody need be watched
         alone: Forward | None = None
         if isinstance(step, Forward) and step.terms is None:
             alone = step
@@ -64,7 +67,7 @@ class _Run:
             await self._relay(alone)
 
     async def _fly(self, step: Step) -> Forward | None:
-        flying = Flying(self._script, self._driver.flights.here(), self._forwarding, self._client)
+        flying = Flying(self._script, self._flights.here(), self._forwarding, self._client)
         try:
             return await flying.run(step)
         finally:
@@ -84,11 +87,11 @@ class _Run:
             self.report = relaying.report(forward.said) or self.report
 
     def _arrived(self, head: Head) -> Step:
-        return self._script.resume(Arrived(Transfer(head), self._driver.clock()))
+        return self._script.resume(Arrived(Transfer(head), self._script.clock()))
 
     async def _conclude(self, outcome: Step) -> None:
         """Send an answer that needs no upstream any more."""
-        assert isinstance(outcome, Serve | Unsatisfiable | Failed | Unacceptable)  # noqa: S101
+        assert isinstance(outcome, Concluded)  # noqa: S101
         self.report = outcome.report
         with contextlib.suppress(OSError):  # the client left, as ASGI 2.4 says it
-            await send(self._client, conclude(outcome), last=True)
+            await deliver(outcome, self._client, self._script.policy.max_replay)

@@ -9,7 +9,7 @@ import anyio
 from cachemw.async_relay import Client, cancel_when, send
 from cachemw.async_script import Performing
 from cachemw.core import replay
-from cachemw.core.conclusion import conclude
+from cachemw.core.conclusion import Concluded, conclude
 from cachemw.core.directives import Abandon
 from cachemw.core.effects import (
     Arrived,
@@ -177,7 +177,7 @@ class Flying:
             case Unsatisfiable() | Failed() | Unacceptable():
                 self._report = outcome.report
                 if self._raised is None:
-                    await send(self._client, conclude(outcome), last=True)
+                    await deliver(outcome, self._client, self._script.policy.max_replay)
 
     async def _serve(self, outcome: Serve) -> None:
         self._report = outcome.report
@@ -188,7 +188,7 @@ class Flying:
             self._flight.detach()
         else:
             self._release()
-        await serve(outcome, self._client, self._script.policy.max_replay)
+        await deliver(outcome, self._client, self._script.policy.max_replay)
 
     def _leave(self) -> None:
         abandoned = self._leave_seat()
@@ -219,9 +219,9 @@ def takes_its_time(outcome: Step) -> bool:
     return isinstance(outcome, Serve) and (outcome.speed > 0 or outcome.anew is not None)
 
 
-async def serve(outcome: Serve, client: Client, longest: float) -> None:
-    """Send a stored response, at the pace that was asked for."""
-    if not outcome.speed:
+async def deliver(outcome: Concluded, client: Client, longest: float) -> None:
+    """Send an answer that needs no upstream any more; a stored one at the pace that was asked for."""
+    if not isinstance(outcome, Serve) or not outcome.speed:
         await send(client, conclude(outcome), last=True)
         return
     began = anyio.current_time()

@@ -110,8 +110,9 @@ class Relaying:
             await self._send(self._relay)
 
     async def _send(self, relay: Relay) -> None:
-        while emissions := relay.take():
-            await send(self._client, emissions)
+        await send(self._client, relay.take())
+        while not relay.has_had_all:
+            await send(self._client, relay.take())
         relay.transfer.forget(relay.at)
         if self._has_ended:
             await self._client.write(b"", False)

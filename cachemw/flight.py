@@ -47,9 +47,11 @@ class Flight:
         self.scope = anyio.CancelScope(shield=True)  # the pump's
         self.release_at = math.inf  # when what is held back is let go
         self._news: anyio.Event | None = None  # where somebody waits for some
+        self._waiting = 0  # how many do
+        self.woken = 0  # and how many have yet to look at what they waited for
         self._notice = 0.0
         self._held = 0
-        self._is_detached = self._is_doomed = False
+        self._is_detached = self._is_stopped = self._is_doomed = False
         self._bound = anyio.CancelScope()
         self._bound_at = math.inf
 
@@ -98,11 +100,18 @@ class Flight:
     async def _wait(self) -> None:
         """Wait for news; what is held back too long is let go."""
         news = self._news = self._news or anyio.Event()
-        if self.is_landing or self.release_at == math.inf:
-            await news.wait()
-            return
-        with anyio.CancelScope(deadline=self.release_at):
-            await news.wait()
+        self._waiting += 1
+        try:
+            if self.is_landing or self.release_at == math.inf:
+                await news.wait()
+                return
+            with anyio.CancelScope(deadline=self.release_at):
+                await news.wait()
+        finally:
+            if news.is_set():
+                self.woken -= 1
+            else:
+                self._waiting -= 1
         if self.transfer is not None and not (news.is_set() or self.is_landing):
             self.release_at = math.inf
             self.transfer.overdue()
@@ -142,6 +151,9 @@ class Flight:
 
     def stop(self) -> None:
         """Ask it to end, and see that it does. Nobody joins what is being stopped."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
         self.close_doors()
         self._attach()
         self.ending.set()
@@ -168,7 +180,7 @@ class Flight:
             return
         self.is_over, self.failure = True, failure
         if failure is not None and self.transfer is not None:
-            self.transfer.fail(self.told(failure))
+            self.transfer.fail(None if self._is_stopped else self.told(failure))
         self.scope.deadline = math.inf  # background tasks run on to their end
         self._attach()
         self.close_doors()
@@ -186,6 +198,7 @@ class Flight:
         if self._news is not None:
             self._news.set()
             self._news = None
+            self.woken, self._waiting = self.woken + self._waiting, 0
 
     def weigh(self) -> None:
         """Let the traffic know how much is held in memory."""
@@ -207,8 +220,9 @@ class Flight:
     def settled(self, said: ExchangeReport) -> ExchangeReport:
         """Return what is said of an exchange, with what has become of this flight."""
         if self.transfer is not None:
-            return self.transfer.settled(said)
-        return said if self.failure is None or said.collapsed else replace(said, stored=False)
+            said = self.transfer.settled(said)
+        is_lost = self.failure is not None and said.stored is None and not said.collapsed
+        return replace(said, stored=False) if is_lost else said
 
     def told(self, failure: Exception) -> UpstreamError:
         """Return what readers are told of a failure; an app's exception is its cause."""

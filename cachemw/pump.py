@@ -70,8 +70,12 @@ class Pump:
         """Offer every reader what has come before more is read. Wait for none of them while it may be kept whole."""
         if self._is_too_large(answer):
             await self._make_room(answer)
+        elif not (self._flight.seats or answer.is_recorded):
+            self._flight.stop()  # nobody reads it, and nobody is going to
         elif self._flight.seats:
             await anyio.lowlevel.checkpoint()
+            while self._flight.woken:  # trio, unlike asyncio, lets tasks run in any order
+                await anyio.lowlevel.checkpoint()
 
     def _is_too_large(self, answer: Transfer) -> bool:
         return answer.held > self._terms.limit_bytes or (answer.held > 0 and self._flight.traffic.is_full)

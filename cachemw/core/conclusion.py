@@ -6,8 +6,10 @@ from cachemw.core.effects import Failed, Serve, Unacceptable, Unsatisfiable
 from cachemw.core.messages import Head
 from cachemw.core.transfer import Emission
 
+Concluded = Serve | Unsatisfiable | Failed | Unacceptable
 
-def conclude(outcome: Serve | Unsatisfiable | Failed | Unacceptable) -> tuple[Emission, ...]:
+
+def conclude(outcome: Concluded) -> tuple[Emission, ...]:
     """Return the head and the chunks to send."""
     match outcome:
         case Serve(stored, report, now):

@@ -128,10 +128,11 @@ class Transfer:
         if fault is not None:
             self.faults = (fault, *self.faults)
 
-    def fail(self, error: UpstreamError) -> None:
-        """Note that the upstream broke off. What was held back is never shown: it was no end."""
+    def fail(self, error: UpstreamError | None) -> None:
+        """Note that the upstream broke off, or was told to: `None`. What was held back is never shown: it was no end."""
         self._is_void = not self.is_open
-        self.faults = ("truncated" if isinstance(error, TruncatedResponse) else "broken", *self.faults)
+        if error is not None:
+            self.faults = ("truncated" if isinstance(error, TruncatedResponse) else "broken", *self.faults)
         if self._recording is not None:
             del self._body[self._recording.left :]
             self._recording = None
