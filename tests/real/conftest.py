@@ -1,12 +1,13 @@
 """What every test here needs: two servers, and an environment that tells the SDKs and curl nothing."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from cachemw.core import limits
+from tests.real.grounds import Ground, grounded
 from tests.real.proxied import Servers, started
 
 
@@ -15,6 +16,18 @@ def servers() -> Iterator[Servers]:
     """Give the servers that all tests share, one after the other."""
     with started() as servers:
         yield servers
+
+
+@pytest.fixture(scope="package")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="package")
+async def ground(anyio_backend: str) -> AsyncIterator[Ground]:
+    """Give the servers in the tests' own event loop that all tests share, one after the other."""
+    async with grounded() as ground:
+        yield ground
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +41,4 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def _a_busy_machine_is_no_slow_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STORE_PATIENCE", 5.0)
+    monkeypatch.setattr(limits, "STORE_OPENING", 5.0)

@@ -10,7 +10,7 @@ import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cachemw import ExchangeReport, MemoryStore, Store
+from cachemw import ExchangeReport, MemoryStore, Policy, Store
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
 from cachemw.upstreams.transports import MakeTransport, default_transport
@@ -95,6 +95,7 @@ class Servers:
         store: Store | None = None,
         *,
         base_url: str | None = None,
+        policy: Policy | None = None,
         transport: MakeTransport = default_transport,
     ) -> Iterator[World]:
         """Serve an upstream that answers so, and a proxy for it, or for what is at `base_url`."""
@@ -102,7 +103,7 @@ class Servers:
         store = MemoryStore() if store is None else store
         world = World(Upstream(respond), store, self._direct, self._url, self._portal, [], self._settle)
         self._upstream.app = world.upstream
-        self._proxy.app = Proxy(http, store=world.store, hooks=[world.told.append])
+        self._proxy.app = Proxy(http, store=world.store, policy=policy, hooks=[world.told.append])
         try:
             yield world
         finally:

@@ -1,11 +1,12 @@
 """The SDKs hang up at `[DONE]`. What they have read by then is stored by then."""
 
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import pytest
 
-from cachemw import DiskStore, MemoryStore
+from cachemw import DiskStore, MemoryStore, Policy
 from tests.real.answers import lingering, numbered, request
 from tests.real.proxied import Servers, is_chat
 from tests.real.sdks import ON, SDKS, Sdk, sdk_name
@@ -32,11 +33,15 @@ def test_an_sdk_hangs_up_at_done(sdk: Sdk, servers: Servers) -> None:
 
 
 @sdks
-def test_forty_prompts_asked_twice_make_forty_upstream_calls(sdk: Sdk, servers: Servers) -> None:
+@pytest.mark.parametrize("on_abandon", ["finish", "cancel"])
+def test_forty_prompts_asked_twice_make_forty_upstream_calls(
+    on_abandon: Literal["finish", "cancel"], sdk: Sdk, servers: Servers
+) -> None:
     """R1b: though the upstream ends its body only after `[DONE]`, and the SDK waits for no end."""
+    policy = Policy(on_abandon=on_abandon)
     prompts = [request(f"prompt number {number}", stream=True) for number in range(PROMPTS)]
 
-    with servers.proxied(lingering) as world, sdk.open(world.proxy, ON) as client:
+    with servers.proxied(lingering, policy=policy) as world, sdk.open(world.proxy, ON) as client:
         first = [client.ask(prompt).members for prompt in prompts]
         answers = [client.ask(prompt) for prompt in prompts]
 

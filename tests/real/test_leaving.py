@@ -1,0 +1,86 @@
+"""A client that closes its socket: wherever the answer is, whatever we are mounted on, and whatever is around us."""
+
+import anyio
+import pytest
+
+from cachemw import Policy
+from tests.real.grounds import AROUND, Ground, until
+from tests.real.leaving import MOUNTS, POINTS, PROMPTLY, Held, Point, call_and_leave, calling, come_to, staged
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("server", ["uvicorn", "hypercorn"]),
+    pytest.mark.parametrize("mount", MOUNTS),
+    pytest.mark.parametrize("around", AROUND),
+    pytest.mark.parametrize("point", POINTS, ids=[point.name for point in POINTS]),
+]
+
+FINISHING = {"policy": (Policy(on_abandon="finish"), "on"), "header": (Policy(on_abandon="cancel"), "on, abandon=finish")}
+CANCELLING = {"policy": (Policy(on_abandon="cancel"), "on"), "header": (Policy(on_abandon="finish"), "on, abandon=cancel")}
+
+
+@pytest.mark.parametrize("how", FINISHING)
+async def test_what_a_client_left_is_read_to_its_end_and_is_the_next_ones_hit(
+    ground: Ground, server: str, mount: str, around: str, point: Point, how: str
+) -> None:
+    """H3, H6: one upstream call in all."""
+    held, (policy, control) = Held(point), FINISHING[how]
+
+    async with staged(ground, server, mount, held, around=AROUND[around], policy=policy) as scene:
+        await call_and_leave(scene, held, control)
+        await until(lambda: scene.traffic.detached == 1)
+        held.rest.set()
+        await until(lambda: scene.records == 1)
+        reply = await scene.ask(point.request())
+
+    assert reply.headers["cache-status"].startswith("cachemw; hit")
+    assert reply.content == point.body
+    assert held.calls == 1
+    assert [(report.abandoned, report.stored) for report in scene.reports][:1] == [("finish", True)]
+
+
+@pytest.mark.parametrize("how", CANCELLING)
+async def test_what_a_client_left_is_ended_within_a_second(
+    ground: Ground, server: str, mount: str, around: str, point: Point, how: str
+) -> None:
+    """H3, H6: nothing is stored, and nobody waits for it."""
+    held, (policy, control) = Held(point), CANCELLING[how]
+
+    async with staged(ground, server, mount, held, around=AROUND[around], policy=policy) as scene:
+        await call_and_leave(scene, held, control)
+        with anyio.fail_after(PROMPTLY):
+            await held.left.wait()
+            await until(lambda: not scene.traffic and scene.sockets() == 0)
+        assert scene.records == 0
+        held.rest.set()
+        reply = await scene.ask(point.request())
+
+    assert reply.content == point.body
+    assert held.calls == 2
+    assert [(report.abandoned, report.stored) for report in scene.reports][:1] == [("cancel", False)]
+
+
+@pytest.mark.parametrize("on_abandon", ["finish", "cancel"])
+async def test_who_reads_along_is_served_whole_when_the_first_one_leaves(
+    ground: Ground, server: str, mount: str, around: str, point: Point, on_abandon: str
+) -> None:
+    """P1, H6: and it is stored."""
+    held, bodies = Held(point), list[bytes]()
+    control = f"on, abandon={on_abandon}"
+
+    async with staged(ground, server, mount, held, around=AROUND[around]) as scene, anyio.create_task_group() as tasks:
+
+        async def follow() -> None:
+            bodies.append((await scene.ask(point.request(), control)).content)
+
+        async with calling(scene.url, point.request(), control) as leading:
+            await come_to(scene, held, leading)
+            tasks.start_soon(follow)
+            await until(lambda: len(scene.flight().seats) == 2)
+        await until(lambda: len(scene.flight().seats) == 1)
+        held.rest.set()
+        await until(lambda: len(bodies) == 1)
+        assert scene.records == 1
+
+    assert bodies == [point.body]
+    assert held.calls == 1
