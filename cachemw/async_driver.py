@@ -54,7 +54,7 @@ class _Run:
     async def answer(self) -> None:
         """Answer at once where that is possible; else with the client being watched."""
         step = await self._script.advance()
-        if isinstance(step, Claim) and not step.may_lead and self._flights.here().find(step.parts) is None:
+        if isinstance(step, Claim) and self._flights.here().claim(step) is Claimed.ALONE:
             step = await self._script.advance(Claimed.ALONE)  # nothing to wait for: nobody need be watched
         alone: Forward | None = None
         if isinstance(step, Forward) and step.terms is None:

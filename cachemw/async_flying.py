@@ -50,6 +50,7 @@ class Flying:
         self._report: ExchangeReport | None = None
         self._raised: Exception | None = None  # by an app, before it showed anything
         self._patient_until: float | None = None
+        self._is_patient = True
         self._was_left = False
         self._abandoned: Abandon | None = None
 
@@ -116,28 +117,28 @@ class Flying:
 
     async def _claim(self, claim: Claim) -> Step:
         self._report, self._raised = claim.said, None  # by one that failed before: not this one's
-        flight = self._traffic.find(claim.parts)
-        if flight is None and claim.may_lead:
+        flight = self._traffic.claim(claim, self._is_patient)
+        if flight is Claimed.LEAD:
             self._led = Flight(self._traffic, claim.parts, claim.kind)
             self._traffic.announce(self._led)
-            return await self._script.advance(Claimed.LEAD)
-        if flight is None or not claim.may_follow:
-            return await self._script.advance(Claimed.ALONE)
+        if isinstance(flight, Claimed):
+            return await self._script.advance(flight)
         self._report = replace(claim.said, collapsed=True, stored=None)
         if flight.kind == claim.kind:
             return await self._board(flight, claim.on_abandon)
-        return await self._await_landing(flight)
+        return await self._await_landing(flight, claim)
 
-    async def _await_landing(self, flight: Flight) -> Step:
+    async def _await_landing(self, flight: Flight, claim: Claim) -> Step:
         """Another kind can be had when it is whole. However many flights are waited for, patience is one."""
         self._patient_until = self._patient_until or anyio.current_time() + self._script.policy.patience
         with anyio.CancelScope(deadline=self._patient_until) as patience:
             await flight.shut.wait()
         if patience.cancelled_caught:
-            return await self._script.advance(Claimed.ALONE)
+            self._is_patient = False
+            return await self._claim(claim)
         if flight.failed_unseen is not None:
             return await self._failed(flight, flight.failed_unseen)
-        return await self._script.advance(Claimed.LANDED)
+        return await self._script.advance(Claimed.LANDED if flight.has_begun else Claimed.RELEASED)
 
     async def _failed(self, flight: Flight, error: UpstreamError) -> Step:
         self._raised = None if isinstance(flight.failure, UpstreamError) else flight.failure
@@ -163,7 +164,7 @@ class Flying:
             self._leave_seat()
             self._flight = None
             return await self._failed(flight, error)
-        return await self._script.advance(Claimed.LANDED if shown is None else Arrived(shown, self._script.clock()))
+        return await self._script.advance(Claimed.RELEASED if shown is None else Arrived(shown, self._script.clock()))
 
     async def _conclude(self, outcome: Step) -> None:
         match outcome:
@@ -180,7 +181,7 @@ class Flying:
                     await deliver(outcome, self._client, self._script.policy.max_replay)
 
     async def _serve(self, outcome: Serve) -> None:
-        self._report = outcome.report
+        self._report, self._raised = outcome.report, None
         self._leave_seat()
         self._flight = None
         if outcome.anew is not None and self._traffic.may_detach:

@@ -49,6 +49,10 @@ async def cancel_when(left: Callable[[], Awaitable[None]], here: anyio.CancelSco
     here.cancel()
 
 
+class NotWanted(Exception):
+    """Ends an answer of which nothing is shown: a stored one is better."""
+
+
 class Relaying:
     """One answer on its way to one client. `begin` tells the script of its head: a relay, or what is to be sent instead."""
 
@@ -97,17 +101,17 @@ class Relaying:
     async def _emit(self, event: Head | bytes | End) -> None:
         if isinstance(event, Head):
             begun = self._begin(event)
-            self._relay, self.instead = (begun, None) if isinstance(begun, Relay) else (None, begun)
-        elif self.instead is not None:
-            return  # what the upstream says of its trouble is not shown
+            if not isinstance(begun, Relay):
+                self.instead = begun
+                raise NotWanted
+            self._relay = begun
         elif self._relay is None:
             raise TruncatedResponse("a body without a head")
         elif isinstance(event, End):
             self._has_ended = True
         else:
             self._relay.transfer.feed(event, 0.0)
-        if self._relay is not None:
-            await self._send(self._relay)
+        await self._send(self._relay)
 
     async def _send(self, relay: Relay) -> None:
         await send(self._client, relay.take())

@@ -12,7 +12,7 @@ from cachemw.core.directives import Abandon
 from cachemw.core.messages import Kind
 from cachemw.core.report import ExchangeReport
 from cachemw.core.transfer import Relay, Transfer
-from cachemw.errors import UpstreamError
+from cachemw.errors import TruncatedResponse, UpstreamError
 from cachemw.flights import Traffic
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class Flight:
         self.seats.discard(seat)
         self.room.set()
         self._forget_when_read()
-        if self.seats or self.is_over:
+        if self.seats or self.is_over or not self.has_begun:  # who has claimed it is yet to take a seat
             return None
         if self._is_doomed:
             self.scope.cancel()
@@ -229,7 +229,7 @@ class Flight:
         if isinstance(failure, UpstreamError):
             error = failure
         else:
-            error = UpstreamError("it raised")
+            error = TruncatedResponse("it raised before its answer was complete")
             error.__cause__ = failure
         error.status = None if self.transfer is None else self.transfer.head.status
         return error

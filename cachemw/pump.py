@@ -1,5 +1,6 @@
 """The pump of a flight: reads the upstream's answer to its end, whoever reads the flight, and stores it."""
 
+import math
 from collections.abc import Callable
 
 import anyio
@@ -63,7 +64,7 @@ class Pump:
         """Note what is held back, and from when on."""
         flight = self._flight
         flight.weigh()
-        if answer.holds_for is not None and flight.release_at == float("inf"):
+        if answer.holds_for is not None and flight.release_at == math.inf:
             flight.release_at = anyio.current_time() + answer.holds_for
 
     async def _let_read(self, answer: Transfer) -> None:
@@ -72,10 +73,9 @@ class Pump:
             await self._make_room(answer)
         elif not (self._flight.seats or answer.is_recorded):
             self._flight.stop()  # nobody reads it, and nobody is going to
-        elif self._flight.seats:
+        await anyio.lowlevel.checkpoint()
+        while self._flight.woken:  # trio, unlike asyncio, lets tasks run in any order
             await anyio.lowlevel.checkpoint()
-            while self._flight.woken:  # trio, unlike asyncio, lets tasks run in any order
-                await anyio.lowlevel.checkpoint()
 
     def _is_too_large(self, answer: Transfer) -> bool:
         return answer.held > self._terms.limit_bytes or (answer.held > 0 and self._flight.traffic.is_full)

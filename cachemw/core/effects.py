@@ -64,7 +64,8 @@ class Claimed(Enum):
 
     LEAD = "others may follow this one"
     LANDED = "another's forward is over, and its answer may be in the store"
-    ALONE = "nobody follows this one, which may not lead, or has waited long enough"
+    RELEASED = "another's claim came to nothing, and no forward was made"
+    ALONE = "there is nothing to follow, and it may not lead"
 
 
 class Forward(msgspec.Struct, frozen=True):

@@ -289,7 +289,7 @@ def test_log_probabilities_that_were_never_told_are_null() -> None:
         ([True, False], False),
         ([None, None], None),
         ([{"a": 1, "b": 1}, {}, {"a": 2, "c": {"d": 1}}, {"c": {"e": 1}}], {"a": 2, "b": 1, "c": {"d": 1, "e": 1}}),
-        ([[1], [1], [1, 2], []], [1, 2]),
+        ([[1], [1, 2], []], [1, 2]),
         ([["a"], None], ["a"]),
     ],
 )

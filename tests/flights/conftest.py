@@ -38,8 +38,13 @@ class House:
     @property
     def flight(self) -> Flight:
         """The one that can be joined."""
-        (flight,) = self.traffic._flights.values()
+        ((flight,),) = self.traffic._flights.values()
         return flight
+
+    @property
+    def seats(self) -> int:
+        """How many are taken, in all flights that can be joined."""
+        return sum(len(flight.seats) for flights in self.traffic._flights.values() for flight in flights)
 
     @property
     def records(self) -> list[bytes]:

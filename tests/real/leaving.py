@@ -127,7 +127,7 @@ class Scene:
 
     def flight(self) -> Flight:
         """Return the one that is under way."""
-        (flight,) = self.traffic._flights.values()
+        ((flight,),) = self.traffic._flights.values()
         return flight
 
     async def ask(self, body: bytes, control: str = "on") -> httpx.Response:

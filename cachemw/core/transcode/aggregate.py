@@ -30,7 +30,7 @@ class ChoiceSum:
             elif name in LOGPROBS:
                 self._members.setdefault(name, None)
                 self._logprobs.add({name: value})
-            elif name == "message" and value is not None:  # a whole one, beside the deltas
+            elif _is_ambiguous(name, self._members.get(name), value):
                 raise Loss
             else:
                 self._members[name] = latest(self._members.get(name), value)
@@ -41,6 +41,11 @@ class ChoiceSum:
             raise Loss
         message = _message(self._message.total())
         return self._members | self._logprobs.total() | {"message": {"content": None} | message}
+
+
+def _is_ambiguous(name: str, before: Any, now: Any) -> bool:
+    """Say whether this is a whole message beside the deltas, or a list that comes twice: again, or as two pieces alike."""
+    return now is not None if name == "message" else bool(now) and isinstance(now, list) and now == before
 
 
 def aggregate(chunks: Iterable[Members]) -> Members:
