@@ -54,6 +54,9 @@ STORE_PATIENCE = 0.05
 STORE_OPENING = 1.0
 """How long a client waits for the store to open, once in a process."""
 
+DERIVED_BYTES = 16 * MIB
+"""What was derived for other kinds and is kept in memory, so that the next hit need not."""
+
 PIECE_BYTES = 64 * 1024
 """What a replay sends at once, on event boundaries."""
 

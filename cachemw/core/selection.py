@@ -5,13 +5,13 @@ import msgspec
 from cachemw.core import codec
 from cachemw.core.chat import ChatRequest
 from cachemw.core.completeness import json_fault, stream_fault
+from cachemw.core.derived import Derived
 from cachemw.core.directives import Abandon, Directives, Mode
 from cachemw.core.fingerprint import Key
 from cachemw.core.freshness import is_fresh, satisfies, stands_in, while_revalidating
 from cachemw.core.messages import StoredResponse
 from cachemw.core.policy import Policy
 from cachemw.core.report import Fwd
-from cachemw.core.transcode import derive
 from cachemw.errors import RecordError
 
 
@@ -48,11 +48,12 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Verified:
-    """The records whose body has been judged in this process: bodies are long, and records do not change."""
+    """The records whose body has been judged in this process, and what was derived from them: records do not change."""
 
     LIMIT = 8192
 
     def __init__(self) -> None:
+        self.derived = Derived()
         self._seen: set[bytes] = set()
 
     def __contains__(self, mark: bytes) -> bool:
@@ -70,8 +71,9 @@ def select(record: bytes, query: Query, verified: Verified, now: float) -> Usabl
     stored = codec.decode(record)
     if stored.proof != query.key.proof:  # another request with the same index: xxhash is no proof
         return Unusable("miss", "key-mismatch")
-    _verify(record, stored, query, verified)
-    answer = derive(stored, query.chat.kind)
+    mark = record[: codec.HEAD_BYTES] + stored.proof
+    _verify(mark, stored, query, verified)
+    answer = verified.derived.of(mark, stored, query.chat.kind)
     if isinstance(answer, str):
         return Unusable("miss", answer)
     return _restricted(answer, () if answer is stored else ("transcoded",), query, now)
@@ -89,8 +91,7 @@ def _restricted(answer: StoredResponse, how: tuple[str, ...], query: Query, now:
     return Unusable("request" if fresh else "stale", None, Usable(answer, ("stale-if-error", *how)) if may_stand_in else None)
 
 
-def _verify(record: bytes, stored: StoredResponse, query: Query, verified: Verified) -> None:
-    mark = record[: codec.HEAD_BYTES] + stored.proof
+def _verify(mark: bytes, stored: StoredResponse, query: Query, verified: Verified) -> None:
     if mark in verified:
         return
     chat = query.chat

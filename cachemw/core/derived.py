@@ -1,0 +1,35 @@
+"""What was derived from records lately: taking a long stream apart costs far more than all the rest of a hit."""
+
+from cachemw.core import limits
+from cachemw.core.messages import Kind, StoredResponse
+from cachemw.core.transcode import derive
+
+Mark = bytes
+"""Says which record it is: its header, with the checksum, and its proof."""
+
+
+class Derived:
+    """Keeps the bodies of other kinds, `limits.DERIVED_BYTES` of them; then the oldest go."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Mark, Kind], StoredResponse] = {}
+        self._size = 0
+
+    def of(self, mark: Mark, stored: StoredResponse, kind: Kind) -> StoredResponse | str:
+        """Return the record in this kind, or the `detail` that says why it cannot be had."""
+        if stored.kind == kind:
+            return stored
+        kept = self._kept.get((mark, kind))
+        if kept is not None:
+            return kept
+        answer = derive(stored, kind)
+        if isinstance(answer, StoredResponse):
+            self._keep(mark, answer)
+        return answer
+
+    def _keep(self, mark: Mark, answer: StoredResponse) -> None:
+        self._kept[mark, answer.kind] = answer
+        self._size += len(answer.body)
+        while self._size > limits.DERIVED_BYTES:
+            oldest = next(iter(self._kept))
+            self._size -= len(self._kept.pop(oldest).body)

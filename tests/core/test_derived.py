@@ -1,0 +1,83 @@
+"""What was derived is kept for the next one who asks, within a bound."""
+
+import msgspec
+import pytest
+
+from cachemw.core import limits
+from cachemw.core.derived import Derived
+from cachemw.core.messages import Kind, StoredResponse
+from tests.core.answers import COMPLETION, STREAM, record_of, terms
+
+JSON, PLAIN_STREAM = Kind(stream=False), Kind(stream=True)
+WITH_USAGE = Kind(stream=True, options=b'{"include_usage":true}')
+
+
+def completion() -> StoredResponse:
+    stored = record_of([COMPLETION], terms())
+    assert isinstance(stored, StoredResponse)
+    return stored
+
+
+def test_the_kind_that_was_recorded_is_the_record() -> None:
+    """S2: byte for byte."""
+    stored = completion()
+
+    assert Derived().of(b"a", stored, JSON) is stored
+
+
+def test_another_kind_is_derived_once() -> None:
+    """S4."""
+    derived, stored = Derived(), completion()
+
+    first = derived.of(b"a", stored, PLAIN_STREAM)
+
+    assert isinstance(first, StoredResponse)
+    assert (first.kind, first.body[-14:]) == (PLAIN_STREAM, b"data: [DONE]\n\n")
+    assert derived.of(b"a", stored, PLAIN_STREAM) is first
+
+
+def test_each_record_and_each_kind_has_its_own() -> None:
+    """S5: the mark says which record, however alike two are."""
+    derived, stored = Derived(), completion()
+    other = msgspec.structs.replace(stored, body=COMPLETION.replace(b"Hello", b"Goodbye"), stored_at=1.0)
+
+    first, second = derived.of(b"a", stored, PLAIN_STREAM), derived.of(b"b", other, PLAIN_STREAM)
+
+    assert isinstance(first, StoredResponse)
+    assert isinstance(second, StoredResponse)
+    assert (b"Hello" in first.body, b"Goodbye" in second.body, second.stored_at) == (True, True, 1.0)
+    assert derived.of(b"a", stored, WITH_USAGE) == "no-usage"
+
+
+def test_what_cannot_be_derived_says_why_each_time() -> None:
+    derived, stored = Derived(), record_of([STREAM], terms(stream=True))
+    assert isinstance(stored, StoredResponse)
+
+    assert [derived.of(b"a", stored, JSON) for _ in range(2)] == ["no-usage", "no-usage"]
+
+
+def test_the_oldest_go_when_there_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P3."""
+    derived, stored = Derived(), completion()
+    size = len(body_of(derived.of(b"probe", stored, PLAIN_STREAM)))
+    monkeypatch.setattr(limits, "DERIVED_BYTES", 3 * size)
+
+    kept = [derived.of(b"%d" % number, stored, PLAIN_STREAM) for number in range(10)]
+
+    again = [derived.of(b"%d" % number, stored, PLAIN_STREAM) for number in (7, 8, 9, 0)]
+    assert [one is another for one, another in zip(again, [*kept[7:], kept[0]], strict=True)] == [True, True, True, False]
+
+
+def test_what_is_larger_than_all_of_it_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P3."""
+    monkeypatch.setattr(limits, "DERIVED_BYTES", 10)
+    derived, stored = Derived(), completion()
+
+    first = derived.of(b"a", stored, PLAIN_STREAM)
+
+    assert derived.of(b"a", stored, PLAIN_STREAM) is not first
+
+
+def body_of(answer: StoredResponse | str) -> bytes:
+    assert isinstance(answer, StoredResponse)
+    return answer.body
