@@ -21,8 +21,8 @@ from cachemw.simulator import Simulator
 from cachemw.stores import DiskStore
 from cachemw.upstreams import HttpUpstream
 
-FIRST_TOKEN_SECONDS = 0.8
-TOKENS_PER_SECOND = 30.0
+FIRST_TOKEN_SECONDS = 0.5
+TOKENS_PER_SECOND = 45.0
 PATIENCE = 30.0
 
 COLUMNS = ("request", "first byte", "total", "calls", "answer", "Cache-Status")
