@@ -1,5 +1,7 @@
 """What was derived from records lately: taking a long stream apart costs far more than all the rest of a hit."""
 
+from collections import OrderedDict
+
 from cachemw.core import limits
 from cachemw.core.messages import Kind, StoredResponse
 from cachemw.core.transcode import derive
@@ -12,7 +14,7 @@ class Derived:
     """Keeps the bodies of other kinds, `limits.DERIVED_BYTES` of them; then the oldest go."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[Mark, Kind], StoredResponse] = {}
+        self._kept: OrderedDict[tuple[Mark, Kind], StoredResponse] = OrderedDict()
         self._size = 0
 
     def of(self, mark: Mark, stored: StoredResponse, kind: Kind) -> StoredResponse | str:
@@ -31,5 +33,9 @@ class Derived:
         self._kept[mark, answer.kind] = answer
         self._size += len(answer.body)
         while self._size > limits.DERIVED_BYTES:
-            oldest = next(iter(self._kept))
-            self._size -= len(self._kept.pop(oldest).body)
+            try:
+                _, oldest = self._kept.popitem(last=False)
+            except KeyError:  # an event loop in another thread has just taken the last one
+                self._size = 0
+            else:
+                self._size -= len(oldest.body)

@@ -1,5 +1,7 @@
 """What was derived is kept for the next one who asks, within a bound."""
 
+import threading
+
 import msgspec
 import pytest
 
@@ -76,6 +78,40 @@ def test_what_is_larger_than_all_of_it_is_not_kept(monkeypatch: pytest.MonkeyPat
     first = derived.of(b"a", stored, PLAIN_STREAM)
 
     assert derived.of(b"a", stored, PLAIN_STREAM) is not first
+
+
+def test_event_loops_in_threads_may_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P3: what two of them count at once is held at most once."""
+    monkeypatch.setattr(limits, "DERIVED_BYTES", 3_000)
+    derived, stored, raised = Derived(), completion(), list[str]()
+
+    def derive_many() -> None:
+        try:
+            for number in range(2_000):
+                derived.of(b"%d" % (number % 7), stored, PLAIN_STREAM)
+        except (KeyError, RuntimeError) as exc:
+            raised.append(repr(exc))
+
+    threads = [threading.Thread(target=derive_many) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert raised == []
+    assert sum(len(answer.body) for answer in derived._kept.values()) <= 3_000
+
+
+def test_what_was_counted_and_is_gone_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P3: another thread may have taken the last one."""
+    monkeypatch.setattr(limits, "DERIVED_BYTES", 3_000)
+    derived, stored = Derived(), completion()
+    derived._size = 1_000_000
+
+    first, second = derived.of(b"a", stored, PLAIN_STREAM), derived.of(b"a", stored, PLAIN_STREAM)
+
+    assert first is not second
+    assert derived.of(b"a", stored, PLAIN_STREAM) is second
 
 
 def body_of(answer: StoredResponse | str) -> bytes:
