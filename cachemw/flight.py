@@ -77,7 +77,7 @@ class Flight:
         """What it failed with before there was anything to show."""
         if self.failure is None or (self.transfer is not None and self.transfer.is_open):
             return None
-        return self.told(self.failure)
+        return self.error_of(self.failure)
 
     async def read(self, seat: Seat, relay: Relay, client: Client) -> None:
         """Send a client everything, as it comes. One that broke off has no end."""
@@ -94,7 +94,7 @@ class Flight:
                 await self._wait()
         if self.failure is None:
             await client.write(b"", False)
-        elif broken := relay.transfer.broken(self.told(self.failure)):
+        elif broken := relay.transfer.broken(self.error_of(self.failure)):
             await client.write(broken, True)
 
     async def _wait(self) -> None:
@@ -115,7 +115,7 @@ class Flight:
         if self.transfer is not None and not (news.is_set() or self.is_landing):
             self.release_at = math.inf
             self.transfer.overdue()
-            self.tell()
+            self.wake()
 
     def leave(self, seat: Seat) -> Abandon | None:
         """Give up a seat. The last one out decides what becomes of it, and is told."""
@@ -180,20 +180,20 @@ class Flight:
             return
         self.is_over, self.failure = True, failure
         if failure is not None and self.transfer is not None:
-            self.transfer.fail(None if self._is_stopped else self.told(failure))
+            self.transfer.fail(None if self._is_stopped else self.error_of(failure))
         self.scope.deadline = math.inf  # background tasks run on to their end
         self._attach()
         self.close_doors()
         self._forget_when_read()
         self.ending.set()
-        self.tell()
+        self.wake()
 
     def close_doors(self) -> None:
         """Let nobody join any more."""
         self.traffic.close(self)
         self.shut.set()
 
-    def tell(self) -> None:
+    def wake(self) -> None:
         """Wake whoever waits for news."""
         if self._news is not None:
             self._news.set()
@@ -224,7 +224,7 @@ class Flight:
         is_lost = self.failure is not None and said.stored is None and not said.collapsed
         return replace(said, stored=False) if is_lost else said
 
-    def told(self, failure: Exception) -> UpstreamError:
+    def error_of(self, failure: Exception) -> UpstreamError:
         """Return what readers are told of a failure; an app's exception is its cause."""
         if isinstance(failure, UpstreamError):
             error = failure

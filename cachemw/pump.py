@@ -50,7 +50,7 @@ class Pump:
         else:
             flight.transfer.feed(event, self._clock())
             self._hold(flight.transfer)
-        flight.tell()
+        flight.wake()
         if not flight.is_over:
             await self._let_read(flight.transfer)
 
@@ -85,7 +85,7 @@ class Pump:
         flight = self._flight
         answer.drop("busy" if flight.traffic.is_full else "record-too-large")
         flight.close_doors()
-        flight.tell()
+        flight.wake()
         if not flight.seats:
             flight.stop()
         while self._is_too_large(answer):

@@ -938,3 +938,15 @@ def test_what_was_held_is_not_taken_for_the_end_of_an_event() -> None:
     client.broken()
 
     assert client.body.startswith(EVENTS[0] + b"data: {")
+
+
+@pytest.mark.parametrize("head", [STREAM_HEAD, JSON_HEAD], ids=["stream", "JSON"])
+def test_what_was_stopped_has_no_fault_and_is_not_kept(head: Head) -> None:
+    """H3: nobody reads it any more, and the upstream did nothing wrong."""
+    transfer = recorded(head).transfer
+    transfer.feed(b"half of it", NOW)
+
+    transfer.fail(None)
+
+    assert (transfer.faults, transfer.is_stored, transfer.is_recorded) == ((), False, False)
+    assert transfer.settled(OPEN) == OPEN
