@@ -49,7 +49,7 @@ async def cancel_when(left: Callable[[], Awaitable[None]], here: anyio.CancelSco
     here.cancel()
 
 
-class NotWanted(Exception):
+class _NotWanted(Exception):
     """Ends an answer of which nothing is shown: a stored one is better."""
 
 
@@ -103,7 +103,7 @@ class Relaying:
             begun = self._begin(event)
             if not isinstance(begun, Relay):
                 self.instead = begun
-                raise NotWanted
+                raise _NotWanted
             self._relay = begun
         elif self._relay is None:
             raise TruncatedResponse("a body without a head")
@@ -126,7 +126,7 @@ class Relaying:
             if escaped is not None:  # after its answer: a background task's
                 raise escaped
             return
-        error = escaped if isinstance(escaped, UpstreamError) else _broken(escaped)
+        error = as_upstream_error(escaped)
         if self._relay is None:
             raise error if escaped is None else escaped
         self._relay.transfer.fail(error)
@@ -137,5 +137,10 @@ class Relaying:
             raise escaped
 
 
-def _broken(escaped: Exception | None) -> UpstreamError:
-    return TruncatedResponse("it returned before its answer was complete") if escaped is None else UpstreamError("it raised")
+def as_upstream_error(escaped: Exception | None) -> UpstreamError:
+    """Return what readers are told of an answerer that returned, or raised, before its answer was complete."""
+    if isinstance(escaped, UpstreamError):
+        return escaped
+    error = TruncatedResponse("it returned, or raised, before its answer was complete")
+    error.__cause__ = escaped
+    return error

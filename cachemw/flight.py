@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import anyio
 
-from cachemw.async_relay import Client, send
+from cachemw.async_relay import Client, as_upstream_error, send
 from cachemw.core import limits
 from cachemw.core.directives import Abandon
 from cachemw.core.messages import Kind
 from cachemw.core.report import ExchangeReport
-from cachemw.core.transfer import Relay, Transfer
-from cachemw.errors import TruncatedResponse, UpstreamError
+from cachemw.core.transfer import Relay, Transfer, last_left
+from cachemw.errors import UpstreamError
 from cachemw.flights import Traffic
 
 logger = logging.getLogger(__name__)
@@ -51,11 +51,9 @@ class Flight:
         self.woken = 0  # and how many have yet to look at what they waited for
         self._notice = 0.0
         self._held = 0
-        self._is_detached = self._is_stopped = self._is_doomed = False
+        self._is_stopped = self._is_doomed = False
         self._bound = anyio.CancelScope()
         self._bound_at = math.inf
-
-    # Reading.
 
     def board(self, on_abandon: Abandon) -> Seat:
         """Take a seat, at the beginning."""
@@ -126,7 +124,7 @@ class Flight:
             return None
         if self._is_doomed:
             self.scope.cancel()
-        elif seat.on_abandon is Abandon.FINISH and self._is_worth_finishing() and self.traffic.may_detach:
+        elif last_left(seat.on_abandon, self.transfer, self.traffic.may_detach) is Abandon.FINISH:
             logger.info("every reader has left a response in progress: it is read on to its end")
             self.detach()
             return Abandon.FINISH
@@ -134,18 +132,12 @@ class Flight:
             self.stop()
         return Abandon.CANCEL
 
-    def _is_worth_finishing(self) -> bool:
-        return self.transfer is None or self.transfer.is_recorded
-
-    # Its ends.
-
     def begin(self, notice: float) -> None:
         """Say that it is going to be pumped; who answers is told of a stop so many seconds before it is cancelled."""
         self._notice, self.has_begun = notice, True
 
     def detach(self) -> None:
         """Fly on without readers, for a while."""
-        self._is_detached = True
         self.traffic.detached += 1
         self._bound_at = self._bound.deadline = anyio.current_time() + limits.ABANDON_GRACE
 
@@ -212,8 +204,7 @@ class Flight:
             self.weigh()
 
     def _attach(self) -> None:
-        if self._is_detached:
-            self._is_detached = False
+        if self._bound_at < math.inf:  # it was detached
             self.traffic.detached -= 1
         self._bound_at = self._bound.deadline = math.inf
 
@@ -225,11 +216,7 @@ class Flight:
         return replace(said, stored=False) if is_lost else said
 
     def error_of(self, failure: Exception) -> UpstreamError:
-        """Return what readers are told of a failure; an app's exception is its cause."""
-        if isinstance(failure, UpstreamError):
-            error = failure
-        else:
-            error = TruncatedResponse("it raised before its answer was complete")
-            error.__cause__ = failure
+        """Return what readers are told of a failure, with the status it had shown by then."""
+        error = as_upstream_error(failure)
         error.status = None if self.transfer is None else self.transfer.head.status
         return error

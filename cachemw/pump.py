@@ -69,29 +69,29 @@ class Pump:
 
     async def _let_read(self, answer: Transfer) -> None:
         """Offer every reader what has come before more is read. Wait for none of them while it may be kept whole."""
-        if self._is_too_large(answer):
-            await self._make_room(answer)
+        if excess := self._excess(answer):
+            await self._make_room(answer, excess)
         elif not (self._flight.seats or answer.is_recorded):
             self._flight.stop()  # nobody reads it, and nobody is going to
         await anyio.lowlevel.checkpoint()
         while self._flight.woken:  # trio, unlike asyncio, lets tasks run in any order
             await anyio.lowlevel.checkpoint()
 
-    def _is_too_large(self, answer: Transfer) -> bool:
-        return answer.held > self._terms.limit_bytes or (answer.held > 0 and self._flight.traffic.is_full)
+    def _excess(self, answer: Transfer) -> str | None:
+        return answer.excess(self._terms.limit_bytes, self._flight.traffic.is_full)
 
-    async def _make_room(self, answer: Transfer) -> None:
+    async def _make_room(self, answer: Transfer, excess: str) -> None:
         """Hold only what somebody has yet to read: from here on the slowest reader sets the pace."""
         flight = self._flight
-        answer.drop("busy" if flight.traffic.is_full else "record-too-large")
+        answer.drop(excess)
         flight.close_doors()
         flight.wake()
         if not flight.seats:
             flight.stop()
-        while self._is_too_large(answer):
+        while self._excess(answer):
             answer.forget(min((seat.at for seat in flight.seats), default=answer.end))
             flight.weigh()
-            if self._is_too_large(answer):
+            if self._excess(answer):
                 flight.room = anyio.Event()
                 await flight.room.wait()
 

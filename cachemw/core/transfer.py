@@ -7,7 +7,7 @@ import msgspec
 from cachemw.core import codec, refusals
 from cachemw.core.cache_status import announce
 from cachemw.core.completeness import CUT
-from cachemw.core.directives import CONTROL_HEADER, Members, parse_members
+from cachemw.core.directives import CONTROL_HEADER, Abandon, Members, parse_members
 from cachemw.core.headers import end_to_end, without
 from cachemw.core.limits import PIECE_BYTES
 from cachemw.core.messages import Head, StoredResponse, header_values
@@ -76,6 +76,12 @@ class Transfer:
         self._recording.feed(chunk, now)
         if self._recording.dropped is not None:
             self.drop(self._recording.dropped)
+
+    def excess(self, limit_bytes: int, is_full: bool) -> str | None:
+        """Say why no more of it may be held than somebody has yet to read; `is_full`: all answers together hold too much."""
+        if is_full and self.held:
+            return "busy"
+        return "record-too-large" if self.held > limit_bytes else None
 
     def drop(self, why: str) -> None:
         """Keep no record of it; it only passes."""
@@ -191,6 +197,15 @@ class Relay:
             return chunks
         self._has_begun = True
         return (self.transfer.announced(self.said), *chunks)
+
+
+def last_left(wish: Abandon, transfer: Transfer | None, has_room: bool) -> Abandon:
+    """Say what becomes of an answer that every reader has left; `transfer` is `None` where it has no head yet.
+
+    It is read on only where it may be kept, and where there is room for one more that nobody reads.
+    """
+    may_be_kept = transfer is None or transfer.is_recorded
+    return Abandon.FINISH if wish is Abandon.FINISH and may_be_kept and has_room else Abandon.CANCEL
 
 
 def begin(head: Head, terms: Terms | None, now: float) -> Transfer:

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cachemw.core import codec
+from cachemw.core.directives import Abandon
 from cachemw.core.limits import DONE_HOLD, JSON_HOLD, PIECE_BYTES
 from cachemw.core.messages import Head, Headers, header_values
 from cachemw.core.report import ExchangeReport
 from cachemw.core.sse import DONE, Event, Parser
-from cachemw.core.transfer import Put, Relay, Transfer, begin
+from cachemw.core.transfer import Put, Relay, Transfer, begin, last_left
 from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
 from tests.core.answers import (
     COMPLETION,
@@ -950,3 +951,38 @@ def test_what_was_stopped_has_no_fault_and_is_not_kept(head: Head) -> None:
 
     assert (transfer.faults, transfer.is_stored, transfer.is_recorded) == ((), False, False)
     assert transfer.settled(OPEN) == OPEN
+
+
+@pytest.mark.parametrize("wish", Abandon)
+@pytest.mark.parametrize("has_room", [True, False])
+@pytest.mark.parametrize(
+    ("transfer", "may_be_kept"),
+    [(None, True), (recorded(STREAM_HEAD).transfer, True), (unrecorded(STREAM_HEAD).transfer, False)],
+    ids=["no head yet", "recorded", "not recorded"],
+)
+def test_what_all_have_left_is_read_on_only_where_that_is_wanted_and_of_use(
+    wish: Abandon, has_room: bool, transfer: Transfer | None, may_be_kept: bool
+) -> None:
+    """H3."""
+    finishes = wish is Abandon.FINISH and has_room and may_be_kept
+
+    assert last_left(wish, transfer, has_room) is (Abandon.FINISH if finishes else Abandon.CANCEL)
+
+
+@pytest.mark.parametrize(
+    ("held", "is_full", "excess"),
+    [
+        (b"", False, None),
+        (b"", True, None),
+        (b"1234", False, None),
+        (b"12345", False, "record-too-large"),
+        (b"1", True, "busy"),
+        (b"12345", True, "busy"),
+    ],
+)
+def test_what_is_held_is_bounded_for_each_and_for_all(held: bytes, is_full: bool, excess: str | None) -> None:
+    """P3."""
+    transfer = unrecorded(STREAM_HEAD).transfer
+    transfer.feed(held, NOW)
+
+    assert transfer.excess(4, is_full) == excess
