@@ -17,10 +17,8 @@ from cachemw.asgi_wire import (
     Incoming,
 )
 from cachemw.async_driver import AsyncDriver
-from cachemw.core.directives import Directives, InvalidControl
 from cachemw.core.effects import Script
-from cachemw.core.exchange import bypass, exchange, pass_on, refuse
-from cachemw.core.intake import NotAsked, NotChat, take_in
+from cachemw.core.intake import NotAsked, NotChat, TakenIn, body_limit, script_for, take_in
 from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request
 from cachemw.core.policy import Policy
 from cachemw.core.report import Hook
@@ -87,22 +85,14 @@ class CacheMiddleware:
                 await self.app({**scope, "headers": list(headers)} if opted_in else scope, receive, send)
             case NotAsked() if self._upstream is None:
                 await self.app(scope, receive, send)
-            case asked:
+            case taken_in:
                 with contextlib.suppress(ClientLeftError):
-                    await self._run(await self._script(asked, incoming), incoming, send)
+                    await self._run(await self._script(taken_in, incoming), incoming, send)
 
-    async def _script(self, asked: NotAsked | InvalidControl | Directives, incoming: Incoming) -> Script:
-        match asked:
-            case Directives():
-                body = await incoming.read(self.policy.max_request_bytes)
-                if body is None:
-                    return bypass("request-too-large", asked)
-                return exchange(self._request(incoming, body), asked, self.policy, self.driver.verified)
-            case NotAsked():
-                await incoming.read(0)
-                return pass_on(None)
-            case InvalidControl():
-                return refuse(asked)
+    async def _script(self, taken_in: TakenIn, incoming: Incoming) -> Script:
+        body = await incoming.read(body_limit(taken_in, self.policy))
+        request = None if body is None else self._request(incoming, body)
+        return script_for(taken_in, request, self.policy, self.driver.verified)
 
     async def _run(self, script: Script, incoming: Incoming, send: Send) -> None:
         forwarding: Forwarding

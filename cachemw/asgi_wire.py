@@ -44,11 +44,13 @@ class Incoming:
         query: bytes = self.scope["query_string"]
         return query
 
-    async def read(self, limit_bytes: int) -> bytes | None:
-        """Return the body, `None` where it is larger than the limit; 0 only looks whether there is one.
+    async def read(self, limit_bytes: int | None) -> bytes | None:
+        """Return the body, `None` where it is larger than the limit; 0 only looks whether there is one, `None` does not.
 
         Raises `ClientLeftError`.
         """
+        if limit_bytes is None:
+            return None
         chunks: list[bytes] = []
         size = 0
         while self._has_more and size <= limit_bytes:

@@ -1,12 +1,15 @@
-"""What comes in: is it a chat request, and did its client opt in?"""
+"""What comes in: is it a chat request, did its client opt in, and which script answers it?"""
 
 import msgspec
 
 from cachemw.core.chat import is_chat
-from cachemw.core.directives import CONTROL_HEADER, Directives, InvalidControl, read_directives
+from cachemw.core.directives import CONTROL_HEADER, Abandon, Directives, InvalidControl, read_directives
+from cachemw.core.effects import Script
+from cachemw.core.exchange import bypass, exchange, not_chat, pass_on, refuse
 from cachemw.core.headers import without
-from cachemw.core.messages import Headers
+from cachemw.core.messages import Headers, Request
 from cachemw.core.policy import Policy
+from cachemw.core.selection import Verified
 
 
 class NotChat(msgspec.Struct, frozen=True):
@@ -20,7 +23,10 @@ class NotAsked(msgspec.Struct, frozen=True):
     """A chat request whose client did not opt in."""
 
 
-def take_in(method: str, path: str, headers: Headers, policy: Policy) -> NotChat | NotAsked | InvalidControl | Directives:
+TakenIn = NotChat | NotAsked | InvalidControl | Directives
+
+
+def take_in(method: str, path: str, headers: Headers, policy: Policy) -> TakenIn:
     """Say what a request is to us; `path` is below `root_path`."""
     asked = read_directives(headers, policy.default, policy.honour)
     if is_chat(method, path, policy):
@@ -28,3 +34,35 @@ def take_in(method: str, path: str, headers: Headers, policy: Policy) -> NotChat
     if asked is None:
         return NotChat(False, headers)
     return NotChat(True, without(headers, (CONTROL_HEADER,)))
+
+
+def unfinished(taken_in: TakenIn) -> TakenIn:
+    """Return what a request is to a mount that reads for its reader alone: what that one leaves cannot be finished."""
+    if not isinstance(taken_in, Directives) or taken_in.abandon is not Abandon.FINISH:
+        return taken_in
+    return msgspec.structs.replace(taken_in, abandon=None, ignored=(*taken_in.ignored, "abandon"))
+
+
+def body_limit(taken_in: TakenIn, policy: Policy) -> int | None:
+    """Return how many bytes of the request's body are read before it is answered.
+
+    0 only looks whether there is one; `None` leaves it alone, for nothing is going to be forwarded.
+    """
+    if isinstance(taken_in, InvalidControl):
+        return None
+    return policy.max_request_bytes if isinstance(taken_in, Directives) else 0
+
+
+def script_for(taken_in: TakenIn, request: Request | None, policy: Policy, verified: Verified) -> Script:
+    """Return the script that answers; `request` is `None` where its body is larger than `body_limit`."""
+    match taken_in:
+        case Directives():
+            if request is None:
+                return bypass("request-too-large", taken_in)
+            return exchange(request, taken_in, policy, verified)
+        case InvalidControl():
+            return refuse(taken_in)
+        case NotChat(opted_in=True):
+            return not_chat()
+        case _:
+            return pass_on(None)

@@ -12,8 +12,7 @@ from starlette.websockets import WebSocketClose
 from cachemw.asgi import CacheMiddleware
 from cachemw.asgi_wire import AsgiClient, ClientLeftError, FromUpstream, Incoming, path_below
 from cachemw.core.chat import is_chat
-from cachemw.core.exchange import not_chat, pass_on
-from cachemw.core.intake import NotChat, take_in
+from cachemw.core.intake import script_for, take_in
 from cachemw.core.policy import Policy
 from cachemw.core.report import Hook
 from cachemw.proxy.settings import Settings
@@ -58,8 +57,8 @@ class Proxy:
             await WebSocketClose()(scope, receive, send)
             return
         policy, incoming = self._cache.policy, Incoming(scope, receive)
-        what = take_in(incoming.method, incoming.path, incoming.headers, policy)
-        script = not_chat() if isinstance(what, NotChat) and what.opted_in else pass_on(None)
+        taken_in = take_in(incoming.method, incoming.path, incoming.headers, policy)
+        script = script_for(taken_in, None, policy, self._cache.driver.verified)
         with contextlib.suppress(ClientLeftError):
             await incoming.read(0)
             forwarding = FromUpstream(self._upstream, incoming, policy)
