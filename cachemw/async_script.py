@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cachemw.async_store import AsyncStore
-from cachemw.core.effects import Discard, Effect, Found, Lookup, Name, Outcome, Script, Secret
+from cachemw.core.effects import Discard, Effect, Found, Lookup, Name, Outcome, Script, Secret, resume
 from cachemw.core.policy import Policy
 from cachemw.errors import CacheError
 from cachemw.foreign import name_partition
@@ -33,11 +33,7 @@ class Performing:
 
     def resume(self, result: Any) -> Effect | Outcome:
         """Go on to the next effect, or to the outcome."""
-        try:
-            return self._script.throw(result) if isinstance(result, CacheError) else self._script.send(result)
-        except StopIteration as stop:
-            outcome: Outcome = stop.value
-            return outcome
+        return resume(self._script, result)
 
     async def _perform(self, effect: Lookup | Secret | Name | Discard) -> Any:
         match effect:

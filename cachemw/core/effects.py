@@ -11,7 +11,7 @@ from cachemw.core.messages import Kind, Request, StoredResponse
 from cachemw.core.recording import Terms
 from cachemw.core.report import ExchangeReport
 from cachemw.core.transfer import Relay, Transfer
-from cachemw.errors import UpstreamError
+from cachemw.errors import CacheError, UpstreamError
 
 
 class Secret(msgspec.Struct, frozen=True):
@@ -125,3 +125,12 @@ class Unacceptable(msgspec.Struct, frozen=True):
 
 Outcome = Serve | Relay | Unsatisfiable | Failed | Unacceptable
 Script = Generator[Effect, Any, Outcome]
+
+
+def resume(script: Script, result: Any) -> Effect | Outcome:
+    """Send a script what it asked for, or throw it the failure; return what it asks next, or its outcome."""
+    try:
+        return script.throw(result) if isinstance(result, CacheError) else script.send(result)
+    except StopIteration as stop:
+        outcome: Outcome = stop.value
+        return outcome

@@ -7,7 +7,7 @@ import msgspec
 import xxhash
 
 from cachemw.core.headers import HeaderRules, keyed
-from cachemw.core.messages import Answerer, AppAnswerer, Request
+from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request
 
 SCHEME = b"cachemw/1"
 """Changes whenever a request would get another key than before."""
@@ -28,8 +28,7 @@ def fingerprint(
     request: Request, canonical: bytes, partition: bytes, namespace: str | None, sample: int, rules: HeaderRules
 ) -> Key:
     """Return the key of a chat request."""
-    over_http = not isinstance(request.answerer, AppAnswerer)
-    fields = keyed(request.headers, over_http, rules)
+    fields = keyed(request.headers, isinstance(request.answerer, HttpAnswerer), rules)
     parts = frame(
         (
             SCHEME,

@@ -20,7 +20,13 @@ class AppAnswerer(msgspec.Struct, frozen=True):
     query: bytes
 
 
-Answerer = HttpAnswerer | AppAnswerer
+class DirectAnswerer(msgspec.Struct, frozen=True):
+    """An HTTP upstream behind a transport in the client's own process: all that the request says reaches it."""
+
+    url: str
+
+
+Answerer = HttpAnswerer | AppAnswerer | DirectAnswerer
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -1,0 +1,122 @@
+"""An answer that its one reader pulls: nothing is read before that reader asks, but JSON that is better had whole."""
+
+import math
+from typing import Protocol
+
+from cachemw.core import limits
+from cachemw.core.effects import Arrived, Claim, Claimed
+from cachemw.core.messages import Kind
+from cachemw.core.transfer import Relay, Transfer
+from cachemw.errors import UpstreamError
+
+
+class Pull:
+    """How far an answer was read. Call `feed` for every chunk, then `end`, or `fail`.
+
+    JSON that others wait for is `awaited`: it is read whole before anything of it is shown, be it kept or not, for then
+    they can have it too.
+    """
+
+    def __init__(self, transfer: Transfer, limit_bytes: int, awaited: bool) -> None:
+        self.transfer = transfer
+        self.has_ended = self.has_failed = False
+        self._limit_bytes = limit_bytes
+        self._is_awaited = awaited and not transfer.is_stream
+        self._release_at = math.inf  # when what is held back is let go
+
+    @property
+    def is_held(self) -> bool:
+        """Whether more is read before anything is shown."""
+        return not self.has_ended and (self._is_awaited or not self.transfer.is_open)
+
+    @property
+    def end_within(self) -> float | None:
+        """How many seconds the end may take that comes behind a stream's `[DONE]`; `None` before that."""
+        return self.transfer.holds_for if self.transfer.is_stream else None
+
+    def feed(self, chunk: bytes, now: float, is_full: bool) -> None:
+        """Take in what has come; `is_full`: all answers together hold too much."""
+        self.transfer.feed(chunk, now)
+        if excess := self.transfer.excess(self._limit_bytes, is_full):
+            self.transfer.drop(excess)
+            self._is_awaited = False
+        holds_for = limits.JSON_HOLD if self._is_awaited else self.transfer.holds_for
+        if holds_for is None:
+            self._release_at = math.inf
+        elif now >= self._release_at:
+            self.release()
+        else:
+            self._release_at = min(self._release_at, now + holds_for)
+
+    def release(self) -> None:
+        """Let go what was held back: its end does not come in time."""
+        self._is_awaited, self._release_at = False, math.inf
+        self.transfer.overdue()
+
+    def end(self, fault: str | None) -> None:
+        """Note that all of it has come. `fault` says why a record of it was not stored; `None`: it was, or there is none."""
+        self.transfer.close(fault)
+        self.has_ended = True
+
+    def fail(self, error: UpstreamError) -> None:
+        """Note that the upstream broke off."""
+        error.status = self.transfer.head.status
+        self.transfer.fail(error)
+        self.has_failed = True
+
+    def take(self, relay: Relay) -> bytes:
+        """Return what its reader may have now and has not yet; nothing where more must be read first."""
+        piece = b"".join([emission for emission in relay.take() if isinstance(emission, bytes)])
+        if not (self.has_ended or self.transfer.is_recorded):
+            self.transfer.forget(relay.at)
+        return piece
+
+
+class Landing:
+    """JSON that one request reads whole, while others wait for it; `kind` is what it can be shared for."""
+
+    def __init__(self, parts: bytes, kind: Kind) -> None:
+        self.parts, self.kind = parts, kind
+        self._pull: Pull | None = None
+        self._shared: Transfer | None = None
+        self._error: UpstreamError | None = None
+
+    def begin(self, pull: Pull) -> None:
+        """Note that there is an answer."""
+        self._pull = pull
+
+    def fail(self, error: UpstreamError) -> None:
+        """Note that it failed before anything of it was shown."""
+        self._error = error
+
+    def end(self) -> None:
+        """Let those who wait have what came, before its reader takes any of it: what is not whole is that one's alone."""
+        if self._pull is not None and self._pull.has_ended:
+            self._shared = self._pull.transfer
+        elif self._pull is not None and self._pull.is_held:
+            self._pull = None  # its request was stopped before it knew
+
+    def brought(self, kind: Kind, now: float) -> Arrived | Claimed | UpstreamError:
+        """Return what a request for this kind has of it, now that it is over."""
+        if self._error is not None:
+            return self._error
+        if self._pull is None:
+            return Claimed.RELEASED
+        return Claimed.LANDED if self._shared is None or kind != self.kind else Arrived(self._shared, now)
+
+
+class Landings(Protocol):
+    """What is read whole just now, and how much all answers in progress hold. Thread-safe."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may be held."""
+
+    def claim(self, claim: Claim) -> tuple[Claimed | None, Landing | None]:
+        """Return how the claim went, and one's own landing where one leads; or `None`, and what to wait for."""
+
+    def land(self, landing: Landing) -> None:
+        """Let nobody else wait for it, and those who do have what came."""
+
+    def weigh(self, more: int) -> None:
+        """Count so many bytes more, or less."""

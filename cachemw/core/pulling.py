@@ -1,0 +1,215 @@
+"""One exchange whose answer is pulled by its reader, in mounts that start no thread and no task.
+
+What is to be done is yielded: two drivers do it, one with `await` and one without. JSON is read whole inside the call, so
+identical requests can wait for it and share it. Streams are not awaited: one thread may open two before it reads either.
+"""
+
+from dataclasses import replace
+
+from cachemw.core import replay
+from cachemw.core.conclusion import Concluded, conclude
+from cachemw.core.effects import Arrived, Claim, Claimed, Effect, Forward, Outcome, Script, Serve, resume
+from cachemw.core.errands import Await, Came, Close, Errands, Open, Pause, Pieces, Read, attempt
+from cachemw.core.headers import INERT_OVER_HTTP
+from cachemw.core.messages import Head
+from cachemw.core.policy import Policy
+from cachemw.core.pull import Landing, Landings, Pull
+from cachemw.core.report import ExchangeReport
+from cachemw.core.transfer import Relay, Transfer, begin
+from cachemw.errors import UpstreamError, UpstreamTimeout
+
+
+def pulled(policy: Policy) -> Policy:
+    """Return what an operator allows where nobody reads on for a reader that left, and nobody fetches anew meanwhile."""
+    return replace(policy, on_abandon="cancel", stale_while_revalidate=0.0)
+
+
+def transported(policy: Policy) -> Policy:
+    """Return what an operator allows in a transport: there every header is in the key but the inert, and the language is."""
+    return replace(policy, inert=(*policy.inert, *sorted(name.decode() for name in INERT_OVER_HTTP)))
+
+
+class Pulling:
+    """First `outcome`, then `answer`, and `over` when its reader asks for no more, in any case."""
+
+    def __init__(self, script: Script, landings: Landings, policy: Policy) -> None:
+        self._script, self._landings, self._policy = script, landings, policy
+        self._led: Landing | None = None
+        self._pull: Pull | None = None
+        self._forward: Forward | None = None
+        self._pushed: Outcome | None = None
+        self._outcome: Outcome | None = None
+        self._patience = policy.patience
+        self._held = 0
+
+    def outcome(self) -> Errands:
+        """Find out what the answer is; its head may be sent then. Returns an `Outcome`."""
+        try:
+            step = resume(self._script, None)
+            while isinstance(step, Effect):
+                result = yield from self._perform(step)
+                step = self._pushed or resume(self._script, result)
+            if not isinstance(step, Relay):
+                yield Close()
+            self._outcome = step
+            return step
+        finally:
+            self._land()
+
+    def push(self, head: Head, now: float) -> Outcome:
+        """Say what becomes of an answer that is not to be pulled: its answerer sends it on. While it is being opened."""
+        assert self._forward is not None  # noqa: S101 - it is being opened
+        faults = () if self._forward.terms is None else ("not-iterated",)
+        outcome = resume(self._script, Arrived(Transfer(head, None, faults), now))
+        assert not isinstance(outcome, Effect)  # noqa: S101 - a script ends with what has arrived
+        self._pushed = outcome
+        return outcome
+
+    def answer(self, outcome: Outcome) -> tuple[Head, Pieces]:
+        """Return the head and the pieces to send; those raise `UpstreamError` where the upstream breaks off."""
+        if isinstance(outcome, Relay):
+            return outcome.transfer.announced(outcome.said), self._relayed(outcome)
+        return _concluded(outcome, self._policy.max_replay)
+
+    def _relayed(self, relay: Relay) -> Pieces:
+        """Pass the upstream's answer on, as far as its reader asks."""
+        pull = self._pull or _whole(relay.transfer)
+        while True:
+            while piece := pull.take(relay):
+                yield piece
+            if pull.has_ended:
+                return
+            yield from self._read_on(pull)
+
+    def over(self) -> ExchangeReport | None:
+        """Return what came of it, now that its reader asks for no more."""
+        self._weigh(0)
+        outcome, pull = self._outcome or self._pushed, self._pull
+        said = None if outcome is None else outcome.report
+        if said is None or not isinstance(outcome, Relay):
+            return said
+        has_had_all = outcome.has_had_all and (pull is None or pull.has_ended or pull.has_failed)
+        return said if has_had_all else _left(said, outcome.transfer.is_stored)
+
+    def _perform(self, effect: Effect) -> Errands:
+        match effect:
+            case Claim():
+                return (yield from self._claim(effect))
+            case Forward():
+                return (yield from self._begin(effect))
+            case _:
+                return (yield from attempt(effect))
+
+    def _claim(self, claim: Claim) -> Errands:
+        if claim.kind.stream or self._patience <= 0:
+            return Claimed.ALONE
+        claimed, landing = self._landings.claim(claim)
+        if landing is None:
+            return claimed
+        if claimed is Claimed.LEAD:
+            self._led = landing
+            return claimed
+        return (yield from self._await(landing, claim))
+
+    def _await(self, landing: Landing, claim: Claim) -> Errands:
+        """However many are waited for, patience is one; and what had its answer to itself is not waited for again."""
+        waited = yield Await(landing, self._patience)
+        self._patience -= waited.seconds
+        if not waited.is_over:
+            self._patience = 0.0
+            return Claimed.ALONE
+        brought = landing.brought(claim.kind, waited.now)
+        if brought is Claimed.LANDED:
+            self._patience = 0.0
+        return brought
+
+    def _begin(self, forward: Forward) -> Errands:
+        """Begin an answer, and read on until something of it may be shown."""
+        self._forward = forward
+        try:
+            opened = yield Open(forward.terms is not None)
+            if not isinstance(self._pushed, Relay | None):
+                return None
+            pull, now = self._opened(opened.head, opened.now), opened.now
+            while pull.is_held:
+                now = yield from self._read_on(pull)
+        except UpstreamError as error:
+            if self._pushed is not None:
+                raise
+            if self._led is not None:
+                self._led.fail(error)
+            return error
+        return Arrived(pull.transfer, now)
+
+    def _opened(self, head: Head, now: float) -> Pull:
+        assert self._forward is not None  # noqa: S101 - it has been opened
+        transfer = self._pushed.transfer if isinstance(self._pushed, Relay) else begin(head, self._forward.terms, now)
+        pull = self._pull = Pull(transfer, self._policy.max_record_bytes, self._led is not None and self._pushed is None)
+        if self._led is not None:
+            self._led.begin(pull)
+        return pull
+
+    def _read_on(self, pull: Pull) -> Errands:
+        try:
+            came = yield from _come(pull.end_within)
+            if came.is_late:
+                pull.release()
+                pull.end(None)
+            elif came.chunk is not None:
+                pull.feed(came.chunk, came.now, self._landings.is_full)
+            else:
+                put = pull.transfer.finish(came.now)
+                pull.end(None if put is None else (yield put))
+        except UpstreamError as error:
+            pull.fail(error)
+            yield Close()
+            raise
+        self._weigh(0 if pull.has_ended else pull.transfer.held)
+        if pull.has_ended:
+            yield Close()
+        return came.now
+
+    def _land(self) -> None:
+        if self._led is not None:
+            self._landings.land(self._led)
+
+    def _weigh(self, held: int) -> None:
+        if held != self._held:
+            self._landings.weigh(held - self._held)
+            self._held = held
+
+
+def _come(within: float | None) -> Errands:
+    """Read on. Without `await` nobody can stop waiting for the end behind a `[DONE]`; a timeout of the upstream's does."""
+    try:
+        return (yield Read(within))
+    except UpstreamTimeout:
+        if within is None:
+            raise
+        return Came(None, 0.0, is_late=True)
+
+
+def _concluded(outcome: Concluded, longest: float) -> tuple[Head, Pieces]:
+    """Return an answer that needs no upstream any more; a stored one at the pace that was asked for."""
+    if isinstance(outcome, Serve) and outcome.speed:
+        return replay.head(outcome.stored, outcome.report, outcome.now), _paced(outcome, longest)
+    head, *pieces = conclude(outcome)
+    assert isinstance(head, Head)  # noqa: S101
+    return head, (piece for piece in pieces if isinstance(piece, bytes))
+
+
+def _paced(outcome: Serve, longest: float) -> Pieces:
+    for due, piece in replay.paced(outcome.stored, outcome.speed, longest):
+        yield Pause(due)
+        yield piece
+
+
+def _whole(transfer: Transfer) -> Pull:
+    """Return the pull of an answer that another has read."""
+    pull = Pull(transfer, 0, awaited=False)
+    pull.has_ended = True
+    return pull
+
+
+def _left(said: ExchangeReport, is_stored: bool) -> ExchangeReport:
+    return replace(said, stored=None if said.collapsed else is_stored, details=("client-left", *said.details))
