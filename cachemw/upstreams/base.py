@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Protocol
 
+from cachemw.core.effects import Outcome
 from cachemw.core.messages import Head
 
 
@@ -39,3 +40,48 @@ class Forwarding(Protocol):
 
     def in_flight(self, ending: Ending) -> Answer:
         """Answer whoever reads it; it may be recorded, and so comes without content coding."""
+
+
+class Source(Protocol):
+    """An answer that is pulled. `read` gives its chunks, none of them empty, then `None`; `close` may be called twice."""
+
+    @property
+    def head(self) -> Head:
+        """Its head."""
+
+    def read(self) -> bytes | None:
+        """Return the next chunk. Raises `UpstreamError`."""
+
+    def close(self) -> None:
+        """End it, wherever it is."""
+
+
+class Opening(Protocol):
+    """Who answers one request of a reader that pulls."""
+
+    def open(self, recorded: bool, push: Callable[[Head], Outcome]) -> Source:
+        """Begin the answer; one that may be `recorded` comes without content coding. Raises `UpstreamError`.
+
+        One that cannot be pulled is pushed: its head is told, and what becomes of it is returned.
+        """
+
+
+class AsyncSource(Protocol):
+    """A `Source`, awaited."""
+
+    @property
+    def head(self) -> Head:
+        """Its head."""
+
+    async def read(self) -> bytes | None:
+        """Return the next chunk. Raises `UpstreamError`."""
+
+    async def aclose(self) -> None:
+        """End it, wherever it is."""
+
+
+class AsyncOpening(Protocol):
+    """An `Opening`, awaited; its answers are always pulled."""
+
+    async def open(self, recorded: bool) -> AsyncSource:
+        """Begin the answer; one that may be `recorded` comes without content coding. Raises `UpstreamError`."""

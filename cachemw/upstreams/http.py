@@ -2,13 +2,12 @@
 
 import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
 
-import aiohttp
 import anyio
 import httpx
 
@@ -16,13 +15,13 @@ from cachemw.core.headers import HeaderRules, forwarded
 from cachemw.core.messages import Head, Headers, header_values
 from cachemw.core.partition import callers_credentials, without_placeholder
 from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
-from cachemw.upstreams.base import END, Answer, Emit
+from cachemw.upstreams.base import END, Answer, Emit, Source
+from cachemw.upstreams.http_source import DEFAULT_PORTS, TROUBLE, HttpSource, head_of, origin_of, translated
 from cachemw.upstreams.timing import Timeouts
-from cachemw.upstreams.transports import MakeTransport, Transports, default_transport
+from cachemw.upstreams.transports import MakeTransport, SyncTransports, Transports, default_transport
 
 _VERSION_SEGMENTS = re.compile(rb"\A(?:/v1){0,2}(?=/|\Z)")
 _CLIMBS = re.compile(r"/(?:\.|%2e){2}(?=[/#]|$)", re.IGNORECASE)
-_TROUBLE = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Outgoing:
     method: str
     url: str
     headers: Headers
-    body: bytes | AsyncIterator[bytes]
+    body: bytes | Iterator[bytes] | AsyncIterator[bytes]
 
 
 class HttpUpstream:
@@ -54,6 +53,7 @@ class HttpUpstream:
         self._api_key = api_key
         self._timeouts = timeouts or Timeouts()
         self._transports = Transports(transport)
+        self._sync_transports = SyncTransports()
 
     def url_for(self, path: bytes, query: bytes) -> str:
         """Return the absolute URL for a client's raw path and query: `/v1/X` and `/v1/v1/X` are `X` below `base_url`."""
@@ -67,9 +67,17 @@ class HttpUpstream:
 
         return answer
 
+    def open(self, outgoing: Outgoing, rules: HeaderRules, recorded: bool) -> Source:
+        """Begin to answer this request without `await`. Raises `UpstreamError`."""
+        return HttpSource(self._sync_transports.get(), self._request(outgoing, rules, recorded), self._timeouts)
+
     async def aclose(self) -> None:
         """Close the connections of the running event loop. May be called twice, and before first use."""
         await self._transports.aclose()
+
+    def close(self) -> None:
+        """Close the connections that were opened without `await`. May be called twice, and before first use."""
+        self._sync_transports.close()
 
     def _request(self, outgoing: Outgoing, rules: HeaderRules, recorded: bool) -> httpx.Request:
         sent = list(without_placeholder(forwarded(outgoing.headers, rules)))
@@ -107,28 +115,14 @@ class HttpUpstream:
             transport = await self._transports.get()
             response = await transport.handle_async_request(request)
             try:
-                yield _head(request.method, response)
+                yield head_of(request.method, response)
                 async for chunk in cast(httpx.AsyncByteStream, response.stream):
                     yield chunk
             finally:
                 with anyio.CancelScope(shield=True):
                     await response.aclose()
-        except _TROUBLE as exc:
-            raise _translated(exc) from exc
-
-
-def _head(method: str, response: httpx.Response) -> Head:
-    fields = tuple(response.headers.raw)
-    framed = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in fields)
-    return Head(response.status_code, fields, framed or method == "HEAD" or response.status_code in (204, 304))
-
-
-def _translated(exc: Exception) -> UpstreamError:
-    cause = exc.__cause__
-    own = cause if isinstance(cause, aiohttp.ClientError) else exc  # the transport calls a dropped connection a timeout
-    if isinstance(own, TimeoutError | httpx.TimeoutException):
-        return UpstreamTimeout("the upstream cannot be reached in time")
-    return UpstreamError("the upstream cannot be reached, or broke off")
+        except TROUBLE as exc:
+            raise translated(exc) from exc
 
 
 @lru_cache(256)
@@ -146,11 +140,6 @@ def _checked(base_url: str) -> str:
     if url.userinfo:
         raise ConfigurationError("a base URL holds no credentials: give an api_key")
     has_port = url.port is None or 0 < url.port < 2**16
-    if url.scheme not in ("http", "https") or not url.host or not has_port or b"?" in url.raw_path or url.fragment:
+    if url.scheme not in DEFAULT_PORTS or not url.host or not has_port or b"?" in url.raw_path or url.fragment:
         raise ConfigurationError(f"{base_url!r} is not the absolute http or https URL of an API")
-    default_port = {"http": 80, "https": 443}[url.scheme]
-    return f"{url.scheme}://{_host(url)}:{url.port or default_port}{url.raw_path.decode().rstrip('/')}"
-
-
-def _host(url: httpx.URL) -> str:
-    return f"[{url.host}]" if ":" in url.host else url.raw_host.decode()
+    return origin_of(url) + url.raw_path.decode().rstrip("/")

@@ -1,9 +1,11 @@
 """One httpx transport for each event loop, closed when that loop ends or earlier."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from functools import cache
+from typing import Any
 
 import aiohttp
 import httpx
@@ -52,6 +54,24 @@ class Transports:
             await transport.aclose()
 
 
+class SyncTransports:
+    """Gives every process a transport of its own, for all threads: a forked child must not use its parent's connections."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, httpx.HTTPTransport] = {}
+
+    def get(self) -> httpx.HTTPTransport:
+        """Return this process's transport, made on first use."""
+        held = self._held.get(os.getpid())
+        return held or self._held.setdefault(os.getpid(), httpx.HTTPTransport(**_httpx_options()))
+
+    def close(self) -> None:
+        """Close this process's transport, if there is one."""
+        held = self._held.pop(os.getpid(), None)
+        if held is not None:
+            held.close()
+
+
 def default_transport() -> httpx.AsyncBaseTransport:
     """Return a transport that goes to the upstream itself: no proxies or certificates from the environment, HTTP/1.1.
 
@@ -59,8 +79,12 @@ def default_transport() -> httpx.AsyncBaseTransport:
     """
     if _is_asyncio():
         return AiohttpTransport(verify=_tls(), trust_env=False, client=_session)
+    return httpx.AsyncHTTPTransport(**_httpx_options())
+
+
+def _httpx_options() -> dict[str, Any]:
     limits = httpx.Limits(max_connections=None, keepalive_expiry=KEEPALIVE)
-    return httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=limits)
+    return {"verify": _tls(), "trust_env": False, "limits": limits}
 
 
 def _is_asyncio() -> bool:

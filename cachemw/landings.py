@@ -1,0 +1,53 @@
+"""What is read whole just now while others wait for it, in mounts that start no thread and no task."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from cachemw.core.effects import Claim, Claimed
+from cachemw.core.messages import Kind
+from cachemw.core.pull import Landing
+from cachemw.flights import Traffic
+
+
+class Awaited(Landing):
+    """A landing, and the event that says that it is over: a thread's, or an event loop's."""
+
+    def __init__(self, parts: bytes, kind: Kind, over: Any) -> None:
+        super().__init__(parts, kind)
+        self.over = over
+
+
+class SharedLandings:
+    """Those of all threads, or of one event loop."""
+
+    def __init__(self, event: Callable[[], Any]) -> None:
+        self._event = event
+        self._lock = threading.Lock()
+        self._traffic: Traffic[Awaited] = Traffic()
+
+    @property
+    def is_full(self) -> bool:
+        return self._traffic.is_full
+
+    def claim(self, claim: Claim) -> tuple[Claimed | None, Awaited | None]:
+        with self._lock:
+            found = self._traffic.claim(claim)
+            if isinstance(found, Awaited):
+                return None, found
+            if found is not Claimed.LEAD:
+                return found, None
+            led = Awaited(claim.parts, claim.kind, self._event())
+            self._traffic.announce(led)
+            return found, led
+
+    def land(self, landing: Landing) -> None:
+        assert isinstance(landing, Awaited)  # noqa: S101 - it came from here
+        with self._lock:
+            self._traffic.close(landing)
+        landing.end()
+        landing.over.set()
+
+    def weigh(self, more: int) -> None:
+        with self._lock:
+            self._traffic.held += more
