@@ -1,0 +1,97 @@
+"""The WSGI mount: `app.wsgi_app = CacheMiddleware(app.wsgi_app, name="support-bot")`, or with `upstream=cerebras()`.
+
+PEP 3333, and no thread of ours: the wrapped app runs in the server's own, as it would without us. Mount it inside of what
+authenticates callers: who is refused there learns nothing of what is stored.
+"""
+
+from collections.abc import Iterable
+
+from cachemw.core.effects import Failed
+from cachemw.core.intake import NotAsked, NotChat, TakenIn, body_limit, script_for, take_in, unfinished
+from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request
+from cachemw.core.policy import Policy
+from cachemw.core.report import Hook
+from cachemw.errors import ConfigurationError, UpstreamError
+from cachemw.stores import DiskStore, Store
+from cachemw.sync_driver import SyncDriver
+from cachemw.upstreams.http import HttpUpstream
+from cachemw.wsgi_answering import Body, FromApp, FromUpstream
+from cachemw.wsgi_wire import Environ, Incoming, StartResponse, WsgiApp, start, without_control
+
+
+class CacheMiddleware:
+    """Caches the chat completions of a WSGI app, or of an HTTP upstream beside it.
+
+    With `upstream` every chat request goes there and everything else to `app`; with `name` the app answers misses, and
+    the name is in the key: change it when the app's prompts change. The default store is `DiskStore()`, the default
+    policy off unless asked. Raises `ConfigurationError` without `upstream` and `name`.
+
+    What an app sends by `write()`, or hands over as the server's `wsgi.file_wrapper`, passes and is not kept.
+    """
+
+    def __init__(
+        self,
+        app: WsgiApp,
+        *,
+        upstream: HttpUpstream | None = None,
+        name: str | None = None,
+        store: Store | None = None,
+        policy: Policy | None = None,
+        hooks: Iterable[Hook] = (),
+    ) -> None:
+        if upstream is None and not name:
+            raise ConfigurationError("CacheMiddleware needs an upstream, or a name for the app it is around")
+        self.app = app
+        self._upstream, self._name = upstream, name or ""
+        self._owns_store = store is None
+        self._store = DiskStore() if store is None else store
+        self.driver = SyncDriver(self._store, policy or Policy(), hooks=hooks)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        incoming = Incoming(environ)
+        match take_in(incoming.method, incoming.path, incoming.headers, self.driver.policy):
+            case NotChat(opted_in):
+                return self.app(without_control(environ) if opted_in else environ, start_response)
+            case NotAsked() if self._upstream is None:
+                return self.app(environ, start_response)
+            case taken_in:
+                return self._answer(unfinished(taken_in), incoming, start_response)
+
+    def close(self) -> None:
+        """Close the upstream's connections, and the store if it is our own. May be called twice."""
+        if self._upstream is not None:
+            self._upstream.close()
+        if self._owns_store:
+            self._store.close()
+
+    def _answer(self, taken_in: TakenIn, incoming: Incoming, start_response: StartResponse) -> Iterable[bytes]:
+        policy = self.driver.policy
+        body = incoming.read(body_limit(taken_in, policy))
+        request = None if body is None else self._request(incoming, body)
+        forwarding = self._forwarding(incoming, start_response)
+        try:
+            answer = self.driver.run(script_for(taken_in, request, policy, self.driver.verified), forwarding)
+        except UpstreamError as error:
+            raise forwarding.raised or error from None
+        if isinstance(answer.outcome, Failed) and forwarding.raised is not None:
+            answer.close()
+            raise forwarding.raised
+        if forwarding.handed_over is not None:
+            list(answer)
+            return forwarding.handed_over
+        if not forwarding.is_begun:
+            start(start_response, answer.head)
+        return Body(answer, forwarding)
+
+    def _forwarding(self, incoming: Incoming, start_response: StartResponse) -> FromApp | FromUpstream:
+        if self._upstream is None:
+            return FromApp(self.app, incoming, start_response)
+        return FromUpstream(self._upstream, incoming, self.driver.policy)
+
+    def _request(self, incoming: Incoming, body: bytes) -> Request:
+        answerer: Answerer
+        if self._upstream is None:
+            answerer = AppAnswerer(self._name, incoming.raw_path, incoming.query)
+        else:
+            answerer = HttpAnswerer(self._upstream.url_for(incoming.raw_path, incoming.query))
+        return Request(incoming.method, incoming.path, incoming.headers, body, answerer)
