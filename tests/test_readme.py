@@ -1,4 +1,4 @@
-"""The README says what is true."""
+"""The README says what is true, and its tables are those of the code."""
 
 import ast
 import re
@@ -44,7 +44,19 @@ def test_every_detail_of_the_table_is_one_of_the_codes() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["chat", "strict_json", "exchange", "selection", "recording", "completeness", "transfer", "transcode/loss"]
+    "module",
+    [
+        "chat",
+        "strict_json",
+        "exchange",
+        "selection",
+        "recording",
+        "completeness",
+        "transfer",
+        "pull",
+        "pulling",
+        "transcode/loss",
+    ],
 )
 def test_every_detail_the_code_gives_is_in_the_table(module: str) -> None:
     """E1: what looks like a detail in the modules that give them is told in the README."""
@@ -93,14 +105,3 @@ def test_figures_and_providers_are_those_of_the_code() -> None:
     assert f"At most {limits.DETACHED} are read on at once" in README
     assert f"read to its end, {limits.ABANDON_GRACE:.0f} s at most" in README
     assert all(f"`{name}`" in README for name in PROVIDERS)
-
-
-def test_the_python_blocks_run() -> None:
-    """Each block, in order, in one namespace; those that need a running proxy only compile."""
-    namespace: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
-        code = compile(block, "README.md", "exec")
-        if "127.0.0.1" not in block:
-            exec(code, namespace)
-
-    assert {"app", "cassette", "record", "replay"} <= namespace.keys()

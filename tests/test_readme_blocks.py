@@ -1,0 +1,157 @@
+"""Every block of the README runs, and does what the text around it says."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import flask
+import openai
+import pytest
+
+from cachemw.core.messages import HttpAnswerer, Request
+from cachemw.proxy import Proxy
+from cachemw.simulator import Simulator
+from cachemw.stores import MemoryStore
+from cachemw.upstreams import HttpUpstream
+from tests.asgi_driver import call
+from tests.serving import serving_in_thread
+from tests.upstream import JSON, completion, prompt, stream_events
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+QUESTION: dict[str, Any] = {"model": "gpt-oss-120b", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Simulator, str]]:
+    """What the SDKs and `cerebras()` ask by default, and a directory that is all ours."""
+    simulator = Simulator()
+    with serving_in_thread(simulator) as url:
+        names = {"HOME": tmp_path, "XDG_CACHE_HOME": tmp_path / "cache", "CEREBRAS_BASE_URL": url, "CEREBRAS_API_KEY": "k"}
+        for name, value in {**names, "OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": "k"}.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.chdir(tmp_path)
+        yield simulator, url
+
+
+def run(sign: str, **replaced: str) -> dict[str, Any]:
+    """Run the one block that holds this sign; return its names."""
+    [block] = [block for block in PYTHON if sign in block]
+    for old, new in replaced.items():
+        assert old in block
+        block = block.replace(old, new)
+    names: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(block, "README.md", "exec"), names)
+    return names
+
+
+def test_each_block_is_run_here() -> None:
+    signs = (
+        "8080",
+        "from cachemw.httpx2 import CacheTransport\n\nclient",
+        "cerebras.cloud.sdk",
+        "starlette",
+        "flask",
+        "claims",
+        "mode",
+    )
+
+    assert len(PYTHON) == len(signs)
+    assert all(sum(sign in block for block in PYTHON) >= 1 for sign in signs)
+
+
+def test_the_proxy_caches_what_openais_sdk_asks(provider: tuple[Simulator, str]) -> None:
+    """E3."""
+    simulator, url = provider
+    with serving_in_thread(Proxy(HttpUpstream(f"{url}/v1", api_key="k"), store=MemoryStore())) as proxied:
+        answers = []
+        for _ in range(2):
+            names = run("8080", **{"http://127.0.0.1:8080": proxied})
+            answers.append(names["answer"])
+            names["client"].close()
+
+    assert answers[0] == answers[1]
+    assert simulator.calls == 1
+
+
+@pytest.mark.parametrize(
+    "sign", ["cachemw.httpx2 import CacheTransport\n\nclient", "cerebras.cloud.sdk"], ids=["openai", "cerebras"]
+)
+def test_an_sdk_caches_by_itself(provider: tuple[Simulator, str], sign: str) -> None:
+    """S1, E4, E5: JSON and streams, for who makes the next client too."""
+    simulator, _ = provider
+    seen = []
+    for _ in range(2):
+        with run(sign)["client"] as client:
+            whole = client.chat.completions.create(**QUESTION)
+            chunks = list(client.chat.completions.create(**QUESTION, stream=True, seed=1))
+            seen.append((whole, chunks))
+
+    assert seen[0] == seen[1]
+    assert simulator.calls == 2
+
+
+@pytest.mark.anyio
+async def test_an_asgi_app_has_its_chat_requests_answered(provider: tuple[Simulator, str], anyio_backend: str) -> None:
+    simulator, _ = provider
+    app = run("starlette")["app"]
+    fields = [(b"content-type", b"application/json"), (b"cachemw", b"on")]
+    body = json.dumps(QUESTION).encode()
+
+    first = await call(app, "POST", "/v1/chat/completions", body, fields)
+    again = await call(app, "POST", "/v1/chat/completions", body, fields)
+    other = await call(app, "GET", "/elsewhere")
+    await app.middleware_stack.app.aclose()  # servers say so by the lifespan
+
+    assert (first.status, first.body, other.status) == (200, again.body, 404)
+    assert simulator.calls == 1
+
+
+def test_a_wsgi_app_is_asked_once(provider: tuple[Simulator, str]) -> None:
+    """H7: JSON and a generator."""
+    site, asked = run("flask")["site"], []
+
+    def answer() -> flask.Response:
+        asked.append(flask.request.get_json())
+        if asked[-1].get("stream"):
+            return flask.Response(iter(stream_events()), content_type="text/event-stream")
+        return flask.Response(iter(completion().parts), content_type=JSON[0][1].decode())  # type: ignore[arg-type]
+
+    site.add_url_rule("/v1/chat/completions", view_func=answer, methods=["POST"])
+    client = site.test_client()
+    for body in (prompt(), prompt(stream=True, seed=1)):
+        send = {"data": body, "content_type": "application/json", "headers": {"Cachemw": "on"}}
+        assert client.post("/v1/chat/completions", **send).data == client.post("/v1/chat/completions", **send).data
+    site.wsgi_app.close()
+
+    assert len(asked) == 2
+
+
+def test_a_token_that_changes_may_name_the_same_caller() -> None:
+    """I1."""
+    by_subject = run("claims")["by_subject"]
+    payload = base64.urlsafe_b64encode(json.dumps({"sub": "sam", "exp": 1}).encode()).rstrip(b"=")
+    fields = ((b"Authorization", b"Bearer head." + payload + b".signature"),)
+
+    assert by_subject.partition(Request("POST", "/", fields, b"", HttpAnswerer("https://x:443/"))) == b"sam"
+
+
+def test_a_cassette_replays_under_another_key_and_contacts_nobody(
+    provider: tuple[Simulator, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E6."""
+    monkeypatch.delenv("CI", raising=False)
+    with run("cassette")["client"] as client:
+        recorded = client.chat.completions.create(**QUESTION)
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("OPENAI_API_KEY", "another")
+    with run("cassette")["client"].with_options(max_retries=0) as client:
+        replayed = client.chat.completions.create(**QUESTION)
+        with pytest.raises(openai.InternalServerError, match="ruled out"):
+            client.chat.completions.create(**QUESTION, seed=2)
+
+    assert replayed == recorded
+    assert provider[0].calls == 1
