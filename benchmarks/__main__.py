@@ -12,6 +12,7 @@ from benchmarks.hits import hits
 from benchmarks.keys import keys
 from benchmarks.misses import misses
 from benchmarks.plan import Plan
+from benchmarks.pulls import pulls
 from benchmarks.relays import relays
 from benchmarks.stores import stores
 from benchmarks.tables import Table
@@ -20,6 +21,7 @@ SECTIONS: Mapping[str, Callable[[Plan], Table]] = {
     "keys": keys,
     "stores": stores,
     "relays": relays,
+    "pulls": pulls,
     "hits": hits,
     "misses": misses,
     "flights": flights,

@@ -1,7 +1,6 @@
 """How long one call of a function takes."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -13,7 +12,7 @@ Elapsed = Callable[[int], float]
 
 def seconds_per_call(call: Callable[[], object], plan: Plan) -> float:
     """Return the median of the rounds; in each it is called as often as fits."""
-    return median(in_turn([partial(_elapsed, call)], plan)[0])
+    return median(in_turn([timed(call)], plan)[0])
 
 
 def in_turn(measured: Sequence[Elapsed], plan: Plan) -> list[tuple[float, ...]]:
@@ -30,8 +29,13 @@ def _fitting(elapsed: Elapsed, seconds: float) -> int:
     return max(1, int(calls * seconds / taken))
 
 
-def _elapsed(call: Callable[[], object], calls: int) -> float:
-    began = perf_counter()
-    for _ in range(calls):
-        call()
-    return perf_counter() - began
+def timed(call: Callable[[], object]) -> Elapsed:
+    """Return what calls it so many times."""
+
+    def elapsed(calls: int) -> float:
+        began = perf_counter()
+        for _ in range(calls):
+            call()
+        return perf_counter() - began
+
+    return elapsed

@@ -11,7 +11,7 @@ from anyio.lowlevel import RunVar
 from cachemw.core import limits
 from cachemw.core.transfer import Put
 from cachemw.errors import StoreError
-from cachemw.stores.base import Store
+from cachemw.stores import MemoryStore, Store
 
 T = TypeVar("T")
 
@@ -27,6 +27,7 @@ class AsyncStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._never_waits = type(store) is MemoryStore  # what is derived from it may
         self._secret: bytes | None = None
         self._has_answered = False  # it may have to open first
         self._slots = threading.BoundedSemaphore(THREADS + HANGING)
@@ -62,6 +63,8 @@ class AsyncStore:
             return
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
+        if self._never_waits:
+            return call()
         patience = limits.STORE_PATIENCE if self._has_answered else limits.STORE_OPENING
         with anyio.move_on_after(patience):
             answer = await anyio.to_thread.run_sync(self._in_slot, call, abandon_on_cancel=True, limiter=self._limiter())

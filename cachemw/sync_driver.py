@@ -8,7 +8,6 @@ from typing import Any
 
 from cachemw.core.effects import Discard, Found, Lookup, Name, Outcome, Script, Secret
 from cachemw.core.errands import Await, Came, Close, Errand, Errands, Open, Opened, Pause, Read, Waited, go_on
-from cachemw.core.messages import Head
 from cachemw.core.policy import Policy
 from cachemw.core.pull import Landing
 from cachemw.core.pulling import Pulling, pulled
@@ -30,10 +29,16 @@ class SyncDriver:
     ) -> None:
         self.store, self.policy, self.hooks, self.clock = store, pulled(policy), tuple(hooks), clock
         self.verified, self.landings = Verified(), SharedLandings(threading.Event)
+        self._secret: bytes | None = None
 
     def run(self, script: Script, opening: Opening) -> "SyncAnswer":
         """Begin to answer one request. Raises `UpstreamError` only where an answer that was pushed broke off."""
         return SyncAnswer(self, script, opening)
+
+    def secret(self) -> bytes:
+        """Return the store's secret; it is asked once."""
+        self._secret = self._secret or self.store.secret()
+        return self._secret
 
 
 class SyncAnswer:
@@ -106,7 +111,7 @@ class SyncAnswer:
             case Lookup(index):
                 return Found(driver.store.get(index), driver.clock())
             case Secret():
-                return driver.store.secret()
+                return driver.secret()
             case Name(request):
                 return name_partition(driver.policy, request)
             case Discard(index):
@@ -115,7 +120,7 @@ class SyncAnswer:
             case Put():
                 return self._put(errand)
             case Open(recorded):
-                self._source = self._opening.open(recorded, self._push)
+                self._source = self._opening.open(recorded, lambda head: self._pulling.push(head, driver.clock()))
                 return Opened(self._source.head, driver.clock())
             case Read():
                 assert self._source is not None  # noqa: S101 - it is open
@@ -141,6 +146,3 @@ class SyncAnswer:
         began = time.monotonic()
         is_over = landing.over.wait(seconds)
         return Waited(time.monotonic() - began, is_over, self._driver.clock())
-
-    def _push(self, head: Head) -> Outcome:
-        return self._pulling.push(head, self._driver.clock())

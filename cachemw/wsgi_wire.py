@@ -14,6 +14,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
 WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+_WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 _CONTROL = "HTTP_" + CONTROL_HEADER.decode().upper()
 
 
@@ -109,8 +110,11 @@ def without_control(environ: Environ) -> Environ:
 
 
 def _headers(environ: Environ) -> Headers:
-    fields = [(name[5:], value) for name, value in environ.items() if name.startswith("HTTP_")]
-    fields += [(name, environ[name]) for name in ("CONTENT_TYPE", "CONTENT_LENGTH") if environ.get(name)]
+    """Return the header fields; two of them CGI keeps elsewhere, and some servers there too."""
+    fields = [
+        (name[5:], value) for name, value in environ.items() if name.startswith("HTTP_") and name[5:] not in _WITHOUT_PREFIX
+    ]
+    fields += [(name, environ[name]) for name in _WITHOUT_PREFIX if environ.get(name)]
     return tuple([(name.replace("_", "-").lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields])
 
 

@@ -23,6 +23,13 @@ ROWS = {
         "cachemw, a flight kept out",
         "cachemw, a flight stored",
     ],
+    "pulls": [
+        *(
+            f"{mount}, {what}"
+            for mount in ("WSGI", "httpx")
+            for what in ("bare", "hit in memory", "hit on disk", "miss into memory")
+        )
+    ],
     "hits": [
         "JSON hit, 1 KB request",
         "JSON hit, 45 KB request",
@@ -38,7 +45,7 @@ ROWS = {
 }
 
 
-SECTIONS = list(ROWS) if os.environ.get("CACHEMW_LONG") else ["keys", "stores", "relays", "misses"]
+SECTIONS = list(ROWS) if os.environ.get("CACHEMW_LONG") else ["keys", "stores", "relays", "pulls", "misses"]
 """The others start half a dozen servers each."""
 
 
