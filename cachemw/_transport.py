@@ -29,30 +29,30 @@ from cachemw.upstreams.transports import Transports
 class SyncCaching:
     """A transport of either family; a subclass says which, and has its byte stream."""
 
-    family: Any
-    stream: Any
+    _family: Any
+    _stream: Any
 
     def __init__(self, inner: Any, store: Store | None, policy: Policy | None, hooks: Iterable[Hook]) -> None:
-        self._inner = self.family.HTTPTransport() if inner is None else inner
+        self._inner = self._family.HTTPTransport() if inner is None else inner
         self._owns_store, self._store = store is None, DiskStore() if store is None else store
         self.driver = SyncDriver(self._store, transported(policy or Policy(default="on")), hooks=hooks)
 
     def handle_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
-        outgoing = Outgoing(self.family, request)
+        outgoing = Outgoing(self._family, request)
         policy, taken_in = self.driver.policy, outgoing.taken_in(self.driver.policy)
         if is_untouched(taken_in):
             return self._inner.handle_request(request)
         upload, limit = SyncUpload(request.stream), body_limit(taken_in, policy)
         body = upload.read(limit) if limit else None
-        sent = self.stream(upload, request.stream.close) if body is None else self.family.ByteStream(body)
-        opening = SyncInner(self.family, self._inner, partial(outgoing.sent_on, sent))
+        sent = self._stream(upload, request.stream.close) if body is None else self._family.ByteStream(body)
+        opening = SyncInner(self._family, self._inner, partial(outgoing.sent_on, sent))
         script = script_for(taken_in, None if body is None else outgoing.described(body), policy, self.driver.verified)
         answer = self.driver.run(script, opening)
         if isinstance(answer.outcome, Failed):
             answer.close()
             raise outgoing.failed(answer.outcome)
-        return outgoing.response(answer, self.stream(_passed(self.family, answer), answer.close), opening.extensions)
+        return outgoing.response(answer, self._stream(_passed(self._family, answer), answer.close), opening.extensions)
 
     def close(self) -> None:
         """Close the inner transport, and the store if it is our own. May be called twice."""
@@ -64,31 +64,31 @@ class SyncCaching:
 class AsyncCaching:
     """The same, awaited. Without an inner transport every event loop has one of its own."""
 
-    family: Any
-    stream: Any
+    _family: Any
+    _stream: Any
 
     def __init__(self, inner: Any, store: Store | None, policy: Policy | None, hooks: Iterable[Hook]) -> None:
-        self._inner, self._inners = inner, Transports(self.family.AsyncHTTPTransport)
+        self._inner, self._inners = inner, Transports(self._family.AsyncHTTPTransport)
         self._owns_store, self._store = store is None, DiskStore() if store is None else store
         self.driver = AsyncPullDriver(self._store, transported(policy or Policy(default="on")), hooks=hooks)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
         inner = self._inner or await self._inners.get()
-        outgoing = Outgoing(self.family, request)
+        outgoing = Outgoing(self._family, request)
         policy, taken_in = self.driver.policy, outgoing.taken_in(self.driver.policy)
         if is_untouched(taken_in):
             return await inner.handle_async_request(request)
         upload, limit = AsyncUpload(request.stream), body_limit(taken_in, policy)
         body = await upload.read(limit) if limit else None
-        sent = self.stream(upload, request.stream.aclose) if body is None else self.family.ByteStream(body)
-        opening = AsyncInner(self.family, inner, partial(outgoing.sent_on, sent))
+        sent = self._stream(upload, request.stream.aclose) if body is None else self._family.ByteStream(body)
+        opening = AsyncInner(self._family, inner, partial(outgoing.sent_on, sent))
         script = script_for(taken_in, None if body is None else outgoing.described(body), policy, self.driver.verified)
         answer = await self.driver.run(script, opening)
         if isinstance(answer.outcome, Failed):
             await answer.aclose()
             raise outgoing.failed(answer.outcome)
-        return outgoing.response(answer, self.stream(_apassed(self.family, answer), answer.aclose), opening.extensions)
+        return outgoing.response(answer, self._stream(_apassed(self._family, answer), answer.aclose), opening.extensions)
 
     async def aclose(self) -> None:
         """Close the inner transport, of this event loop, and the store if it is our own. May be called twice."""

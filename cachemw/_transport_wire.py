@@ -1,6 +1,6 @@
 """Requests and responses of httpx and of httpx2 on their way, whichever it is: `Any` stands for a family's own class."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from cachemw.errors import UpstreamError, UpstreamTimeout
@@ -51,6 +51,32 @@ class AsyncUpload:
             yield chunk
         async for chunk in self._chunks:
             yield chunk
+
+
+class SyncStream:
+    """Chunks, and how to close where they come from; a family's byte stream."""
+
+    def __init__(self, chunks: Iterable[bytes], close: Callable[[], None]) -> None:
+        self._chunks, self._close = chunks, close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._chunks)
+
+    def close(self) -> None:
+        self._close()
+
+
+class AsyncStream:
+    """The same, awaited."""
+
+    def __init__(self, chunks: AsyncIterable[bytes], close: Callable[[], Awaitable[None]]) -> None:
+        self._chunks, self._close = chunks, close
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._chunks)
+
+    async def aclose(self) -> None:
+        await self._close()
 
 
 class SyncInner:

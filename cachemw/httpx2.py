@@ -3,36 +3,23 @@
 `httpx2.Client(transport=CacheTransport())`: all that goes through the client is cached, unless a request says otherwise.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable
 
 import httpx2
 
 from cachemw._transport import AsyncCaching, SyncCaching
+from cachemw._transport_wire import AsyncStream, SyncStream
 from cachemw.core.policy import Policy
 from cachemw.core.report import Hook
 from cachemw.stores import Store
 
 
-class _Stream(httpx2.SyncByteStream):
-    def __init__(self, chunks: Iterable[bytes], close: Callable[[], None]) -> None:
-        self._chunks, self._close = chunks, close
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._chunks)
-
-    def close(self) -> None:
-        self._close()
+class _Stream(SyncStream, httpx2.SyncByteStream):
+    """A body of this family."""
 
 
-class _AsyncStream(httpx2.AsyncByteStream):
-    def __init__(self, chunks: AsyncIterable[bytes], close: Callable[[], Awaitable[None]]) -> None:
-        self._chunks, self._close = chunks, close
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._chunks)
-
-    async def aclose(self) -> None:
-        await self._close()
+class _AsyncStream(AsyncStream, httpx2.AsyncByteStream):
+    """The same, awaited."""
 
 
 class CacheTransport(SyncCaching, httpx2.BaseTransport):
@@ -42,7 +29,7 @@ class CacheTransport(SyncCaching, httpx2.BaseTransport):
     default policy on. For any number of threads. Raises what `inner` raises. Closing it closes `inner`.
     """
 
-    family, stream = httpx2, _Stream
+    _family, _stream = httpx2, _Stream
 
     def __init__(
         self,
@@ -58,7 +45,7 @@ class CacheTransport(SyncCaching, httpx2.BaseTransport):
 class AsyncCacheTransport(AsyncCaching, httpx2.AsyncBaseTransport):
     """`CacheTransport`, awaited. The default `inner` is one for each event loop."""
 
-    family, stream = httpx2, _AsyncStream
+    _family, _stream = httpx2, _AsyncStream
 
     def __init__(
         self,
