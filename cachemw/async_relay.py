@@ -12,7 +12,7 @@ from cachemw.core.messages import Head
 from cachemw.core.report import ExchangeReport
 from cachemw.core.transfer import Emission, Relay
 from cachemw.errors import TruncatedResponse, UpstreamError
-from cachemw.upstreams.base import Answer, End
+from cachemw.upstreams.base import Answer, End, as_upstream_error
 
 
 class Client(Protocol):
@@ -135,12 +135,3 @@ class Relaying:
                 await self._client.write(broken, True)
         if escaped is not None and escaped is not error:
             raise escaped
-
-
-def as_upstream_error(escaped: Exception | None) -> UpstreamError:
-    """Return what readers are told of an answerer that returned, or raised, before its answer was complete."""
-    if isinstance(escaped, UpstreamError):
-        return escaped
-    error = TruncatedResponse("it returned, or raised, before its answer was complete")
-    error.__cause__ = escaped
-    return error

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import anyio
 
-from cachemw.async_relay import Client, as_upstream_error, send
+from cachemw.async_relay import Client, send
 from cachemw.core import limits
 from cachemw.core.directives import Abandon
 from cachemw.core.messages import Kind
@@ -14,6 +14,7 @@ from cachemw.core.report import ExchangeReport
 from cachemw.core.transfer import Relay, Transfer, last_left
 from cachemw.errors import UpstreamError
 from cachemw.flights import Traffic
+from cachemw.upstreams.base import as_upstream_error
 
 logger = logging.getLogger(__name__)
 

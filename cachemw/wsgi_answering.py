@@ -9,7 +9,7 @@ from cachemw.core.policy import Policy
 from cachemw.core.transfer import Relay
 from cachemw.errors import UpstreamError
 from cachemw.sync_driver import SyncAnswer
-from cachemw.upstreams.base import Source
+from cachemw.upstreams.base import Source, as_upstream_error
 from cachemw.upstreams.http import HttpUpstream, Outgoing
 from cachemw.wsgi_wire import Environ, Incoming, StartResponse, WsgiApp, start
 
@@ -116,7 +116,7 @@ class FromApp:
 
     def _failed(self, exc: Exception) -> UpstreamError:
         self.raised = exc
-        return UpstreamError("the wrapped app raised")
+        return as_upstream_error(exc)
 
 
 class FromUpstream:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from cachemw.core.effects import Outcome
 from cachemw.core.messages import Head
+from cachemw.errors import TruncatedResponse, UpstreamError
 
 
 class End(Enum):
@@ -85,3 +86,12 @@ class AsyncOpening(Protocol):
 
     async def open(self, recorded: bool) -> AsyncSource:
         """Begin the answer; one that may be `recorded` comes without content coding. Raises `UpstreamError`."""
+
+
+def as_upstream_error(escaped: Exception | None) -> UpstreamError:
+    """Return what readers are told of an answerer that returned, or raised, before its answer was complete."""
+    if isinstance(escaped, UpstreamError):
+        return escaped
+    error = TruncatedResponse("it returned, or raised, before its answer was complete")
+    error.__cause__ = escaped
+    return error
