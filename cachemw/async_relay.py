@@ -11,7 +11,7 @@ from cachemw.core.effects import Effect, Outcome
 from cachemw.core.messages import Head
 from cachemw.core.report import ExchangeReport
 from cachemw.core.transfer import Emission, Relay
-from cachemw.errors import TruncatedResponse, UpstreamError
+from cachemw.errors import TruncatedResponse
 from cachemw.upstreams.base import Answer, End, as_upstream_error
 
 
