@@ -42,6 +42,7 @@ SERVERS = {
     "uvicorn": "uvicorn tests.real.shutting:app --fd {fd} --timeout-graceful-shutdown 1 --log-level warning",
     "hypercorn": "hypercorn tests.real.shutting:app --bind fd://{fd} --graceful-timeout 1 --workers 0 --log-level warning",
 }
+STREAMS = [(20, 5, "proxy"), (50, 0, "around-an-app"), (50, 0, "proxy")]
 LEAKS = ("Unclosed", "was destroyed", "never retrieved", "never awaited")
 
 
@@ -137,7 +138,7 @@ async def end(process: subprocess.Popen[str]) -> tuple[float, str]:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize(("open_streams", "detached", "mount"), [(20, 5, "proxy"), (50, 0, "proxy"), (50, 0, "around-an-app")])
+@pytest.mark.parametrize(("open_streams", "detached", "mount"), STREAMS if os.environ.get("CACHEMW_LONG") else STREAMS[:2])
 async def test_a_server_ends_within_its_grace(server: str, open_streams: int, detached: int, mount: str) -> None:
     """P5, H6: by SIGTERM alone, with a second of grace."""
     upstream = Upstream(always(Told([shutting.FIRST, anyio.Event()], headers=EVENT_STREAM)))

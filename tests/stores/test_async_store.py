@@ -23,6 +23,11 @@ SLACK = 1.0
 """What a busy machine may add to a deadline, in seconds."""
 
 
+@pytest.fixture(autouse=True)
+def _a_store_opens_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STORE_OPENING", 0.3)
+
+
 class SlowStore(MemoryStore):
     """Hangs in every call but `close` while its gate is shut."""
 
