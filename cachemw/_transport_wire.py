@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
+from cachemw.core.headers import without
+from cachemw.core.messages import Head, Request, header_values
 from cachemw.errors import UpstreamError, UpstreamTimeout
-from cachemw.upstreams.http_source import head_of
+from cachemw.upstreams.http_source import head_of, hurried
 
 
 class SyncUpload:
@@ -79,27 +81,47 @@ class AsyncStream:
         await self._close()
 
 
+class Cookies:
+    """Those that came with answers to chat requests. A client's jar sends them back, and they say nothing of who asks."""
+
+    LIMIT = 1024
+
+    def __init__(self) -> None:
+        self._pairs: dict[bytes, None] = {}
+
+    def __contains__(self, pair: object) -> bool:
+        return pair in self._pairs
+
+    def note(self, asked: Request | None, head: Head) -> None:
+        """Remember what an answer sets, unless it was to no chat request; the oldest are forgotten."""
+        for value in header_values(head.headers, b"set-cookie") if asked is not None else ():
+            self._pairs[value.partition(b";")[0].strip()] = None
+            if len(self._pairs) > self.LIMIT:
+                self._pairs.pop(next(iter(self._pairs)), None)
+
+
 class SyncInner:
     """Let an inner transport answer; `extensions` are those of its response."""
 
-    def __init__(self, family: Any, transport: Any, request_for: Callable[[bool], Any]) -> None:
+    def __init__(self, family: Any, get_transport: Callable[[], Any], request_for: Callable[[bool], Any]) -> None:
         self.extensions: dict[str, Any] = {}
-        self._family, self._transport, self._request_for = family, transport, request_for
+        self._family, self._get_transport, self._request_for = family, get_transport, request_for
 
     def open(self, recorded: bool, push: object) -> "SyncInner":
         request = self._request_for(recorded)
         try:
-            self._response = self._transport.handle_request(request)
-        except self._family.TransportError as exc:
+            response = self._response = self._get_transport().handle_request(request)
+        except Exception as exc:
             raise _translated(self._family, exc) from exc
-        self.extensions, self.head = self._response.extensions, head_of(request.method, self._response)
-        self._chunks: Iterator[bytes] = iter(self._response.stream)
+        self.extensions, self.head = response.extensions, _head(request.method, response)
+        self._chunks: Iterator[bytes] = iter([response.content] if response.is_closed else response.stream)
         return self
 
-    def read(self) -> bytes | None:
+    def read(self, within: float | None) -> bytes | None:
         try:
-            return next(filter(None, self._chunks), None)
-        except self._family.TransportError as exc:
+            with hurried(self._response, within):
+                return next(filter(None, self._chunks), None)
+        except Exception as exc:
             raise _translated(self._family, exc) from exc
 
     def close(self) -> None:
@@ -109,18 +131,20 @@ class SyncInner:
 class AsyncInner:
     """The same, awaited."""
 
-    def __init__(self, family: Any, transport: Any, request_for: Callable[[bool], Any]) -> None:
+    def __init__(self, family: Any, get_transport: Callable[[], Awaitable[Any]], request_for: Callable[[bool], Any]) -> None:
         self.extensions: dict[str, Any] = {}
-        self._family, self._transport, self._request_for = family, transport, request_for
+        self._family, self._get_transport, self._request_for = family, get_transport, request_for
 
     async def open(self, recorded: bool) -> "AsyncInner":
         request = self._request_for(recorded)
         try:
-            self._response = await self._transport.handle_async_request(request)
-        except self._family.TransportError as exc:
+            response = self._response = await (await self._get_transport()).handle_async_request(request)
+        except Exception as exc:
             raise _translated(self._family, exc) from exc
-        self.extensions, self.head = self._response.extensions, head_of(request.method, self._response)
-        self._chunks: AsyncIterator[bytes] = aiter(self._response.stream)
+        self.extensions, self.head = response.extensions, _head(request.method, response)
+        self._chunks: AsyncIterator[bytes] = aiter(
+            self._family.ByteStream(response.content) if response.is_closed else response.stream
+        )
         return self
 
     async def read(self) -> bytes | None:
@@ -128,7 +152,7 @@ class AsyncInner:
             async for chunk in self._chunks:
                 if chunk:
                     return chunk
-        except self._family.TransportError as exc:
+        except Exception as exc:
             raise _translated(self._family, exc) from exc
         return None
 
@@ -136,7 +160,15 @@ class AsyncInner:
         await self._response.aclose()
 
 
+def _head(method: str, response: Any) -> Head:
+    """Return a response's head; one that was read by an inner transport was decoded, too."""
+    head = head_of(method, response)
+    if not response.is_closed:
+        return head
+    return Head(head.status, without(head.headers, (b"content-encoding", b"content-length", b"transfer-encoding")))
+
+
 def _translated(family: Any, exc: Exception) -> UpstreamError:
-    """Return a family's exception as an error of ours."""
+    """Return an inner transport's exception as an error of ours: others may wait for the same, and that is what they get."""
     kind = UpstreamTimeout if isinstance(exc, family.TimeoutException) else UpstreamError
     return kind("the upstream cannot be reached, or broke off")

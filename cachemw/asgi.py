@@ -81,8 +81,8 @@ class CacheMiddleware:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         incoming = Incoming(scope, receive)
         match take_in(incoming.method, incoming.path, incoming.headers, self.policy):
-            case NotChat(opted_in, headers):
-                await self.app({**scope, "headers": list(headers)} if opted_in else scope, receive, send)
+            case NotChat(asked, headers):
+                await self.app(scope if asked is None else {**scope, "headers": list(headers)}, receive, send)
             case NotAsked() if self._upstream is None:
                 await self.app(scope, receive, send)
             case taken_in:

@@ -33,9 +33,9 @@ class AsyncPullDriver:
         self.verified = Verified()
         self._landings: RunVar[SharedLandings] = RunVar(f"cachemw landings {id(self)}")
 
-    async def run(self, script: Script, opening: AsyncOpening) -> "AsyncAnswer":
-        """Begin to answer one request."""
-        answer = AsyncAnswer(self, script, opening)
+    async def run(self, script: Script, opening: AsyncOpening, timeout: float | None = None) -> "AsyncAnswer":
+        """Begin to answer one request, which may have a limit of its own."""
+        answer = AsyncAnswer(self, script, opening, timeout)
         await answer.begin()
         return answer
 
@@ -54,9 +54,9 @@ class AsyncAnswer:
     Iterating raises `UpstreamError` where the answer breaks off.
     """
 
-    def __init__(self, driver: AsyncPullDriver, script: Script, opening: AsyncOpening) -> None:
+    def __init__(self, driver: AsyncPullDriver, script: Script, opening: AsyncOpening, timeout: float | None) -> None:
         self._driver, self._opening = driver, opening
-        self._pulling = Pulling(script, driver.landings(), driver.policy)
+        self._pulling = Pulling(script, driver.landings(), driver.policy, timeout)
         self._source: AsyncSource | None = None
         self._is_over = False
 

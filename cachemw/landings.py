@@ -30,8 +30,10 @@ class SharedLandings:
     def is_full(self) -> bool:
         return self._traffic.is_full
 
-    def claim(self, claim: Claim) -> tuple[Claimed | None, Awaited | None]:
+    def claim(self, claim: Claim, after: Landing | None) -> tuple[Claimed | None, Landing | None]:
         with self._lock:
+            if after is not None and after.successor is not None:
+                return None, after.successor
             found = self._traffic.claim(claim)
             if isinstance(found, Awaited):
                 return None, found
@@ -39,6 +41,8 @@ class SharedLandings:
                 return found, None
             led = Awaited(claim.parts, claim.kind, self._event())
             self._traffic.announce(led)
+            if after is not None:
+                after.successor = led
             return found, led
 
     def land(self, landing: Landing) -> None:

@@ -1,6 +1,7 @@
 """Answer requests without `await`: in the thread that asks, and no faster than it reads."""
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,12 +29,18 @@ class SyncDriver:
         self, store: Store, policy: Policy, *, hooks: Iterable[Hook] = (), clock: Callable[[], float] = time.time
     ) -> None:
         self.store, self.policy, self.hooks, self.clock = store, pulled(policy), tuple(hooks), clock
-        self.verified, self.landings = Verified(), SharedLandings(threading.Event)
+        self.verified = Verified()
+        self._landings: dict[int, SharedLandings] = {}  # by process: in a forked child nothing of its parent's lands
         self._secret: bytes | None = None
 
-    def run(self, script: Script, opening: Opening) -> "SyncAnswer":
-        """Begin to answer one request. Raises `UpstreamError` only where an answer that was pushed broke off."""
-        return SyncAnswer(self, script, opening)
+    def run(self, script: Script, opening: Opening, timeout: float | None = None) -> "SyncAnswer":
+        """Begin to answer one request, which may have a limit of its own. Raises `UpstreamError` only for a pushed answer."""
+        return SyncAnswer(self, script, opening, timeout)
+
+    def landings(self) -> SharedLandings:
+        """Return this process's."""
+        landings = self._landings.get(os.getpid())
+        return landings or self._landings.setdefault(os.getpid(), SharedLandings(threading.Event))
 
     def secret(self) -> bytes:
         """Return the store's secret; it is asked once."""
@@ -47,9 +54,9 @@ class SyncAnswer:
     Iterating raises `UpstreamError` where the answer breaks off.
     """
 
-    def __init__(self, driver: SyncDriver, script: Script, opening: Opening) -> None:
+    def __init__(self, driver: SyncDriver, script: Script, opening: Opening, timeout: float | None) -> None:
         self._driver, self._opening = driver, opening
-        self._pulling = Pulling(script, driver.landings, driver.policy)
+        self._pulling = Pulling(script, driver.landings(), driver.policy, timeout)
         self._source: Source | None = None
         self._is_over = False
         try:
@@ -122,9 +129,9 @@ class SyncAnswer:
             case Open(recorded):
                 self._source = self._opening.open(recorded, lambda head: self._pulling.push(head, driver.clock()))
                 return Opened(self._source.head, driver.clock())
-            case Read():
+            case Read(within):
                 assert self._source is not None  # noqa: S101 - it is open
-                return Came(self._source.read(), driver.clock())
+                return Came(self._source.read(within), driver.clock())
             case Close():
                 if self._source is not None:
                     self._source.close()

@@ -4,19 +4,22 @@ PEP 3333, and no thread of ours: the wrapped app runs in the server's own, as it
 authenticates callers: who is refused there learns nothing of what is stored.
 """
 
+import logging
 from collections.abc import Iterable
 
-from cachemw.core.effects import Failed
+from cachemw.core.effects import Failed, Serve
 from cachemw.core.intake import NotAsked, NotChat, TakenIn, body_limit, script_for, take_in, unfinished
 from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request
 from cachemw.core.policy import Policy
 from cachemw.core.report import Hook
 from cachemw.errors import ConfigurationError, UpstreamError
 from cachemw.stores import DiskStore, Store
-from cachemw.sync_driver import SyncDriver
+from cachemw.sync_driver import SyncAnswer, SyncDriver
 from cachemw.upstreams.http import HttpUpstream
 from cachemw.wsgi_answering import Body, FromApp, FromUpstream
-from cachemw.wsgi_wire import Environ, Incoming, StartResponse, WsgiApp, start, without_control
+from cachemw.wsgi_wire import ClientLeftError, Environ, Incoming, StartResponse, WsgiApp, start, without_control
+
+logger = logging.getLogger(__name__)
 
 
 class CacheMiddleware:
@@ -50,8 +53,8 @@ class CacheMiddleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         incoming = Incoming(environ)
         match take_in(incoming.method, incoming.path, incoming.headers, self.driver.policy):
-            case NotChat(opted_in):
-                return self.app(without_control(environ) if opted_in else environ, start_response)
+            case NotChat(asked):
+                return self.app(environ if asked is None else without_control(environ), start_response)
             case NotAsked() if self._upstream is None:
                 return self.app(environ, start_response)
             case taken_in:
@@ -66,22 +69,47 @@ class CacheMiddleware:
 
     def _answer(self, taken_in: TakenIn, incoming: Incoming, start_response: StartResponse) -> Iterable[bytes]:
         policy = self.driver.policy
-        body = incoming.read(body_limit(taken_in, policy))
-        request = None if body is None else self._request(incoming, body)
         forwarding = self._forwarding(incoming, start_response)
         try:
+            body = incoming.read(body_limit(taken_in, policy))
+            request = None if body is None else self._request(incoming, body)
             answer = self.driver.run(script_for(taken_in, request, policy, self.driver.verified), forwarding)
+        except ClientLeftError:
+            return self._left(incoming, start_response)
         except UpstreamError as error:
-            raise forwarding.raised or error from None
-        if isinstance(answer.outcome, Failed) and forwarding.raised is not None:
-            answer.close()
-            raise forwarding.raised
+            raised = forwarding.raised or error
+        except BaseException:
+            forwarding.end()
+            raise
+        else:
+            return self._begun(answer, forwarding, start_response)
+        forwarding.end()
+        raise raised
+
+    def _begun(self, answer: SyncAnswer, forwarding: FromApp | FromUpstream, start_response: StartResponse) -> Iterable[bytes]:
+        """Send the head, and return the body. Who cannot be answered is raised at, as by the app without us."""
+        body = Body(answer, forwarding)
+        if isinstance(answer.outcome, Serve) and forwarding.raised is not None:
+            logger.warning("the wrapped app raised %s: a stored response answers", type(forwarding.raised).__name__)
         if forwarding.handed_over is not None:
             list(answer)
             return forwarding.handed_over
-        if not forwarding.is_begun:
-            start(start_response, answer.head)
-        return Body(answer, forwarding)
+        try:
+            if isinstance(answer.outcome, Failed) and forwarding.raised is not None:
+                raise forwarding.raised
+            if not forwarding.is_begun:
+                start(start_response, answer.head)
+        except BaseException:
+            body.close()
+            raise
+        return body
+
+    def _left(self, incoming: Incoming, start_response: StartResponse) -> Iterable[bytes]:
+        """Let the app have what came of a request that is not whole, as without us. An upstream gets nothing of it."""
+        if self._upstream is None:
+            return self.app(incoming.handed_on(recorded=False), start_response)
+        start_response("400 Bad Request", [("Content-Length", "0")])
+        return []
 
     def _forwarding(self, incoming: Incoming, start_response: StartResponse) -> FromApp | FromUpstream:
         if self._upstream is None:

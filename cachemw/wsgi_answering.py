@@ -18,7 +18,7 @@ class FromApp:
     """Let a wrapped app answer, in the server's own thread.
 
     `raised` is what it raised; `is_begun`: it has sent its head itself; `handed_over` is a file that only the server can
-    send at its best.
+    send at its best. What it returned is closed when the server closes what we return, as without us: by `end`.
     """
 
     def __init__(self, app: WsgiApp, incoming: Incoming, start_response: StartResponse) -> None:
@@ -46,13 +46,29 @@ class FromApp:
         try:
             self._call(recorded)
         except Exception as exc:
-            self.close()
             raise self._failed(exc) from exc
-        except BaseException:
-            self.close()
-            raise
         self._is_final = True
         return self
+
+    def read(self, within: float | None) -> bytes | None:
+        """Return the next chunk, `None` at the end. Raises `UpstreamError` for what the app raises. It cannot be hurried."""
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        try:
+            return self._next()
+        except Exception as exc:
+            raise self._failed(exc) from exc
+
+    def close(self) -> None:
+        """Ask for no more; it is closed later."""
+        self._chunks = iter(())
+
+    def end(self) -> None:
+        """Close what the app returned, unless the server is to. Raises what that raises."""
+        result, self._result, self._chunks = self._result, (), iter(())
+        if self.handed_over is None and hasattr(result, "close"):
+            result.close()
 
     def _call(self, recorded: bool) -> None:
         self._result = self._app(self._incoming.handed_on(recorded), self._started)
@@ -60,29 +76,15 @@ class FromApp:
             self._hand_over()
         else:
             self._chunks = filter(None, iter(self._result))
-            self._first = None if self.is_begun else next(self._chunks, None)
+            self._first = None if self.is_begun else self._next()
         if self._head is None:
             raise RuntimeError("the wrapped app never called start_response")
 
-    def read(self) -> bytes | None:
-        """Return the next chunk, `None` at the end. Raises `UpstreamError` for what the app raises."""
-        first, self._first = self._first, None
-        if first is not None:
-            return first
-        try:
-            return next(self._chunks, None)
-        except Exception as exc:
-            raise self._failed(exc) from exc
-
-    def close(self) -> None:
-        """Close what the app returned, as a server does, unless the server is to."""
-        result, self._result, self._chunks = self._result, (), iter(())
-        if self.handed_over is not None or not hasattr(result, "close"):
-            return
-        try:
-            result.close()
-        except Exception as exc:  # noqa: BLE001 - raised when our own answer is closed
-            self.raised = exc
+    def _next(self) -> bytes | None:
+        chunk = next(self._chunks, None)
+        if not isinstance(chunk, bytes | None):
+            raise TypeError(f"the wrapped app's answer is of bytes, and not {type(chunk).__name__}")
+        return chunk
 
     def _started(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
         if self._head is not None and exc_info is None:
@@ -135,6 +137,9 @@ class FromUpstream:
         outgoing = Outgoing(incoming.method, url, incoming.headers, incoming.content())
         return self._upstream.open(outgoing, self._rules, recorded)
 
+    def end(self) -> None:
+        """Nothing is left to be closed."""
+
 
 class Body:
     """What the server iterates and closes. An answer that breaks off is broken off here too, by raising."""
@@ -154,17 +159,14 @@ class Body:
                 self._error = error
                 if broken := self._answer.broken(error):
                     return broken
-        raise self._own() or self._error
+        raise self._forwarding.raised or self._error
 
     def close(self) -> None:
-        """End it. What the app raised meanwhile, though another answer was found, is raised here: as itself."""
-        self._answer.close()
-        if (raised := self._own()) is not None:
-            raise raised
-
-    def _own(self) -> Exception | None:
-        raised, self._forwarding.raised = self._forwarding.raised, None
-        return raised
+        """End it, wherever it is."""
+        try:
+            self._answer.close()
+        finally:
+            self._forwarding.end()
 
 
 def _is_file(result: Iterable[bytes], environ: Environ) -> bool:

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from cachemw.core.directives import CONTROL_HEADER
 from cachemw.core.limits import PIECE_BYTES
@@ -18,6 +18,10 @@ _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 _CONTROL = "HTTP_" + CONTROL_HEADER.decode().upper()
 
 
+class ClientLeftError(OSError):
+    """The client went away before its request was whole."""
+
+
 class Incoming:
     """A request as the server hands it over. Its body is read here within a limit, then handed on to whoever answers.
 
@@ -27,34 +31,45 @@ class Incoming:
     def __init__(self, environ: Environ) -> None:
         self.environ = environ
         self.method: str = environ["REQUEST_METHOD"]
-        path = environ.get("PATH_INFO", "").encode("latin-1")
+        path = environ.get("PATH_INFO", "").encode("latin-1", "backslashreplace")
         self.path = path.decode(errors="replace")
-        self.raw_path = quote(path, safe="/:@!$&'()*+,;=~").encode()
-        self.query: bytes = environ.get("QUERY_STRING", "").encode("latin-1")
+        self.raw_path = _raw_path(environ, path)
+        self.query: bytes = environ.get("QUERY_STRING", "").encode("latin-1", "backslashreplace")
         self.headers = _headers(environ)
-        self._input, self._left = environ["wsgi.input"], _length(environ)
+        self._input = environ["wsgi.input"]
+        self._declared = _declared_length(environ)
+        self._ends_itself = bool(environ.get("wsgi.input_terminated"))
+        self._size = 0  # of what was read
+        self._has_more = self._ends_itself or bool(self._declared)
+        self._is_left_alone = not self._ends_itself and _is_chunked(environ)  # nobody knows where it ends
         self._read = b""
 
     def read(self, limit_bytes: int | None) -> bytes | None:
-        """Return the body, `None` where it is larger than the limit; 0 only looks whether there is one, `None` does not."""
+        """Return the body, `None` where it is larger than the limit; 0 only looks whether there is one, `None` does not.
+
+        Raises `ClientLeftError`.
+        """
         if limit_bytes is None:
             return None
         chunks: list[bytes] = []
-        size = 0
-        while size <= limit_bytes and (chunk := self._next(PIECE_BYTES)):
-            chunks.append(chunk)
-            size += len(chunk)
-        self._read = b"".join(chunks)
-        return self._read if size <= limit_bytes else None
+        try:
+            while self._size <= limit_bytes and (chunk := self._next(PIECE_BYTES)):
+                chunks.append(chunk)
+        finally:
+            self._read = b"".join(chunks)
+        return self._read if self._size <= limit_bytes else None
 
     def content(self) -> bytes | Iterator[bytes]:
         """Return the body to send on: whole, or what was read and then piece by piece."""
-        return self._read if self._left == 0 else self._pieces()
+        return self._pieces() if self._has_more else self._read
 
     def handed_on(self, recorded: bool) -> Environ:
         """Return the server's own environment, with what was read of the body before what was not."""
         environ = without_control(self.environ)
-        environ["wsgi.input"] = io.BytesIO(self._read) if self._left == 0 else io.BufferedReader(_Rest(self._read, self._next))
+        if self._has_more:
+            environ["wsgi.input"] = io.BufferedReader(_Rest(self._read, self._next))
+        elif not self._is_left_alone:
+            environ["wsgi.input"] = io.BytesIO(self._read)
         if recorded:
             environ["HTTP_ACCEPT_ENCODING"] = "identity"
         return environ
@@ -67,13 +82,14 @@ class Incoming:
 
     def _next(self, size: int) -> bytes:
         """Return the next chunk of what was not read yet, nothing at the end."""
-        if self._left == 0:
+        if not self._has_more:
             return b""
-        chunk: bytes = self._input.read(size if self._left is None else min(size, self._left))
-        if not chunk:
-            self._left = 0
-        elif self._left is not None:
-            self._left -= len(chunk)
+        left = size if self._ends_itself or self._declared is None else min(size, self._declared - self._size)
+        chunk: bytes = self._input.read(left)
+        self._size += len(chunk)
+        self._has_more = bool(chunk) and (self._ends_itself or self._size != self._declared)
+        if not chunk and self._declared is not None and self._size < self._declared:
+            raise ClientLeftError("the client left before its request was whole")
         return chunk
 
 
@@ -81,14 +97,13 @@ class _Rest(io.RawIOBase):
     """A request's body: what was read, and then what was not."""
 
     def __init__(self, read: bytes, more: Callable[[int], bytes]) -> None:
-        self._read, self._more = read, more
+        self._read, self._more = io.BytesIO(read), more
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        chunk = self._read[: len(buffer)] or self._more(len(buffer))
-        self._read = self._read[len(buffer) :]
+        chunk = self._read.read(len(buffer)) or self._more(len(buffer))
         buffer[: len(chunk)] = chunk
         return len(chunk)
 
@@ -111,17 +126,30 @@ def without_control(environ: Environ) -> Environ:
 
 def _headers(environ: Environ) -> Headers:
     """Return the header fields; two of them CGI keeps elsewhere, and some servers there too."""
-    fields = [
-        (name[5:], value) for name, value in environ.items() if name.startswith("HTTP_") and name[5:] not in _WITHOUT_PREFIX
-    ]
-    fields += [(name, environ[name]) for name in _WITHOUT_PREFIX if environ.get(name)]
-    return tuple([(name.replace("_", "-").lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields])
+    names = [name for name in environ if name.startswith("HTTP_") and name[5:] not in _WITHOUT_PREFIX]
+    fields = [(name.removeprefix("HTTP_"), environ[name]) for name in (*names, *_WITHOUT_PREFIX) if environ.get(name)]
+    return tuple([(_bytes(name.replace("_", "-").lower()), _bytes(value)) for name, value in fields if isinstance(value, str)])
 
 
-def _length(environ: Environ) -> int | None:
-    """Return how long the request's body is; `None` where it ends by itself, which a server must have said."""
+def _bytes(text: str) -> bytes:
+    return text.encode("latin-1", "backslashreplace")  # servers give nothing else, but test clients do
+
+
+def _declared_length(environ: Environ) -> int | None:
+    """Return how long the request's body is said to be; of one in chunks nothing is."""
     length = environ.get("CONTENT_LENGTH", "")
-    if length.isdigit():
-        return int(length)
-    is_chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
-    return None if is_chunked or environ.get("wsgi.input_terminated") else 0
+    is_number = isinstance(length, str) and length.isascii() and length.isdigit() and len(length) < 20
+    return int(length) if is_number and not _is_chunked(environ) else None
+
+
+def _is_chunked(environ: Environ) -> bool:
+    return "chunked" in str(environ.get("HTTP_TRANSFER_ENCODING", "")).lower()
+
+
+def _raw_path(environ: Environ, path: bytes) -> bytes:
+    """Return the path below `SCRIPT_NAME` as it was sent, where the server says so and nobody has changed it since."""
+    sent = str(environ.get("REQUEST_URI") or environ.get("RAW_URI") or "").partition("?")[0]
+    below = sent.removeprefix(quote(environ.get("SCRIPT_NAME", ""), encoding="latin-1"))
+    if unquote_to_bytes(below) == path and below.isascii() and below.startswith("/"):
+        return below.encode()
+    return quote(path, safe="/:@!$&'()*+,;=~").encode()

@@ -1,12 +1,14 @@
 """A tiny ASGI client that shows what an app sent, in which messages, and whether it came to an end."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import anyio
 from starlette.types import ASGIApp, Message, Scope
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
+Hears = Callable[[bytes], None]
+"""What a client does with each chunk when it comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +21,22 @@ class Reply:
     complete: bool
     arrivals: tuple[float, ...] = field(default=(), compare=False)  # seconds after the call, one for each chunk
     raw_headers: tuple[tuple[bytes, bytes], ...] = ()
+    error: Exception | None = field(default=None, compare=False)  # what broke it off, in mounts that raise
 
     @property
     def body(self) -> bytes:
         return b"".join(self.chunks)
 
 
-async def call(app: ASGIApp, method: str, path: str, body: bytes = b"", headers: RawHeaders = ()) -> Reply:
+def ignore(chunk: bytes) -> None:
+    """Hear nothing."""
+
+
+async def call(
+    app: ASGIApp, method: str, path: str, body: bytes = b"", headers: RawHeaders = (), *, hears: Hears = ignore
+) -> Reply:
     """Send a request and stay until the app returns."""
-    exchange = _Exchange(body, leave_after=None)
+    exchange = _Exchange(body, leave_after=None, hears=hears)
     await app(scope_for(method, path, headers), exchange.receive, exchange.send)
     return exchange.reply()
 
@@ -65,9 +74,9 @@ def scope_for(method: str, path: str, headers: RawHeaders = ()) -> Scope:
 class _Exchange:
     """The server's side of one request."""
 
-    def __init__(self, body: bytes, leave_after: int | None) -> None:
+    def __init__(self, body: bytes, leave_after: int | None, hears: Hears = ignore) -> None:
         self._body: bytes | None = body
-        self._leave_after = leave_after
+        self._leave_after, self._hears = leave_after, hears
         self._gone = anyio.Event()
         self._messages: list[tuple[float, Message]] = []
         self._began_at = anyio.current_time()
@@ -85,6 +94,8 @@ class _Exchange:
         if self._gone.is_set():
             return  # a server drops what comes too late
         self._messages.append((anyio.current_time() - self._began_at, message))
+        if message.get("body"):
+            self._hears(message["body"])
         if _is_last(message) or len(self._messages) == self._leave_after:
             self._gone.set()
 

@@ -100,7 +100,7 @@ def pass_on(said: ExchangeReport | None) -> Script:
 
 
 def not_chat() -> Script:
-    """Pass on what the client opted in for all the same: its defaults hold the header, so `/v1/models` carries it too."""
+    """Pass on what is no chat, and whose control header cannot be read: it is nobody's there."""
     return pass_on(ExchangeReport(fwd="bypass", stored=False, details=("not-chat",)))
 
 

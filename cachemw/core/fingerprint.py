@@ -7,7 +7,7 @@ import msgspec
 import xxhash
 
 from cachemw.core.headers import HeaderRules, keyed
-from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request
+from cachemw.core.messages import Answerer, AppAnswerer, DirectAnswerer, HttpAnswerer, Request
 
 SCHEME = b"cachemw/1"
 """Changes whenever a request would get another key than before."""
@@ -51,4 +51,6 @@ def frame(parts: Iterable[bytes]) -> bytes:
 def _identity(answerer: Answerer) -> bytes:
     if isinstance(answerer, AppAnswerer):
         return frame((b"app", answerer.name.encode(), answerer.path, answerer.query))
+    if isinstance(answerer, DirectAnswerer) and answerer.host:
+        return frame((b"http", answerer.url.encode(), answerer.host))
     return frame((b"http", answerer.url.encode()))

@@ -15,7 +15,7 @@ from cachemw.core.selection import Verified
 class NotChat(msgspec.Struct, frozen=True):
     """Passes untouched; one that opted in all the same loses its control header, for clients put that in their defaults."""
 
-    opted_in: bool
+    asked: Directives | InvalidControl | None
     headers: Headers
 
 
@@ -31,9 +31,7 @@ def take_in(method: str, path: str, headers: Headers, policy: Policy) -> TakenIn
     asked = read_directives(headers, policy.default, policy.honour)
     if is_chat(method, path, policy):
         return NotAsked() if asked is None else asked
-    if asked is None:
-        return NotChat(False, headers)
-    return NotChat(True, without(headers, (CONTROL_HEADER,)))
+    return NotChat(asked, headers if asked is None else without(headers, (CONTROL_HEADER,)))
 
 
 def unfinished(taken_in: TakenIn) -> TakenIn:
@@ -62,7 +60,9 @@ def script_for(taken_in: TakenIn, request: Request | None, policy: Policy, verif
             return exchange(request, taken_in, policy, verified)
         case InvalidControl():
             return refuse(taken_in)
-        case NotChat(opted_in=True):
+        case NotChat(asked=Directives() as asked):
+            return bypass("not-chat", asked)  # not even that is sent where the upstream must not be contacted
+        case NotChat(asked=InvalidControl()):
             return not_chat()
         case _:
             return pass_on(None)

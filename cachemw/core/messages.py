@@ -21,9 +21,13 @@ class AppAnswerer(msgspec.Struct, frozen=True):
 
 
 class DirectAnswerer(msgspec.Struct, frozen=True):
-    """An HTTP upstream behind a transport in the client's own process: all that the request says reaches it."""
+    """An HTTP upstream behind a transport in the client's own process: all that the request says reaches it.
+
+    `host` is what the request's `Host` field says, where that is not what the URL says.
+    """
 
     url: str
+    host: bytes = b""
 
 
 Answerer = HttpAnswerer | AppAnswerer | DirectAnswerer

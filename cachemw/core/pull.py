@@ -30,6 +30,11 @@ class Pull:
         return not self.has_ended and (self._is_awaited or not self.transfer.is_open)
 
     @property
+    def may_still_be_stored(self) -> bool:
+        """Whether who waits for JSON that leaves as it comes may find it in the store at its end."""
+        return self.transfer.is_recorded and not (self.transfer.is_stream or self.has_ended or self.has_failed or self.is_held)
+
+    @property
     def end_within(self) -> float | None:
         """How many seconds the end may take that comes behind a stream's `[DONE]`; `None` before that."""
         return self.transfer.holds_for if self.transfer.is_stream else None
@@ -77,6 +82,7 @@ class Landing:
 
     def __init__(self, parts: bytes, kind: Kind) -> None:
         self.parts, self.kind = parts, kind
+        self.successor: Landing | None = None  # of one that brought nothing: who waited for it waits for that one
         self._pull: Pull | None = None
         self._shared: Transfer | None = None
         self._error: UpstreamError | None = None
@@ -112,8 +118,12 @@ class Landings(Protocol):
     def is_full(self) -> bool:
         """Whether nothing more may be held."""
 
-    def claim(self, claim: Claim) -> tuple[Claimed | None, Landing | None]:
-        """Return how the claim went, and one's own landing where one leads; or `None`, and what to wait for."""
+    def claim(self, claim: Claim, after: Landing | None) -> tuple[Claimed | None, Landing | None]:
+        """Return how the claim went, and one's own landing where one leads; or `None`, and what to wait for.
+
+        `after` is what was waited for before: all who waited for that are to wait for one and the same, though it may be
+        over by the time that the last of them asks.
+        """
 
     def land(self, landing: Landing) -> None:
         """Let nobody else wait for it, and those who do have what came."""

@@ -30,17 +30,25 @@ def transported(policy: Policy) -> Policy:
 
 
 class Pulling:
-    """First `outcome`, then `answer`, and `over` when its reader asks for no more, in any case."""
+    """First `outcome`, then `answer`, and `over` when its reader asks for no more, in any case.
 
-    def __init__(self, script: Script, landings: Landings, policy: Policy) -> None:
+    `timeout`: how many seconds this very request may wait for an answer, where it has a limit of its own.
+    """
+
+    def __init__(self, script: Script, landings: Landings, policy: Policy, timeout: float | None = None) -> None:
         self._script, self._landings, self._policy = script, landings, policy
+        self._timeout = timeout
+        self._waited = 0.0
         self._led: Landing | None = None
+        self._awaited: Landing | None = None
         self._pull: Pull | None = None
         self._forward: Forward | None = None
+        self._said: ExchangeReport | None = None  # of an exchange that is stopped before its outcome is known
         self._pushed: Outcome | None = None
         self._outcome: Outcome | None = None
         self._patience = policy.patience
         self._held = 0
+        self._has_broken = False  # what was pushed
 
     def outcome(self) -> Errands:
         """Find out what the answer is; its head may be sent then. Returns an `Outcome`."""
@@ -54,7 +62,8 @@ class Pulling:
             self._outcome = step
             return step
         finally:
-            self._land()
+            if self._pull is None or not self._pull.may_still_be_stored:
+                self._land()
 
     def push(self, head: Head, now: float) -> Outcome:
         """Say what becomes of an answer that is not to be pulled: its answerer sends it on. While it is being opened."""
@@ -84,12 +93,14 @@ class Pulling:
     def over(self) -> ExchangeReport | None:
         """Return what came of it, now that its reader asks for no more."""
         self._weigh(0)
+        self._land()
         outcome, pull = self._outcome or self._pushed, self._pull
-        said = None if outcome is None else outcome.report
-        if said is None or not isinstance(outcome, Relay):
-            return said
+        if outcome is None:
+            return None if self._said is None else _left(self._said, is_stored=False)
+        if outcome.report is None or not isinstance(outcome, Relay):
+            return outcome.report
         has_had_all = outcome.has_had_all and (pull is None or pull.has_ended or pull.has_failed)
-        return said if has_had_all else _left(said, outcome.transfer.is_stored)
+        return outcome.report if has_had_all or self._has_broken else _left(outcome.report, outcome.transfer.is_stored)
 
     def _perform(self, effect: Effect) -> Errands:
         match effect:
@@ -101,31 +112,39 @@ class Pulling:
                 return (yield from attempt(effect))
 
     def _claim(self, claim: Claim) -> Errands:
+        self._said = claim.said
+        if self._waited == self._timeout:
+            return _timed_out()
         if claim.kind.stream or self._patience <= 0:
             return Claimed.ALONE
-        claimed, landing = self._landings.claim(claim)
+        claimed, landing = self._landings.claim(claim, self._awaited)
         if landing is None:
             return claimed
         if claimed is Claimed.LEAD:
             self._led = landing
             return claimed
+        self._awaited, self._said = landing, replace(claim.said, collapsed=True, stored=None)
         return (yield from self._await(landing, claim))
 
     def _await(self, landing: Landing, claim: Claim) -> Errands:
         """However many are waited for, patience is one; and what had its answer to itself is not waited for again."""
-        waited = yield Await(landing, self._patience)
-        self._patience -= waited.seconds
-        if not waited.is_over:
-            self._patience = 0.0
-            return Claimed.ALONE
-        brought = landing.brought(claim.kind, waited.now)
-        if brought is Claimed.LANDED:
-            self._patience = 0.0
-        return brought
+        seconds = self._patience if self._timeout is None else min(self._patience, self._timeout - self._waited)
+        waited = yield Await(landing, seconds)
+        if waited.is_over:
+            self._patience, self._waited = self._patience - waited.seconds, self._waited + waited.seconds
+            brought = landing.brought(claim.kind, waited.now)
+            if brought is Claimed.LANDED:
+                self._patience = 0.0
+            return brought
+        if seconds < self._patience and self._timeout is not None:
+            self._waited = self._timeout
+            return _timed_out()
+        self._patience = 0.0
+        return Claimed.ALONE
 
     def _begin(self, forward: Forward) -> Errands:
         """Begin an answer, and read on until something of it may be shown."""
-        self._forward = forward
+        self._forward, self._said = forward, forward.said
         try:
             opened = yield Open(forward.terms is not None)
             if not isinstance(self._pushed, Relay | None):
@@ -134,10 +153,12 @@ class Pulling:
             while pull.is_held:
                 now = yield from self._read_on(pull)
         except UpstreamError as error:
-            if self._pushed is not None:
+            if isinstance(self._pushed, Relay):
+                self._has_broken = True
+                self._pushed.transfer.fail(error)
                 raise
-            if self._led is not None:
-                self._led.fail(error)
+            if self._led is not None and not (self._timeout is not None and isinstance(error, UpstreamTimeout)):
+                self._led.fail(error)  # a limit of this request's own is nobody else's
             return error
         return Arrived(pull.transfer, now)
 
@@ -170,13 +191,18 @@ class Pulling:
         return came.now
 
     def _land(self) -> None:
-        if self._led is not None:
-            self._landings.land(self._led)
+        led, self._led = self._led, None
+        if led is not None:
+            self._landings.land(led)
 
     def _weigh(self, held: int) -> None:
         if held != self._held:
             self._landings.weigh(held - self._held)
             self._held = held
+
+
+def _timed_out() -> UpstreamTimeout:
+    return UpstreamTimeout("what another request asked for did not come in this one's time")
 
 
 def _come(within: float | None) -> Errands:

@@ -163,6 +163,8 @@ class Transfer:
     def announced(self, said: ExchangeReport | None) -> Head:
         """Return the head as a client gets it."""
         headers = end_to_end(self.head.headers)
+        if said is not None and said.collapsed:
+            headers = without(headers, (b"set-cookie", b"set-cookie2"))  # another request's: its answer is shared, no more
         if self.can_say_more:
             headers = without(headers, (b"content-length",))
         return Head(self.head.status, headers if said is None else announce(headers, self.settled(said), self.is_stream))

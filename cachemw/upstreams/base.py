@@ -44,13 +44,16 @@ class Forwarding(Protocol):
 
 
 class Source(Protocol):
-    """An answer that is pulled. `read` gives its chunks, none of them empty, then `None`; `close` may be called twice."""
+    """An answer that is pulled. `read` gives its chunks, none of them empty, then `None`; `close` may be called twice.
+
+    Who can stop waiting does so `within` so many seconds, by an `UpstreamTimeout`.
+    """
 
     @property
     def head(self) -> Head:
         """Its head."""
 
-    def read(self) -> bytes | None:
+    def read(self, within: float | None) -> bytes | None:
         """Return the next chunk. Raises `UpstreamError`."""
 
     def close(self) -> None:

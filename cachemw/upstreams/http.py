@@ -18,7 +18,14 @@ from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
 from cachemw.upstreams.base import END, Answer, Emit, Source
 from cachemw.upstreams.http_source import DEFAULT_PORTS, TROUBLE, HttpSource, head_of, origin_of, translated
 from cachemw.upstreams.timing import Timeouts
-from cachemw.upstreams.transports import MakeTransport, SyncTransports, Transports, default_transport
+from cachemw.upstreams.transports import (
+    MakeSyncTransport,
+    MakeTransport,
+    SyncTransports,
+    Transports,
+    default_sync_transport,
+    default_transport,
+)
 
 _VERSION_SEGMENTS = re.compile(rb"\A(?:/v1){0,2}(?=/|\Z)")
 _CLIMBS = re.compile(r"/(?:\.|%2e){2}(?=[/#]|$)", re.IGNORECASE)
@@ -35,7 +42,7 @@ class Outgoing:
 
 
 class HttpUpstream:
-    """Answers misses from an HTTP API.
+    """Answers misses from an HTTP API, over what `transport` makes; under WSGI over what `sync_transport` does.
 
     `base_url` ends in the version segment; `api_key` is sent as a bearer token for callers that bring no credential.
     Raises `ConfigurationError` for a URL that is not absolute http or https.
@@ -48,12 +55,13 @@ class HttpUpstream:
         api_key: str | None = None,
         timeouts: Timeouts | None = None,
         transport: MakeTransport = default_transport,
+        sync_transport: MakeSyncTransport = default_sync_transport,
     ) -> None:
         self.base_url = _checked(base_url)
         self._api_key = api_key
         self._timeouts = timeouts or Timeouts()
         self._transports = Transports(transport)
-        self._sync_transports = SyncTransports()
+        self._sync_transports = SyncTransports(sync_transport)
 
     def url_for(self, path: bytes, query: bytes) -> str:
         """Return the absolute URL for a client's raw path and query: `/v1/X` and `/v1/v1/X` are `X` below `base_url`."""

@@ -1,8 +1,10 @@
 """What an httpx transport gives and raises, as the values of ours; and its answers without `await`."""
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import aiohttp
 import httpx
@@ -30,10 +32,11 @@ class HttpSource:
         self.head = head_of(request.method, self._response)
         self._chunks: Iterator[bytes] = iter(cast(httpx.SyncByteStream, self._response.stream))
 
-    def read(self) -> bytes | None:
+    def read(self, within: float | None) -> bytes | None:
         """Return the next chunk, `None` at the end."""
         try:
-            chunk = next(filter(None, self._chunks), None)
+            with hurried(self._response, within):
+                chunk = next(filter(None, self._chunks), None)
         except TROUBLE as exc:
             raise translated(exc) from exc
         if chunk is not None and time.monotonic() - self._began > self._timeouts.total:
@@ -45,21 +48,42 @@ class HttpSource:
         self._response.close()
 
 
-def absolute(url: httpx.URL) -> str:
-    """Return an absolute URL as it is in the key: scheme and host in lower case, port written, path and query as sent."""
-    return f"{origin_of(url)}{url.raw_path.decode()}"
+@contextlib.contextmanager
+def hurried(response: Any, within: float | None) -> Iterator[None]:
+    """Let a read of a response's body take no longer than `within` seconds, if that is possible.
+
+    httpcore has fixed the time of its reads by then, but shows the connection that it reads from. When the body ends, that
+    connection is any other thread's at once: what is changed holds in this one alone.
+    """
+    stream = response.extensions.get("network_stream")
+    if within is None or not hasattr(stream, "__dict__"):
+        yield
+        return
+    read, here = stream.read, threading.get_ident()
+
+    def sooner(max_bytes: int, timeout: float | None = None) -> bytes:
+        is_ours = threading.get_ident() == here
+        data: bytes = read(max_bytes, min(within, timeout or within) if is_ours else timeout)
+        return data
+
+    stream.read = sooner
+    try:
+        yield
+    finally:
+        del stream.read
 
 
 def origin_of(url: httpx.URL) -> str:
-    """Return scheme, host and port."""
+    """Return the origin of a URL as it is in the key: scheme and host in lower case, port written."""
     host = f"[{url.host}]" if ":" in url.host else url.raw_host.decode()
-    return f"{url.scheme}://{host}:{url.port or DEFAULT_PORTS[url.scheme]}"
+    return f"{url.scheme}://{host}:{url.port or DEFAULT_PORTS.get(url.scheme, 0)}"
 
 
 def head_of(method: str, response: httpx.Response) -> Head:
-    """Return a response's head."""
+    """Return a response's head. Only in HTTP/1 can the end of a connection be all the end a body has (RFC 9112 §6.3)."""
     fields = tuple(response.headers.raw)
     framed = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in fields)
+    framed = framed or response.extensions.get("http_version") not in (b"HTTP/1.0", b"HTTP/1.1")
     return Head(response.status_code, fields, framed or method == "HEAD" or response.status_code in (204, 304))
 
 

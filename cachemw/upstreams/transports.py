@@ -19,6 +19,7 @@ HEAD_BYTES = 64 * 1024
 """The longest line of a response's head."""
 
 MakeTransport = Callable[[], httpx.AsyncBaseTransport]
+MakeSyncTransport = Callable[[], httpx.BaseTransport]
 
 
 class Transports:
@@ -57,13 +58,14 @@ class Transports:
 class SyncTransports:
     """Gives every process a transport of its own, for all threads: a forked child must not use its parent's connections."""
 
-    def __init__(self) -> None:
-        self._held: dict[int, httpx.HTTPTransport] = {}
+    def __init__(self, make: MakeSyncTransport) -> None:
+        self._make = make
+        self._held: dict[int, httpx.BaseTransport] = {}
 
-    def get(self) -> httpx.HTTPTransport:
+    def get(self) -> httpx.BaseTransport:
         """Return this process's transport, made on first use."""
         held = self._held.get(os.getpid())
-        return held or self._held.setdefault(os.getpid(), httpx.HTTPTransport(**_httpx_options()))
+        return self._held.setdefault(os.getpid(), self._make()) if held is None else held
 
     def close(self) -> None:
         """Close this process's transport, if there is one."""
@@ -85,6 +87,11 @@ def default_transport() -> httpx.AsyncBaseTransport:
 def _httpx_options() -> dict[str, Any]:
     limits = httpx.Limits(max_connections=None, keepalive_expiry=KEEPALIVE)
     return {"verify": _tls(), "trust_env": False, "limits": limits}
+
+
+def default_sync_transport() -> httpx.BaseTransport:
+    """Return the same for who does not await."""
+    return httpx.HTTPTransport(**_httpx_options())
 
 
 def _is_asyncio() -> bool:

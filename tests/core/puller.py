@@ -34,7 +34,7 @@ class Runway:
     flying: list[Landing] = field(default_factory=list)
     landed: list[Landing] = field(default_factory=list)
 
-    def claim(self, claim: Claim) -> tuple[Claimed | None, Landing | None]:
+    def claim(self, claim: Claim, after: Landing | None) -> tuple[Claimed | None, Landing | None]:
         if self.flying:
             return None, self.flying[0]
         if not claim.may_lead:

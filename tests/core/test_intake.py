@@ -33,6 +33,6 @@ def test_one_that_cannot_be_obeyed_is_not_guessed() -> None:
 @pytest.mark.parametrize(("method", "path"), [("GET", CHAT), ("POST", "/v1/models"), ("POST", f"{CHAT}/1"), ("GET", "/")])
 def test_what_is_no_chat_request_passes_and_loses_what_is_for_us(method: str, path: str) -> None:
     """H1: clients put it in their defaults."""
-    assert take_in(method, path, ON, Policy()) == NotChat(True, ((b"Accept", b"*/*"),))
-    assert take_in(method, path, OFF, Policy()) == NotChat(False, OFF)
-    assert take_in(method, path, (), Policy(default="on")) == NotChat(True, ())
+    assert take_in(method, path, ON, Policy()) == NotChat(Directives(mode=Mode.READ), ((b"Accept", b"*/*"),))
+    assert take_in(method, path, OFF, Policy()) == NotChat(None, OFF)
+    assert take_in(method, path, (), Policy(default="on")) == NotChat(Directives(), ())

@@ -358,7 +358,7 @@ def test_a_pushed_answer_that_breaks_off_is_nobody_elses_matter() -> None:
         puller.begin(JSON)
     report = puller.pulling.over()
     assert report is not None
-    assert report.details == ("client-left", "not-iterated")
+    assert (report.stored, report.details) == (False, ("broken", "not-iterated"))
 
 
 def test_what_passes_unasked_says_nothing_and_what_is_too_large_why() -> None:

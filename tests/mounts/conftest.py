@@ -8,15 +8,12 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cachemw import ExchangeReport, MemoryStore, Policy
-from cachemw.asgi import CacheMiddleware
 from cachemw.core import limits
-from cachemw.proxy import Proxy
-from cachemw.upstreams import HttpUpstream
-from tests.asgi_driver import Reply, call
+from tests.asgi_driver import Hears, RawHeaders, Reply, ignore
+from tests.mounts.mounting import AROUND_AN_APP, ASGI, KINDS, MAKERS, PATH, PULLED, TRANSPORTS, AsgiMount, Mount, Sent
 from tests.serving import serving, serving_in_thread
 from tests.upstream import Upstream, prompt
 
-PATH = "/v1/chat/completions"
 CREDENTIAL = (b"authorization", b"Bearer alice")
 
 
@@ -30,25 +27,52 @@ class Mounted:
     policy: Policy = field(default_factory=Policy)
     store: MemoryStore = field(default_factory=MemoryStore)
     reports: list[ExchangeReport] = field(default_factory=list)
-    app: Any = None
+    mounts: list[Mount] = field(default_factory=list)
 
-    def mount(self, policy: Policy | None = None) -> ASGIApp:
+    def mount(self, policy: Policy | None = None) -> None:
         """Mount anew, with another policy."""
-        options: Any = {"store": self.store, "policy": policy or self.policy, "hooks": [self.reports.append]}
-        if self.kind == "around an app":
-            self.app = CacheMiddleware(self.upstream, name="bot", **options)
-        elif self.kind == "with an upstream":
-            self.app = CacheMiddleware(_refuse, upstream=HttpUpstream(self.url + "/v1"), **options)
-        else:
-            self.app = Proxy(HttpUpstream(self.url + "/v1"), **options)
-        return self.app  # type: ignore[no-any-return]
+        self._mount(policy=policy or self.policy)
+
+    def mount_by_default(self) -> None:
+        """Mount anew, with the policy that is the mount's own."""
+        self._mount()
+
+    def _mount(self, **options: Any) -> None:
+        options |= {"store": self.store, "hooks": [self.reports.append]}
+        self.mounts.append(MAKERS[self.kind](self.url, self.upstream, options))
+
+    @property
+    def now(self) -> Mount:
+        """The mount as it is now."""
+        return self.mounts[-1]
+
+    @property
+    def app(self) -> Any:
+        """The application, of a mount that is one of ASGI."""
+        assert isinstance(self.now, AsgiMount)
+        return self.now.app
 
     @property
     def driver(self) -> Any:
-        return self.app._cache.driver if isinstance(self.app, Proxy) else self.app.driver
+        return self.now.driver
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether it starts no thread and no task: no `abandon=finish`, no stale-while-revalidate, no collapsed streams."""
+        return self.kind in PULLED
+
+    @property
+    def is_around_an_app(self) -> bool:
+        return self.kind in AROUND_AN_APP
+
+    @property
+    def raises(self) -> bool:
+        """Whether an upstream that fails before its answer is an exception here, not a 502."""
+        return self.kind in TRANSPORTS or self.kind == "WSGI around an app"
 
     async def aclose(self) -> None:
-        await (self.app._cache if isinstance(self.app, Proxy) else self.app).aclose()
+        for mount in self.mounts:
+            await mount.aclose()
 
     async def ask(
         self,
@@ -56,17 +80,16 @@ class Mounted:
         body: bytes | None = None,
         *,
         path: str = PATH,
-        headers: tuple[tuple[bytes, bytes], ...] = (CREDENTIAL,),
+        headers: RawHeaders = (CREDENTIAL,),
+        leave_after: int | None = None,
+        hears: Hears = ignore,
     ) -> Reply:
         """Send a chat request."""
         fields = [(b"content-type", b"application/json"), *headers]
         if control is not None:
             fields.append((b"cachemw", control.encode()))
-        return await call(self.app, "POST", path, prompt() if body is None else body, fields)
-
-
-async def _refuse(scope: Any, receive: Any, send: Any) -> None:
-    raise AssertionError("with an upstream, no chat request reaches the app")
+        sent = prompt() if body is None else body
+        return await self.now.send(Sent(sent, fields, path, leave_after=leave_after, hears=hears))
 
 
 def status_of(reply: Reply) -> str:
@@ -84,9 +107,6 @@ def _a_busy_machine_is_no_slow_store(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-KINDS = ["around an app", "with an upstream", "proxy"]
 
 
 class Switch:
@@ -116,9 +136,9 @@ async def mounted(request: pytest.FixtureRequest, anyio_backend: str, switch: tu
     await mounted.aclose()
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=ASGI)
 async def mounted_here(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Mounted]:
-    """Every mount; an HTTP upstream runs in the test's event loop, where the test can hold it at barriers."""
+    """The mounts of ASGI; an HTTP upstream runs in the test's event loop, where the test can hold it at barriers."""
     upstream = Upstream()
     async with serving(upstream) as url:
         mounted = Mounted(request.param, url, upstream)

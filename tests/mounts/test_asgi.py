@@ -19,7 +19,7 @@ from cachemw import ConfigurationError, DiskStore, ExchangeReport, MemoryStore, 
 from cachemw.asgi import CacheMiddleware
 from cachemw.upstreams import HttpUpstream
 from tests.asgi_driver import call, call_and_leave, scope_for
-from tests.mounts.conftest import PATH
+from tests.mounts.mounting import PATH
 from tests.upstream import Told, Upstream, completion, prompt, stream_events
 
 pytestmark = pytest.mark.anyio

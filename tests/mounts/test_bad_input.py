@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import anyio
+import httpx
+import httpx2
 import pytest
 from starlette.types import Message
 
 from cachemw import Policy
-from tests.asgi_driver import Reply, call, scope_for
-from tests.mounts.conftest import CREDENTIAL, KINDS, PATH, Mounted, status_of
+from tests.asgi_driver import Reply, scope_for
+from tests.mounts.conftest import CREDENTIAL, Mounted, status_of
+from tests.mounts.mounting import ASGI, OVER_HTTP, PATH, Sent, WsgiMount
 from tests.serving import nobody_there
 from tests.upstream import EVENT_STREAM, JSON, Told, always, completion, prompt, stream
 
@@ -26,7 +29,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 
 async def ask(mounted: Mounted, body: bytes, *fields: tuple[bytes, bytes], path: str = PATH) -> Reply:
-    return await call(mounted.app, "POST", path, body, (CREDENTIAL, *fields))
+    return await mounted.now.send(Sent(body, (CREDENTIAL, *fields), path))
 
 
 @pytest.fixture
@@ -115,6 +118,7 @@ PIECE = 65_536
 
 
 @pytest.mark.parametrize("fields", [(ON, JSON_TYPE), (JSON_TYPE,)], ids=["opted in", "not opted in"])
+@pytest.mark.parametrize("mounted", ASGI, indirect=True)
 async def test_a_body_of_20_mb_arrives_whole(mounted: Mounted, fields: Fields) -> None:
     """D7, P3: no 413 of ours, whoever answers."""
     mounted.upstream.respond = lambda asked: Told((b"%d" % len(asked.body),), headers=JSON)
@@ -125,6 +129,21 @@ async def test_a_body_of_20_mb_arrives_whole(mounted: Mounted, fields: Fields) -
             yield body[at : at + PIECE]
 
     reply = await send_in_pieces(mounted, pieces(), (*fields, (b"content-length", b"%d" % len(body))))
+
+    assert (reply.status, reply.body) == (200, b"%d" % len(body))
+    assert mounted.upstream.asked[0].body == body
+    assert mounted.upstream.asked[0].header(b"content-length") == b"%d" % len(body)
+    assert status_of(reply) == ("fwd=bypass; detail=request-too-large" if ON in fields else "")
+
+
+@pytest.mark.parametrize("fields", [(ON, JSON_TYPE), (JSON_TYPE,)], ids=["opted in", "not opted in"])
+async def test_a_body_that_is_too_large_to_be_read_arrives_whole(mounted: Mounted, fields: Fields) -> None:
+    """D7."""
+    mounted.mount(Policy(max_request_bytes=100_000))
+    mounted.upstream.respond = lambda asked: Told((b"%d" % len(asked.body),), headers=JSON)
+    body = prompt("x" * 400_000)
+
+    reply = await ask(mounted, body, *fields, (b"content-length", b"%d" % len(body)))
 
     assert (reply.status, reply.body) == (200, b"%d" % len(body))
     assert mounted.upstream.asked[0].body == body
@@ -188,6 +207,7 @@ async def test_a_body_may_be_as_large_as_the_policy_says(mounted: Mounted, size:
         ("on, sample=1.5", "sample"),
     ],
 )
+@pytest.mark.parametrize("mounted", ASGI, indirect=True)
 async def test_a_control_header_that_cannot_be_obeyed_is_a_400_and_nothing_is_contacted(
     mounted: Mounted, control: str, param: str
 ) -> None:
@@ -223,13 +243,18 @@ async def test_a_control_header_that_cannot_be_obeyed_is_a_400_and_nothing_is_co
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["JSON", "stream"])
 @pytest.mark.parametrize("control", ["on", "on, mode=read", None], ids=["opted in", "read", "not opted in"])
-@pytest.mark.parametrize("mounted", KINDS[1:], indirect=True)
+@pytest.mark.parametrize("mounted", OVER_HTTP, indirect=True)
 async def test_an_upstream_that_cannot_be_reached_is_a_502(mounted: Mounted, control: str | None, streaming: bool) -> None:
-    """H10: in OpenAI's shape, streamed or not."""
+    """H10: in OpenAI's shape, streamed or not; a transport raises what the one inside of it raises."""
     with nobody_there() as mounted.url:
         mounted.mount()
         reply = await mounted.ask(control, prompt(stream=streaming))
 
+    assert [report.stored for report in mounted.reports] == ([] if control is None else [False])
+    assert [report.details[0] for report in mounted.reports] == ([] if control is None else ["unreachable"])
+    if mounted.raises:
+        assert type(reply.error) is {"httpx": httpx, "httpx2": httpx2}[mounted.kind.split()[0]].ConnectError
+        return
     error = json.loads(reply.body)["error"]
     assert (reply.status, reply.complete) == (502, True)
     assert error == {"message": error["message"], "type": "cachemw_error", "param": None, "code": "upstream_unreachable"}
@@ -237,7 +262,6 @@ async def test_an_upstream_that_cannot_be_reached_is_a_502(mounted: Mounted, con
     told = "fwd=miss; key; detail=unreachable"
     expected = {"on": told, "on, mode=read": 'fwd=miss; key; detail="unreachable, mode-read"', None: ""}
     assert status_of(reply) == expected[control]
-    assert [report.stored for report in mounted.reports] == ([] if control is None else [False])
 
 
 HTML = b"<html><h1>Welcome</h1></html>"
@@ -263,6 +287,8 @@ async def test_a_strange_answer_with_a_200_is_passed_on_and_not_kept(
     """R2, S9: the client gets it as it is, and why it is not kept; asked again, the upstream is asked again."""
     mounted.upstream.respond = always(told)
     body = b"".join(part for part in told.parts if isinstance(part, bytes))
+    if isinstance(mounted.now, WsgiMount):
+        mounted.now.is_validated = b"content-type" in dict(told.headers)
 
     replies = [await mounted.ask("on", prompt(stream=streaming)) for _ in range(2)]
 

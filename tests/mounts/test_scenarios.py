@@ -8,7 +8,7 @@ import pytest
 from cachemw import Policy
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import CREDENTIAL, Mounted, status_of
-from tests.upstream import DONE, Asked, Told, always, completion, prompt, stream
+from tests.upstream import DONE, Asked, Told, always, answer_to, completion, prompt, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +22,11 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Step:
-    """A request, and what comes of it: our Cache-Status, the upstream calls so far, the status, and seconds since the first."""
+    """A request, and what comes of it: our Cache-Status, the upstream calls so far, the status, and seconds since the first.
+
+    `fails` is the status of an upstream that cannot answer just now. `pulled` is what a mount says that starts no thread and
+    no task (`mounting`), where that is not the same.
+    """
 
     says: str
     calls: int
@@ -31,6 +35,8 @@ class Step:
     at: float = 0.0
     status: int = 200
     age: int | None = None
+    fails: int | None = None
+    pulled: str | None = None
 
 
 def hit(calls: int, ttl: int = 86_400, **more: object) -> Step:
@@ -100,6 +106,52 @@ SCENARIOS: dict[str, list[Step]] = {
         Step(NOT_CACHED, 1, control="mode=replay", cache_control="no-cache", status=504),
         Step(NOT_CACHED, 1, cache_control="no-cache, only-if-cached", status=504),
     ],
+    "max-stale": [
+        Step(MISS, 1, control="ttl=10"),
+        Step("hit; ttl=-5; key; detail=max-stale", 1, cache_control="max-stale=5", at=15.0, age=15),
+        Step("hit; ttl=-990; key; detail=max-stale", 1, cache_control="max-stale", at=1000.0),
+        Step(STALE, 2, cache_control="max-stale=5", at=16.0),
+    ],
+    "stale-if-error": [
+        Step(MISS, 1, control="ttl=10"),
+        Step("fwd=stale; fwd-status=503; ttl=-30; key; detail=stale-if-error", 2, at=40.0, age=40, fails=503),
+        Step("fwd=stale; fwd-status=429; ttl=-30; key; detail=stale-if-error", 3, at=40.0, age=40, fails=429),
+        Step(
+            "fwd=stale; fwd-status=503; key; detail=not-200",
+            4,
+            at=40.0,
+            fails=503,
+            status=503,
+            cache_control="stale-if-error=9",
+        ),
+        Step("fwd=stale; fwd-status=400; key; detail=not-200", 5, at=40.0, fails=400, status=400),
+        Step(STALE, 6, at=40.0),
+    ],
+    "stale-while-revalidate": [
+        Step(MISS, 1, control="ttl=10"),
+        Step("hit; ttl=-5; key; detail=stale-while-revalidate", 2, control="ttl=20", at=15.0, pulled=STALE),
+        hit(2, 20, at=15.0),
+    ],
+    "abandon": [
+        Step(MISS, 1, control="abandon=cancel"),
+        hit(1, control="on, abandon=cancel"),
+        Step(f"{HIT}", 1, control="on, abandon=finish", pulled=f"{HIT}; detail=ignored-abandon"),
+    ],
+    "any known member opts in": [
+        Step(MISS, 1, control="mode=read-write"),
+        hit(1, control="speed=0"),
+        hit(1, control="sample=0"),
+        hit(1, control="ttl=5"),
+    ],
+    "an operator's default is a member like any other": [
+        Step(MISS, 1, control=None),
+        hit(1, 60, control=None),
+        Step(STALE, 2, control="ttl=5", at=60.0),
+        hit(2, 5, control=None, at=60.0),
+        Step("", 3, control="off"),
+        Step("", 4, control="on=?0"),
+        Step(NOT_CACHED, 4, control="mode=replay, sample=1", status=504),
+    ],
     "max-age": [
         Step(MISS, 1),
         hit(1, 86_390, cache_control="max-age=10", at=10.0),
@@ -136,22 +188,30 @@ SCENARIOS: dict[str, list[Step]] = {
     ],
 }
 
+POLICIES = {
+    "an operator's default is a member like any other": Policy(default="on, ttl=60"),
+    "stale-while-revalidate": Policy(stale_while_revalidate=100),
+}
+
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_every_mount_tells_the_same_story(mounted: Mounted, name: str, stream: bool) -> None:
     """S1, R4, R5, E1, E2."""
+    mounted.mount(POLICIES.get(name))
     for number, step in enumerate(SCENARIOS[name]):
         mounted.driver.clock = lambda at=step.at: 1_000_000.0 + at
+        mounted.upstream.respond = answer_to if step.fails is None else always(replace(completion(), status=step.fails))
         control = () if step.cache_control is None else ((b"cache-control", step.cache_control.encode()),)
 
         reply = await mounted.ask(step.control, prompt(stream=stream), headers=(CREDENTIAL, *control))
 
-        expected = step.says.replace("stored; ", "") if stream else step.says
+        says = step.pulled if step.pulled is not None and mounted.is_pulled else step.says
+        expected = says.replace("stored; ", "") if stream else says
         assert (status_of(reply), mounted.upstream.calls, reply.status) == (expected, step.calls, step.status), number
         assert reply.complete
         assert reply.headers.get(b"age") == (b"%d" % step.age if step.age is not None else reply.headers.get(b"age"))
-        if step.says.startswith("hit"):
+        if says.startswith("hit"):
             assert b"age" in reply.headers
 
 

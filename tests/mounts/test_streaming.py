@@ -1,20 +1,29 @@
 """Streams through every mount, judged by when bytes arrive: the upstream is held at barriers."""
 
 import json
+import threading
 from dataclasses import dataclass, field, replace
 
 import anyio
+import httpx
+import httpx2
 import pytest
 from starlette.types import Message
 
+from cachemw import Policy
 from cachemw.core import limits
+from cachemw.core.codec import decode
 from tests.asgi_driver import scope_for
-from tests.mounts.conftest import CREDENTIAL, PATH, Mounted, status_of
+from tests.mounts.conftest import CREDENTIAL, Mounted, status_of
+from tests.mounts.gates import Gate
+from tests.mounts.mounting import ASGI, PATH, TRANSPORTS
+from tests.mounts.wsgi_upstream import BrokenOffError
 from tests.upstream import DONE, EVENT_STREAM, JSON, Part, Told, always, completion, event, prompt, stream_events
 
 pytestmark = pytest.mark.anyio
 
 STREAM = prompt(stream=True)
+BROKEN_OFF = (httpx.RemoteProtocolError, httpx2.RemoteProtocolError, BrokenOffError)
 
 
 @dataclass(slots=True)
@@ -101,6 +110,41 @@ async def test_each_event_of_a_miss_arrives_before_the_next_is_made(mounted_here
     assert listener.is_over
 
 
+@pytest.mark.parametrize("control", ["on", "on, mode=read", None], ids=["opted in", "read", "not opted in"])
+async def test_no_event_waits_for_the_next(mounted: Mounted, control: str | None) -> None:
+    """S6, P3: the upstream makes none, nor its end, before the client has the one before it."""
+    *events, done = stream_events("one two three")
+    gates = [Gate() for _ in events]
+    heard: list[bytes] = []
+
+    def hear(chunk: bytes) -> None:
+        heard.append(chunk)
+        gates[min(len(heard), len(gates)) - 1].set()
+
+    parts = [part for pair in zip(events, gates, strict=True) for part in pair]
+    mounted.upstream.respond = always(Told([*parts, done], headers=EVENT_STREAM))
+
+    reply = await mounted.ask(control, STREAM, hears=hear)
+
+    assert heard[: len(events)] == events
+    assert b"".join(heard) == reply.body == b"".join(events) + done
+    assert reply.complete
+    assert len(list(mounted.store.scan())) == (control == "on")
+
+
+async def test_what_is_too_large_to_be_kept_does_not_wait_for_its_end(mounted: Mounted) -> None:
+    """S6, D7: no more than is kept is held of JSON, and none of it where nobody opted in."""
+    for control in ("on", None):
+        gate = Gate()
+        mounted.mount(Policy(max_record_bytes=300))
+        mounted.upstream.respond = always(Told([b"{" + b" " * 400, gate, b"}"], headers=JSON))
+
+        reply = await mounted.ask(control, prompt(), hears=lambda _, gate=gate: gate.set())  # type: ignore[misc]
+
+        assert reply.body == b"{" + b" " * 400 + b"}"
+        assert reply.complete
+
+
 async def test_done_is_held_no_longer_than_a_second_and_then_nothing_is_kept(mounted_here: Mounted) -> None:
     """S6."""
     events = stream_events()
@@ -122,9 +166,53 @@ async def test_done_is_held_no_longer_than_a_second_and_then_nothing_is_kept(mou
     assert mounted_here.reports[-1].details == ("no-end",)
 
 
+async def test_done_is_not_held_for_as_long_as_an_upstream_stays(mounted: Mounted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S6: most clients hang up at [DONE], and some upstreams wait for that."""
+    if mounted.kind == "WSGI around an app":
+        pytest.skip("an app that runs in the server's own thread cannot be interrupted there")
+    monkeypatch.setattr(limits, "DONE_HOLD", 0.1)
+    events, end = stream_events(), Gate()
+    mounted.upstream.respond = always(Told([*events, end], headers=EVENT_STREAM))
+    came: list[bool] = []
+
+    def hear(chunk: bytes) -> None:
+        if DONE in chunk:
+            came.append(end.is_set())
+            end.set()
+
+    too_late = threading.Timer(0.8, end.set)
+    too_late.start()
+    reply = await mounted.ask("on", STREAM, hears=hear)
+    too_late.cancel()
+
+    assert reply.body == b"".join(events)
+    assert came == [False]
+
+
+async def test_a_replay_can_take_its_time(mounted: Mounted) -> None:
+    """S7: as recorded, half as fast, at once."""
+    *events, done = stream_events("one")
+    gate = Gate()
+    mounted.upstream.respond = always(Told([*events, gate, done], headers=EVENT_STREAM))
+    opening = threading.Timer(0.05, gate.set)
+    await mounted.ask("on", STREAM, hears=lambda _: None if opening.ident else opening.start())
+    ((_, record),) = mounted.store.scan()
+    arrivals = decode(record).arrivals
+
+    replies = [await mounted.ask(control, STREAM) for control in ("speed=1", "speed=0.5", "on")]
+
+    recorded = arrivals[-1] - arrivals[0]
+    took = [reply.arrivals[-1] - reply.arrivals[0] for reply in replies]
+    assert recorded > 0.03
+    assert took[0] > recorded * 0.8
+    assert took[1] > recorded * 2 * 0.8
+    assert len(replies[2].chunks) == 1
+    assert {reply.body for reply in replies} == {b"".join(events) + done}
+
+
 @pytest.mark.parametrize("cut", ["before the first event", "between events", "within an event", "at the [DONE]"])
-async def test_a_stream_cut_short_is_told_broken_and_never_kept(mounted_here: Mounted, cut: str) -> None:
-    """R1, H10: one error event on a boundary of its own, no end of the body, no [DONE]."""
+async def test_a_stream_cut_short_is_told_broken_and_never_kept(mounted: Mounted, cut: str) -> None:
+    """R1, H10: one error event on a boundary of its own, no end of the body, no [DONE]; a transport just raises."""
     events = stream_events()
     parts = {
         "before the first event": [],
@@ -132,84 +220,120 @@ async def test_a_stream_cut_short_is_told_broken_and_never_kept(mounted_here: Mo
         "within an event": [events[0], events[1][:20]],
         "at the [DONE]": [*events[:-1], DONE[:9]],
     }[cut]
-    mounted_here.upstream.respond = always(Told(parts, headers=EVENT_STREAM, ends=False))
+    mounted.upstream.respond = always(Told(parts, headers=EVENT_STREAM, ends=False))
 
-    reply = await mounted_here.ask("on", STREAM)
+    reply = await mounted.ask("on", STREAM)
 
     sent = b"".join(parts)
+    assert not reply.complete
+    assert not list(mounted.store.scan())
+    if mounted.kind in TRANSPORTS:
+        assert isinstance(reply.error, BROKEN_OFF)
+        assert sent.startswith(reply.body)
+        return
+    if mounted.kind == "WSGI around an app" and not sent:
+        assert (reply.status, type(reply.error)) == (None, BrokenOffError)  # nothing has begun: the server answers that
+        return
     assert reply.body.startswith(sent)
     told = [line for line in reply.body[len(sent) :].split(b"\n") if line.startswith(b"data: ")]
     assert [next(iter(json.loads(line[6:]))) for line in told] == ["error"]
     assert b"\n" + told[0] in b"\n" + reply.body
     assert DONE not in reply.body
-    assert not reply.complete
-    assert not list(mounted_here.store.scan())
 
 
-async def test_json_cut_short_is_no_answer(mounted_here: Mounted) -> None:
-    """R1: half a JSON is of no use."""
-    mounted_here.upstream.respond = always(Told([b'{"choices": [{"index"'], ends=False))
+async def test_json_cut_short_is_no_answer(mounted: Mounted) -> None:
+    """R1: half a JSON is of no use; who raises, raises what broke it off."""
+    mounted.upstream.respond = always(Told([b'{"choices": [{"index"'], ends=False))
 
-    reply = await mounted_here.ask("on")
+    reply = await mounted.ask("on")
 
+    assert not list(mounted.store.scan())
+    assert [report.stored for report in mounted.reports] == [False]
+    if mounted.raises:
+        assert isinstance(reply.error, BROKEN_OFF)
+        return
     assert reply.status == 502
     assert json.loads(reply.body)["error"]["code"] in ("upstream_truncated", "upstream_unreachable")
     assert reply.headers[b"cache-status"].endswith((b"detail=broken", b"detail=truncated"))
     assert reply.complete
 
 
-async def test_what_is_over_the_limit_streams_on_and_is_not_kept(mounted_here: Mounted) -> None:
+async def test_what_is_over_the_limit_streams_on_and_is_not_kept(mounted: Mounted) -> None:
     """S6, D7."""
-    mounted_here.mount(replace(mounted_here.policy, max_record_bytes=300))
+    mounted.mount(replace(mounted.policy, max_record_bytes=300))
     events = stream_events("a b c d e f")
-    mounted_here.upstream.respond = always(Told(events, headers=EVENT_STREAM))
+    mounted.upstream.respond = always(Told(events, headers=EVENT_STREAM))
 
-    reply = await mounted_here.ask("on", STREAM)
+    reply = await mounted.ask("on", STREAM)
 
     assert reply.body == b"".join(events)
     assert reply.complete
-    assert not list(mounted_here.store.scan())
-    assert mounted_here.reports[-1].details == ("record-too-large",)
+    assert not list(mounted.store.scan())
+    assert mounted.reports[-1].details == ("record-too-large",)
 
 
-async def test_comments_and_strange_spacing_pass_and_replay_unchanged(mounted_here: Mounted) -> None:
+async def test_comments_and_strange_spacing_pass_and_replay_unchanged(mounted: Mounted) -> None:
     """S2, S8, S9."""
     events = [b": OPENROUTER PROCESSING\r\n\r\n", event({"content": "x"}).replace(b"\n", b"\r\n"), event({}, "stop"), DONE]
     body = b"".join(events)
-    mounted_here.upstream.respond = always(Told([body[at : at + 7] for at in range(0, len(body), 7)], headers=EVENT_STREAM))
+    mounted.upstream.respond = always(Told([body[at : at + 7] for at in range(0, len(body), 7)], headers=EVENT_STREAM))
 
-    miss = await mounted_here.ask("on", STREAM)
-    hit = await mounted_here.ask("on", STREAM)
+    miss = await mounted.ask("on", STREAM)
+    hit = await mounted.ask("on", STREAM)
 
     assert miss.body == hit.body == body
     assert status_of(hit).startswith("hit")
 
 
-async def test_a_client_that_leaves_leaves_nothing_behind(mounted_here: Mounted) -> None:
-    """H2, H3: the upstream is closed, nothing partial is stored, and the next request is answered."""
+@pytest.mark.parametrize("after", [0, 1], ids=["at the head", "within the body"])
+async def test_a_client_that_leaves_leaves_nothing_behind(mounted: Mounted, after: int) -> None:
+    """H2, H3, H7: the upstream is closed, nothing partial is stored, and the next request is answered."""
     events = stream_events()
-    parts, gates = held(events)
-    mounted_here.upstream.left = anyio.Event()
-    mounted_here.upstream.respond = always(Told(parts, headers=EVENT_STREAM))
-    listener = Listener(control=b"on, abandon=cancel")
+    mounted.upstream.left = Gate()
+    mounted.upstream.respond = always(Told([events[0], Gate()], headers=EVENT_STREAM))
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.listen, mounted_here)
-        gates[0].set()
-        await listener.hears(events[0])
-        listener.gone.set()
-        with anyio.fail_after(1):
-            await mounted_here.upstream.left.wait()
-    mounted_here.upstream.respond = always(Told(events, headers=EVENT_STREAM))
-    reply = await mounted_here.ask("on", STREAM)
+    left = await mounted.ask("on, abandon=cancel", STREAM, leave_after=after)
+    with anyio.fail_after(2):
+        await mounted.upstream.left.wait()
+    mounted.upstream.respond = always(Told(events, headers=EVENT_STREAM))
+    reply = await mounted.ask("on", STREAM)
 
-    assert reply.body == b"".join(events)
+    assert left.chunks == tuple(events[:after])
+    assert not left.complete
+    assert (mounted.reports[0].details[0], mounted.reports[0].stored) == ("client-left", False)
+    assert (reply.body, reply.complete) == (b"".join(events), True)
     assert status_of(reply) == "fwd=miss; fwd-status=200; key"
+    assert len(list(mounted.store.scan())) == 1
+
+
+@pytest.mark.parametrize("mounted", [*ASGI[1:], "httpx async", "httpx2 async"], indirect=True)
+async def test_hooks_are_told_of_a_request_that_is_cancelled_before_its_head(mounted: Mounted) -> None:
+    """E1, P5: where there is a task to cancel; an app decides for itself what it makes of it."""
+    mounted.upstream.left = Gate()
+    mounted.upstream.respond = always(Told([Gate()]))
+
+    with anyio.move_on_after(0.05):
+        await mounted.ask("on, abandon=cancel")
+    await mounted.upstream.left.wait()
+
+    assert [(report.fwd, report.stored) for report in mounted.reports] == [("miss", False)]
+
+
+async def test_a_client_that_leaves_a_replay_changes_nothing(mounted: Mounted) -> None:
+    """H7."""
+    await mounted.ask("on", STREAM)
+
+    left = await mounted.ask("on", STREAM, leave_after=0)
+    again = await mounted.ask("on", STREAM)
+
+    assert not left.chunks
+    assert [status_of(reply) for reply in (left, again)] == ["hit; ttl=86400; key"] * 2
+    assert again.complete
 
 
 async def test_a_client_that_leaves_before_the_head_closes_the_upstream(mounted_here: Mounted) -> None:
     """H3."""
-    if mounted_here.kind == "around an app":
+    if mounted_here.is_around_an_app:
         pytest.skip("a wrapped app sees the disconnect itself, and decides")
     mounted_here.upstream.left = anyio.Event()
     mounted_here.upstream.respond = always(Told([anyio.Event()], headers=EVENT_STREAM))
@@ -227,13 +351,13 @@ async def test_a_client_that_leaves_before_the_head_closes_the_upstream(mounted_
     assert [report.details[0] for report in mounted_here.reports] == ["client-left"]
 
 
-async def test_a_replay_is_sent_at_once_and_in_pieces_of_whole_events(mounted_here: Mounted) -> None:
+async def test_a_replay_is_sent_at_once_and_in_pieces_of_whole_events(mounted: Mounted) -> None:
     """S7, S2."""
     events = stream_events(" ".join(f"word{number}" for number in range(2000)))
-    mounted_here.upstream.respond = always(Told(events, headers=EVENT_STREAM))
-    await mounted_here.ask("on", STREAM)
+    mounted.upstream.respond = always(Told(events, headers=EVENT_STREAM))
+    await mounted.ask("on", STREAM)
 
-    hit = await mounted_here.ask("on", STREAM)
+    hit = await mounted.ask("on", STREAM)
 
     assert hit.body == b"".join(events)
     assert len(hit.chunks) == -(-len(hit.body) // limits.PIECE_BYTES)
