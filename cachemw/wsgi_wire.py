@@ -126,8 +126,10 @@ def without_control(environ: Environ) -> Environ:
 
 def _headers(environ: Environ) -> Headers:
     """Return the header fields; two of them CGI keeps elsewhere, and some servers there too."""
-    names = [name for name in environ if name.startswith("HTTP_") and name[5:] not in _WITHOUT_PREFIX]
-    fields = [(name.removeprefix("HTTP_"), environ[name]) for name in (*names, *_WITHOUT_PREFIX) if environ.get(name)]
+    fields = [
+        (name[5:], value) for name, value in environ.items() if name.startswith("HTTP_") and name[5:] not in _WITHOUT_PREFIX
+    ]
+    fields += [(name, environ[name]) for name in _WITHOUT_PREFIX if environ.get(name)]
     return tuple([(_bytes(name.replace("_", "-").lower()), _bytes(value)) for name, value in fields if isinstance(value, str)])
 
 
