@@ -96,6 +96,13 @@ def test_the_forwarded_headers_are_those_of_the_documentation() -> None:
     assert words(line) == forwarded | prefixes | {"Policy.forward", "accept-language"}
 
 
+def test_the_cookies_of_an_upstreams_edge_are_those_of_the_documentation() -> None:
+    """K1."""
+    line = between("those of an upstream's edge (", ")")
+
+    assert words(line) == {name.decode() for name in headers.EDGE_COOKIES}
+
+
 def test_figures_and_providers_are_those_of_the_code() -> None:
     """D7."""
     assert f"default store is\n`DiskStore()`, {limits.STORE_BYTES // 2**30} GiB" in README
