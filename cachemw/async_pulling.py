@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import anyio
-from anyio.lowlevel import RunVar
 
 from cachemw.async_store import AsyncStore
 from cachemw.core.effects import Discard, Found, Lookup, Name, Outcome, Script, Secret
@@ -18,7 +17,7 @@ from cachemw.core.selection import Verified
 from cachemw.core.transfer import Put
 from cachemw.errors import CacheError
 from cachemw.foreign import name_partition, tell
-from cachemw.landings import Awaited, SharedLandings
+from cachemw.landings import Awaited, LandingsByLoop
 from cachemw.stores.base import Store
 from cachemw.upstreams.base import AsyncOpening, AsyncSource
 
@@ -30,22 +29,13 @@ class AsyncPullDriver:
         self, store: Store, policy: Policy, *, hooks: Iterable[Hook] = (), clock: Callable[[], float] = time.time
     ) -> None:
         self.store, self.policy, self.hooks, self.clock = AsyncStore(store), pulled(policy), tuple(hooks), clock
-        self.verified = Verified()
-        self._landings: RunVar[SharedLandings] = RunVar(f"cachemw landings {id(self)}")
+        self.verified, self.landings = Verified(), LandingsByLoop()
 
     async def run(self, script: Script, opening: AsyncOpening, timeout: float | None = None) -> "AsyncAnswer":
         """Begin to answer one request, which may have a limit of its own."""
         answer = AsyncAnswer(self, script, opening, timeout)
         await answer.begin()
         return answer
-
-    def landings(self) -> SharedLandings:
-        """Return the running event loop's."""
-        landings = self._landings.get(None)
-        if landings is None:
-            landings = SharedLandings(anyio.Event)
-            self._landings.set(landings)
-        return landings
 
 
 class AsyncAnswer:
@@ -56,7 +46,7 @@ class AsyncAnswer:
 
     def __init__(self, driver: AsyncPullDriver, script: Script, opening: AsyncOpening, timeout: float | None) -> None:
         self._driver, self._opening = driver, opening
-        self._pulling = Pulling(script, driver.landings(), driver.policy, timeout)
+        self._pulling = Pulling(script, driver.landings.here(), driver.policy, timeout)
         self._source: AsyncSource | None = None
         self._is_over = False
 

@@ -1,8 +1,12 @@
 """What is read whole just now while others wait for it, in mounts that start no thread and no task."""
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
+
+import anyio
+from anyio.lowlevel import RunVar
 
 from cachemw.core.effects import Claim, Claimed
 from cachemw.core.messages import Kind
@@ -55,3 +59,30 @@ class SharedLandings:
     def weigh(self, more: int) -> None:
         with self._lock:
             self._traffic.held += more
+
+
+class LandingsByProcess:
+    """Those of each process: in a forked child nothing of its parent's ever lands."""
+
+    def __init__(self) -> None:
+        self._landings: dict[int, SharedLandings] = {}
+
+    def here(self) -> SharedLandings:
+        """Return this process's."""
+        landings = self._landings.get(os.getpid())
+        return landings or self._landings.setdefault(os.getpid(), SharedLandings(threading.Event))
+
+
+class LandingsByLoop:
+    """Those of each event loop."""
+
+    def __init__(self) -> None:
+        self._landings: RunVar[SharedLandings] = RunVar(f"cachemw landings {id(self)}")
+
+    def here(self) -> SharedLandings:
+        """Return the running event loop's."""
+        landings = self._landings.get(None)
+        if landings is None:
+            landings = SharedLandings(anyio.Event)
+            self._landings.set(landings)
+        return landings

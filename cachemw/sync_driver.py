@@ -1,7 +1,6 @@
 """Answer requests without `await`: in the thread that asks, and no faster than it reads."""
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +16,7 @@ from cachemw.core.selection import Verified
 from cachemw.core.transfer import Put, Relay
 from cachemw.errors import CacheError, StoreError, UpstreamError
 from cachemw.foreign import name_partition, tell
-from cachemw.landings import Awaited, SharedLandings
+from cachemw.landings import Awaited, LandingsByProcess
 from cachemw.stores.base import Store
 from cachemw.upstreams.base import Opening, Source
 
@@ -29,18 +28,12 @@ class SyncDriver:
         self, store: Store, policy: Policy, *, hooks: Iterable[Hook] = (), clock: Callable[[], float] = time.time
     ) -> None:
         self.store, self.policy, self.hooks, self.clock = store, pulled(policy), tuple(hooks), clock
-        self.verified = Verified()
-        self._landings: dict[int, SharedLandings] = {}  # by process: in a forked child nothing of its parent's lands
+        self.verified, self.landings = Verified(), LandingsByProcess()
         self._secret: bytes | None = None
 
     def run(self, script: Script, opening: Opening, timeout: float | None = None) -> "SyncAnswer":
         """Begin to answer one request, which may have a limit of its own. Raises `UpstreamError` only for a pushed answer."""
         return SyncAnswer(self, script, opening, timeout)
-
-    def landings(self) -> SharedLandings:
-        """Return this process's."""
-        landings = self._landings.get(os.getpid())
-        return landings or self._landings.setdefault(os.getpid(), SharedLandings(threading.Event))
 
     def secret(self) -> bytes:
         """Return the store's secret; it is asked once."""
@@ -56,7 +49,7 @@ class SyncAnswer:
 
     def __init__(self, driver: SyncDriver, script: Script, opening: Opening, timeout: float | None) -> None:
         self._driver, self._opening = driver, opening
-        self._pulling = Pulling(script, driver.landings(), driver.policy, timeout)
+        self._pulling = Pulling(script, driver.landings.here(), driver.policy, timeout)
         self._source: Source | None = None
         self._is_over = False
         try:
@@ -151,5 +144,5 @@ class SyncAnswer:
     def _wait(self, landing: Landing, seconds: float) -> Waited:
         assert isinstance(landing, Awaited)  # noqa: S101 - the driver's own
         began = time.monotonic()
-        is_over = landing.over.wait(seconds)
+        is_over = landing.over.wait(min(seconds, threading.TIMEOUT_MAX))
         return Waited(time.monotonic() - began, is_over, self._driver.clock())
