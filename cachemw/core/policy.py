@@ -32,7 +32,7 @@ class Policy:
     max_lifetime       what `ttl` is clamped to
     stale_if_error     how long after its lifetime a record answers when the upstream cannot
     stale_while_revalidate
-                       how long a stale record answers at once while one flight fetches anew
+                       how long a stale record answers at once while one flight fetches anew; not under WSGI and in transports
     keep               how long the store holds a record: a number, "windows" (its lifetime and the larger stale window)
                        or None (until evicted)
     partition          "credential", "shared", or a function of the request; its `None` is the anonymous partition
@@ -45,7 +45,7 @@ class Policy:
     max_record_bytes   the largest response body that is stored
     patience           how long a request waits for an identical one that is under way
     on_abandon         what becomes of a response every reader has left: "finish", "cancel" or None, which is to finish over
-                       an HTTP upstream and to cancel around an app
+                       an HTTP upstream and to cancel around an app; under WSGI and in transports it is always cancelled
     max_replay         the longest a paced replay may take; what would take longer is sent faster
     honour             the client's controls that are obeyed
 
