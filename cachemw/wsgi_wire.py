@@ -1,5 +1,6 @@
 """PEP 3333's environment and callables, and the values they stand for."""
 
+import contextlib
 import io
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
@@ -67,7 +68,7 @@ class Incoming:
         """Return the server's own environment, with what was read of the body before what was not."""
         environ = without_control(self.environ)
         if self._has_more:
-            environ["wsgi.input"] = io.BufferedReader(_Rest(self._read, self._next))
+            environ["wsgi.input"] = io.BufferedReader(_Rest(self._read, self._rest))
         elif not self._is_left_alone:
             environ["wsgi.input"] = io.BytesIO(self._read)
         if recorded:
@@ -79,6 +80,12 @@ class Incoming:
             yield self._read
         while chunk := self._next(PIECE_BYTES):
             yield chunk
+
+    def _rest(self, size: int) -> bytes:
+        """Return what is left to who reads it himself: whether it is whole is his to judge."""
+        with contextlib.suppress(ClientLeftError):
+            return self._next(size)
+        return b""
 
     def _next(self, size: int) -> bytes:
         """Return the next chunk of what was not read yet, nothing at the end."""
