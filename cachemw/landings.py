@@ -40,6 +40,8 @@ class SharedLandings:
                 return None, after.successor
             found = self._traffic.claim(claim)
             if isinstance(found, Awaited):
+                if after is not None:
+                    after.successor = found
                 return None, found
             if found is not Claimed.LEAD:
                 return found, None

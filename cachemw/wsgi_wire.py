@@ -32,10 +32,10 @@ class Incoming:
     def __init__(self, environ: Environ) -> None:
         self.environ = environ
         self.method: str = environ["REQUEST_METHOD"]
-        path = environ.get("PATH_INFO", "").encode("latin-1", "backslashreplace")
+        path = _bytes(_text(environ, "PATH_INFO"))
         self.path = path.decode(errors="replace")
         self.raw_path = _raw_path(environ, path)
-        self.query: bytes = environ.get("QUERY_STRING", "").encode("latin-1", "backslashreplace")
+        self.query = _bytes(_text(environ, "QUERY_STRING"))
         self.headers = _headers(environ)
         self._input = environ["wsgi.input"]
         self._declared = _declared_length(environ)
@@ -140,25 +140,30 @@ def _headers(environ: Environ) -> Headers:
     return tuple([(_bytes(name.replace("_", "-").lower()), _bytes(value)) for name, value in fields if isinstance(value, str)])
 
 
+def _text(environ: Environ, name: str) -> str:
+    value = environ.get(name)
+    return "" if value is None else str(value)
+
+
 def _bytes(text: str) -> bytes:
     return text.encode("latin-1", "backslashreplace")  # servers give nothing else, but test clients do
 
 
 def _declared_length(environ: Environ) -> int | None:
     """Return how long the request's body is said to be; of one in chunks nothing is."""
-    length = environ.get("CONTENT_LENGTH", "")
-    is_number = isinstance(length, str) and length.isascii() and length.isdigit() and len(length) < 20
+    length = _text(environ, "CONTENT_LENGTH").strip()
+    is_number = length.isascii() and length.isdigit() and len(length) < 20
     return int(length) if is_number and not _is_chunked(environ) else None
 
 
 def _is_chunked(environ: Environ) -> bool:
-    return "chunked" in str(environ.get("HTTP_TRANSFER_ENCODING", "")).lower()
+    return "chunked" in _text(environ, "HTTP_TRANSFER_ENCODING").lower()
 
 
 def _raw_path(environ: Environ, path: bytes) -> bytes:
     """Return the path below `SCRIPT_NAME` as it was sent, where the server says so and nobody has changed it since."""
-    sent = str(environ.get("REQUEST_URI") or environ.get("RAW_URI") or "").partition("?")[0]
-    below = sent.removeprefix(quote(environ.get("SCRIPT_NAME", ""), encoding="latin-1"))
-    if unquote_to_bytes(below) == path and below.isascii() and below.startswith("/"):
-        return below.encode()
+    sent = _bytes(_text(environ, "REQUEST_URI") or _text(environ, "RAW_URI")).partition(b"?")[0]
+    below = sent.removeprefix(quote(_bytes(_text(environ, "SCRIPT_NAME"))).encode())
+    if unquote_to_bytes(below) == path and below.isascii() and below.startswith(b"/"):
+        return below
     return quote(path, safe="/:@!$&'()*+,;=~").encode()

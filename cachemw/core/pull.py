@@ -96,8 +96,8 @@ class Landing:
         self._error = error
 
     def end(self) -> None:
-        """Let those who wait have what came, before its reader takes any of it: what is not whole is that one's alone."""
-        if self._pull is not None and self._pull.has_ended:
+        """Let those who wait have what came: what is not whole any more, or not yet, its reader has alone."""
+        if self._pull is not None and self._pull.has_ended and self._pull.transfer.is_whole:
             self._shared = self._pull.transfer
         elif self._pull is not None and self._pull.is_held:
             self._pull = None  # its request was stopped before it knew

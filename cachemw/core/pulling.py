@@ -62,8 +62,7 @@ class Pulling:
             self._outcome = step
             return step
         finally:
-            if self._pull is None or not self._pull.may_still_be_stored:
-                self._land()
+            self._land_if_settled()
 
     def push(self, head: Head, now: float) -> Outcome:
         """Say what becomes of an answer that is not to be pulled: its answerer sends it on. While it is being opened."""
@@ -186,9 +185,16 @@ class Pulling:
             yield Close()
             raise
         self._weigh(0 if pull.has_ended else pull.transfer.held)
+        if self._outcome is not None:
+            self._land_if_settled()
         if pull.has_ended:
             yield Close()
         return came.now
+
+    def _land_if_settled(self) -> None:
+        """Let nobody wait any more, unless the answer leaves as it comes and may yet be found in the store."""
+        if self._pull is None or not self._pull.may_still_be_stored:
+            self._land()
 
     def _land(self) -> None:
         led, self._led = self._led, None

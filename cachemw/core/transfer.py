@@ -54,6 +54,11 @@ class Transfer:
         return not self._is_void and (self._recording is None or self.is_stream or self._recording.left > 0)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all that has come is in memory."""
+        return self._forgotten == 0
+
+    @property
     def held(self) -> int:
         """How many bytes are in memory."""
         return len(self._body)

@@ -61,6 +61,7 @@ class Puller:
     waits: list[Callable[[Landing], Waited]] = field(default_factory=list)
     ticks: float = 0.0  # seconds between two chunks
     while_opening: Callable[[Pulling], None] | None = None
+    timeout: float | None = None  # this very request's own
     errands: list[Errand] = field(default_factory=list)
 
     def begin(self, asked: Request, policy: Policy | None = None, is_too_large: bool = False) -> "Puller":
@@ -70,7 +71,7 @@ class Puller:
         assert isinstance(taken_in, Directives)
         script = bypass("request-too-large", taken_in) if is_too_large else exchange(asked, taken_in, policy, Verified())
         self._now, self._upstream = NOW, iter(self.parts)
-        self.pulling = Pulling(script, self.runway, policy)
+        self.pulling = Pulling(script, self.runway, policy, self.timeout)
         self.outcome: Outcome = self._driven(self.pulling.outcome())
         self.said, self.pieces = self.pulling.answer(self.outcome)
         return self

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cachemw.core.fingerprint import Key, fingerprint, frame
 from cachemw.core.headers import keyed
-from cachemw.core.messages import Answerer, AppAnswerer, Headers, HttpAnswerer
+from cachemw.core.messages import Answerer, AppAnswerer, DirectAnswerer, Headers, HttpAnswerer
 from tests.core import golden
 from tests.core.keying import APP, JSON, NO_RULES, UPSTREAM, asking, body_of, key_of
 
@@ -95,6 +95,18 @@ def test_another_query_is_another_key() -> None:
     urls = [f"{UPSTREAM.url}?{query}" for query in ("a=1", "a=2", "a=1&b=2", "b=2&a=1", "a=%31")]
 
     assert len({key_of(body_of(), HttpAnswerer(url)).proof for url in urls}) == len(urls)
+
+
+def test_behind_a_transport_or_a_mount_an_upstream_is_the_same_one() -> None:
+    """E5: what one of them stores, the other finds."""
+    assert key_of(body_of(), DirectAnswerer(UPSTREAM.url)) == key_of(body_of(), UPSTREAM)
+
+
+def test_another_host_at_the_same_url_is_another_key() -> None:
+    """K2: one address may have several upstreams behind it."""
+    answerers = [DirectAnswerer(UPSTREAM.url, host) for host in (b"", b"a.example", b"b.example")]
+
+    assert len({key_of(body_of(), answerer).proof for answerer in answerers}) == 3
 
 
 @pytest.mark.parametrize(

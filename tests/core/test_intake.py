@@ -2,10 +2,14 @@
 
 import pytest
 
-from cachemw.core.directives import Directives, InvalidControl, Mode
-from cachemw.core.intake import NotAsked, NotChat, take_in
+from cachemw.core.control import Restrictions
+from cachemw.core.directives import Abandon, Directives, InvalidControl, Mode
+from cachemw.core.effects import Effect, Forward, Outcome, Unsatisfiable, resume
+from cachemw.core.intake import NotAsked, NotChat, TakenIn, script_for, take_in, unfinished
 from cachemw.core.messages import Headers
 from cachemw.core.policy import Policy
+from cachemw.core.report import ExchangeReport
+from cachemw.core.selection import Verified
 
 CHAT = "/v1/chat/completions"
 ON: Headers = ((b"Accept", b"*/*"), (b"Cachemw", b"on"), (b"cachemw", b"mode=read"))
@@ -36,3 +40,48 @@ def test_what_is_no_chat_request_passes_and_loses_what_is_for_us(method: str, pa
     assert take_in(method, path, ON, Policy()) == NotChat(Directives(mode=Mode.READ), ((b"Accept", b"*/*"),))
     assert take_in(method, path, OFF, Policy()) == NotChat(None, OFF)
     assert take_in(method, path, (), Policy(default="on")) == NotChat(Directives(), ())
+
+
+def begun(taken_in: TakenIn) -> Effect | Outcome:
+    """Return what the script that answers asks for first, or ends in."""
+    return resume(script_for(taken_in, None, Policy(), Verified()), None)
+
+
+@pytest.mark.parametrize(
+    "asked", [Directives(mode=Mode.REPLAY), Directives(control=Restrictions(only_if_cached=True))], ids=["replay", "cached"]
+)
+def test_where_only_the_store_may_answer_not_even_what_is_no_chat_is_sent(asked: Directives) -> None:
+    """E6."""
+    assert begun(NotChat(asked, ())) == Unsatisfiable(ExchangeReport(details=("not-cached", "not-chat")))
+
+
+@pytest.mark.parametrize("asked", [Directives(), InvalidControl("ttl", "soon")], ids=["on", "a typo"])
+def test_what_is_no_chat_and_opted_in_is_passed_on_and_told_so(asked: Directives | InvalidControl) -> None:
+    """E1, H1."""
+    effect = begun(NotChat(asked, ()))
+
+    assert isinstance(effect, Forward)
+    assert (effect.terms, effect.said) == (None, ExchangeReport(fwd="bypass", stored=False, details=("not-chat",)))
+
+
+@pytest.mark.parametrize("taken_in", [NotAsked(), NotChat(None, ())], ids=["chat", "not chat"])
+def test_what_did_not_opt_in_is_passed_on_and_told_nothing(taken_in: TakenIn) -> None:
+    """D9."""
+    effect = begun(taken_in)
+
+    assert isinstance(effect, Forward)
+    assert (effect.terms, effect.said) == (None, None)
+
+
+def test_who_cannot_have_an_answer_read_on_is_told_that_the_wish_was_ignored() -> None:
+    """E2: by a mount that reads for its reader alone; nothing else is changed."""
+    asked = Directives(ttl=5, abandon=Abandon.FINISH, ignored=("x",))
+
+    assert unfinished(asked) == Directives(ttl=5, ignored=("x", "abandon"))
+
+
+@pytest.mark.parametrize(
+    "taken_in", [Directives(), Directives(abandon=Abandon.CANCEL), NotAsked(), NotChat(Directives(abandon=Abandon.FINISH), ())]
+)
+def test_any_other_request_is_the_same_to_such_a_mount(taken_in: TakenIn) -> None:
+    assert unfinished(taken_in) == taken_in

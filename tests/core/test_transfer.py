@@ -25,6 +25,7 @@ from tests.core.answers import (
     JSON_HEAD,
     STREAM,
     STREAM_HEAD,
+    lower,
     one_by_one,
     terms,
     with_headers,
@@ -235,6 +236,19 @@ def test_what_is_for_one_connection_does_not_pass(relay_of: Any) -> None:
     assert client.head is not None
     ours = {b"cache-control", b"cache-status", b"x-accel-buffering"}
     assert tuple(each for each in client.head.headers if each[0] not in ours) == (*STREAM_HEAD.headers, *passes)
+
+
+@pytest.mark.parametrize("of", [None, terms()], ids=["unrecorded", "recorded"])
+def test_a_cookie_is_for_who_asked_first_and_for_nobody_who_shares_that_answer(of: Any) -> None:
+    """I5."""
+    cookies = ((b"Set-Cookie", b"who=alice"), (b"set-cookie", b"b=2"), (b"Set-Cookie2", b"c=3"))
+    transfer = begin(with_headers(JSON_HEAD, *cookies, (b"x-other", b"1")), of, NOW)
+
+    led, shared, unasked = (lower(transfer.announced(said).headers) for said in (OPEN, COLLAPSED, None))
+
+    assert [name for name, _ in led].count(b"set-cookie") == [name for name, _ in unasked].count(b"set-cookie") == 2
+    assert [name for name, _ in shared] == [name for name, _ in led if not name.startswith(b"set-cookie")]
+    assert (b"x-other", b"1") in shared
 
 
 def test_the_status_passes() -> None:

@@ -1,100 +1,26 @@
 """The transports in a client's process: whose requests and exceptions pass, what a response says, and what is closed."""
 
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
-import httpx
-import httpx2
 import pytest
 
-import cachemw.httpx
-import cachemw.httpx2
 from cachemw import ExchangeReport, MemoryStore, Policy
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import Mounted, Switch, status_of
-from tests.mounts.gates import Gate
+from tests.mounts.inner_transports import ANSWER, BY_FAMILY, BY_KIND, TYPE, URL, Refusing, Watched, answering, asking, inner_of
 from tests.mounts.mounting import PATH, TRANSPORTS
 from tests.transport_driver import acall, call
-from tests.upstream import EVENT_STREAM, JSON, Upstream, completion, prompt, stream_events
+from tests.upstream import EVENT_STREAM, JSON, Upstream, prompt, stream_events
 
 pytestmark = pytest.mark.anyio
 
-URL = "https://api.example" + PATH
-TYPE = (b"content-type", b"application/json")
-BY_FAMILY = pytest.mark.parametrize(
-    ("family", "mount"), [(httpx, cachemw.httpx), (httpx2, cachemw.httpx2)], ids=["httpx", "httpx2"]
-)
 over_both = pytest.mark.parametrize("mounted", TRANSPORTS, indirect=True)
-ANSWER = b"".join(part for part in completion().parts if isinstance(part, bytes))
-
-
-class Body:
-    """A response's body that notes that it was closed; sync and async."""
-
-    def __init__(self, chunks: list[bytes], error: Exception | None = None) -> None:
-        self.closed = 0
-        self._chunks, self._error = chunks, error
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._chunks
-        if self._error is not None:
-            raise self._error
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self:
-            yield chunk
-
-    def close(self) -> None:
-        self.closed += 1
-
-    async def aclose(self) -> None:
-        self.closed += 1
-
-
-def inner_of(family: Any, answer: Any) -> Any:
-    """Return a transport, sync and async, that answers by `answer(request)`, or raises it; it keeps the requests."""
-
-    class BothBody(Body, family.SyncByteStream, family.AsyncByteStream):  # type: ignore[misc]
-        pass
-
-    class Inner(family.BaseTransport, family.AsyncBaseTransport):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.requests: list[Any] = []
-            self.closed = 0
-
-        def handle_request(self, request: Any) -> Any:
-            self.requests.append(request)
-            given = answer(request)
-            if isinstance(given, Exception):
-                raise given
-            headers, chunks, error = given
-            self.body = BothBody(chunks, error)
-            return family.Response(200, headers=list(headers), stream=self.body, extensions={"of": "inner"})
-
-        async def handle_async_request(self, request: Any) -> Any:
-            return self.handle_request(request)
-
-        def close(self) -> None:
-            self.closed += 1
-
-        async def aclose(self) -> None:
-            self.closed += 1
-
-    return Inner()
-
-
-def answering(request: Any) -> Any:
-    return JSON, [ANSWER], None
-
-
-def asking(family: Any, body: Any = None, **headers: str) -> Any:
-    fields = {"content-type": "application/json", **headers}
-    return family.Request("POST", URL, content=prompt() if body is None else body, headers=fields)
 
 
 @BY_FAMILY
@@ -131,7 +57,7 @@ def test_who_says_off_loses_just_that(family: Any, mount: Any) -> None:
 
 
 @BY_FAMILY
-@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@BY_KIND
 async def test_a_response_says_what_was_known_at_its_head(family: Any, mount: Any, is_async: bool) -> None:
     """E1: `stored` is open while it is; hooks are told of the end."""
     told: list[ExchangeReport] = []
@@ -156,7 +82,7 @@ async def test_a_response_says_what_was_known_at_its_head(family: Any, mount: An
 
 
 @BY_FAMILY
-@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@BY_KIND
 @pytest.mark.parametrize("name", ["ConnectError", "ReadTimeout", "ProxyError", "WriteError"])
 async def test_the_exception_of_the_inner_transport_is_the_one_that_is_raised(
     family: Any, mount: Any, name: str, is_async: bool
@@ -183,7 +109,7 @@ async def asked(family: Any, mount: Any, is_async: bool, inner: Any, store: Memo
 
 
 @BY_FAMILY
-@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@BY_KIND
 async def test_a_bug_of_the_inner_transport_is_a_crash_and_leaves_nothing_behind(
     family: Any, mount: Any, is_async: bool
 ) -> None:
@@ -202,7 +128,7 @@ async def test_a_bug_of_the_inner_transport_is_a_crash_and_leaves_nothing_behind
 
 
 @BY_FAMILY
-@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@BY_KIND
 @pytest.mark.parametrize("limit", [10_000_000, 1_000], ids=["read", "too large"])
 async def test_a_body_that_comes_in_pieces_is_the_same_request(family: Any, mount: Any, is_async: bool, limit: int) -> None:
     """K1, D7: read whole within the limit; beyond it sent on as it comes."""
@@ -321,40 +247,10 @@ async def test_other_headers_are_in_the_key(mounted: Mounted) -> None:
     assert [status_of(reply).split(";")[0] for reply in replies] == ["fwd=miss"] * 3 + ["hit"]
 
 
-class Refusing:
-    """Lets the first attempt wait until all have looked; each is refused."""
-
-    def __init__(self, family: Any) -> None:
-        self.attempts = 0
-        self.gate = Gate()
-        self._family = family
-
-    def __call__(self, request: Any) -> Exception:
-        self.attempts += 1
-        if threading.current_thread() is not threading.main_thread():
-            self.gate.wait_here()
-        error: Exception = self._family.ConnectError("refused")
-        return error
-
-
-class Watched(MemoryStore):
-    """Opens a gate a moment after twenty have looked: the very next thing they do is to wait."""
-
-    def __init__(self, gate: Gate) -> None:
-        super().__init__()
-        self._gate, self._looks = gate, list[bytes]()
-
-    def get(self, index: bytes) -> bytes | None:
-        self._looks.append(index)
-        if len(self._looks) == 20:
-            threading.Timer(0.05, self._gate.set).start()
-        return super().get(index)
-
-
 @BY_FAMILY
 def test_twenty_threads_try_an_api_that_refuses_twice_at_most(family: Any, mount: Any) -> None:
     """P1: however fast it refuses."""
-    refusing = Refusing(family)
+    refusing = Refusing(lambda: family.ConnectError("refused"))
     transport = mount.CacheTransport(inner_of(family, refusing), store=Watched(refusing.gate))
     client = family.Client(transport=transport, trust_env=False)
 
@@ -369,7 +265,7 @@ def test_twenty_threads_try_an_api_that_refuses_twice_at_most(family: Any, mount
 @BY_FAMILY
 async def test_twenty_tasks_try_an_api_that_refuses_twice_at_most(family: Any, mount: Any) -> None:
     """P1."""
-    refusing, replies = Refusing(family), list[Reply]()
+    refusing, replies = Refusing(lambda: family.ConnectError("refused")), list[Reply]()
     inner = inner_of(family, refusing)
     handle, gate = inner.handle_async_request, refusing.gate
 

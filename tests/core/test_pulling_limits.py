@@ -1,0 +1,198 @@
+"""An answer that its reader pulls: a request with a limit of its own, one that is stopped, and JSON that takes too long."""
+
+from collections.abc import Callable
+from typing import NoReturn
+
+import pytest
+
+from cachemw.core import limits
+from cachemw.core.effects import Claimed, Failed
+from cachemw.core.errands import Await, Open, Waited
+from cachemw.core.policy import Policy
+from cachemw.core.pull import Landing
+from cachemw.core.report import ExchangeReport
+from cachemw.errors import UpstreamError, UpstreamTimeout
+from tests.core.answers import COMPLETION, request
+from tests.core.asking import ASKED, KEY
+from tests.core.puller import Puller, Runway
+from tests.core.world import NOW
+
+JSON = request((b"cachemw", b"on"))
+MISS = "fwd=miss; fwd-status=200; key"
+STORED = "fwd=miss; fwd-status=200; stored; key"
+SLOW = UpstreamTimeout("slow")
+
+
+def unknown_landing() -> Landing:
+    return Landing(KEY.parts, ASKED.kind)
+
+
+def waiting(*ends: Callable[[Landing], Waited], **more: object) -> Puller:
+    """Wait for another request that is under way as long as there are ends to its waits."""
+    runway = Runway(flying=[unknown_landing()])
+
+    def ended(end: Callable[[Landing], Waited], is_last: bool) -> Callable[[Landing], Waited]:
+        def wait(known: Landing) -> Waited:
+            if is_last:
+                runway.flying.clear()
+            return end(known)
+
+        return wait
+
+    waits = [ended(end, number == len(ends)) for number, end in enumerate(ends, 1)]
+    return Puller(waits=waits, runway=runway, **more)  # type: ignore[arg-type]
+
+
+def landing_of(leader: Puller) -> Landing:
+    [landing] = leader.runway.landed
+    return landing
+
+
+def brings(landing: Landing, seconds: float = 1.0) -> Callable[[Landing], Waited]:
+    """Let a wait end with what this one brought."""
+
+    def wait(known: Landing) -> Waited:
+        known.__dict__.update(landing.__dict__)
+        return Waited(seconds, True, NOW)
+
+    return wait
+
+
+def in_vain(known: Landing) -> Waited:
+    return Waited(5.0, False, NOW)
+
+
+def test_who_waits_longer_than_its_own_limit_fails_by_that_and_opens_nothing() -> None:
+    """P1, P5: well before patience ends."""
+    follower = waiting(in_vain, timeout=5.0).begin(JSON)
+
+    assert isinstance(follower.outcome, Failed)
+    assert isinstance(follower.outcome.error, UpstreamTimeout)
+    assert follower.said.status == 504
+    assert follower.cache_status == "fwd=miss; collapsed; key; detail=timeout"
+    assert [errand.seconds for errand in follower.errands if isinstance(errand, Await)] == [5.0]
+    assert follower.asked_for(Open) == 0
+
+
+def test_what_was_waited_before_counts() -> None:
+    """P1: one limit, however many are waited for."""
+    stopped = unknown_landing()
+
+    follower = waiting(brings(stopped, seconds=3.0), in_vain, timeout=5.0).begin(JSON)
+
+    assert [errand.seconds for errand in follower.errands if isinstance(errand, Await)] == [5.0, 2.0]
+    assert (follower.said.status, follower.asked_for(Open)) == (504, 0)
+
+
+@pytest.mark.parametrize("timeout", [None, 30.0, 60.0])
+def test_who_has_more_time_than_patience_goes_alone_when_that_ends(timeout: float | None) -> None:
+    """P1."""
+    follower = waiting(in_vain, timeout=timeout, parts=[COMPLETION]).begin(JSON)
+
+    assert [errand.seconds for errand in follower.errands if isinstance(errand, Await)] == [limits.PATIENCE]
+    assert (follower.cache_status, follower.asked_for(Open)) == (STORED, 1)
+
+
+def test_a_limit_of_its_own_that_one_has_passed_is_nobody_elses() -> None:
+    """P1: whoever waits may have more time, and leads."""
+    failed = landing_of(Puller(head=SLOW, timeout=5.0).begin(JSON))
+
+    follower = waiting(brings(failed), brings(failed), parts=[COMPLETION]).begin(JSON)
+
+    assert failed.brought(ASKED.kind, NOW) is Claimed.RELEASED
+    assert (follower.cache_status, follower.asked_for(Open)) == (STORED, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "timeout", "says"),
+    [(SLOW, None, "detail=timeout"), (UpstreamError("refused"), 5.0, "detail=unreachable")],
+    ids=["the upstream's limit", "no limit at all"],
+)
+def test_any_other_failure_is_that_of_all_who_wait(error: UpstreamError, timeout: float | None, says: str) -> None:
+    """P1."""
+    failed = landing_of(Puller(head=error, timeout=timeout).begin(JSON))
+
+    follower = waiting(brings(failed), brings(failed)).begin(JSON)
+
+    assert failed.brought(ASKED.kind, NOW) is error
+    assert (follower.cache_status, follower.asked_for(Open)) == (f"fwd=miss; collapsed; key; {says}", 0)
+
+
+def leaving_as_it_comes() -> Puller:
+    """Begin an answer that is not whole after `JSON_HOLD`."""
+    leader = Puller([b" ", b" ", b" ", COMPLETION], ticks=limits.JSON_HOLD / 2).begin(JSON)
+    assert leader.cache_status == MISS
+    return leader
+
+
+def test_who_waits_for_json_that_leaves_as_it_comes_has_it_when_it_is_stored() -> None:
+    """P1, P2: not before its body is over."""
+    leader = leaving_as_it_comes()
+    assert leader.runway.landed == []
+    leader.rest()
+    leader.pulling.over()
+
+    follower = waiting(brings(landing_of(leader))).begin(JSON)
+
+    assert len(leader.records) == 1
+    assert (follower.cache_status, follower.asked_for(Open)) == ("fwd=miss; fwd-status=200; collapsed; key", 0)
+    assert follower.rest() == b"   " + COMPLETION
+
+
+def test_where_its_reader_closes_early_who_waited_goes_on() -> None:
+    """P1, H7."""
+    leader = leaving_as_it_comes()
+    leader.read()
+
+    report = leader.pulling.over()
+    follower = waiting(brings(landing_of(leader)), parts=[COMPLETION]).begin(JSON)
+
+    assert report is not None
+    assert (report.stored, report.details) == (False, ("client-left",))
+    assert (follower.cache_status, follower.asked_for(Open)) == (STORED, 1)
+
+
+class StoppedError(BaseException):
+    """What ends the thread, or the task."""
+
+
+def stops(_: object) -> NoReturn:
+    raise StoppedError
+
+
+def report_of(stopped: Puller) -> ExchangeReport | None:
+    with pytest.raises(StoppedError):
+        stopped.begin(JSON)
+    return stopped.pulling.over()
+
+
+def test_what_is_stopped_before_there_is_an_answer_is_reported() -> None:
+    """E1, P5: with what was known by then; and nobody waits for it."""
+    stopped = Puller(while_opening=stops)
+
+    report = report_of(stopped)
+
+    assert report == ExchangeReport(fwd="miss", stored=False, key=KEY.index.hex(), details=("client-left",))
+    assert landing_of(stopped).brought(ASKED.kind, NOW) is Claimed.RELEASED
+
+
+def test_what_is_stopped_while_it_waits_for_another_is_reported() -> None:
+    """E1, P5."""
+    report = report_of(waiting(stops))
+
+    assert report == ExchangeReport(fwd="miss", collapsed=True, key=KEY.index.hex(), details=("client-left",))
+
+
+def test_json_that_is_given_up_while_it_leaves_is_its_readers_alone() -> None:
+    """P1, P3: what that one has read is held no more, and so nobody can have it after it."""
+    policy = Policy(max_record_bytes=500)
+    blanks = [b" "] * 3 + [b" " * 300] * 3
+    leader = Puller([*blanks, COMPLETION], ticks=limits.JSON_HOLD / 2).begin(JSON, policy)
+    leader.rest()
+    leader.pulling.over()
+
+    follower = waiting(brings(landing_of(leader)), parts=[COMPLETION]).begin(JSON, policy)
+
+    assert landing_of(leader).brought(ASKED.kind, NOW) is Claimed.LANDED
+    assert (follower.cache_status, follower.asked_for(Open)) == (STORED, 1)
+    assert follower.rest() == COMPLETION
