@@ -1,10 +1,17 @@
 """What holds for every test."""
 
+import gc
 import pickle
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+
+def pytest_collection_finish() -> None:
+    """Look through what is collected no more when rubbish is: ten thousand tests would take a fifth longer."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -22,7 +22,7 @@ from tests.core.test_canonical import reference, values_in
 from tests.mounts.wsgi_upstream import WsgiUpstream
 from tests.upstream import Asked, Told, Upstream, completion
 
-PAIRS = int(os.environ.get("CACHEMW_REFLECTING_PAIRS", "5000"))
+PAIRS = int(os.environ.get("CACHEMW_REFLECTING_PAIRS", "1600"))
 
 Ask = tuple[str, bytes, tuple[tuple[bytes, bytes], ...]]  # path and query, body, headers
 
