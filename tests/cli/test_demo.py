@@ -82,7 +82,7 @@ def test_the_demo_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monk
     servers = _server_threads()
     console = Console(file=StringIO())
 
-    code = perform(console, simulator=Simulator(first_token_seconds=0.3, tokens_per_second=90.0), policy=Policy())
+    code = perform(console, simulator=Simulator(first_token_seconds=0.2, tokens_per_second=200.0), policy=Policy())
 
     assert code == 0
     assert _server_threads() == servers
