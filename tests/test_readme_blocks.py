@@ -1,6 +1,7 @@
 """Every block of the README runs, and does what the text around it says."""
 
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -144,14 +145,22 @@ def test_a_cassette_replays_under_another_key_and_contacts_nobody(
 ) -> None:
     """E6."""
     monkeypatch.delenv("CI", raising=False)
-    with run("cassette")["client"] as client:
+    with run_cassette() as client:
         recorded = client.chat.completions.create(**QUESTION)
     monkeypatch.setenv("CI", "true")
     monkeypatch.setenv("OPENAI_API_KEY", "another")
-    with run("cassette")["client"].with_options(max_retries=0) as client:
+    with run_cassette() as client:
         replayed = client.chat.completions.create(**QUESTION)
         with pytest.raises(openai.InternalServerError, match="ruled out"):
-            client.chat.completions.create(**QUESTION, seed=2)
+            client.with_options(max_retries=0).chat.completions.create(**QUESTION, seed=2)
 
     assert replayed == recorded
     assert provider[0].calls == 1
+
+
+@contextlib.contextmanager
+def run_cassette() -> Iterator[Any]:
+    """Give the block's client, and close its store, which nobody else does before the process ends."""
+    names = run("cassette")
+    with names["client"] as client, contextlib.closing(names["cassette"]._store):
+        yield client
