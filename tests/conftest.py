@@ -15,6 +15,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Let plugins look for what refers to what again."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def nothing_is_unpickled() -> Iterator[None]:
     """I3: no pickle is read, by any test, on any path."""
