@@ -212,7 +212,7 @@ def _timed_out() -> UpstreamTimeout:
 
 
 def _come(within: float | None) -> Errands:
-    """Read on. Without `await` nobody can stop waiting for the end behind a `[DONE]`; a timeout of the upstream's does."""
+    """Read on. Who does not await can stop waiting for the end behind a `[DONE]` by a timeout only."""
     try:
         return (yield Read(within))
     except UpstreamTimeout:
