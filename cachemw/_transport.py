@@ -3,15 +3,16 @@
 `Any` stands for a family's own class: to httpx2 a request or a response of httpx is nothing.
 """
 
-from collections.abc import AsyncIterator, Container, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from cachemw._transport_wire import AsyncInner, AsyncUpload, Cookies, SyncInner, SyncUpload
+from cachemw._transport_wire import AsyncInner, AsyncUpload, SyncInner, SyncUpload
 from cachemw.async_pulling import AsyncAnswer, AsyncPullDriver
+from cachemw.core.cookies import Cookies
 from cachemw.core.directives import CONTROL_HEADER
 from cachemw.core.effects import Failed
-from cachemw.core.headers import without, without_cookies
+from cachemw.core.headers import without
 from cachemw.core.intake import NotAsked, NotChat, TakenIn, body_limit, script_for, take_in, unfinished
 from cachemw.core.messages import DirectAnswerer, Request, header_values
 from cachemw.core.policy import Policy
@@ -127,14 +128,14 @@ class Outgoing:
         is_asked = not isinstance(taken_in, NotAsked) and not (isinstance(taken_in, NotChat) and taken_in.asked is None)
         return not is_asked and not header_values(self.headers, CONTROL_HEADER)
 
-    def described(self, body: bytes, cookies: Container[bytes]) -> Request:
+    def described(self, body: bytes, cookies: Cookies) -> Request:
         """Return it as a value, without the `cookies` that came with answers."""
         url, extensions = self.request.url, self.request.extensions
         target = extensions.get("target", url.raw_path).decode("latin-1")  # as the inner transport understands it
         said = b", ".join(header_values(self.headers, b"host")).lower()
         host = b"" if said in (url.netloc.lower(), origin_of(url).partition("://")[2].encode()) else said
         answerer = DirectAnswerer(origin_of(url) + target, host)
-        return Request(self.request.method, url.path, without_cookies(self.headers, cookies), body, answerer)
+        return Request(self.request.method, url.path, cookies.left_out(self.headers), body, answerer)
 
     def sent_on(self, stream: Any, body: bytes | None, recorded: bool) -> Any:
         """Return the request to send on; an answer that may be `recorded` is to have no content coding."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from typing import Any
 
 from cachemw.core.headers import without
-from cachemw.core.messages import Head, Request, header_values
+from cachemw.core.messages import Head
 from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.upstreams.http_source import head_of, hurried
 
@@ -79,25 +79,6 @@ class AsyncStream:
 
     async def aclose(self) -> None:
         await self._close()
-
-
-class Cookies:
-    """Those that came with answers to chat requests. A client's jar sends them back, and they say nothing of who asks."""
-
-    LIMIT = 1024
-
-    def __init__(self) -> None:
-        self._pairs: dict[bytes, None] = {}
-
-    def __contains__(self, pair: object) -> bool:
-        return pair in self._pairs
-
-    def note(self, asked: Request | None, head: Head) -> None:
-        """Remember what an answer sets, unless it was to no chat request; the oldest are forgotten."""
-        for value in header_values(head.headers, b"set-cookie") if asked is not None else ():
-            self._pairs[value.partition(b";")[0].strip()] = None
-            if len(self._pairs) > self.LIMIT:
-                self._pairs.pop(next(iter(self._pairs)), None)
 
 
 class SyncInner:

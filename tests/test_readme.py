@@ -8,6 +8,7 @@ import pytest
 
 from cachemw.core import headers, limits
 from cachemw.core.chat import LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP
+from cachemw.core.cookies import EDGE_COOKIES
 from cachemw.upstreams.providers import PROVIDERS
 
 ROOT = Path(__file__).parent.parent
@@ -100,7 +101,7 @@ def test_the_cookies_of_an_upstreams_edge_are_those_of_the_documentation() -> No
     """K1."""
     line = between("those of an upstream's edge (", ")")
 
-    assert words(line) == {name.decode() for name in headers.EDGE_COOKIES}
+    assert words(line) == {name.decode() for name in EDGE_COOKIES}
 
 
 def test_figures_and_providers_are_those_of_the_code() -> None:

@@ -3,7 +3,7 @@
 A request header is keyed, inert or dropped; there is no fourth kind. Credentials are in the key through the partition.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -32,11 +32,6 @@ FORWARDED = frozenset(CREDENTIALS) | frozenset(
 )
 FORWARDED_PREFIXES = (b"x-stainless-", *KEYED_OVER_HTTP_PREFIXES)
 NEVER_FORWARDED = HOP_BY_HOP | {b"host", b"content-length", b"cookie", b"cachemw"}
-
-EDGE_COOKIES = frozenset(
-    b"__cf_bm _cfuvid __cflb __cfruid __cfseq cf_clearance AWSALB AWSALBCORS AWSALBTG AWSALBTGCORS".split()
-)
-"""By which networks before an upstream know a client again, and send it to the same machine: they say nothing of who asks."""
 
 STORED = frozenset({b"content-type", b"content-language", b"openai-version"})
 
@@ -124,19 +119,6 @@ def nominated_by_connection(headers: Headers) -> frozenset[bytes]:
     """Return the fields that `Connection` names, lower case; credentials cannot be removed that way."""
     listed = (value.lower().split(b",") for name, value in headers if name.lower() == b"connection")
     return frozenset(item.strip() for items in listed for item in items) - frozenset(CREDENTIALS)
-
-
-def without_cookies(headers: Headers, pairs: Container[bytes]) -> Headers:
-    """Return the fields without the cookies among `pairs`, and those of an upstream's edge; what is left stays as it is."""
-    return tuple([field for name, value in headers for field in _cookie_field(name, value, pairs)])
-
-
-def _cookie_field(name: bytes, value: bytes, pairs: Container[bytes]) -> Headers:
-    if name.lower() != b"cookie":
-        return ((name, value),)
-    cookies = [cookie.strip() for cookie in value.split(b";")]
-    kept = [cookie for cookie in cookies if cookie not in pairs and cookie.partition(b"=")[0] not in EDGE_COOKIES]
-    return ((name, b"; ".join(kept)),) if kept else ()
 
 
 def storable(headers: Headers) -> Headers:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw.core.headers import Fate, HeaderRules, end_to_end, fate, forwarded, keyed, storable, without, without_cookies
+from cachemw.core.headers import Fate, HeaderRules, end_to_end, fate, forwarded, keyed, storable, without
 from cachemw.core.messages import Headers
 from tests.core.keying import NO_RULES, asking
 
@@ -225,29 +225,6 @@ def test_fields_are_taken_out_by_name_and_the_others_stay(headers: Headers) -> N
     left = without(headers, (b"a", b"cc"))
 
     assert left == tuple(field for field in headers if field[0] == b"b")
-
-
-@pytest.mark.parametrize(
-    ("sent", "left"),
-    [
-        (b"session=1", None),
-        (b"__cf_bm=x", None),
-        (b"__cf_bm=x; session=1;_cfuvid=a=b; AWSALB=; cf_clearance=y", None),
-        (b"who=alice", b"who=alice"),
-        (b"session=2", b"session=2"),
-        (b"a=1; __cf_bm=x; b=2; session=1; session=2", b"a=1; b=2; session=2"),
-        (b"a=1;session=1;b=session=1", b"a=1; b=session=1"),
-        (b"__cf_bmx=1; awsalb=1; x=__cf_bm", b"__cf_bmx=1; awsalb=1; x=__cf_bm"),
-    ],
-)
-@pytest.mark.parametrize("name", [b"cookie", b"Cookie", b"COOKIE"])
-def test_cookies_that_say_nothing_of_who_asks_are_taken_out(name: bytes, sent: bytes, left: bytes | None) -> None:
-    """K1: those that were given, and those of an upstream's edge; all others stay, and so does every other field."""
-    others: Headers = ((b"x-cookie", b"session=1"), (b"set-cookie", b"__cf_bm=x"))
-
-    kept = without_cookies((others[0], (name, sent), others[1]), {b"session=1", b"other=3"})
-
-    assert kept == (others[0], *(() if left is None else ((name, left),)), others[1])
 
 
 def test_a_request_tells_every_value_of_a_field_in_order() -> None:
