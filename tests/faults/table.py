@@ -1,0 +1,31 @@
+"""Every fault there is, and the table of what came of them."""
+
+import platform
+import sqlite3
+from collections.abc import Iterator
+from datetime import date
+
+import cachemw
+from tests.faults.fault import ALL, Fault, Tally
+
+FAULTS: tuple[Fault, ...] = ()
+
+
+def heading() -> Iterator[str]:
+    """Say when and where, and begin the table."""
+    yield f"{date.today()}, cachemw {cachemw.__version__}, CPython {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    yield ""
+    yield "| fault | trials | wrong answers | failed requests | leaks | seconds | |"
+    yield "|---|--:|--:|--:|--:|--:|---|"
+
+
+def row(fault: Fault, tally: Tally, seconds: float) -> str:
+    """Return a line of the table."""
+    every = "all, " if fault.large == ALL else ""
+    figures = f"{every}{tally.trials:,} | {tally.wrong} | {tally.failed} | {tally.leaks} | {seconds:,.0f}"
+    return f"| {fault.name} | {figures} | {tally.note} |"
+
+
+def skipped(fault: Fault, reason: str) -> str:
+    """Return the line of a fault that could not be tried."""
+    return f"| {fault.name} | - | - | - | - | - | not tried: {reason} |"
