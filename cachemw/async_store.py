@@ -1,94 +1,78 @@
-"""A store as an event loop may use it: what could wait runs in a thread, and nobody waits for it long."""
+"""A guarded store as an event loop asks it."""
 
+import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
-import anyio.to_thread
-from anyio.lowlevel import RunVar
+from anyio.lowlevel import current_token
 
-from cachemw.core import limits
-from cachemw.core.transfer import Put
+from cachemw.core.transfer import Put, not_kept
 from cachemw.errors import StoreError
-from cachemw.stores import MemoryStore, Store
+from cachemw.stores.base import Store
+from cachemw.stores.guard import Attempt, GuardedStore
 
 T = TypeVar("T")
 
-THREADS = 16
-"""How many calls an event loop has under way at once."""
-
-HANGING = 16
-"""How many more may hang, given up on, before the store is not asked at all."""
-
 
 class AsyncStore:
-    """The blocking port, awaited. What is given up on goes on in its thread. Raises `StoreError` only."""
+    """The port, awaited. Raises `StoreError` only."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._never_waits = type(store) is MemoryStore  # what is derived from it may
-        self._secret: bytes | None = None
-        self._has_answered = False  # it may have to open first
-        self._slots = threading.BoundedSemaphore(THREADS + HANGING)
-        self._threads: RunVar[anyio.CapacityLimiter] = RunVar(f"cachemw store threads {id(self)}")
+        self._store = GuardedStore(store)
 
     async def secret(self) -> bytes:
         """Return the store's secret; it is asked once."""
-        if self._secret is None:
-            self._secret = await self._in_thread(self._store.secret)
-        return self._secret
+        return self._store.known_secret or await _awaited(self._store.begin_secret())
 
     async def get(self, index: bytes) -> bytes | None:
         """Return a record, or `None`."""
-        if self._store.inline_reads:
-            return self._store.get(index)
-        return await self._in_thread(lambda: self._store.get(index))
+        store = self._store
+        return store.get(index) if store.inline_reads else await _awaited(store.begin_get(index))
 
     async def put(self, put: Put) -> str | None:
         """Store a record; return why a client cannot rely on it, `None` where it can."""
+        store = self._store
         try:
-            await self._in_thread(lambda: self._store.put(put.index, put.record, put.keep))
-        except SlowStoreError:
-            return "store-slow"
-        except StoreError:
-            return "store-failed"
+            if store.never_waits:
+                store.put(put.index, put.record, put.keep)
+            else:
+                await _awaited(store.begin_put(put.index, put.record, put.keep))
+        except StoreError as error:
+            return not_kept(error)
         return None
 
     async def discard(self, index: bytes) -> None:
         """Remove a record that is none, if that is possible."""
-        try:
-            await self._in_thread(lambda: self._store.delete(index))
-        except StoreError:
-            return
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        if self._never_waits:
-            return call()
-        patience = limits.STORE_PATIENCE if self._has_answered else limits.STORE_OPENING
-        with anyio.move_on_after(patience):
-            answer = await anyio.to_thread.run_sync(self._in_slot, call, abandon_on_cancel=True, limiter=self._limiter())
-            self._has_answered = True
-            return answer
-        self._has_answered = True
-        raise SlowStoreError("the store did not answer in time")
-
-    def _in_slot(self, call: Callable[[], T]) -> T:
-        """A thread that is given up on is still a thread, and a store that hangs would take one for every request."""
-        if not self._slots.acquire(blocking=False):
-            raise SlowStoreError("too many calls hang in the store")
-        try:
-            return call()
-        finally:
-            self._slots.release()
-
-    def _limiter(self) -> anyio.CapacityLimiter:
-        limiter = self._threads.get(None)
-        if limiter is None:
-            limiter = anyio.CapacityLimiter(THREADS)
-            self._threads.set(limiter)
-        return limiter
+        store = self._store
+        with contextlib.suppress(StoreError):
+            if store.never_waits:
+                store.delete(index)
+            else:
+                await _awaited(store.begin_delete(index))
 
 
-class SlowStoreError(StoreError):
-    """The store did not answer in time; what it was asked may still be done."""
+async def _awaited(attempt: Attempt[T]) -> T:
+    """Return what comes of it, soon. Raises `StoreTimeout` and `StoreError`."""
+    over, token, here = anyio.Event(), current_token().native_token, threading.get_ident()
+
+    def tell(_: object) -> None:
+        if threading.get_ident() == here:
+            over.set()
+        else:
+            _soon(token, over)
+
+    attempt.done.add_done_callback(tell)
+    with anyio.move_on_after(attempt.patience):
+        await over.wait()
+    if not attempt.is_over:
+        raise attempt.given_up()
+    return attempt.done.result()
+
+
+def _soon(token: Any, over: anyio.Event) -> None:
+    """Set an event of another thread's loop, and do not wait: that loop may be waiting for this thread."""
+    call = token.call_soon_threadsafe if isinstance(token, asyncio.AbstractEventLoop) else token.run_sync_soon
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        call(over.set)

@@ -1,36 +1,46 @@
 """The default store: diskcache in a directory of the user's, shared by every process that opens it."""
 
 import contextlib
+import functools
+import logging
 import os
 import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
-import diskcache
 import platformdirs
 from diskcache.core import DBNAME
 
 from cachemw.core import limits
 from cachemw.errors import StoreError
+from cachemw.stores.damage import Identity, identity, is_damage, set_aside
 from cachemw.stores.inline import ForeignRowError, InlineCache
+from cachemw.stores.places import has_room, refuse_network
 from cachemw.stores.private import LOCK_FILE, locked, prepare_directory, read_secret, touch
+from cachemw.stores.session import TROUBLE, Session
 
 T = TypeVar("T")
 
-_TROUBLE = (sqlite3.Error, diskcache.Timeout, OSError)
+logger = logging.getLogger(__name__)
+
 _FOREIGN_SETTINGS = (TypeError, ValueError, AttributeError)
 """What diskcache raises over a database with settings it does not know."""
+
+_SOUND_SQLITE = (3, 51, 3)
+"""Before it, two connections that begin a log anew at the same moment may damage the database: the WAL-reset bug."""
 
 
 class DiskStore:
     """Records in an SQLite database, opened on first use in each process.
 
-    Reads are inline once it is open; every other call runs in the store's one thread.
-    `path` is a directory, `~` and `$VARIABLES` in it expanded; by default `cachemw` in the user's cache directory.
+    Reads are inline once it is open; every other call runs in the store's one thread. A database that is damaged, or another
+    program's, is set aside as `cache.db.corrupt-…`, and a new one serves.
+    `path` is a directory, `~` and `$VARIABLES` in it expanded; by default `cachemw` in the user's cache directory. On a
+    network file system the store does not open, unless `allow_network`.
     """
 
     def __init__(
@@ -39,10 +49,11 @@ class DiskStore:
         *,
         size_limit: int = limits.STORE_BYTES,
         count_limit: int = limits.STORE_RECORDS,
+        allow_network: bool = False,
     ) -> None:
         self._path = None if path is None else _absolute(path)
-        self._size_limit, self._count_limit = size_limit, count_limit
-        self._sessions: dict[int, _Session] = {}  # by process, for forks that run no hooks
+        self._size_limit, self._count_limit, self._allow_network = size_limit, count_limit, allow_network
+        self._sessions: dict[int, Session] = {}  # by process, for forks that run no hooks
         self._may_begin = threading.Lock()
         _close_over_forks(weakref.ref(self))
 
@@ -56,21 +67,37 @@ class DiskStore:
         session = self._sessions.get(os.getpid())
         return session is not None and session.is_open
 
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Have a call made in the store's thread. Raises `StoreError`."""
+        return self._here().submit(call)
+
     def secret(self) -> bytes:
-        return self._here().call(lambda _: read_secret(self.path))
+        try:
+            self._prepare()
+            return read_secret(self.path)
+        except OSError as exc:
+            raise StoreError(f"cannot read the store's secret: {exc}") from exc
 
     def get(self, index: bytes) -> bytes | None:
         session = self._here()
+        cache = session.cache()
         try:
-            return session.cache().read(index)
+            record = cache.read(index)
         except ForeignRowError:
-            session.submit(lambda cache: cache.delete(index))
+            session.submit(lambda: self.delete(index))
             return None
-        except _TROUBLE as exc:
+        except TROUBLE as exc:
+            if is_damage(exc):
+                session.doubt(cache)
             raise StoreError("cannot read from the store") from exc
+        if record is None and not cache.is_in_place:
+            session.doubt(cache)
+        return record
 
     def put(self, index: bytes, record: bytes, keep: float | None) -> None:
         def put(cache: InlineCache) -> None:
+            if not has_room(self.path, len(record)):
+                raise StoreError("too little space is left on the file system")
             cache.set(index, record, expire=keep)
             cache.trim(self._count_limit)
 
@@ -97,14 +124,14 @@ class DiskStore:
         if session is not None:
             session.close()
 
-    def _here(self) -> "_Session":
+    def _here(self) -> "Session":
         """Return what this process has open of the store; a forked child opens its own."""
         pid = os.getpid()
         return self._sessions.get(pid) or self._begin(pid)
 
-    def _begin(self, pid: int) -> "_Session":
+    def _begin(self, pid: int) -> "Session":
         with self._may_begin:
-            return self._sessions.setdefault(pid, _Session(self._open))
+            return self._sessions.setdefault(pid, Session(self._open))
 
     def _before_fork(self) -> None:
         """Close the store, and let nobody open it again."""
@@ -116,60 +143,44 @@ class DiskStore:
         with contextlib.suppress(RuntimeError):  # it was made meanwhile, so nobody closed it
             self._may_begin.release()
 
-    def _open(self) -> InlineCache:
+    def _prepare(self) -> None:
+        """Have the directory made. Raises `OSError`."""
         directory = self.path
         if not directory.is_absolute():
-            raise StoreError("there is no home directory to keep the store in")
+            raise OSError("there is no home directory to keep the store in")
+        if not self._allow_network:
+            refuse_network(directory)
         prepare_directory(directory)
-        with locked(directory / LOCK_FILE):
-            touch(directory / DBNAME)  # SQLite gives its other files the same mode
+
+    def _open(self, damaged: Identity | None) -> InlineCache:
+        """Open the database, after it was set aside if it is `damaged`, or turns out to be."""
+        self._prepare()
+        _warn_of_old_sqlite()
+        with locked(self.path / LOCK_FILE):
+            if damaged is not None and identity(self.path / DBNAME) == damaged:
+                _set_aside(self.path)
             try:
-                return InlineCache(directory, size_limit=self._size_limit)
-            except _FOREIGN_SETTINGS as exc:
-                raise StoreError("the store's database is another program's") from exc
+                return self._connect()
+            except (sqlite3.Error, *_FOREIGN_SETTINGS) as exc:
+                if isinstance(exc, sqlite3.Error) and not is_damage(exc):
+                    raise
+            _set_aside(self.path)
+            return self._connect()
+
+    def _connect(self) -> InlineCache:
+        touch(self.path / DBNAME)  # SQLite gives its other files the same mode
+        return InlineCache(self.path, size_limit=self._size_limit)
 
 
-class _Session:
-    """The store as one process has it open: a thread, and in it the database."""
+def _set_aside(directory: Path) -> None:
+    logger.warning("the store's database is damaged, or another program's: it is set aside as %s", set_aside(directory))
 
-    def __init__(self, open_cache: Callable[[], InlineCache]) -> None:
-        self._open_cache = open_cache
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cachemw-store")
-        self._cache: InlineCache | None = None
 
-    @property
-    def is_open(self) -> bool:
-        return self._cache is not None
-
-    def cache(self) -> InlineCache:
-        """Return the open database, to read from. Raises `StoreError`."""
-        return self.call(lambda cache: cache) if self._cache is None else self._cache
-
-    def call(self, do: Callable[[InlineCache], T]) -> T:
-        """Do it in the store's thread and wait. Raises `StoreError`."""
-        try:
-            return self.submit(do).result()
-        except _TROUBLE as exc:
-            raise StoreError("the store does not work") from exc
-
-    def submit(self, do: Callable[[InlineCache], T]) -> Future[T]:
-        """Do it in the store's thread, and do not wait. Raises `StoreError`."""
-        try:
-            return self._thread.submit(lambda: do(self._opened()))
-        except RuntimeError as exc:
-            raise StoreError("the store is closed, or no thread can be started") from exc
-
-    def close(self) -> None:
-        """Let what was begun end, then close the database."""
-        self._thread.shutdown()
-        cache, self._cache = self._cache, None
-        if cache is not None:
-            cache.close()
-
-    def _opened(self) -> InlineCache:
-        if self._cache is None:
-            self._cache = self._open_cache()
-        return self._cache
+@functools.cache
+def _warn_of_old_sqlite() -> None:
+    """Say once what may happen; it is noticed, and costs no more than what was stored."""
+    if sqlite3.sqlite_version_info < _SOUND_SQLITE:
+        logger.warning("SQLite %s may damage the store (the WAL-reset bug, gone since 3.51.3)", sqlite3.sqlite_version)
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:

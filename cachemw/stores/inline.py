@@ -9,6 +9,8 @@ from typing import Any
 import diskcache
 from diskcache.core import DBNAME, ENOVAL, METADATA, MODE_RAW
 
+from cachemw.stores.damage import identity
+
 SETTINGS = {
     "statistics": 0,  # else every read is a write
     "tag_index": 0,
@@ -76,6 +78,7 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
             super().__init__(str(directory), timeout=WRITE_TIMEOUT, disk=InlineDisk, **{**SETTINGS, **settings})
             self._reader = self._connect(READ_TIMEOUT)
             _tune(self._reader)
+            self.identity = identity(self._database)
         except BaseException:
             self.close()
             raise
@@ -106,6 +109,11 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
                 raise sqlite3.ProgrammingError("the store is closed")
             row = self._reader.execute(_SELECT, (index, time.time())).fetchone()
         return None if row is None else self._disk.fetch(*row, read=False)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether this is still the database that others find."""
+        return identity(self._database) == self.identity
 
     def indexes(self) -> list[bytes]:
         """Return the key of every row, oldest first; the rows this store never wrote are deleted."""

@@ -142,7 +142,6 @@ async def test_what_waits_for_its_put_is_not_overdue(body: bytes, house: House, 
 async def test_a_slow_put_holds_nobody_and_goes_on(body: bytes, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """P2."""
     monkeypatch.setattr(limits, "STORE_PATIENCE", 0.02)
-    monkeypatch.setattr(limits, "STORE_OPENING", 0.02)
     store = house.store = SlowStore()
     house.mount(Bot())
 

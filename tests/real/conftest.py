@@ -41,4 +41,3 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def _a_busy_machine_is_no_slow_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STORE_PATIENCE", 5.0)
-    monkeypatch.setattr(limits, "STORE_OPENING", 5.0)

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 from cachemw.stores import DiskStore, MemoryStore, Store
 
@@ -12,7 +13,7 @@ class MemoryKind:
     def __init__(self) -> None:
         self._now = 1000.0
 
-    def make(self, **limits: int) -> Store:
+    def make(self, **limits: Any) -> Store:
         return MemoryStore(clock=lambda: self._now, **limits)
 
     def wait(self, seconds: float) -> None:
@@ -26,7 +27,7 @@ class DiskKind:
         self._directory = directory
         self._made: list[DiskStore] = []
 
-    def make(self, **limits: int) -> Store:
+    def make(self, **limits: Any) -> Store:
         self._made.append(DiskStore(self._directory / str(len(self._made)), **limits))
         return self._made[-1]
 

@@ -233,7 +233,7 @@ def test_descriptors_do_not_add_up_over_openings(tmp_path: Path) -> None:
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("this system does not tell which files a process has open")
     (tmp_path / "broken").mkdir(mode=0o700)
-    (tmp_path / "broken" / "cache.db").write_bytes(b"this is no database" * 1000)
+    (tmp_path / "broken" / "cache.db").mkdir()
     sound, broken = DiskStore(tmp_path / "sound"), DiskStore(tmp_path / "broken")
     baseline = _descriptors()
 

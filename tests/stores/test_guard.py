@@ -1,0 +1,290 @@
+"""A store around any store: what it does to its callers, whatever that store does."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cachemw import DiskStore, MemoryStore, Store
+from cachemw.core import limits
+from cachemw.errors import StoreError, StoreTimeout
+from cachemw.stores.guard import GuardedStore
+from tests.stores.planting import locked
+from tests.stores.scripts import run
+
+INDEX = bytes(16)
+SLACK = 1.0
+"""What a busy machine may add to a deadline, in seconds."""
+
+CALLS: dict[str, Callable[[Store], object]] = {
+    "secret": lambda store: store.secret(),
+    "get": lambda store: store.get(INDEX),
+    "put": lambda store: store.put(INDEX, b"a record", None),
+    "delete": lambda store: store.delete(INDEX),
+}
+EVERY_CALL = pytest.mark.parametrize("name", CALLS)
+
+
+class Moody(MemoryStore):
+    """Does in every call what it is told to."""
+
+    def __init__(self, *, inline_reads: bool = False) -> None:
+        super().__init__()
+        self.inline_reads = inline_reads
+        self.mood: Callable[[], None] = lambda: None
+        self.asked: list[str] = []
+
+    def secret(self) -> bytes:
+        self._do("secret")
+        return super().secret()
+
+    def get(self, index: bytes) -> bytes | None:
+        self._do("get")
+        return super().get(index)
+
+    def put(self, index: bytes, record: bytes, keep: float | None) -> None:
+        self._do("put")
+        super().put(index, record, keep)
+
+    def delete(self, index: bytes) -> bool:
+        self._do("delete")
+        return super().delete(index)
+
+    def _do(self, name: str) -> None:
+        self.asked.append(name)
+        self.mood()
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+def fail() -> None:
+    raise StoreError("it is broken")
+
+
+def hang(gate: threading.Event) -> None:
+    gate.wait()
+
+
+def _failures(store: GuardedStore, name: str, times: int) -> int:
+    failed = 0
+    for _ in range(times):
+        try:
+            CALLS[name](store)
+        except StoreError:
+            failed += 1
+    return failed
+
+
+@pytest.mark.parametrize("inline_reads", [True, False])
+def test_a_store_that_works_is_itself(inline_reads: bool) -> None:
+    store = GuardedStore(Moody(inline_reads=inline_reads))
+
+    store.put(INDEX, b"a record", None)
+
+    assert store.get(INDEX) == b"a record"
+    assert list(store.scan()) == [(INDEX, b"a record")]
+    assert store.secret() == store.secret()
+    assert store.delete(INDEX)
+    assert store.get(INDEX) is None
+    store.close()
+
+
+@EVERY_CALL
+def test_nobody_waits_for_a_store_that_hangs(name: str, gate: threading.Event) -> None:
+    """D1: nor does it hang the one that asks it first."""
+    moody = Moody()
+    moody.mood = lambda: hang(gate)
+    store = GuardedStore(moody)
+
+    began = time.monotonic()
+    with pytest.raises(StoreTimeout):
+        CALLS[name](store)
+
+    patience = limits.STORE_OPENING if name == "secret" else limits.STORE_PATIENCE
+    assert patience * 0.9 < time.monotonic() - began < patience + SLACK
+
+
+@EVERY_CALL
+@pytest.mark.parametrize("error", [StoreError("broken"), OSError("no route"), ValueError("a bug"), TimeoutError("slow")])
+@pytest.mark.parametrize("inline_reads", [True, False])
+def test_whatever_a_store_raises_is_a_store_error(name: str, error: Exception, inline_reads: bool) -> None:
+    """D1: it may be anybody's."""
+
+    def raise_it() -> None:
+        raise error
+
+    moody = Moody(inline_reads=inline_reads)
+    moody.mood = raise_it
+
+    with pytest.raises(StoreError) as raised:
+        CALLS[name](GuardedStore(moody))
+
+    assert error in (raised.value, raised.value.__cause__)
+
+
+@EVERY_CALL
+@pytest.mark.parametrize("inline_reads", [True, False])
+def test_a_store_that_fails_is_left_alone_tried_and_used_again(
+    name: str, inline_reads: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """D1: and for each change there is one line."""
+    monkeypatch.setattr(limits, "STORE_REST", 0.05)
+    moody = Moody(inline_reads=inline_reads)
+    moody.mood = fail
+    store = GuardedStore(moody)
+
+    assert _failures(store, name, 50) == 50
+    asked = len(moody.asked)
+    time.sleep(0.06)
+    assert _failures(store, name, 50) == 50
+    tried = len(moody.asked) - asked
+    moody.mood = lambda: None
+    time.sleep(0.06)
+    CALLS[name](store)
+
+    assert asked < 15  # five, and some after rests on a busy machine
+    assert 1 <= tried < 10
+    assert _failures(store, name, 10) == 0
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    assert "again" in caplog.records[1].message
+
+
+@pytest.mark.parametrize("failing", ["put", "get"])
+def test_a_store_that_cannot_be_written_to_is_read_from_and_the_reverse(failing: str) -> None:
+    """D6: a disk that is full is no reason to forget what is on it."""
+    moody = Moody()
+    store = GuardedStore(moody)
+    other = {"put": "get", "get": "put"}[failing]
+
+    moody.mood = fail
+    assert _failures(store, failing, 20) == 20
+    moody.mood = lambda: None
+
+    assert _failures(store, failing, 1) == 1
+    assert _failures(store, other, 10) == 0
+
+
+def test_a_put_that_nobody_waits_for_goes_on_and_is_no_fault(gate: threading.Event) -> None:
+    """P2"""
+    moody = Moody()
+    moody.mood = lambda: hang(gate)
+    store = GuardedStore(moody)
+
+    assert _failures(store, "put", limits.STORE_FAULTS * 2) == limits.STORE_FAULTS * 2
+    assert len(moody.asked) == limits.STORE_FAULTS * 2
+    gate.set()
+    moody.mood = lambda: None
+    store.put(INDEX, b"the last", None)
+
+    assert store.get(INDEX) == b"the last"
+
+
+def test_puts_that_take_too_long_in_all_are_faults(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D1"""
+    monkeypatch.setattr(limits, "STORE_PATIENCE", 0.01)
+    monkeypatch.setattr(limits, "STORE_PUT", 0.02)
+    moody = Moody()
+    moody.mood = lambda: hang(gate)
+    store = GuardedStore(moody)
+
+    for _ in range(30):
+        _failures(store, "put", 1)
+        time.sleep(0.02)
+
+    assert len(moody.asked) < 12
+
+
+def test_what_could_not_be_begun_in_time_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D1: behind a lock puts would queue, and the process wait for all of them when it ends."""
+    monkeypatch.setattr(limits, "STORE_PUT", 0.1)
+    disk = DiskStore(tmp_path)
+    disk.put(INDEX, b"a record", None)
+    store = GuardedStore(disk)
+
+    with locked(tmp_path, "IMMEDIATE"):
+        began = time.monotonic()
+        assert _failures(store, "put", 4) == 4
+        waited = time.monotonic() - began
+        store.close()
+        closed = time.monotonic() - began
+
+    assert waited < 4 * limits.STORE_PATIENCE + SLACK
+    assert closed < 2 + SLACK
+    disk.close()
+
+
+def test_all_who_ask_for_the_secret_at_once_share_one_call(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D1: a cold start has hundreds of them."""
+    monkeypatch.setattr(limits, "STORE_OPENING", 5.0)
+    moody = Moody()
+    moody.mood = lambda: hang(gate)
+    store, said = GuardedStore(moody), []
+    threads = [threading.Thread(target=lambda: said.append(store.secret())) for _ in range(20)]
+
+    for thread in threads:
+        thread.start()
+    time.sleep(0.05)
+    gate.set()
+    for thread in threads:
+        thread.join()
+
+    assert len(set(said)) == 1
+    assert len(said) == 20
+    assert moody.asked == ["secret"]
+
+
+def test_a_secret_that_comes_late_is_kept(gate: threading.Event) -> None:
+    moody = Moody()
+    moody.mood = lambda: hang(gate)
+    store = GuardedStore(moody)
+    with pytest.raises(StoreTimeout):
+        store.secret()
+
+    gate.set()
+    while not store.known_secret:
+        time.sleep(0.001)
+
+    assert store.secret() == moody._secret
+    assert moody.asked == ["secret"]
+
+
+def test_a_store_in_memory_is_asked_in_the_callers_thread() -> None:
+    store = GuardedStore(MemoryStore())
+    threads = threading.active_count()
+
+    store.put(INDEX, b"a record", None)
+    seen = store.get(INDEX), store.secret() == store.secret(), store.delete(INDEX)
+
+    assert seen == (b"a record", True, True)
+    assert threading.active_count() == threads
+
+
+HANGING = """
+import threading, time
+from cachemw import MemoryStore
+from cachemw.errors import StoreError
+from cachemw.stores.guard import GuardedStore
+
+class Hanging(MemoryStore):
+    inline_reads = False
+    def get(self, index):
+        threading.Event().wait()
+
+try:
+    GuardedStore(Hanging()).get(bytes(16))
+except StoreError:
+    print("went on")
+"""
+
+
+def test_a_process_ends_though_a_store_hangs() -> None:
+    """D1"""
+    assert run(HANGING) == "went on\n"
