@@ -104,7 +104,8 @@ class GuardedStore:
         with self._lock:
             while self._puts and (self._puts[0].is_over or self._puts[0].is_overdue):
                 self._puts.popleft().give_up()
-        attempt = self._begin(self._writing, lambda: self._store.put(index, record, keep), limits.STORE_PUT)
+        patience = 0.0 if self._reading.keeps_waiting else None  # this request, or one just before it, has waited in vain
+        attempt = self._begin(self._writing, lambda: self._store.put(index, record, keep), limits.STORE_PUT, patience=patience)
         self._puts.append(attempt)
         return attempt
 
@@ -209,6 +210,11 @@ class _Side:
 
     def __init__(self, done: str) -> None:
         self._done, self._breaker, self._lock = done, Breaker(), threading.Lock()
+
+    @property
+    def keeps_waiting(self) -> bool:
+        """Whether the last call failed, and the next one is made all the same."""
+        return not self._breaker.is_spotless and not self._breaker.is_open
 
     def admit(self) -> None:
         """Raises `StoreError` while the store is left alone."""

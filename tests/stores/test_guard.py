@@ -187,6 +187,21 @@ def test_a_put_that_nobody_waits_for_goes_on_and_is_no_fault(gate: threading.Eve
     assert store.get(INDEX) == b"the last"
 
 
+def test_who_has_waited_for_a_read_in_vain_does_not_wait_for_a_put(gate: threading.Event) -> None:
+    """D1: a request waits 50 ms in all."""
+    moody = Moody()
+    moody.mood = lambda: hang(gate)
+    store = GuardedStore(moody)
+    _failures(store, "get", 1)
+
+    began = time.monotonic()
+    with pytest.raises(StoreTimeout):
+        store.put(INDEX, b"a record", None)
+
+    assert time.monotonic() - began < limits.STORE_PATIENCE * 0.8
+    assert moody.asked == ["get", "put"]
+
+
 def test_puts_that_take_too_long_in_all_are_faults(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     """D1"""
     monkeypatch.setattr(limits, "STORE_PATIENCE", 0.01)
