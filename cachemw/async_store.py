@@ -10,8 +10,9 @@ from anyio.lowlevel import current_token
 
 from cachemw.core.transfer import Put, not_kept
 from cachemw.errors import StoreError
+from cachemw.stores.attempts import Attempt
 from cachemw.stores.base import Store
-from cachemw.stores.guard import Attempt, GuardedStore
+from cachemw.stores.guard import GuardedStore
 
 T = TypeVar("T")
 
