@@ -1,5 +1,6 @@
 """A store around any store: nobody waits for it long, and while it fails it is left alone."""
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -34,12 +35,8 @@ class GuardedStore:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.never_waits = type(store) is MemoryStore  # what is derived from it may
-        self._reading, self._writing = Side("read from"), Side("written to")
         self._thread = store if isinstance(store, HasThread) else None
-        self._slots = threading.BoundedSemaphore(limits.STORE_CALLS)
-        self._puts: deque[Attempt[None]] = deque()
-        self._lock = threading.Lock()
-        self._secret: Attempt[bytes] | None = None
+        self._watches: dict[int, _Watch] = {}
         self._known_secret = b""
 
     @property
@@ -60,13 +57,14 @@ class GuardedStore:
             return self._store.get(index)
         if not self._store.inline_reads:
             return self.begin_get(index).wait()
-        self._reading.admit()
+        reading = self._here().reading
+        reading.admit()
         try:
             record = self._store.get(index)
         except Exception as exc:
-            self._reading.failed(exc)
+            reading.failed(exc)
             raise translated(exc) from exc
-        self._reading.succeeded()
+        reading.succeeded()
         return record
 
     def put(self, index: bytes, record: bytes, keep: float | None) -> None:
@@ -86,28 +84,26 @@ class GuardedStore:
 
     def begin_secret(self) -> Attempt[bytes]:
         """Begin to ask for the secret; all who ask at once share one call."""
-        with self._lock:
-            if self._secret is None:
-                self._secret = self._begin(self._reading, self._ask_secret, patience=limits.STORE_OPENING)
-            elif not self._secret.may_be_shared:
-                self._secret = self._begin(self._reading, self._ask_secret)
-            return self._secret
+        watch = self._here()
+        with watch.lock:
+            if watch.secret is None:
+                watch.secret = self._begin(watch.reading, self._ask_secret, patience=limits.STORE_OPENING)
+            elif not watch.secret.may_be_shared:
+                watch.secret = self._begin(watch.reading, self._ask_secret)
+            return watch.secret
 
     def begin_get(self, index: bytes) -> Attempt[bytes | None]:
-        return self._begin(self._reading, lambda: self._store.get(index))
+        return self._begin(self._here().reading, lambda: self._store.get(index))
 
     def begin_put(self, index: bytes, record: bytes, keep: float | None) -> Attempt[None]:
-        with self._lock:
-            while self._puts and (self._puts[0].is_over or self._puts[0].is_overdue):
-                self._puts.popleft().give_up()
-            hangs = self._reading.keeps_waiting or any(put.was_given_up for put in self._puts)
-        patience = 0.0 if hangs else None  # this request, or one just before it, has waited in vain
-        attempt = self._begin(self._writing, lambda: self._store.put(index, record, keep), limits.STORE_PUT, patience=patience)
-        self._puts.append(attempt)
+        watch = self._here()
+        patience = 0.0 if watch.keeps_waiting() else None
+        attempt = self._begin(watch.writing, lambda: self._store.put(index, record, keep), limits.STORE_PUT, patience=patience)
+        watch.puts.append(attempt)
         return attempt
 
     def begin_delete(self, index: bytes) -> Attempt[bool]:
-        return self._begin(self._writing, lambda: self._store.delete(index), limits.STORE_PUT)
+        return self._begin(self._here().writing, lambda: self._store.delete(index), limits.STORE_PUT)
 
     def _ask_secret(self) -> bytes:
         self._known_secret = self._store.secret()
@@ -126,8 +122,30 @@ class GuardedStore:
     def _start(self, attempt: Attempt[T]) -> None:
         if self._thread is not None:
             self._thread.submit(attempt.run)
-        elif self._slots.acquire(blocking=False):
-            attempt.done.add_done_callback(lambda _: self._slots.release())
+        elif (slots := self._here().slots).acquire(blocking=False):
+            attempt.done.add_done_callback(lambda _: slots.release())
             threading.Thread(target=attempt.run, name="cachemw-store-call", daemon=True).start()
         else:
             raise StoreTimeout("too many calls hang in the store")
+
+    def _here(self) -> "_Watch":
+        pid = os.getpid()
+        return self._watches.get(pid) or self._watches.setdefault(pid, _Watch())
+
+
+class _Watch:
+    """What one process knows of a store: nothing of its parent's is under way in a forked child, and no lock is held."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = Side("read from"), Side("written to")
+        self.slots = threading.BoundedSemaphore(limits.STORE_CALLS)
+        self.puts: deque[Attempt[None]] = deque()
+        self.secret: Attempt[bytes] | None = None
+        self.lock = threading.Lock()
+
+    def keeps_waiting(self) -> bool:
+        """Say whether a request that comes to store something has waited in vain, or would."""
+        with self.lock:
+            while self.puts and (self.puts[0].is_over or self.puts[0].is_overdue):
+                self.puts.popleft().give_up()
+            return self.reading.keeps_waiting or any(put.was_given_up for put in self.puts)

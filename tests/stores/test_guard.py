@@ -304,3 +304,37 @@ except StoreError:
 def test_a_process_ends_though_a_store_hangs() -> None:
     """D1"""
     assert run(HANGING) == "went on\n"
+
+
+FORKED = """
+import os, threading
+from cachemw import MemoryStore
+from cachemw.core import limits
+from cachemw.errors import StoreError
+from cachemw.stores.guard import GuardedStore
+
+limits.STORE_CALLS, limits.STORE_PATIENCE = 1, 1.0
+parent = os.getpid()
+
+class HangingHere(MemoryStore):
+    inline_reads = False
+    def put(self, index, record, keep):
+        if os.getpid() == parent:
+            threading.Event().wait()
+        super().put(index, record, keep)
+
+store = GuardedStore(HangingHere())
+try:
+    store.put(bytes(16), b"a record", None)
+except StoreError:
+    child = os.fork()
+    if not child:
+        store.put(bytes(16), b"a record", None)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_what_hangs_in_a_process_does_not_in_its_forks() -> None:
+    """D3"""
+    assert run(FORKED) == "0\n"
