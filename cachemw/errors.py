@@ -6,6 +6,7 @@ CacheError
 ├── Loss                   an answer that cannot be had in another kind: a miss (in `core.transcode`, which it never leaves)
 ├── PartitionError         nobody can say whose request this is: it bypasses the cache
 ├── StoreError             never reaches a client: becomes a miss or an unsaved response
+│   ├── StoreTimeout       it did not answer in time; what it was asked may still be done
 │   └── RecordError        bytes that are not a record we can trust
 └── UpstreamError          __cause__ is the original
     ├── UpstreamTimeout    it did not answer, or fell silent, within its time
@@ -35,6 +36,10 @@ class PartitionError(CacheError):
 
 class StoreError(CacheError):
     """The store cannot answer: a broken store is an empty store."""
+
+
+class StoreTimeout(StoreError):
+    """The store did not answer in time; what it was asked may still be done."""
 
 
 class RecordError(StoreError):

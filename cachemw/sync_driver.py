@@ -13,11 +13,12 @@ from cachemw.core.pull import Landing
 from cachemw.core.pulling import Pulling, pulled
 from cachemw.core.report import Hook
 from cachemw.core.selection import Verified
-from cachemw.core.transfer import Put, Relay
+from cachemw.core.transfer import Put, Relay, not_kept
 from cachemw.errors import CacheError, StoreError, UpstreamError
 from cachemw.foreign import name_partition, tell
 from cachemw.landings import Awaited, LandingsByProcess
 from cachemw.stores.base import Store
+from cachemw.stores.guard import GuardedStore
 from cachemw.upstreams.base import Opening, Source
 
 
@@ -27,18 +28,12 @@ class SyncDriver:
     def __init__(
         self, store: Store, policy: Policy, *, hooks: Iterable[Hook] = (), clock: Callable[[], float] = time.time
     ) -> None:
-        self.store, self.policy, self.hooks, self.clock = store, pulled(policy), tuple(hooks), clock
+        self.store, self.policy, self.hooks, self.clock = GuardedStore(store), pulled(policy), tuple(hooks), clock
         self.verified, self.landings = Verified(), LandingsByProcess()
-        self._secret: bytes | None = None
 
     def run(self, script: Script, opening: Opening, timeout: float | None = None) -> "SyncAnswer":
         """Begin to answer one request, which may have a limit of its own. Raises `UpstreamError` only for a pushed answer."""
         return SyncAnswer(self, script, opening, timeout)
-
-    def secret(self) -> bytes:
-        """Return the store's secret; it is asked once."""
-        self._secret = self._secret or self.store.secret()
-        return self._secret
 
 
 class SyncAnswer:
@@ -111,7 +106,7 @@ class SyncAnswer:
             case Lookup(index):
                 return Found(driver.store.get(index), driver.clock())
             case Secret():
-                return driver.secret()
+                return driver.store.secret()
             case Name(request):
                 return name_partition(driver.policy, request)
             case Discard(index):
@@ -137,8 +132,8 @@ class SyncAnswer:
     def _put(self, put: Put) -> str | None:
         try:
             self._driver.store.put(put.index, put.record, put.keep)
-        except StoreError:
-            return "store-failed"
+        except StoreError as error:
+            return not_kept(error)
         return None
 
     def _wait(self, landing: Landing, seconds: float) -> Waited:

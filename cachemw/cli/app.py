@@ -1,5 +1,6 @@
 """The commands: options in, and the work is done elsewhere."""
 
+import os
 import sys
 import time
 from enum import StrEnum
@@ -17,7 +18,7 @@ from cachemw.cli.starting import Place, serve_proxy
 from cachemw.core import limits
 from cachemw.errors import CacheError
 from cachemw.proxy import Settings
-from cachemw.proxy.settings import PREFIX
+from cachemw.proxy.settings import PREFIX, several
 from cachemw.simulator import Simulator
 
 app = typer.Typer(
@@ -60,16 +61,35 @@ def _option(name: str, help_text: str, **more: Any) -> Any:
     return typer.Option(name, envvar=variable, help=help_text, **more)
 
 
+def _repeated(name: str, variable: str, help_text: str) -> Any:
+    """Return an option that may be given several times; the values in its variable have commas between them."""
+    return typer.Option(name, help=f"{help_text} Repeatable.  [env var: {variable}, with commas]")
+
+
+def _from_variable(name: str) -> tuple[str, ...]:
+    return several(os.environ.get(name, ""))
+
+
 Directory = Annotated[str, _option("--dir", "The store's directory; by default one in your cache directory.")]
 Port = Annotated[int, _option("--port", "0 is any free one.", min=0, max=65535)]
-Host = Annotated[str, _option("--host", "A loopback address.")]
+Host = Annotated[str, _option("--host", "Where to listen; beyond loopback only with client keys, or --insecure.")]
 Upstream = Annotated[str, _option("--upstream", "A provider's name, or a base URL with its version segment.")]
 Default = Annotated[str, _option("--default", 'A Cachemw dictionary for requests that say nothing: "off", "on, ttl=60".')]
 PartitionName = Annotated[str, _option("--partition", "credential: everyone has answers of their own; or shared.")]
 Lifetime = Annotated[float, _option("--lifetime", "Seconds an answer is fresh.", min=0)]
 SizeLimit = Annotated[int, _option("--size-limit", "Bytes the store holds on disk.", min=1)]
+AllowNetwork = Annotated[bool, _option("--allow-network", "Keep the store on a network file system all the same.")]
 RecordBytes = Annotated[int, _option("--max-record-bytes", "The largest answer that is stored.", min=0)]
 RequestBytes = Annotated[int, _option("--max-request-bytes", "The largest request that is read.", min=0)]
+MaxBody = Annotated[int, _option("--max-body", "The largest request body that is taken; beyond it, 413.", min=0)]
+AllowHost = Annotated[
+    list[str], _repeated("--allow-host", "CACHEMW_ALLOW_HOST", "A name of this machine, besides localhost and the like.")
+]
+ClientKey = Annotated[
+    list[str], _repeated("--client-key", "CACHEMW_CLIENT_KEYS", "A key that clients bring; the server's goes in its place.")
+]
+Insecure = Annotated[bool, _option("--insecure", "Listen beyond loopback without client keys: everyone uses the server's.")]
+_NONE: list[str] = []
 Workers = Annotated[int, _option("--workers", "Processes.", min=1)]
 Level = Annotated[LogLevel, _option("--log-level", "How much is logged.")]
 
@@ -97,8 +117,13 @@ def serve(
     partition: PartitionName = "credential",
     lifetime: Lifetime = limits.LIFETIME,
     size_limit: SizeLimit = limits.STORE_BYTES,
+    allow_network: AllowNetwork = False,
     max_record_bytes: RecordBytes = limits.RECORD_BYTES,
     max_request_bytes: RequestBytes = limits.REQUEST_BYTES,
+    max_body: MaxBody = limits.BODY_BYTES,
+    allow_host: AllowHost = _NONE,
+    client_key: ClientKey = _NONE,
+    insecure: Insecure = False,
     workers: Workers = 1,
     log_level: Level = LogLevel.WARNING,
 ) -> None:
@@ -113,10 +138,14 @@ def serve(
         partition=partition,
         lifetime=lifetime,
         size_limit=size_limit,
+        allow_network=allow_network,
         max_record_bytes=max_record_bytes,
         max_request_bytes=max_request_bytes,
+        max_body=max_body,
+        allow_host=tuple(allow_host) or _from_variable("CACHEMW_ALLOW_HOST"),
+        client_keys=tuple(client_key) or _from_variable("CACHEMW_CLIENT_KEYS"),
     )
-    serve_proxy(settings, Place(host, port, workers, log_level.value), typer.echo)
+    serve_proxy(settings, Place(host, port, workers, log_level.value, insecure), typer.echo)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Sockets, and uvicorn on them."""
 
+import asyncio
 import contextlib
 import ipaddress
 import signal
@@ -50,10 +51,13 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def configured(app: ASGIApp | str, log_level: str | None, *, workers: int = 1) -> Config:
+def configured(
+    app: ASGIApp | str, log_level: str | None, *, workers: int = 1, protocol: type[asyncio.Protocol] | None = None
+) -> Config:
     """Return uvicorn's configuration for an app, or for the import string of an app's factory; `None` logs as Python does."""
     return Config(
         app,
+        http=protocol or "auto",
         factory=isinstance(app, str),
         workers=workers,
         ws="none",

@@ -4,13 +4,15 @@ from cachemw.core import limits
 
 
 class Breaker:
-    """Closed, everything is asked. Open, after `STORE_FAULTS` failures in a row, one call in `STORE_REST` seconds, to see.
+    """Closed, everything is asked. Open, after `STORE_FAULTS` failures in a row, one call in a while, to see.
 
-    Times are seconds on any clock that never goes back.
+    It rests for `STORE_FIRST_REST` seconds, and twice as long after each call that fails again, `STORE_REST` at most: many
+    troubles are over at once, and others last for days. Times are seconds on any clock that never goes back.
     """
 
     def __init__(self) -> None:
         self._failures = 0
+        self._rest = limits.STORE_FIRST_REST
         self._tries_at = 0.0
 
     @property
@@ -28,17 +30,18 @@ class Breaker:
             return True
         if now < self._tries_at:
             return False
-        self._tries_at = now + limits.STORE_REST
+        self._tries_at = now + self._rest
+        self._rest = min(2 * self._rest, limits.STORE_REST)
         return True
 
     def succeeded(self) -> bool:
         """Take note of a call that went well; say whether that closes the breaker."""
-        was_open, self._failures = self.is_open, 0
+        was_open, self._failures, self._rest = self.is_open, 0, limits.STORE_FIRST_REST
         return was_open
 
     def failed(self, now: float) -> bool:
         """Take note of one that did not; say whether that opens the breaker."""
         was_open = self.is_open
         self._failures += 1
-        self._tries_at = now + limits.STORE_REST
+        self._tries_at = now + self._rest
         return self.is_open and not was_open

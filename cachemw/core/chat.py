@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from cachemw.core.canonical import canonical, ordered
+from cachemw.core.discreet import sizes_only
 from cachemw.core.messages import AppAnswerer, Kind, Request, header_values
 from cachemw.core.policy import Policy
 from cachemw.core.strict_json import parse
@@ -53,6 +54,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     choices: int
     bounded: bool
     wants_usage: bool
+
+    __repr__ = sizes_only
 
 
 class Bypass(msgspec.Struct, frozen=True):

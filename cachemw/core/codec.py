@@ -10,6 +10,7 @@ import struct
 import msgspec
 import xxhash
 
+from cachemw.core.discreet import sizes_only
 from cachemw.core.messages import Kind, StoredResponse
 from cachemw.errors import RecordError
 
@@ -32,6 +33,8 @@ class _Payload(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     stored_at: float
     lifetime: float
     request: bytes | None
+
+    __repr__ = sizes_only
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -6,24 +6,43 @@ from typing import Any
 import msgspec
 
 from cachemw.core.chat import ChatRequest
+from cachemw.core.discreet import sizes_only
 from cachemw.core.sse import DONE, Event, Parser
+from cachemw.core.strict_json import TOO_COMPLEX, is_too_complex
+from cachemw.errors import Unreadable
 
 CUT = frozenset({"incomplete", "unreadable-answer"})
 """The faults of an answer that may have been cut short."""
 
+CHOICES_LIMIT = 2**17
+"""How many objects a completion may have: each could be a choice."""
+
 _TOKEN = re.compile(r"[a-z_]{1,32}")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NULL = msgspec.Raw(b"null")
+
+
+def _read(part: msgspec.Raw) -> Any:
+    """Return the value of a part that may be anything. Raises `Unreadable` for one that is too much work."""
+    if is_too_complex(raw := bytes(part)):
+        raise Unreadable(TOO_COMPLEX)
+    return msgspec.json.decode(raw)
 
 
 class _Said(msgspec.Struct):
     """A message, or a piece of one: what makes it more than empty."""
 
-    content: Any = None
-    refusal: Any = None
-    tool_calls: Any = None
-    function_call: Any = None
+    content: msgspec.Raw = _NULL
+    refusal: msgspec.Raw = _NULL
+    tool_calls: msgspec.Raw = _NULL
+    function_call: msgspec.Raw = _NULL
+
+    __repr__ = sizes_only
 
     def says_something(self) -> bool:
-        return bool(self.content or self.refusal or self.tool_calls or self.function_call)
+        parts = (self.content, self.refusal, self.tool_calls, self.function_call)
+        values = [_read(part) for part in parts if part != _NULL]  # all of them: one may be unreadable
+        return any(values)
 
 
 class _Choice(msgspec.Struct):
@@ -32,22 +51,28 @@ class _Choice(msgspec.Struct):
     message: _Said | None = None
     finish_reason: str | None = None
 
+    __repr__ = sizes_only
+
 
 class _Body(msgspec.Struct):
     """A completion, a chunk of one, or an error: only what is judged."""
 
     choices: list[_Choice] | None = None
-    usage: Any = None
-    error: Any = None
-    message: Any = None
-    type: Any = None
-    code: Any = None
-    status_code: Any = None
+    usage: msgspec.Raw = _NULL
+    error: msgspec.Raw = _NULL
+    message: msgspec.Raw = _NULL
+    type: msgspec.Raw = _NULL
+    code: msgspec.Raw = _NULL
+    status_code: msgspec.Raw = _NULL
+
+    __repr__ = sizes_only
 
     def is_error(self) -> bool:
         """Both forms: `{"error": …}`, and the flat one of Cerebras."""
-        flat = isinstance(self.message, str) and any(v is not None for v in (self.type, self.code, self.status_code))
-        return bool(self.error) or (self.choices is None and flat)
+        if self.error != _NULL and _read(self.error):
+            return True
+        is_flat = self.choices is None and any(said != _NULL for said in (self.type, self.code, self.status_code))
+        return is_flat and isinstance(_read(self.message), str)
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -78,12 +103,16 @@ class StreamJudge:
         if event.name == b"error":
             return "error-event"
         try:
-            body = _decoder.decode(event.data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._take_in(_read_body(event.data))
+        except _UNREADABLE:
             return "unreadable-event"
+        except Unreadable as exc:
+            return exc.detail
+
+    def _take_in(self, body: _Body) -> str | None:
         if body.is_error():
             return "error-event"
-        self._usage = self._usage or body.usage is not None
+        self._usage = self._usage or body.usage != _NULL
         for choice in body.choices or ():
             self._finished[choice.index] = choice.finish_reason or self._finished.get(choice.index)
             if choice.delta is not None and choice.delta.says_something():
@@ -110,9 +139,20 @@ def stream_fault(body: bytes, chat: ChatRequest, store_when: frozenset[str]) -> 
 def json_fault(body: bytes, chat: ChatRequest, store_when: frozenset[str]) -> str | None:
     """Return why a JSON completion may not be kept; `None` where it may."""
     try:
-        completion = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _completion_fault(_read_body(body), chat, store_when)
+    except _UNREADABLE:
         return "unreadable-answer"
+    except Unreadable as exc:
+        return exc.detail
+
+
+def _read_body(raw: bytes) -> _Body:
+    if len(raw) > CHOICES_LIMIT and raw.count(b"{") > CHOICES_LIMIT:
+        raise Unreadable(TOO_COMPLEX)
+    return _decoder.decode(raw)
+
+
+def _completion_fault(completion: _Body, chat: ChatRequest, store_when: frozenset[str]) -> str | None:
     if completion.is_error():
         return "error-answer"
     choices = completion.choices or []

@@ -10,6 +10,7 @@ import http_sf
 import msgspec
 
 from cachemw.core.control import UNRESTRICTED, Restrictions, restrictions
+from cachemw.core.discreet import sizes_only
 from cachemw.core.messages import Headers, header_values
 
 CONTROL_HEADER = b"cachemw"
@@ -49,6 +50,8 @@ class Directives(msgspec.Struct, frozen=True):
     control: Restrictions = UNRESTRICTED
     ignored: tuple[str, ...] = ()
 
+    __repr__ = sizes_only
+
     @property
     def wants_fresh_answer(self) -> bool:
         """`no-cache` and `refresh`: nothing stored may answer, and what comes replaces it."""
@@ -71,6 +74,8 @@ class InvalidControl(msgspec.Struct, frozen=True):
     param: str
     message: str
 
+    __repr__ = sizes_only
+
 
 class Members(msgspec.Struct, frozen=True):
     """A `Cachemw` dictionary: whether it opts in (`None`: says nothing of it), its known members, and the others."""
@@ -78,6 +83,8 @@ class Members(msgspec.Struct, frozen=True):
     on: bool | None = None
     known: dict[str, Any] = {}
     unknown: tuple[str, ...] = ()
+
+    __repr__ = sizes_only
 
 
 NO_MEMBERS = Members()

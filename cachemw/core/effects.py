@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from cachemw.core.directives import Abandon, InvalidControl
+from cachemw.core.discreet import sizes_only
 from cachemw.core.messages import Kind, Request, StoredResponse
 from cachemw.core.recording import Terms
 from cachemw.core.report import ExchangeReport
@@ -36,6 +37,8 @@ class Found(msgspec.Struct, frozen=True):
     record: bytes | None
     now: float
 
+    __repr__ = sizes_only
+
 
 class Discard(msgspec.Struct, frozen=True):
     """Remove a record that is none: sent `None`; failing to is no matter."""
@@ -57,6 +60,8 @@ class Claim(msgspec.Struct, frozen=True):
     may_follow: bool
     on_abandon: Abandon
     said: ExchangeReport
+
+    __repr__ = sizes_only
 
 
 class Claimed(Enum):
@@ -114,6 +119,8 @@ class Failed(msgspec.Struct, frozen=True):
 
     report: ExchangeReport | None
     error: UpstreamError
+
+    __repr__ = sizes_only
 
 
 class Unacceptable(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from cachemw.core.discreet import sizes_only
 from cachemw.core.effects import Discard, Lookup, Name, Secret
 from cachemw.core.messages import Head
 from cachemw.core.pull import Landing
@@ -37,6 +38,8 @@ class Came(msgspec.Struct, frozen=True):
     chunk: bytes | None
     now: float
     is_late: bool = False
+
+    __repr__ = sizes_only
 
 
 class Close(msgspec.Struct, frozen=True):

@@ -36,7 +36,15 @@ from cachemw.core.recording import Terms
 from cachemw.core.report import ExchangeReport, Fwd
 from cachemw.core.selection import Query, Unusable, Usable, Verified, select
 from cachemw.core.transfer import Relay
-from cachemw.errors import PartitionError, RecordError, StoreError, TruncatedResponse, UpstreamError, UpstreamTimeout
+from cachemw.errors import (
+    PartitionError,
+    RecordError,
+    StoreError,
+    StoreTimeout,
+    TruncatedResponse,
+    UpstreamError,
+    UpstreamTimeout,
+)
 
 ATTEMPTS = 2
 """How often another's forward is followed, or awaited, that fails: one re-election, then that failure is its own too."""
@@ -127,8 +135,8 @@ def _look(query: Query, verified: Verified) -> Generator[Effect, Any, tuple[Usab
         return Unusable("request"), 0.0
     try:
         found: Found = yield Lookup(query.key.index)
-    except StoreError:
-        return Unusable("miss", "store-unreadable"), 0.0
+    except StoreError as error:
+        return Unusable("miss", "store-slow" if isinstance(error, StoreTimeout) else "store-unreadable"), 0.0
     if found.record is None:
         return Unusable("miss"), found.now
     try:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import msgspec
 import xxhash
 
+from cachemw.core.discreet import sizes_only
 from cachemw.core.headers import HeaderRules, keyed
 from cachemw.core.messages import Answerer, AppAnswerer, DirectAnswerer, HttpAnswerer, Request
 
@@ -22,6 +23,8 @@ class Key(msgspec.Struct, frozen=True):
     parts: bytes
     index: bytes
     proof: bytes
+
+    __repr__ = sizes_only
 
 
 def fingerprint(

@@ -4,6 +4,7 @@ import msgspec
 
 from cachemw.core.chat import is_chat
 from cachemw.core.directives import CONTROL_HEADER, Abandon, Directives, InvalidControl, read_directives
+from cachemw.core.discreet import sizes_only
 from cachemw.core.effects import Script
 from cachemw.core.exchange import bypass, exchange, not_chat, pass_on, refuse
 from cachemw.core.headers import without
@@ -17,6 +18,8 @@ class NotChat(msgspec.Struct, frozen=True):
 
     asked: Directives | InvalidControl | None
     headers: Headers
+
+    __repr__ = sizes_only
 
 
 class NotAsked(msgspec.Struct, frozen=True):

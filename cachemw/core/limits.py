@@ -6,6 +6,21 @@ GIB = 2**30
 REQUEST_BYTES = 10 * MIB
 """A larger request body is passed on unread."""
 
+BODY_BYTES = 64 * MIB
+"""A larger request body is not taken by the proxy."""
+
+BODY_TIME = 60.0
+"""How long the proxy waits for the rest of a request when it has the head."""
+
+HEAD_TIME = 10.0
+"""How long it waits for that."""
+
+HEAD_BYTES = 64 * 1024
+"""A larger head of a request is not taken by the proxy."""
+
+HEAD_FIELDS = 100
+"""Nor one with more fields."""
+
 RECORD_BYTES = 4 * MIB
 """A larger response body is passed on and not kept."""
 
@@ -51,8 +66,24 @@ DONE_HOLD = 1.0
 STORE_PATIENCE = 0.05
 """How long a client waits for the store."""
 
-STORE_OPENING = 1.0
-"""How long a client waits for the store to open, once in a process."""
+STORE_OPENING = 0.25
+"""How long a client waits for the store's secret the first time: without it nothing can be kept apart, nor stored."""
+
+STORE_PUT = 1.0
+"""How long storing a record may take in all."""
+
+STORE_CALLS = 64
+"""How many calls of a store without a thread of its own are under way at once."""
+
+STORE_FAULTS = 5
+"""After how many failures in a row a store is left alone."""
+
+STORE_FIRST_REST = 0.25
+STORE_REST = 5.0
+"""How long it is left alone before it is tried again: at first, and at most."""
+
+FREE_SPACE = 64 * MIB
+"""What a store leaves free on its file system, or a twentieth of that if it is less."""
 
 DERIVED_BYTES = 16 * MIB
 """What was derived for other kinds and is kept in memory, so that the next hit need not."""

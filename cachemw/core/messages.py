@@ -2,6 +2,8 @@
 
 import msgspec
 
+from cachemw.core.discreet import sizes_only
+
 Headers = tuple[tuple[bytes, bytes], ...]
 """Raw, ordered, repeats kept. Names as they came, in any case."""
 
@@ -11,6 +13,8 @@ class HttpAnswerer(msgspec.Struct, frozen=True):
 
     url: str
 
+    __repr__ = sizes_only
+
 
 class AppAnswerer(msgspec.Struct, frozen=True):
     """A wrapped application: the name its mount gave it, and what it is asked for below `root_path`."""
@@ -18,6 +22,8 @@ class AppAnswerer(msgspec.Struct, frozen=True):
     name: str
     path: bytes
     query: bytes
+
+    __repr__ = sizes_only
 
 
 class DirectAnswerer(msgspec.Struct, frozen=True):
@@ -28,6 +34,8 @@ class DirectAnswerer(msgspec.Struct, frozen=True):
 
     url: str
     host: bytes = b""
+
+    __repr__ = sizes_only
 
 
 Answerer = HttpAnswerer | AppAnswerer | DirectAnswerer
@@ -42,6 +50,8 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes
     answerer: Answerer
 
+    __repr__ = sizes_only
+
     def values(self, name: str) -> list[bytes]:
         """Return every value of the header `name`, in order."""
         return header_values(self.headers, name.lower().encode("latin-1"))
@@ -53,6 +63,8 @@ class Kind(msgspec.Struct, frozen=True):
     stream: bool
     options: bytes = b"{}"
 
+    __repr__ = sizes_only
+
 
 class Head(msgspec.Struct, frozen=True):
     """Status and header fields of a response. Not `delimited`: its body ends where the connection does (RFC 9112 §6.3)."""
@@ -60,6 +72,8 @@ class Head(msgspec.Struct, frozen=True):
     status: int
     headers: Headers
     delimited: bool = True
+
+    __repr__ = sizes_only
 
 
 class StoredResponse(msgspec.Struct, frozen=True):
@@ -79,6 +93,8 @@ class StoredResponse(msgspec.Struct, frozen=True):
     stored_at: float
     lifetime: float
     request: bytes | None = None
+
+    __repr__ = sizes_only
 
 
 def header_values(headers: Headers, lower_name: bytes) -> list[bytes]:

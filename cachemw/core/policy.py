@@ -59,7 +59,7 @@ class Policy:
     stale_if_error: float = limits.STALE_IF_ERROR
     stale_while_revalidate: float = 0.0
     keep: Keep = "windows"
-    partition: Partition = "credential"
+    partition: Partition = field(default="credential", repr=False)  # a function may hold anything
     vary: tuple[str, ...] = ()
     inert: tuple[str, ...] = ()
     forward: tuple[str, ...] = ()

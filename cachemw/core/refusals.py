@@ -10,17 +10,19 @@ from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
 
 Answer = tuple[Head, bytes]
 
+_NO_RETRY = (b"x-should-retry", b"false")
+
 
 def invalid_control(param: str, message: str) -> Answer:
     """Return the 400 for a control header that cannot be obeyed; SDKs need not try again."""
     error = _error(message, "invalid_request_error", param, "invalid_cachemw")
-    return _answer(400, error, ((b"x-should-retry", b"false"),))
+    return _answer(400, error, (_NO_RETRY,))
 
 
 def not_cached() -> Answer:
     """Return the 504 for what only the store may answer and does not hold (RFC 9111 §5.2.1.7)."""
     error = _error("no stored response answers this request, and forwarding it was ruled out", code="not_cached")
-    return _answer(504, error, ((b"x-should-retry", b"false"),))
+    return _answer(504, error, (_NO_RETRY,))
 
 
 def upstream_failed(error: UpstreamError) -> Answer:
@@ -33,6 +35,64 @@ def broken_stream(error: UpstreamError, at_boundary: bool) -> bytes:
     status, body = _failure(error)
     event = encode(msgspec.json.encode({**body, "status_code": status}))  # without it the Cerebras SDK says status 200
     return event if at_boundary else b"\n\n" + event
+
+
+def malformed() -> Answer:
+    """Return the 400 for what is no request of HTTP, or is one in two ways."""
+    return _refusal(400, "invalid_request", "the request is malformed, or can be read in two ways")
+
+
+def invalid_host() -> Answer:
+    """Return the 400 for a request without exactly one host that can be read (RFC 9112 §3.2)."""
+    return _refusal(400, "invalid_host", "a request names one host, in its Host field")
+
+
+def unknown_host() -> Answer:
+    """Return the 403 for a host that is not known: a web page may have given that name to this machine."""
+    return _refusal(403, "unknown_host", "this host is not known here: name it by --allow-host where cachemw is started")
+
+
+def foreign_origin() -> Answer:
+    """Return the 403 for a web page."""
+    message = "web pages may not ask here: name the page's host by --allow-host where cachemw is started"
+    return _refusal(403, "foreign_origin", message)
+
+
+def method_not_allowed(methods: Iterable[str]) -> Answer:
+    """Return the 405 for what is not passed on."""
+    allowed = (b"allow", ", ".join(sorted(methods)).encode())
+    return _refusal(405, "method_not_allowed", "this method is not passed on", (allowed,))
+
+
+def unknown_key() -> Answer:
+    """Return the 401 for who brings none of the client keys, or several."""
+    challenge = (b"www-authenticate", b"Bearer")
+    return _refusal(401, "invalid_api_key", "bring one of the keys that cachemw was started with", (challenge,))
+
+
+def too_slow() -> Answer:
+    """Return the 408 for a request that does not get here."""
+    return _answer(408, _error("the request took too long to arrive", "invalid_request_error", code="request_timeout"))
+
+
+def body_too_large(max_body: int) -> Answer:
+    """Return the 413 for a body of more than `max_body` bytes."""
+    return _refusal(413, "request_too_large", f"the request's body is larger than {max_body} bytes (--max-body)")
+
+
+def unsupported_type() -> Answer:
+    """Return the 415 for a media type that any web page may send."""
+    return _refusal(415, "unsupported_media_type", "a chat request says what it is: send Content-Type: application/json")
+
+
+def head_too_large() -> Answer:
+    """Return the 431 for too many header fields, or too much of them."""
+    return _refusal(431, "request_head_too_large", "the request's head is too large")
+
+
+def _refusal(status: int, code: str, message: str, more: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
+    """Return what is said to who is not let in; SDKs need not try again."""
+    return _answer(status, _error(message, "invalid_request_error", code=code), (*more, _NO_RETRY))
 
 
 def _failure(error: UpstreamError) -> tuple[int, dict[str, dict[str, str | None]]]:

@@ -12,6 +12,7 @@ from cachemw.core.freshness import is_fresh, satisfies, stands_in, while_revalid
 from cachemw.core.messages import StoredResponse
 from cachemw.core.policy import Policy
 from cachemw.core.report import Fwd
+from cachemw.core.soundness import is_sound
 from cachemw.errors import RecordError
 
 
@@ -97,7 +98,9 @@ def _verify(mark: bytes, stored: StoredResponse, query: Query, verified: Verifie
     chat = query.chat
     if stored.kind != chat.kind:  # this request may be due usage that its own was not: that is no fault of it
         chat = msgspec.structs.replace(chat, wants_usage=False)
+    if not is_sound(stored):
+        raise RecordError("not what a recording comes to")
     judge = stream_fault if stored.kind.stream else json_fault
-    if stored.status != 200 or (fault := judge(stored.body, chat, query.policy.store_when)):
-        raise RecordError(f"not a complete answer: {fault if stored.status == 200 else 'not-200'}")
+    if fault := judge(stored.body, chat, query.policy.store_when):
+        raise RecordError(f"not a complete answer: {fault}")
     verified.add(mark)

@@ -4,6 +4,8 @@ import re
 
 import msgspec
 
+from cachemw.core.discreet import sizes_only
+
 DONE = b"[DONE]"
 
 _LINE_END = re.compile(rb"\r\n|\n|\r(?=.)", re.DOTALL)  # a CR at the end may yet be half of a CRLF
@@ -18,6 +20,8 @@ class Event(msgspec.Struct, frozen=True):
     data: bytes
     start: int
     end: int
+
+    __repr__ = sizes_only
 
 
 class Parser:

@@ -8,12 +8,13 @@ from cachemw.core import codec, refusals
 from cachemw.core.cache_status import announce
 from cachemw.core.completeness import CUT
 from cachemw.core.directives import CONTROL_HEADER, Abandon, Members, parse_members
+from cachemw.core.discreet import sizes_only
 from cachemw.core.headers import end_to_end, without
 from cachemw.core.limits import PIECE_BYTES
 from cachemw.core.messages import Head, StoredResponse, header_values
 from cachemw.core.recording import Recording, Terms, head_fault, is_coded, start
 from cachemw.core.report import ExchangeReport
-from cachemw.errors import TruncatedResponse, UpstreamError
+from cachemw.errors import StoreError, StoreTimeout, TruncatedResponse, UpstreamError
 
 Emission = Head | bytes
 
@@ -24,6 +25,13 @@ class Put(msgspec.Struct, frozen=True):
     index: bytes
     record: bytes
     keep: float | None
+
+    __repr__ = sizes_only
+
+
+def not_kept(error: StoreError) -> str:
+    """Say why a client cannot rely on a record that a store did not take in time, or at all."""
+    return "store-slow" if isinstance(error, StoreTimeout) else "store-failed"
 
 
 class Transfer:
@@ -119,6 +127,7 @@ class Transfer:
 
         Raises `TruncatedResponse` where that end may be a cut: nothing but the content says that it is not.
         """
+        self.check_length()
         if self._recording is None:
             return None
         recorded = self._recording.finish(now)
@@ -129,6 +138,12 @@ class Transfer:
             raise TruncatedResponse("the connection closed before the answer was complete")
         self.drop(recorded)
         return None
+
+    def check_length(self) -> None:
+        """Raise `TruncatedResponse` where fewer bytes came than were announced, and we announce that no more."""
+        said = header_values(self.head.headers, b"content-length")
+        if self.can_say_more and said not in ([], [b"%d" % (self._forgotten + len(self._body))]):
+            raise TruncatedResponse("the answer is not as long as it said")
 
     def close(self, fault: str | None) -> None:
         """Let the last bytes go. `fault` says why a record that `finish` gave was not stored; `None`: it was."""

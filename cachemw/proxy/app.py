@@ -11,12 +11,14 @@ from starlette.websockets import WebSocketClose
 
 from cachemw.asgi import CacheMiddleware
 from cachemw.asgi_wire import AsgiClient, ClientLeftError, FromUpstream, Incoming, path_below
+from cachemw.core.admission import HEALTH
 from cachemw.core.chat import is_chat
 from cachemw.core.intake import script_for, take_in
 from cachemw.core.policy import Policy
 from cachemw.core.report import Hook
+from cachemw.proxy.gate import Gate
 from cachemw.proxy.settings import Settings
-from cachemw.stores import DiskStore, Store
+from cachemw.stores import Store
 from cachemw.upstreams import HttpUpstream, upstream_of
 
 
@@ -38,7 +40,7 @@ class Proxy:
         self._upstream = upstream
         pages = Router(
             [
-                Route("/healthz", _healthy),
+                Route(HEALTH, _healthy),
                 Route("/v1/tcp_warming", _warm),  # the Cerebras SDK asks for it whenever a client is made
                 Route("/v1/v1/tcp_warming", _warm),
                 Mount("/", self._pass_on),
@@ -65,11 +67,12 @@ class Proxy:
             await self._cache.driver.run(script, forwarding, AsgiClient(send, incoming))
 
 
-def create() -> Proxy:
-    """Make the proxy that the environment describes. Raises `ConfigurationError`."""
+def create() -> Gate:
+    """Make the proxy that the environment describes, behind its gate. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
-    store = DiskStore(settings.dir or None, size_limit=settings.size_limit)
-    return Proxy(upstream_of(settings.upstream), store=store, policy=settings.policy(), closes_store=True)
+    rules = settings.rules()
+    upstream = upstream_of(settings.upstream, lends_key=bool(rules.client_keys))
+    return Gate(Proxy(upstream, store=settings.store(), policy=rules.policy, closes_store=True), rules)
 
 
 def _closing(store: Store | None) -> Lifespan[Router]:

@@ -1,20 +1,36 @@
 """What the proxy is told, by the command line or the environment: every worker reads it there."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 from cachemw.core import limits
+from cachemw.core.admission import Rules
+from cachemw.core.hosts import hosts_of
 from cachemw.core.policy import Policy
 from cachemw.errors import ConfigurationError
+from cachemw.stores import DiskStore
 
 PREFIX = "CACHEMW_"
 
 
+def several(value: str) -> tuple[str, ...]:
+    """Return what stands between the commas; an empty one is not left out, it is somebody's mistake."""
+    return tuple(value.split(",")) if value else ()
+
+
+_KINDS: Mapping[str, Callable[[str], Any]] = {
+    "lifetime": float,
+    **dict.fromkeys(("size_limit", "max_record_bytes", "max_request_bytes", "max_body"), int),
+    **dict.fromkeys(("allow_host", "client_keys"), several),
+    "allow_network": lambda value: value.lower() in ("1", "true", "yes", "on"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Each of these is `CACHEMW_<NAME>` in the environment. Seconds and bytes."""
+    """Each of these is `CACHEMW_<NAME>` in the environment, with commas between several. Seconds and bytes."""
 
     upstream: str = "cerebras"
     dir: str = ""
@@ -22,22 +38,30 @@ class Settings:
     partition: str = "credential"
     lifetime: float = limits.LIFETIME
     size_limit: int = limits.STORE_BYTES
+    allow_network: bool = False
     max_record_bytes: int = limits.RECORD_BYTES
     max_request_bytes: int = limits.REQUEST_BYTES
+    max_body: int = limits.BODY_BYTES
+    allow_host: tuple[str, ...] = field(default=(), repr=False)
+    client_keys: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Read them. Raises `ConfigurationError` for a value that is not a number where one is due."""
         given = {field.name: environment.get(PREFIX + field.name.upper()) for field in fields(cls)}
-        kinds = {"lifetime": float, "size_limit": int, "max_record_bytes": int, "max_request_bytes": int}
         try:
-            return cls(**{name: kinds.get(name, str)(value) for name, value in given.items() if value})
+            return cls(**{name: _KINDS.get(name, str)(value) for name, value in given.items() if value})
         except ValueError as exc:
             raise ConfigurationError(f"not a number among the CACHEMW_ variables: {exc}") from exc
 
     def to_environment(self) -> dict[str, str]:
         """Write them for the workers."""
-        return {PREFIX + field.name.upper(): str(getattr(self, field.name)) for field in fields(self)}
+        values = {PREFIX + field.name.upper(): getattr(self, field.name) for field in fields(self)}
+        return {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
+
+    def store(self) -> DiskStore:
+        """Return the store; nothing is opened."""
+        return DiskStore(self.dir or None, size_limit=self.size_limit, allow_network=self.allow_network)
 
     def policy(self) -> Policy:
         """Return the operator's policy. Raises `ConfigurationError`."""
@@ -50,3 +74,10 @@ class Settings:
             max_record_bytes=self.max_record_bytes,
             max_request_bytes=self.max_request_bytes,
         )
+
+    def rules(self) -> Rules:
+        """Return whom the proxy answers. Raises `ConfigurationError`."""
+        if self.max_body < 0:
+            raise ConfigurationError("the largest body must not be negative")
+        keys = tuple(key.encode() for key in self.client_keys)
+        return Rules(self.policy(), hosts_of(self.allow_host), keys, self.max_body)

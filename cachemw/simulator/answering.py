@@ -26,6 +26,8 @@ class Said:
     scores: tuple[Score, ...] | None  # None: log probabilities were not asked for
     finish_reason: Literal["stop", "length"]
 
+    __repr__ = object.__repr__  # it holds what somebody said
+
     @property
     def text(self) -> str:
         return "".join(self.pieces)
@@ -42,6 +44,8 @@ class Call:
     mark: str  # 24 hexadecimal digits, the stuff of its id
     name: str
     pieces: tuple[str, ...]
+
+    __repr__ = object.__repr__  # it holds what somebody said
 
     @property
     def arguments(self) -> str:
@@ -60,6 +64,8 @@ class Called:
     calls: tuple[Call, ...]
     finish_reason: Literal["tool_calls"] = "tool_calls"
 
+    __repr__ = object.__repr__  # it holds what somebody said
+
     @property
     def tokens(self) -> int:
         return sum(call.tokens for call in self.calls)
@@ -77,6 +83,8 @@ class Answer:
     model: str
     choices: tuple[Choice, ...]
     prompt_tokens: int
+
+    __repr__ = object.__repr__  # it holds what somebody said
 
     @property
     def completion_tokens(self) -> int:

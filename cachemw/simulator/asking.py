@@ -31,10 +31,14 @@ class Simulate(Struct, frozen=True, forbid_unknown_fields=True):
 class Part(Struct, frozen=True):
     text: str | None = None
 
+    __repr__ = object.__repr__  # it holds what somebody said
+
 
 class Message(Struct, frozen=True):
     role: str
     content: str | tuple[Part, ...] | None = None
+
+    __repr__ = object.__repr__  # it holds what somebody said
 
     @property
     def text(self) -> str:
@@ -47,6 +51,8 @@ class Function(Struct, frozen=True):
     name: str
     parameters: dict[str, object] | None = None
 
+    __repr__ = object.__repr__  # it holds what somebody said
+
 
 class Tool(Struct, frozen=True):
     function: Function | None = None  # absent in tools of other types
@@ -54,6 +60,8 @@ class Tool(Struct, frozen=True):
 
 class ToolChoice(Struct, frozen=True):
     function: Function | None = None
+
+    __repr__ = object.__repr__  # it holds what somebody said
 
 
 class StreamOptions(Struct, frozen=True):
@@ -78,6 +86,8 @@ class Body(Struct, frozen=True):
     stream_options: StreamOptions | None = None
     simulate: Simulate = field(default_factory=Simulate)
 
+    __repr__ = object.__repr__  # it holds what somebody said
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -85,6 +95,8 @@ class Ask:
 
     body: Body
     digest: bytes
+
+    __repr__ = object.__repr__  # it holds what somebody said
 
 
 def read(raw: bytes) -> Ask | Refusal:

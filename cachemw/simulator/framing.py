@@ -20,6 +20,8 @@ class Event:
     token: int
     chunk: bytes
 
+    __repr__ = object.__repr__  # it holds what somebody said
+
 
 def whole(content: Json) -> bytes:
     return json.encode(content)

@@ -28,6 +28,8 @@ class Refusal:
     message: str
     param: str | None = None
 
+    __repr__ = object.__repr__  # it holds what somebody said
+
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
         return EXTRA_HEADERS.get(self.status, ())

@@ -15,6 +15,8 @@ class Candidate:
     token: str
     logprob: float
 
+    __repr__ = object.__repr__  # it holds what somebody said
+
     def shown(self) -> dict[str, object]:
         return {"token": self.token, "logprob": self.logprob, "bytes": list(self.token.encode())}
 
@@ -25,6 +27,8 @@ class Score:
 
     chosen: Candidate
     candidates: tuple[Candidate, ...]
+
+    __repr__ = object.__repr__  # it holds what somebody said
 
     def shown(self) -> dict[str, object]:
         return self.chosen.shown() | {"top_logprobs": [candidate.shown() for candidate in self.candidates]}

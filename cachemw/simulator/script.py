@@ -39,6 +39,8 @@ class Wait:
 class Write:
     chunk: bytes
 
+    __repr__ = object.__repr__  # it holds what somebody said
+
 
 @dataclass(frozen=True, slots=True)
 class Finish:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from cachemw.core import limits
 from cachemw.core.breaker import Breaker
 from cachemw.errors import StoreError, StoreTimeout
 
@@ -117,7 +116,7 @@ class Side:
             has_opened = self._breaker.failed(time.monotonic())
         if has_opened:
             kinds = type(fault).__name__, type(fault.__cause__ or fault).__name__
-            logger.warning("the store cannot be %s (%s, %s): it is tried every %g s", self._done, *kinds, limits.STORE_REST)
+            logger.warning("the store cannot be %s (%s, %s): it is tried now and then", self._done, *kinds)
 
 
 def translated(exc: Exception) -> StoreError:

@@ -21,7 +21,6 @@ _DAMAGE = {
     sqlite3.SQLITE_CONSTRAINT,  # no statement of ours breaks one of ours
     sqlite3.SQLITE_MISMATCH,
 }
-_EXTENDED_DAMAGE = {sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 _OTHER_SCHEMA = re.compile(r"\bno (such|column)\b")
 
 
@@ -30,7 +29,7 @@ def is_damage(exc: Exception) -> bool:
     code: int = getattr(exc, "sqlite_errorcode", 0)
     if code & 0xFF == sqlite3.SQLITE_ERROR:  # which is also a rollback where SQLite has rolled back by itself
         return _OTHER_SCHEMA.search(str(exc)) is not None
-    return code & 0xFF in _DAMAGE or code in _EXTENDED_DAMAGE
+    return code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_IOERR_SHORT_READ
 
 
 def identity(database: Path) -> Identity | None:

@@ -79,6 +79,7 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
             self._reader = self._connect(READ_TIMEOUT)
             _tune(self._reader)
             self.identity = identity(self._database)
+            self._check_counters()
         except BaseException:
             self.close()
             raise
@@ -89,6 +90,12 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
             self._own = self._connect(WRITE_TIMEOUT)
             _tune(self._own)
         return self._own
+
+    def _check_counters(self) -> None:
+        """Raise `ValueError` where diskcache's own counters are none: with them nothing would be kept, or everything."""
+        found = dict(self._sql("SELECT key, value FROM Settings WHERE key IN ('count', 'size')"))
+        if not all(isinstance(found.get(name), int) and 0 <= found[name] < 2**53 for name in ("count", "size")):
+            raise ValueError("the database does not know what it holds")
 
     def _connect(self, timeout: float) -> sqlite3.Connection:
         return sqlite3.connect(self._database, timeout=timeout, isolation_level=None, check_same_thread=False)

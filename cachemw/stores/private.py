@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,19 +27,21 @@ def prepare_directory(path: Path) -> None:
 
 
 def touch(path: Path) -> None:
-    """Make the file if there is none, and make it ours alone.
+    """Make the file if there is none, and make it ours alone. Raises `OSError`, also where it is no file, but a link to one.
 
     One that is there is not opened: to close it again would drop every lock SQLite has on it in this process.
     """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise OSError(f"{path} is not a file")
     path.chmod(0o600)
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock on this file among all processes. Raises `TimeoutError` after `LOCK_WAIT` seconds."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
         _wait_for_lock(descriptor)
@@ -65,25 +68,28 @@ def read_secret(directory: Path) -> bytes:
     if given := os.environ.get(SECRET_VARIABLE):
         return given.encode()
     path = directory / SECRET_FILE
-    if not path.exists():
-        _make_secret(path)
+    if not _is_whole(path):
+        with locked(directory / LOCK_FILE):
+            if not _is_whole(path):
+                _make_secret(path)
     secret = path.read_bytes()
     if len(secret) != SECRET_BYTES:
         raise OSError(f"{path} does not hold {SECRET_BYTES} bytes")
     return secret
 
 
+def _is_whole(path: Path) -> bool:
+    """Say whether there is a secret; one that was cut short protects nothing, and what is longer is somebody's own."""
+    return path.exists() and path.stat().st_size >= SECRET_BYTES
+
+
 def _make_secret(path: Path) -> None:
-    """Write it whole under another name, then link: a reader sees all of it or nothing, and the first link wins."""
-    draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)
-            file.write(secrets.token_bytes(SECRET_BYTES))
-            file.flush()
-            os.fsync(descriptor)
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        draft.unlink()
+    """Write it whole under another name, then rename: a reader sees all of it or nothing. What a kill leaves is used up next."""
+    draft = path.with_name(f".{path.name}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(secrets.token_bytes(SECRET_BYTES))
+        file.flush()
+        os.fsync(descriptor)
+    draft.rename(path)

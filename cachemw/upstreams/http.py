@@ -11,7 +11,8 @@ from typing import cast
 import anyio
 import httpx
 
-from cachemw.core.headers import HeaderRules, forwarded
+from cachemw.core.discreet import sizes_only
+from cachemw.core.headers import CREDENTIALS, HeaderRules, forwarded, without
 from cachemw.core.messages import Head, Headers, header_values
 from cachemw.core.partition import callers_credentials, without_placeholder
 from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
@@ -40,12 +41,15 @@ class Outgoing:
     headers: Headers
     body: bytes | Iterator[bytes] | AsyncIterator[bytes]
 
+    __repr__ = sizes_only
+
 
 class HttpUpstream:
     """Answers misses from an HTTP API, over what `transport` makes; under WSGI over what `sync_transport` does.
 
-    `base_url` ends in the version segment; `api_key` is sent as a bearer token for callers that bring no credential.
-    Raises `ConfigurationError` for a URL that is not absolute http or https.
+    `base_url` ends in the version segment; `api_key` is sent as a bearer token for callers that bring no credential, and
+    where it `lends_key` in place of whatever any of them brings. A transport of httpx's own is replaced when its pool has lost
+    connections. Raises `ConfigurationError` for a URL that is not absolute http or https.
     """
 
     def __init__(
@@ -53,12 +57,13 @@ class HttpUpstream:
         base_url: str,
         *,
         api_key: str | None = None,
+        lends_key: bool = False,
         timeouts: Timeouts | None = None,
         transport: MakeTransport = default_transport,
         sync_transport: MakeSyncTransport = default_sync_transport,
     ) -> None:
         self.base_url = _checked(base_url)
-        self._api_key = api_key
+        self._api_key, self._lends_key = api_key, lends_key
         self._timeouts = timeouts or Timeouts()
         self._transports = Transports(transport)
         self._sync_transports = SyncTransports(sync_transport)
@@ -88,7 +93,8 @@ class HttpUpstream:
         self._sync_transports.close()
 
     def _request(self, outgoing: Outgoing, rules: HeaderRules, recorded: bool) -> httpx.Request:
-        sent = list(without_placeholder(forwarded(outgoing.headers, rules)))
+        passed_on = forwarded(outgoing.headers, rules)
+        sent = list(without(passed_on, CREDENTIALS) if self._lends_key else without_placeholder(passed_on))
         if self._api_key and not callers_credentials(tuple(sent), over_http=True):
             sent.append((b"authorization", b"Bearer " + self._api_key.encode()))
         accepted = [] if recorded else header_values(outgoing.headers, b"accept-encoding")
@@ -120,15 +126,10 @@ class HttpUpstream:
 
     async def _events(self, request: httpx.Request) -> AsyncGenerator[Head | bytes, None]:
         try:
-            transport = await self._transports.get()
-            response = await transport.handle_async_request(request)
-            try:
+            async with self._transports.asked(request) as response:
                 yield head_of(request.method, response)
                 async for chunk in cast(httpx.AsyncByteStream, response.stream):
                     yield chunk
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await response.aclose()
         except TROUBLE as exc:
             raise translated(exc) from exc
 
@@ -144,10 +145,11 @@ def _checked(base_url: str) -> str:
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as exc:
-        raise ConfigurationError(f"the base URL is none: {exc}") from exc
-    if url.userinfo:
+        raise ConfigurationError("the base URL is none") from None  # what it says of a port may be a password
+    if url.userinfo or "@" in base_url:  # also where it is not read as one
         raise ConfigurationError("a base URL holds no credentials: give an api_key")
     has_port = url.port is None or 0 < url.port < 2**16
     if url.scheme not in DEFAULT_PORTS or not url.host or not has_port or b"?" in url.raw_path or url.fragment:
-        raise ConfigurationError(f"{base_url!r} is not the absolute http or https URL of an API")
+        shown = re.split("[?#]", base_url, maxsplit=1)[0]  # a query may hold a key
+        raise ConfigurationError(f"{shown!r} is not the absolute http or https URL of an API")
     return origin_of(url) + url.raw_path.decode().rstrip("/")

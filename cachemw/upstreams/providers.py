@@ -37,17 +37,20 @@ def cerebras(*, api_key: str | None = None, base_url: str | None = None, timeout
     return _upstream(PROVIDERS["cerebras"], api_key, base_url, timeouts)
 
 
-def upstream_of(name_or_url: str) -> HttpUpstream:
+def upstream_of(name_or_url: str, *, lends_key: bool = False) -> HttpUpstream:
     """Return the upstream of a provider's name, or of a URL. Raises `ConfigurationError` for a name nobody knows."""
     if "://" in name_or_url:
-        return HttpUpstream(name_or_url, api_key=os.environ.get(KEY_VARIABLE))
+        return HttpUpstream(name_or_url, api_key=os.environ.get(KEY_VARIABLE), lends_key=lends_key)
     if name_or_url not in PROVIDERS:
         known = ", ".join(PROVIDERS)
         raise ConfigurationError(f"no provider is called {name_or_url!r}: give a URL, or one of {known}")
-    return _upstream(PROVIDERS[name_or_url], None, None, None)
+    return _upstream(PROVIDERS[name_or_url], None, None, None, lends_key=lends_key)
 
 
-def _upstream(provider: Provider, api_key: str | None, base_url: str | None, timeouts: Timeouts | None) -> HttpUpstream:
+def _upstream(
+    provider: Provider, api_key: str | None, base_url: str | None, timeouts: Timeouts | None, *, lends_key: bool = False
+) -> HttpUpstream:
     url = (base_url or os.environ.get(provider.url_variable) or provider.base_url).rstrip("/")
     key = api_key or os.environ.get(provider.key_variable)
-    return HttpUpstream(url.removesuffix(provider.version) + provider.version, api_key=key, timeouts=timeouts)
+    url = url.removesuffix(provider.version) + provider.version
+    return HttpUpstream(url, api_key=key, lends_key=lends_key, timeouts=timeouts)

@@ -1,9 +1,11 @@
 """One httpx transport for each event loop, closed when that loop ends or earlier."""
 
 import asyncio
+import contextlib
+import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import cache
 from typing import Any
 
@@ -12,8 +14,12 @@ import httpx
 from anyio.lowlevel import RunVar
 from httpx_aiohttp import AiohttpTransport
 
-KEEPALIVE = 30.0
-"""Seconds an idle connection stays open."""
+from cachemw.upstreams.pool import Pool
+
+logger = logging.getLogger(__name__)
+
+KEEPALIVE = 4.0
+"""Seconds an idle connection stays open: uvicorn and Node close theirs after five, and who asks at that moment has no answer."""
 
 HEAD_BYTES = 64 * 1024
 """The longest line of a response's head."""
@@ -27,32 +33,59 @@ class Transports:
 
     def __init__(self, make: MakeTransport) -> None:
         self._make = make
-        self._held: RunVar[tuple[httpx.AsyncBaseTransport, AsyncGenerator[httpx.AsyncBaseTransport, None]] | None]
-        self._held = RunVar(f"cachemw transport {id(self)}", None)
+        self._held: RunVar[Pool | None] = RunVar(f"cachemw transport {id(self)}", None)
 
     async def get(self) -> httpx.AsyncBaseTransport:
         """Return the transport of this event loop, made on first use."""
-        held = self._held.get()
-        if held is None:
-            holder = self._hold()
-            held = await anext(holder), holder
-            self._held.set(held)
-        return held[0]
+        return (await self._pool()).transport
+
+    @contextlib.asynccontextmanager
+    async def asked(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+        """Give the answer to a request, closed in the end. It waits for a connection as long as it is let."""
+        has_answer = False
+        while not has_answer:
+            pool = await self._pool()
+            async with pool.asked(request) as response:
+                if response is not None:
+                    has_answer = True
+                    yield response
+            if pool.is_wedged:
+                await self._replace(pool)
 
     async def aclose(self) -> None:
         """Close this event loop's transport, if there is one."""
-        held = self._held.get()
-        if held is not None:
+        pool = self._held.get()
+        if pool is not None:
             self._held.set(None)
-            await held[1].aclose()
+            await pool.aclose()
 
-    async def _hold(self) -> AsyncGenerator[httpx.AsyncBaseTransport, None]:
-        """Event loops close their asynchronous generators when they end: nothing stays open without a lifespan."""
+    async def _pool(self) -> Pool:
+        pool = self._held.get()
+        if pool is None:
+            pool = await _held(self._make())
+            self._held.set(pool)
+        return pool
+
+    async def _replace(self, pool: Pool) -> None:
         transport = self._make()
-        try:
-            yield transport
-        finally:
-            await transport.aclose()
+        if transport is pool.transport:  # its maker has no other, and who else uses it is not known
+            return
+        logger.warning("connections to the upstream were lost in their pool: another one takes its place")
+        self._held.set(await _held(transport))
+        await pool.retire()
+
+
+async def _held(transport: httpx.AsyncBaseTransport) -> Pool:
+    holder = _hold(transport)
+    return Pool(await anext(holder), holder)
+
+
+async def _hold(transport: httpx.AsyncBaseTransport) -> AsyncGenerator[httpx.AsyncBaseTransport, None]:
+    """Event loops close their asynchronous generators when they end: nothing stays open without a lifespan."""
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
 
 
 class SyncTransports:

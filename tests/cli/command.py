@@ -61,7 +61,7 @@ class Command:
 
     @contextlib.contextmanager
     def serving(self, *arguments: object, lines: int = 1, **variables: str) -> Iterator[Serving]:
-        """Run `cachemw` until it has said so many lines, the first of which is where it listens."""
+        """Run `cachemw` until it has said so many lines, the first of which is where it listens; warnings may come before."""
         process = subprocess.Popen(
             [sys.executable, "-m", "cachemw", *map(str, arguments)],
             env={**self.environment, **variables},
@@ -73,8 +73,11 @@ class Command:
         assert process.stdout is not None
         with process:
             try:
-                said = "".join(process.stdout.readline() for _ in range(lines))
-                assert LISTENS in said, said + process.stdout.read()
+                warned, said = "", process.stdout.readline()
+                while said and LISTENS not in said:
+                    warned, said = warned + said, process.stdout.readline()
+                assert said, warned
+                said += "".join(process.stdout.readline() for _ in range(lines - 1))
                 yield Serving(process, said.partition(LISTENS)[2].split()[0].removesuffix("/v1"), said)
             finally:
                 with contextlib.suppress(ProcessLookupError):
@@ -114,5 +117,10 @@ def cache_status(response: httpx.Response) -> list[str]:
 def refusal(done: Said) -> str:
     """Return the one line that a command says in place of doing what it was asked."""
     assert (done.returncode, done.stdout) == (1, ""), done
-    (line,) = done.stderr.splitlines()
+    (line,) = without_warnings(done.stderr)
     return line.removeprefix("cachemw: ")
+
+
+def without_warnings(errors: str) -> list[str]:
+    """Return what a command says is wrong; that this machine's SQLite is old is not."""
+    return [line for line in errors.splitlines() if not line.startswith("SQLite ")]

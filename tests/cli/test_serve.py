@@ -11,6 +11,7 @@ import pytest
 
 from cachemw.cli.serving import is_loopback
 from cachemw.simulator import Simulator
+from cachemw.stores import places
 from tests.cli.command import Command, Done, Serving, ask, cache_status, refusal
 
 Here = Callable[..., Done]
@@ -124,25 +125,49 @@ def test_a_port_in_use_is_one_line(command: Command) -> None:
     assert line.startswith(f"cannot listen on port {port}: Address already in use")
 
 
-def test_a_directory_that_cannot_be_written_is_one_line(here: Here, tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_said_and_no_reason_not_to_serve(
+    command: Command, simulated: Simulated, tmp_path: Path
+) -> None:
+    """D6: a disk that is full today is not full for ever."""
     (tmp_path / "file").write_bytes(b"")
     directory = tmp_path / "file" / "store"
 
-    line = refusal(here("serve", "--port", 0, "--dir", directory))
+    options = ("--port", 0, "--dir", directory, "--upstream", simulated[1], "--default", "on")
+    with command.serving("serve", *options, lines=SAID) as serving:
+        answer = ask(serving.url, "without a store")
 
-    assert line.startswith(f"cannot write to the store in {directory}: ")
+        assert f"nothing is kept for now: cannot write to the store in {directory}: " in serving.said
+        assert answer.status_code == 200
+        assert "fwd=miss" in cache_status(answer)
 
 
-def test_a_directory_with_another_database_is_one_line(here: Here, tmp_path: Path) -> None:
-    (tmp_path / "cache.db").write_bytes(b"not a database" * 100)
+def test_a_network_file_system_has_to_be_forced(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mountinfo").write_text(f"21 1 0:5 / {tmp_path} rw - nfs4 server:/ rw\n")
+    monkeypatch.setattr(places, "MOUNTS", tmp_path / "mountinfo")
 
-    line = refusal(here("serve", "--port", 0, "--dir", tmp_path))
+    line = refusal(here("serve", "--port", 0, "--dir", tmp_path / "store"))
 
-    assert line == f"cannot write to the store in {tmp_path}: file is not a database"
+    assert "is on a network file system (nfs4)" in line
+    assert "--allow-network" in line
+
+
+def test_a_directory_with_another_database_is_no_reason_not_to_serve(command: Command, tmp_path: Path) -> None:
+    """D5."""
+    directory = tmp_path / "store"
+    directory.mkdir(mode=0o700)
+    (directory / "cache.db").write_bytes(b"not a database" * 100)
+
+    with command.serving("serve", "--port", 0, "--dir", directory, lines=SAID) as serving:
+        assert httpx.get(f"{serving.url}/healthz", trust_env=False).status_code == 200
 
 
 REFUSED = {
-    ("--host", "0.0.0.0"): "'0.0.0.0' is not a loopback address",
+    ("--host", "0.0.0.0"): "'0.0.0.0' is not a loopback address, and whoever reaches it could use the server's key: name",
+    ("--host", ""): "'' is not a loopback address",
+    ("--client-key", ""): "a client key has at least one character",
+    ("--client-key", "cachemw"): '"cachemw" is what clients without a key send',
+    ("--client-key", "a,b"): "a client key has at least one character, all of them ASCII, no spaces and no commas",
+    ("--allow-host", "*"): "'*' is no host",
     ("--upstream", "nobody"): "no provider is called 'nobody'",
     ("--upstream", "ftp://example.org"): "'ftp://example.org' is not the absolute http or https URL of an API",
     ("--default", "on, tll=5"): "Policy.default: unknown member 'tll'",
@@ -158,7 +183,9 @@ def test_what_cannot_work_is_one_line(here: Here, option: tuple[str, str], tmp_p
     assert not (tmp_path / "caches").exists()
 
 
-@pytest.mark.parametrize("option", [("--port", "65536"), ("--lifetime", "long"), ("--workers", "0"), ("--log-level", "trace")])
+@pytest.mark.parametrize(
+    "option", [("--port", "65536"), ("--lifetime", "long"), ("--workers", "0"), ("--log-level", "trace"), ("--max-body", "64M")]
+)
 def test_a_bad_value_names_its_option(here: Here, option: tuple[str, str]) -> None:
     done = here("serve", *option)
 

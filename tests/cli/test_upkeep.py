@@ -1,5 +1,6 @@
 """`cachemw stats` and `cachemw purge`."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -90,12 +91,15 @@ def test_another_programs_cache_is_left_alone(here: Here, tmp_path: Path) -> Non
         assert theirs["name"] == "value"
 
 
-def test_a_store_that_cannot_be_read_is_one_line(here: Here, filled: Path) -> None:
+def test_a_store_that_is_damaged_is_set_aside_and_an_empty_one_shown(here: Here, filled: Path) -> None:
+    """D5."""
     (filled / "cache.db").write_bytes(b"not a database" * 100)
 
-    line = refusal(here("stats", "--dir", filled))
+    done = here("stats", "--dir", filled)
 
-    assert line == f"the store in {filled} does not work: file is not a database"
+    assert done.returncode == 0
+    assert re.search(r"records +│ 0 ", done.stdout)
+    assert len(list(filled.glob("cache.db.corrupt-*"))) == 1
 
 
 def test_purge_removes_the_record_of_a_key(here: Here, filled: Path) -> None:

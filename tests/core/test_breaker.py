@@ -9,6 +9,7 @@ from cachemw.core.breaker import Breaker
 @pytest.fixture(autouse=True)
 def _three_faults_and_a_rest_of_ten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STORE_FAULTS", 3)
+    monkeypatch.setattr(limits, "STORE_FIRST_REST", 1.0)
     monkeypatch.setattr(limits, "STORE_REST", 10.0)
 
 
@@ -34,26 +35,42 @@ def test_a_breaker_opens_after_so_many_failures_in_a_row_and_closes_by_one_call_
         assert changed == step.endswith("!")
 
     assert breaker.is_open == (says == "open")
-    assert breaker.admits(1.0) == (says == "closed")
+    assert breaker.admits(0.5) == (says == "closed")
 
 
-def test_an_open_breaker_lets_one_call_through_in_a_while() -> None:
+def test_an_open_breaker_lets_one_call_through_in_a_while_ever_less_often() -> None:
     """D1"""
     breaker = Breaker()
     for _ in range(3):
         breaker.failed(100.0)
 
-    admitted = [at for at in range(100, 145) if breaker.admits(float(at))]
+    admitted = []
+    for now in range(100, 150):
+        if breaker.admits(float(now)):
+            admitted.append(now)
+            breaker.failed(float(now))
 
-    assert admitted == [110, 120, 130, 140]
+    assert admitted == [101, 103, 107, 115, 125, 135, 145]
 
 
-def test_a_call_that_fails_while_it_tries_puts_the_next_one_off() -> None:
+def test_a_breaker_that_was_closed_rests_shortly_again() -> None:
+    """D5"""
+    breaker = Breaker()
+    for now in (100.0, 100.0, 100.0, 101.0, 103.0):
+        breaker.admits(now)
+        breaker.failed(now)
+
+    assert breaker.succeeded()
+    for _ in range(3):
+        breaker.failed(200.0)
+
+    assert next(now for now in range(200, 203) if breaker.admits(float(now))) == 201
+
+
+def test_a_call_that_tries_and_says_nothing_is_followed_by_another() -> None:
     """D1"""
     breaker = Breaker()
     for _ in range(3):
         breaker.failed(100.0)
 
-    assert breaker.admits(110.0)
-    assert not breaker.failed(114.0)
-    assert [at for at in range(110, 130) if breaker.admits(float(at))] == [124]
+    assert [now for now in range(100, 110) if breaker.admits(float(now))] == [101, 102, 104, 108]

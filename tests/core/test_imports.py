@@ -27,7 +27,8 @@ PURE = {
         "functools",
         "hashlib",
     ),
-    *("heapq", "hmac", "itertools", "json", "math", "operator", "re", "string", "struct", "types", "typing", "zlib"),
+    *("heapq", "hmac", "ipaddress", "itertools", "json", "math", "operator", "re", "string", "struct", "types", "typing"),
+    "zlib",
 }
 LIBRARIES = {"http_sf", "msgspec", "xxhash"}
 DOES_IO = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}

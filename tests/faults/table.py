@@ -6,9 +6,48 @@ from collections.abc import Iterator
 from datetime import date
 
 import cachemw
+from tests.faults import (
+    ambiguous,
+    canaries,
+    collisions,
+    credentials,
+    cuts,
+    flips,
+    full_disk,
+    hostile,
+    kills,
+    leaving,
+    openers,
+    power,
+    reflecting,
+    slow_clients,
+    slow_stores,
+    soak,
+    storms,
+    syscalls,
+)
 from tests.faults.fault import ALL, Fault, Tally
 
-FAULTS: tuple[Fault, ...] = ()
+FAULTS: tuple[Fault, ...] = (
+    *kills.FAULTS,
+    *power.FAULTS,
+    *syscalls.FAULTS,
+    *full_disk.FAULTS,
+    *flips.FAULTS,
+    *hostile.FAULTS,
+    *slow_stores.FAULTS,
+    *cuts.FAULTS,
+    *leaving.FAULTS,
+    *storms.FAULTS,
+    *collisions.FAULTS,
+    *reflecting.FAULTS,
+    *ambiguous.FAULTS,
+    *credentials.FAULTS,
+    *canaries.FAULTS,
+    *openers.FAULTS,
+    *slow_clients.FAULTS,
+    *soak.FAULTS,
+)
 
 
 def heading() -> Iterator[str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from cachemw import ConfigurationError, DiskStore, Policy
+from cachemw.asgi import CacheMiddleware
 from cachemw.core import limits
-from cachemw.proxy import Settings, create
+from cachemw.proxy import Gate, Proxy, Settings, create
 from tests.asgi_driver import call
 from tests.proxy.conftest import CHAT
 from tests.serving import serving_in_thread
@@ -22,9 +23,16 @@ OTHER = Settings(
     partition="shared",
     lifetime=12.5,
     size_limit=1_000_000,
+    allow_network=True,
     max_record_bytes=5_000,
     max_request_bytes=6_000,
+    max_body=7_000,
+    allow_host=("cache.example", "192.0.2.7"),
+    client_keys=("sk-of-alice", "sk-of-bob"),
 )
+
+
+HEADERS = [(b"host", b"localhost"), (b"content-type", b"application/json")]
 
 
 def test_without_an_environment_they_are_the_defaults_of_the_policy() -> None:
@@ -59,7 +67,7 @@ def test_the_process_environment_is_read_when_asked(monkeypatch: pytest.MonkeyPa
     assert Settings.from_environment().default == "on"
 
 
-@pytest.mark.parametrize("name", ["LIFETIME", "SIZE_LIMIT", "MAX_RECORD_BYTES", "MAX_REQUEST_BYTES"])
+@pytest.mark.parametrize("name", ["LIFETIME", "SIZE_LIMIT", "MAX_RECORD_BYTES", "MAX_REQUEST_BYTES", "MAX_BODY"])
 def test_what_is_no_number_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="number"):
         Settings.from_environment({"CACHEMW_" + name: "4 GiB"})
@@ -83,6 +91,53 @@ def test_what_cannot_work_is_refused(settings: Settings) -> None:
     """E7."""
     with pytest.raises(ConfigurationError):
         settings.policy()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"MAX_BODY": "-1"},
+        {"ALLOW_HOST": "*"},
+        {"ALLOW_HOST": "cache.example,"},
+        {"ALLOW_HOST": "http://cache.example"},
+        {"ALLOW_HOST": "bücher.example"},
+        {"CLIENT_KEYS": ","},
+        {"CLIENT_KEYS": "sk-alice,"},
+        {"CLIENT_KEYS": "sk-alice, sk-bob"},
+        {"CLIENT_KEYS": "sk-alice\n"},
+        {"CLIENT_KEYS": "sk-älice"},
+        {"CLIENT_KEYS": "cachemw"},
+        {"CLIENT_KEYS": "sk-alice,CacheMW"},
+    ],
+    ids=str,
+)
+def test_whom_nobody_could_mean_is_refused_and_no_key_is_named(environment: dict[str, str]) -> None:
+    """E7, I4: an empty key, above all, would let everyone in."""
+    settings = Settings.from_environment({"CACHEMW_" + name: value for name, value in environment.items()})
+
+    with pytest.raises(ConfigurationError) as refused:
+        settings.rules()
+
+    assert "alice" not in str(refused.value)
+
+
+def test_a_key_with_a_comma_is_not_two_keys_for_the_workers() -> None:
+    with pytest.raises(ConfigurationError, match="commas"):
+        Settings(client_keys=("sk-of-alice,b",)).rules()
+
+
+def test_settings_become_the_rules() -> None:
+    rules = OTHER.rules()
+
+    assert rules.hosts == {"cache.example", "192.0.2.7"}
+    assert (rules.client_keys, rules.max_body) == ((b"sk-of-alice", b"sk-of-bob"), 7_000)
+    assert repr(rules.policy) == repr(OTHER.policy())
+    assert (Settings().rules().client_keys, Settings().rules().max_body) == ((), limits.BODY_BYTES)
+
+
+def test_no_key_is_shown() -> None:
+    """I4."""
+    assert "sk-of" not in repr(OTHER) + repr(OTHER.rules())
 
 
 def test_settings_become_the_policy() -> None:
@@ -119,9 +174,9 @@ async def test_the_proxy_of_the_environment_keeps_what_it_is_told_to_where_it_is
             monkeypatch.setenv(name, value)
         proxy = create()
         before = threading.active_count()
-        await call(proxy, "POST", CHAT, prompt(), [(b"content-type", b"application/json"), (b"cachemw", b"off")])
+        await call(proxy, "POST", CHAT, prompt(), [*HEADERS, (b"cachemw", b"off")])
         assert (directory.exists(), threading.active_count()) == (False, before)
-        replies = [await call(proxy, "POST", CHAT, prompt(), [(b"content-type", b"application/json")]) for _ in range(2)]
+        replies = [await call(proxy, "POST", CHAT, prompt(), HEADERS) for _ in range(2)]
 
     assert replies[1].headers[b"cache-status"].startswith(b"cachemw; hit; ttl=60;")
     assert upstream.calls == 2
@@ -129,21 +184,20 @@ async def test_the_proxy_of_the_environment_keeps_what_it_is_told_to_where_it_is
     store = DiskStore(directory)
     assert len(list(store.scan())) == 1
     store.close()
-    await close(proxy)
+    await cache_of(proxy).aclose()
+    cache_of(proxy)._store.close()  # it belongs to nobody but the process
 
 
-async def close(proxy: object) -> None:
-    """Close what belongs to nobody but the process."""
-    cache = proxy._cache  # type: ignore[attr-defined]
-    await cache.aclose()
-    cache._store.close()
+def cache_of(gate: Gate) -> CacheMiddleware:
+    assert isinstance(gate.app, Proxy)
+    return gate.app._cache
 
 
 @pytest.mark.usefixtures("no_other_settings")
 def test_the_default_store_is_in_the_users_cache_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
-    store = create()._cache._store
+    store = cache_of(create())._store
 
     assert isinstance(store, DiskStore)
     assert store.path == tmp_path / "cachemw"

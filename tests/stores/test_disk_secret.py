@@ -50,17 +50,40 @@ def test_the_environment_may_give_the_secret(tmp_path: Path, monkeypatch: pytest
     store.close()
 
 
-@pytest.mark.parametrize("size", [0, 31, 33])
-def test_a_secret_that_is_not_whole_is_not_used(tmp_path: Path, size: int) -> None:
+def test_a_secret_that_is_too_long_is_somebody_elses_and_not_used(tmp_path: Path) -> None:
     """I1"""
-    (tmp_path / "secret").write_bytes(bytes(size))
+    (tmp_path / "secret").write_bytes(bytes(33))
     store = DiskStore(tmp_path)
 
     with pytest.raises(StoreError):
         store.secret()
     store.put(INDEX, b"a record", None)
     assert store.get(INDEX) == b"a record"
+    assert (tmp_path / "secret").read_bytes() == bytes(33)
     store.close()
+
+
+@pytest.mark.parametrize("size", [0, 31])
+def test_a_secret_that_was_cut_short_is_made_anew(tmp_path: Path, size: int) -> None:
+    """I1"""
+    (tmp_path / "secret").write_bytes(bytes(size))
+    store, other = DiskStore(tmp_path), DiskStore(tmp_path)
+
+    said = store.secret(), other.secret()
+
+    assert said[0] == said[1] == (tmp_path / "secret").read_bytes()
+    assert len(said[0]) == 32
+    assert said[0] != bytes(32)
+
+
+def test_what_a_kill_leaves_of_a_secret_is_used_up(tmp_path: Path) -> None:
+    """D10"""
+    (tmp_path / ".secret").write_bytes(b"half")
+
+    said = DiskStore(tmp_path).secret()
+
+    assert len(said) == 32
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "secret"]
 
 
 def test_a_store_that_is_not_asked_for_a_secret_holds_none(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def test_a_store_that_fails_is_left_alone_tried_and_used_again(
     name: str, inline_reads: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """D1: and for each change there is one line."""
+    monkeypatch.setattr(limits, "STORE_FIRST_REST", 0.05)
     monkeypatch.setattr(limits, "STORE_REST", 0.05)
     moody = Moody(inline_reads=inline_reads)
     moody.mood = fail

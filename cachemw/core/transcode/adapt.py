@@ -30,9 +30,9 @@ def _with_usage(chunks: list[Members]) -> list[Members | None]:
     """Usage on a chunk of its own comes once. On others it is part of the dialect."""
     if all(chunk.get("usage") is None for chunk in chunks):
         raise Loss(NO_USAGE)
-    own = [at for at, chunk in enumerate(chunks) if _is_usage(chunk)]
+    last = max((at for at, chunk in enumerate(chunks) if _is_usage(chunk)), default=0)
     said = _said(chunks)
-    return [_unsaid(chunk, said) if at in own[:-1] else chunk for at, chunk in enumerate(chunks)]
+    return [_unsaid(chunk, said) if _is_usage(chunk) and at < last else chunk for at, chunk in enumerate(chunks)]
 
 
 def _without_usage(chunks: list[Members]) -> list[Members | None]:

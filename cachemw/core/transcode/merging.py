@@ -14,6 +14,9 @@ TEXTS = frozenset("content refusal reasoning reasoning_content arguments input".
 LABELS = frozenset({"role", "type"})  # the last one holds
 NAMES = frozenset({"id", "name"})  # there is only one
 
+MEMBERS_LIMIT = 64
+"""An object with more members that is said again, and otherwise, is none that we know: each time would cost all of them."""
+
 _EMPTY: tuple[Any, ...] = (None, "", [])
 
 
@@ -156,6 +159,8 @@ def latest(before: Any, now: Any) -> Any:
     if before is None or before == now or now in _EMPTY:
         return now if before is None else before
     if isinstance(before, dict) and isinstance(now, dict):
+        if len(before) > MEMBERS_LIMIT:
+            raise Loss
         return before | {name: latest(before.get(name), value) for name, value in now.items()}
     if isinstance(before, list) and isinstance(now, list) and now[: len(before)] != before:
         raise Loss

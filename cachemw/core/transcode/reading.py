@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 
+from cachemw.core.discreet import sizes_only
 from cachemw.core.sse import DONE, Event, Parser
+from cachemw.core.strict_json import WORK_LIMIT, is_too_complex
 from cachemw.core.transcode.loss import Loss
 
 Members = dict[str, Any]
@@ -14,6 +16,8 @@ Members = dict[str, Any]
 
 PADDING = "obfuscation"
 """A chunk's member of random length, so that the lengths of what is sent tell nothing."""
+
+_WORK_LIMIT = 4 * WORK_LIMIT  # an answer may have the probabilities of 20 tokens beside each of 500
 
 _NAMES = (b"", b"message")  # an event of another name is no chunk
 
@@ -23,6 +27,8 @@ class Stream(msgspec.Struct, frozen=True):
 
     chunks: list[tuple[Event, Members]]
     done: Event
+
+    __repr__ = sizes_only
 
 
 def read_stream(body: bytes, event_ends: Sequence[int] = ()) -> Stream:
@@ -51,6 +57,8 @@ def _plain_events(body: bytes, event_ends: Sequence[int]) -> list[Event] | None:
 
 def read_object(raw: bytes) -> Members:
     """Read a JSON object that is no error: integers exact, other numbers binary64."""
+    if is_too_complex(raw, _WORK_LIMIT):
+        raise Loss
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -1,6 +1,7 @@
 """The chunks of a stream from a completion, such that the official SDKs read the same answer from them."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from cachemw.core.transcode.aggregate import CHUNK, COMPLETION, aggregate
@@ -17,6 +18,9 @@ CALLS = frozenset({"tool_calls", "function_call"})
 
 REPEATED_CHARS = 256
 """Lists, objects and longer texts beside the choices are on the first chunk alone: frames must not outweigh the answer."""
+
+CHUNKS = 4096
+"""No answer has so many pieces: its text is in some 500 of them, and others are whole choices and tool calls."""
 
 _APART = frozenset({"object", "choices", "moderation", "usage", "time_info"})  # members of a completion not on every chunk
 _NOT_AT_ONCE = frozenset({"index", "message", "delta", "finish_reason", "logprobs"})  # of a choice, not on its first chunk
@@ -86,7 +90,9 @@ def _framed(answer: Members, slice_chars: int, unfinished: tuple[str, ...]) -> l
     choices = answer["choices"]
     if not choices or [choice.get("index") for choice in choices] != list(range(len(choices))):
         raise Loss
-    pieces = [piece for choice in choices for piece in _pieces(choice, slice_chars, unfinished)]
+    pieces = list(islice((piece for choice in choices for piece in _pieces(choice, slice_chars, unfinished)), CHUNKS + 1))
+    if len(pieces) > CHUNKS:
+        raise Loss
     frame = _frame(answer)
     chunks = [frame | {"choices": [piece]} for piece in pieces]
     chunks[0] = {"object": CHUNK} | {name: value for name, value in answer.items() if name not in _APART} | chunks[0]

@@ -1,0 +1,24 @@
+"""What llhttp lets through, and we do not: requests that someone else may read in another way (RFC 9112 §11.2)."""
+
+import re
+
+from cachemw.core.messages import Headers, header_values
+
+_TARGET = re.compile(rb"(?:https?://([^/?]+))?/[^#]*", re.IGNORECASE)
+_BAD_ESCAPE = re.compile(rb"%(?![0-9a-f]{2})", re.IGNORECASE)
+_VERSIONS = ("1.0", "1.1")
+
+
+def is_sound(version: str, target: bytes, headers: Headers) -> bool:
+    """Say whether a head that was parsed can be read in one way only, and is one of HTTP/1."""
+    codings = header_values(headers, b"transfer-encoding")
+    is_framed = not codings or version == "1.1" and len(codings) == 1 and codings[0].lower() == b"chunked"
+    return version in _VERSIONS and is_framed and _is_target(target, header_values(headers, b"host"))
+
+
+def _is_target(target: bytes, hosts: list[bytes]) -> bool:
+    """A target that names a host names the one that `Host` does: which of the two counts is not the same for all."""
+    matched = _TARGET.fullmatch(target)
+    if matched is None or _BAD_ESCAPE.search(target):
+        return False
+    return matched[1] is None or [matched[1].lower()] == [host.lower() for host in hosts]

@@ -1,0 +1,92 @@
+"""The gate before the proxy: who may not come in is told why, and nothing behind it hears of them."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cachemw.asgi_wire import path_below
+from cachemw.core import refusals
+from cachemw.core.admission import Admitted, Refused, Rules, admit
+from cachemw.core.refusals import Answer
+
+_CORS = b"access-control-"
+
+
+class Gate:
+    """An ASGI app that lets those in to another one who may come, by `rules`; what goes out opens it to no web page."""
+
+    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+        self.app = app
+        self._rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        decided = admit(scope.get("method", "GET"), path_below(scope), tuple(scope["headers"]), self._rules)
+        if isinstance(decided, Refused):
+            await _refuse(scope, decided, send)
+        elif scope["type"] == "websocket":
+            await self.app(scope, receive, send)
+        else:
+            await self._let_in(scope, decided, receive, send)
+
+    async def _let_in(self, scope: Scope, admitted: Admitted, receive: Receive, send: Send) -> None:
+        inside = {**scope, "headers": list(admitted.headers)}
+        outward = _without_cors(send)
+        if admitted.sized:
+            await self.app(inside, receive, outward)
+        else:
+            await _Measured(receive, outward, self._rules.max_body).run(self.app, inside)
+
+
+class _Measured:
+    """A request whose body is measured as it comes. One that is too large ends, for the app, as if its client had left."""
+
+    def __init__(self, receive: Receive, send: Send, limit_bytes: int) -> None:
+        self._receive, self._send = receive, send
+        self._limit = self._left = limit_bytes
+        self._has_begun = False
+
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
+        """Let the app answer. Where it had begun to, and then too much came, the server breaks off what has no end."""
+        await app(scope, self.receive, self.send)
+        if self._left < 0 and not self._has_begun:
+            await _say(refusals.body_too_large(self._limit), True, self._send)
+
+    async def receive(self) -> Message:
+        if self._left >= 0:
+            message = await self._receive()
+            self._left -= len(message.get("body", b""))
+            if self._left >= 0:
+                return message
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if self._left >= 0:
+            self._has_begun = True
+            await self._send(message)
+
+
+def _without_cors(send: Send) -> Send:
+    """Return a `send` that keeps back what would let web pages read an answer; an upstream may not say that for us."""
+
+    async def send_without(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            fields = [field for field in message.get("headers", ()) if not field[0].lower().startswith(_CORS)]
+            message = {**message, "headers": fields}
+        await send(message)
+
+    return send_without
+
+
+async def _refuse(scope: Scope, refused: Refused, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": ""})
+    else:
+        await _say(refused.answer, refused.closes, send)
+
+
+async def _say(answer: Answer, closes: bool, send: Send) -> None:
+    head, body = answer
+    fields = [*head.headers, (b"connection", b"close")] if closes else list(head.headers)
+    await send({"type": "http.response.start", "status": head.status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,174 @@
+"""uvicorn's protocol, for clients that nobody vouches for: with deadlines, limits and strict framing."""
+
+import asyncio
+from enum import Enum
+from typing import Any, ClassVar, NoReturn
+
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from cachemw.core import limits, refusals
+from cachemw.core.refusals import Answer
+from cachemw.proxy.deadline import Deadline, HoldingFlow
+from cachemw.proxy.framing import is_sound
+
+
+class Awaited(Enum):
+    """What of a request comes next. The time for its head begins with the connection, or with the next one's first byte."""
+
+    HEAD = "head"
+    BODY = "body"
+    NOTHING = "nothing"
+
+
+class _Unacceptable(Exception):
+    """Ends the parsing of what is not going to be answered."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection.
+
+    A head has `head_seconds`, its body `body_seconds` after that, however slowly they trickle. What cannot be answered is
+    refused without disturbing the answer to what came before it, and the connection is closed.
+    """
+
+    head_seconds: ClassVar[float] = limits.HEAD_TIME
+    body_seconds: ClassVar[float] = limits.BODY_TIME
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._awaited, self._has_changed = Awaited.HEAD, False
+        self._deadline = Deadline(self.loop, self._run_out)
+        self._running: RequestResponseCycle | None = None
+        self._refusal: Answer | None = None
+        self._is_over = False
+        self._head_size = 0
+        self._unread = 0  # bytes that have come since there was a head, or a piece of a body
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = HoldingFlow(transport, self._deadline)
+        self._deadline.set(self.head_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.set(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_over:
+            return
+        if self._awaited is Awaited.NOTHING:
+            self._await(Awaited.HEAD)
+        self._unread += len(data)
+        super().data_received(data)
+        if not self._is_over and self._unread > limits.HEAD_BYTES:  # of trailers, or of chunk extensions, too
+            self._turn_away(refusals.head_too_large())
+        if not self._is_over and self._has_changed:
+            self._has_changed = False
+            self._deadline.set(self._seconds())
+
+    def _await(self, what: Awaited) -> None:
+        self._awaited, self._has_changed, self._unread = what, True, 0
+
+    def _seconds(self) -> float | None:
+        match self._awaited:
+            case Awaited.HEAD:
+                return self.head_seconds
+            case Awaited.BODY:
+                return self.body_seconds
+        return None
+
+    # What the parser finds.
+
+    def on_message_begin(self) -> None:
+        if self._awaited is Awaited.NOTHING:  # right behind the request before it
+            self._await(Awaited.HEAD)
+        self._head_size = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._head_size += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._awaited is Awaited.BODY:
+            return  # of the trailer: uvicorn would put it into the head (RFC 9110 §6.5.1)
+        super().on_header(name, value)
+        self._head_size += len(name) + len(value) + len(b": \r\n")
+        if len(self.headers) > limits.HEAD_FIELDS:
+            self._refuse(refusals.head_too_large())
+
+    def on_headers_complete(self) -> None:
+        if self._head_size > limits.HEAD_BYTES:
+            self._refuse(refusals.head_too_large())
+        if not is_sound(self.parser.get_http_version(), self.url, tuple(self.headers)):
+            self._refuse(refusals.malformed())
+        super().on_headers_complete()
+        self._await(Awaited.BODY)
+
+    def on_body(self, body: bytes) -> None:
+        self._unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._await(Awaited.NOTHING)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Answer, and hear no more: what follows may be in another protocol (RFC 9110 §7.8)."""
+        self._end_after(self.cycle)
+
+    # How it ends.
+
+    def _refuse(self, answer: Answer) -> NoReturn:
+        self._refusal = answer
+        raise _Unacceptable
+
+    def send_400_response(self, msg: str) -> None:
+        self._turn_away(self._refusal or refusals.malformed())
+
+    def _run_out(self) -> None:
+        if self._running is None and not self._unread:
+            self.transport.close()  # nobody has asked anything
+        else:
+            self._turn_away(refusals.too_slow())
+
+    def _turn_away(self, answer: Answer) -> None:
+        """Refuse what is coming in, and close; an answer to what came before it is given to its end first."""
+        cycle = self._running
+        is_its_body = cycle is self.cycle and self._awaited is Awaited.BODY
+        if cycle is not None and not cycle.response_complete and not is_its_body:
+            self.pipeline.clear()
+            self._end_after(cycle)
+            return
+        self._end()
+        if cycle is None or not is_its_body:
+            self._write(answer)
+        elif not cycle.response_complete:
+            cycle.disconnected = True  # at once: nothing of what has come is forwarded, and nothing more is said
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.abort()  # so that nobody takes what they have for all of it
+            else:
+                self._write(answer)
+        self.transport.close()
+
+    def _end_after(self, cycle: RequestResponseCycle) -> None:
+        self._end()
+        cycle.keep_alive = False
+        if cycle.response_complete:
+            self.transport.close()
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._deadline.set(None)
+
+    def _write(self, answer: Answer) -> None:
+        head, body = answer
+        fields = [*self.server_state.default_headers, *head.headers, (b"connection", b"close")]
+        lines = [name + b": " + value + b"\r\n" for name, value in fields]
+        self.transport.write(b"".join([STATUS_LINE[head.status], *lines, b"\r\n", body]))

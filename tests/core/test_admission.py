@@ -1,0 +1,502 @@
+"""Whom the proxy answers, as a table; and that nothing else is ever let in."""
+
+import ipaddress
+import json
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cachemw import ConfigurationError, Policy
+from cachemw.core.admission import HEALTH, Admitted, Refused, Rules, admit
+from cachemw.core.hosts import host_of, hosts_of, is_loopback, origin_host
+from cachemw.core.messages import Headers, header_values
+
+CHAT = "/v1/chat/completions"
+RULES = Rules(Policy(), hosts_of(["cache.example", "192.0.2.7", "2001:db8::1"]), max_body=1_000)
+KEYED = Rules(Policy(), client_keys=(b"sk-alice", b"sk-bob"))
+JSON = (b"content-type", b"application/json")
+LOCAL = (b"host", b"127.0.0.1:8080")
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+
+def status(fields: Fields, *, method: str = "POST", path: str = CHAT, rules: Rules = RULES) -> int:
+    """Return the status a request is refused with; 0 where it may come in."""
+    decided = admit(method, path, tuple(fields), rules)
+    return decided.answer[0].status if isinstance(decided, Refused) else 0
+
+
+def code(fields: Fields, rules: Rules = RULES) -> str:
+    decided = admit("POST", CHAT, tuple(fields), rules)
+    assert isinstance(decided, Refused)
+    return str(json.loads(decided.answer[1])["error"]["code"])
+
+
+# Host.
+
+HOSTS = {
+    b"localhost": 0,
+    b"localhost:8080": 0,
+    b"LOCALHOST:8080": 0,
+    b"localhost.": 0,
+    b"api.localhost": 0,
+    b"a.b.localhost:1": 0,
+    b"127.0.0.1": 0,
+    b"127.0.0.1:65535": 0,
+    b"127.0.0.1.": 0,
+    b"127.255.1.2:80": 0,
+    b"[::1]": 0,
+    b"[::1]:8080": 0,
+    b"[0:0:0:0:0:0:0:1]": 0,
+    b"[::ffff:127.0.0.1]:8080": 0,
+    b"cache.example": 0,
+    b"Cache.Example:443": 0,
+    b"cache.example.:443": 0,
+    b"192.0.2.7:8080": 0,
+    b"[2001:DB8:0::1]:8080": 0,
+    b"evil.example": 403,
+    b"127.0.0.1.evil.com": 403,
+    b"localhost.evil.com": 403,
+    b"evil-localhost": 403,
+    b"notlocalhost": 403,
+    b"cache.example.evil.com": 403,
+    b"a.cache.example": 403,
+    b"128.0.0.1": 403,
+    b"0.0.0.0": 403,
+    b"0.0.0.0:8080": 403,
+    b"0": 403,
+    b"127.1": 403,
+    b"127.0.1": 403,
+    b"2130706433": 403,
+    b"0x7f000001": 403,
+    b"0x7f.0.0.1": 403,
+    b"0177.0.0.1": 403,
+    b"127.0.0.01": 403,
+    b"192.0.2.70": 403,
+    b"[::]": 403,
+    b"[::2]": 403,
+    b"[::127.0.0.1]": 403,
+    b"[::ffff:10.0.0.1]": 403,
+    b"": 400,
+    b" ": 400,
+    b":8080": 400,
+    b"localhost:": 400,
+    b"localhost:65536": 400,
+    b"localhost:808080": 400,
+    b"localhost:80a": 400,
+    b"localhost:-1": 400,
+    b"localhost:80:80": 400,
+    b"localhost:8080@evil": 400,
+    b"user@localhost": 400,
+    b"evil.com#@localhost": 400,
+    b"localhost/": 400,
+    b"localhost/../evil": 400,
+    b"localhost evil.com": 400,
+    b"localhost,evil.com": 400,
+    b"localhost%2eevil.com": 400,
+    b"localhost\\evil.com": 400,
+    b"localhost\x00": 400,
+    b"localhost\n": 400,
+    b"localhost..": 400,
+    b".localhost": 400,
+    b"a..localhost": 400,
+    b"l\xf6calhost": 400,
+    b"http://localhost": 400,
+    b"::1": 400,
+    b"[::1": 400,
+    b"::1]": 400,
+    b"[::1]x": 400,
+    b"[::1]]": 400,
+    b"[::1%25lo]": 400,
+    b"[fe80::1%lo]": 400,
+    b"[localhost]": 400,
+    b"[127.0.0.1]": 400,
+    b"[]": 400,
+    b"localhost" + b"." + b"a" * 300: 400,
+}
+
+
+@pytest.mark.parametrize(("host", "expected"), HOSTS.items())
+def test_a_request_names_this_machine_or_a_name_that_was_allowed(host: bytes, expected: int) -> None:
+    """I8: DNS rebinding gives a web page's own name to this machine."""
+    assert status([(b"host", host), JSON]) == expected
+
+
+@pytest.mark.parametrize(
+    "hosts", [[], [b"localhost", b"localhost"], [b"localhost", b"evil.example"], [b"evil.example", b"localhost"]]
+)
+def test_a_request_names_exactly_one_host(hosts: list[bytes]) -> None:
+    """I8; RFC 9112 §3.2."""
+    assert status([*((b"host", host) for host in hosts), JSON]) == 400
+
+
+def test_the_message_names_the_option() -> None:
+    decided = admit("POST", CHAT, ((b"host", b"evil.example"),), RULES)
+
+    assert isinstance(decided, Refused)
+    assert b"--allow-host" in decided.answer[1]
+    assert b"evil" not in decided.answer[1]
+
+
+authorities = st.one_of(
+    st.binary(max_size=30),
+    st.from_regex(rb"[\[\]:.@%#/\\a-z0-9-]{1,30}", fullmatch=True),
+    st.tuples(
+        st.sampled_from([b"", b"127.0.0.1", b"localhost", b"[::1]", b"cache.example", b"evil.example", b"user@"]),
+        st.sampled_from([b"", b".", b":", b"@", b"#", b"/", b"%00", b"\\", b" ", b",", b":80", b"\t"]),
+        st.sampled_from([b"", b"127.0.0.1", b"localhost", b"[::1]", b"cache.example", b"evil.example", b"80", b"99999"]),
+    ).map(b"".join),
+)
+
+
+@given(authorities)
+@example(b"localhost\n")
+@example("127.0.0.\u0661".encode())
+def test_nothing_that_is_not_on_the_list_is_ever_let_in(host: bytes) -> None:
+    """I8: judged in another way than it is done, by what is left when port and dot are taken off."""
+    if status([(b"host", host), JSON]) != 0:
+        return
+
+    name = host.decode("ascii").lower()
+    bare, _, port = name.rpartition(":") if not name.endswith("]") and ":" in name else (name, "", "")
+    assert port == "" or 0 <= int(port) < 2**16
+    bare = bare.strip("[]").removesuffix(".")
+    assert bare in ("cache.example", "localhost") or bare.endswith(".localhost") or _is_listed(bare)
+
+
+def _is_listed(bare: str) -> bool:
+    address = ipaddress.ip_address(bare)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback or str(address) in ("192.0.2.7", "2001:db8::1")
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_are_too_strange_to_be_judged(raw: bytes) -> None:
+    for fields in (
+        [(b"host", raw)],
+        [LOCAL, (b"origin", raw)],
+        [LOCAL, (b"content-type", raw)],
+        [LOCAL, (b"content-length", raw)],
+    ):
+        assert status(fields) in (0, 400, 403, 413, 415)
+    assert status([LOCAL, JSON, (b"authorization", raw)], rules=KEYED) in (0, 401)
+
+
+# Origin.
+
+ORIGINS = {
+    b"http://localhost": 0,
+    b"http://localhost:3000": 0,
+    b"https://127.0.0.1:8443": 0,
+    b"http://[::1]:3000": 0,
+    b"http://app.localhost:3000": 0,
+    b"https://cache.example": 0,
+    b"HTTPS://CACHE.EXAMPLE:444": 0,
+    b"https://evil.example": 403,
+    b"http://127.0.0.1.evil.example": 403,
+    b"http://localhost.evil.example": 403,
+    b"http://localhost@evil.example": 403,
+    b"http://evil.example:80@localhost": 403,
+    b"http://localhost/": 403,
+    b"http://localhost, http://evil.example": 403,
+    b"http://localhost http://evil.example": 403,
+    b"null": 403,
+    b"": 403,
+    b"file://": 403,
+    b"localhost": 403,
+    b"//localhost": 403,
+    b"chrome-extension://abcdef": 403,
+    b"app://localhost": 403,
+    b"ws://localhost": 403,
+    b"http://0.0.0.0:8080": 403,
+    b"http://2130706433": 403,
+}
+
+
+@pytest.mark.parametrize(("origin", "expected"), ORIGINS.items())
+def test_a_web_page_is_one_of_this_machine_or_of_a_name_that_was_allowed(origin: bytes, expected: int) -> None:
+    """I8."""
+    assert status([LOCAL, JSON, (b"origin", origin)]) == expected
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "HEAD", "DELETE"])
+@pytest.mark.parametrize("path", [CHAT, "/v1/models", "/v1/tcp_warming"])
+def test_a_foreign_page_is_refused_whatever_it_asks_for(method: str, path: str) -> None:
+    """I8: preflights as well."""
+    fields = [LOCAL, JSON, (b"origin", b"https://evil.example"), (b"access-control-request-method", b"POST")]
+
+    assert status(fields, method=method, path=path) == 403
+
+
+def test_several_origins_are_none() -> None:
+    """I8."""
+    assert status([LOCAL, JSON, (b"origin", b"http://localhost"), (b"origin", b"http://localhost")]) == 403
+
+
+@given(authorities)
+def test_no_origin_is_let_in_whose_host_would_not_be(authority: bytes) -> None:
+    """I8."""
+    if status([LOCAL, JSON, (b"origin", b"http://" + authority)]) == 0:
+        assert status([(b"host", authority), JSON]) == 0
+
+
+# What kind of body, and how much of it.
+
+TYPES = {
+    b"application/json": 0,
+    b"application/json; charset=utf-8": 0,
+    b"APPLICATION/JSON": 0,
+    b"application/vnd.openai+json": 0,
+    b"application/octet-stream": 0,
+    b"text/plain": 415,
+    b"Text/Plain": 415,
+    b" text/plain ": 415,
+    b"text/plain;charset=utf-8": 415,
+    b"text/plain ; application/json": 415,
+    b"text/plain; boundary=application/json": 415,
+    b"application/x-www-form-urlencoded": 415,
+    b"application/x-www-form-urlencoded;application/json": 415,
+    b"multipart/form-data; boundary=x": 415,
+    b"text/plain, application/json": 415,
+    b"application/json, text/plain": 415,
+    b"": 415,
+    b";": 415,
+    b"json": 415,
+    b"/": 415,
+    b"application/": 415,
+}
+
+
+@pytest.mark.parametrize(("media_type", "expected"), TYPES.items())
+def test_a_chat_request_says_what_no_web_page_may_say_unasked(media_type: bytes, expected: int) -> None:
+    """I8: so that a page has to ask first, and is told nothing."""
+    assert status([LOCAL, (b"content-type", media_type)]) == expected
+
+
+@pytest.mark.parametrize("fields", [[], [JSON, JSON], [JSON, (b"content-type", b"text/plain")]])
+def test_a_chat_request_says_so_once(fields: Fields) -> None:
+    """I8."""
+    assert status([LOCAL, *fields]) == 415
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", CHAT), ("POST", "/v1/embeddings"), ("POST", "/v1/files"), ("POST", CHAT + "/")]
+)
+def test_elsewhere_any_type_may_come(method: str, path: str) -> None:
+    """Uploads are `multipart/form-data`."""
+    assert status([LOCAL, (b"content-type", b"multipart/form-data; boundary=x")], method=method, path=path) == 0
+
+
+LENGTHS = {
+    b"0": 0,
+    b"1000": 0,
+    b"0001000": 0,
+    b"1001": 413,
+    b"67108864": 413,
+    b"9" * 19: 413,
+    b"9" * 5_000: 413,
+    b"-1": 400,
+    b"+5": 400,
+    b"5,5": 400,
+    b"0x5": 400,
+    b"": 400,
+    "\u0665".encode(): 400,
+}
+
+
+@pytest.mark.parametrize(("length", "expected"), LENGTHS.items())
+@pytest.mark.parametrize("path", [CHAT, "/v1/files"])
+def test_a_body_that_says_it_is_too_large_is_not_waited_for(length: bytes, expected: int, path: str) -> None:
+    assert status([LOCAL, JSON, (b"content-length", length)], path=path) == expected
+
+
+@pytest.mark.parametrize(("lengths", "expected"), [((b"5", b"5"), 0), ((b"5", b"6"), 400)])
+def test_two_lengths_are_one_or_none(lengths: tuple[bytes, ...], expected: int) -> None:
+    assert status([LOCAL, JSON, *((b"content-length", length) for length in lengths)]) == expected
+
+
+def test_only_a_body_without_a_length_has_to_be_measured() -> None:
+    known = admit("POST", CHAT, (LOCAL, JSON, (b"content-length", b"5")), RULES)
+    unknown = admit("POST", CHAT, (LOCAL, JSON, (b"transfer-encoding", b"chunked")), RULES)
+
+    assert isinstance(known, Admitted)
+    assert isinstance(unknown, Admitted)
+    assert (known.sized, unknown.sized) == (True, False)
+
+
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "SOURCE", "get", "", "BREW"])
+def test_a_method_that_is_not_passed_on_is_refused(method: str) -> None:
+    """The answer to `TRACE` would hold the server's key."""
+    assert status([LOCAL], method=method, path="/v1/models") == 405
+
+
+# Keys.
+
+KEYS: list[tuple[str, Fields, int]] = [
+    ("none", [], 401),
+    ("one", [(b"authorization", b"Bearer sk-alice")], 0),
+    ("the last one", [(b"authorization", b"Bearer sk-bob")], 0),
+    ("scheme in lower case", [(b"authorization", b"bearer sk-alice")], 0),
+    ("name in any case", [(b"AuthoriZation", b"Bearer sk-alice")], 0),
+    ("two spaces", [(b"authorization", b"Bearer  sk-alice")], 0),
+    ("as Azure has it", [(b"api-key", b"sk-alice")], 0),
+    ("as Anthropic has it", [(b"x-api-key", b"sk-alice")], 0),
+    ("as Google has it", [(b"x-goog-api-key", b"sk-alice")], 0),
+    ("the same twice", [(b"authorization", b"Bearer sk-alice"), (b"x-api-key", b"sk-alice")], 0),
+    ("two of them", [(b"authorization", b"Bearer sk-alice"), (b"x-api-key", b"sk-bob")], 401),
+    ("and another", [(b"authorization", b"Bearer sk-alice"), (b"x-api-key", b"sk-eve")], 401),
+    ("and an empty one", [(b"authorization", b"Bearer sk-alice"), (b"api-key", b"")], 401),
+    ("another before", [(b"authorization", b"Bearer sk-eve"), (b"authorization", b"Bearer sk-alice")], 401),
+    ("unknown", [(b"authorization", b"Bearer sk-eve")], 401),
+    ("the placeholder", [(b"authorization", b"Bearer cachemw")], 401),
+    ("empty", [(b"authorization", b"")], 401),
+    ("no key", [(b"authorization", b"Bearer")], 401),
+    ("no key but a space", [(b"authorization", b"Bearer ")], 401),
+    ("empty elsewhere", [(b"api-key", b"")], 401),
+    ("another scheme", [(b"authorization", b"Basic sk-alice")], 401),
+    ("no scheme", [(b"authorization", b"sk-alice")], 401),
+    ("with a scheme elsewhere", [(b"x-api-key", b"Bearer sk-alice")], 401),
+    ("a beginning", [(b"authorization", b"Bearer sk-alic")], 401),
+    ("something behind", [(b"authorization", b"Bearer sk-alice2")], 401),
+    ("a word behind", [(b"authorization", b"Bearer sk-alice sk-bob")], 401),
+    ("a list", [(b"authorization", b"Bearer sk-alice,sk-bob")], 401),
+    ("in another case", [(b"authorization", b"Bearer SK-ALICE")], 401),
+    ("not ASCII", [(b"authorization", "Bearer sk-\u00e4lice".encode())], 401),
+    ("in a cookie", [(b"cookie", b"authorization=sk-alice")], 401),
+    ("for a proxy", [(b"proxy-authorization", b"Bearer sk-alice")], 401),
+]
+
+
+@pytest.mark.parametrize(("fields", "expected"), [row[1:] for row in KEYS], ids=[row[0] for row in KEYS])
+@pytest.mark.parametrize("path", [CHAT, "/v1/models"])
+def test_who_brings_one_of_the_keys_may_come_in(fields: Fields, expected: int, path: str) -> None:
+    """I1, I2."""
+    assert status([LOCAL, JSON, *fields], path=path, rules=KEYED) == expected
+
+
+@pytest.mark.parametrize("fields", [row[1] for row in KEYS if row[2] == 0], ids=[row[0] for row in KEYS if row[2] == 0])
+def test_however_a_key_was_sent_it_goes_on_in_one_way(fields: Fields) -> None:
+    """I1: a key is one partition."""
+    decided = admit("POST", CHAT, (LOCAL, *fields, JSON), KEYED)
+
+    assert isinstance(decided, Admitted)
+    own = b"sk-bob" if b"sk-bob" in fields[0][1] else b"sk-alice"
+    assert decided.headers == (LOCAL, JSON, (b"authorization", b"Bearer " + own))
+
+
+def test_without_client_keys_the_callers_own_pass() -> None:
+    headers: Headers = (LOCAL, JSON, (b"Authorization", b"Bearer sk-theirs"), (b"x-api-key", b"k"))
+
+    assert admit("POST", CHAT, headers, RULES) == Admitted(headers, True)
+
+
+def test_who_is_refused_is_told_how_to_come_in() -> None:
+    """I2: and nothing else."""
+    decided = admit("POST", CHAT, (LOCAL, JSON, (b"authorization", b"Bearer sk-eve")), KEYED)
+
+    assert isinstance(decided, Refused)
+    head, body = decided.answer
+    assert header_values(head.headers, b"www-authenticate") == [b"Bearer"]
+    assert json.loads(body)["error"]["code"] == "invalid_api_key"
+    assert b"sk-" not in body
+
+
+def test_every_key_is_compared_in_constant_time_to_the_end_of_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bytes] = []
+
+    def compare(known: bytes, brought: bytes) -> bool:
+        compared.append(known)
+        return known == brought
+
+    monkeypatch.setattr("cachemw.core.admission.hmac.compare_digest", compare)
+
+    assert status([LOCAL, JSON, (b"authorization", b"Bearer sk-alice")], rules=KEYED) == 0
+    assert compared == [b"sk-alice", b"sk-bob"]
+
+
+@pytest.mark.parametrize(
+    "key", [b"", b" ", b"a b", b"a\n", b"a,b", b"cachemw", b"CACHEMW", "\u00e4".encode(), b"a\x00", b"\x7f"]
+)
+def test_what_cannot_be_a_key_is_none(key: bytes) -> None:
+    with pytest.raises(ConfigurationError):
+        Rules(Policy(), client_keys=(b"sk-alice", key))
+
+
+# All together.
+
+
+def test_what_is_wrong_first_is_said_first() -> None:
+    """I2: a web page, and who has no key, learn nothing of the limits."""
+    wrong = [(b"content-length", b"99999999999"), (b"content-type", b"text/plain")]
+    rules = Rules(Policy(), client_keys=(b"sk-alice",))
+    known = (b"authorization", b"Bearer sk-alice")
+
+    assert code(wrong, rules) == "invalid_host"
+    assert code([(b"host", b"evil.example"), (b"origin", b"null"), *wrong], rules) == "unknown_host"
+    assert code([LOCAL, (b"origin", b"null"), *wrong], rules) == "foreign_origin"
+    assert code([LOCAL, *wrong], rules) == "invalid_api_key"
+    assert code([LOCAL, known, *wrong], rules) == "request_too_large"
+    assert code([LOCAL, known, *wrong[1:]], rules) == "unsupported_media_type"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_probes_may_ask_how_we_are_by_any_name_and_without_a_key(method: str) -> None:
+    assert status([(b"host", b"10.0.0.9:8080")], method=method, path=HEALTH, rules=KEYED) == 0
+    assert status([], method=method, path=HEALTH, rules=KEYED) == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", HEALTH), ("OPTIONS", HEALTH), ("GET", HEALTH + "/"), ("GET", "/healthz/x")]
+)
+def test_nothing_else_passes_as_a_probe(method: str, path: str) -> None:
+    """What is no probe goes to the upstream, with the server's key."""
+    assert status([(b"host", b"evil.example")], method=method, path=path) == 403
+    assert status([LOCAL], method=method, path=path, rules=KEYED) == 401
+
+
+@pytest.mark.parametrize(
+    ("fields", "closes"),
+    [
+        ([], True),
+        ([(b"host", b"evil.example")], False),
+        ([LOCAL, (b"content-length", b"2000")], True),
+        ([LOCAL, (b"content-type", b"text/plain")], False),
+        ([LOCAL, (b"content-type", b"text/plain"), (b"expect", b"100-continue")], True),
+    ],
+)
+def test_where_nobody_can_tell_what_comes_next_the_connection_is_closed(fields: Fields, closes: bool) -> None:
+    """RFC 9110 §10.1.1: who expected a 100 may send the body after a refusal, or not."""
+    decided = admit("POST", CHAT, tuple(fields), RULES)
+
+    assert isinstance(decided, Refused)
+    assert decided.closes is closes
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "*", "*.example", "http://a", "a/b", "a b", "a,b", "user@a", "b\u00fccher.example", "a:x", "[::1", "..", "fe80::1%lo"],
+)
+def test_what_names_no_host_cannot_be_allowed(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        hosts_of([name])
+
+
+def test_a_host_that_is_allowed_may_be_written_in_any_way() -> None:
+    names = ["Cache.Example.", "cache.example:8080", "::1", "[::1]:80", "2001:DB8::0:1", "192.0.2.7:1"]
+
+    assert hosts_of(names) == {"cache.example", "::1", "2001:db8::1", "192.0.2.7"}
+
+
+def test_a_host_is_read_the_same_in_both_fields() -> None:
+    for host in HOSTS:
+        assert origin_host(b"http://" + host) == host_of(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.example", "127.1", "", "x"])
+def test_what_others_can_be_is_not_this_machine(host: str) -> None:
+    assert not is_loopback(host)

@@ -1,0 +1,75 @@
+"""A record with the right checksum and proof that no recording comes to: whoever can write to a store can make one."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+
+from cachemw.core.messages import Kind, StoredResponse
+from cachemw.core.soundness import is_sound
+
+JSON = ((b"content-type", b"application/json"),)
+STREAM = ((b"content-type", b"text/event-stream; charset=utf-8"),)
+ANSWER = StoredResponse(200, JSON, b"{}", (), (), Kind(False), bytes(32), 1000.0, 60.0)
+EVENTS = StoredResponse(200, STREAM, b"data: 1\n\ndata: 2\n\n", (9, 18), (0.0, 1.5), Kind(True), bytes(32), 1000.0, 60.0)
+NAN, INF = float("nan"), float("inf")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is changed in a sound record."""
+
+    of: StoredResponse = ANSWER
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(),
+        Case(EVENTS),
+        Case(EVENTS, {"arrivals": (1.5, 0.5)}),
+        Case(EVENTS, {"event_ends": (9, 16)}),
+        Case(changes={"lifetime": 0.0}),
+        Case(changes={"headers": (*JSON, (b"content-language", b"en"), (b"content-language", b"\xe9"))}),
+        Case(changes={"headers": ((b"content-type", b"application/json; charset=utf-8"), (b"openai-version", b"1"))}),
+    ],
+    ids=str,
+)
+def test_what_a_recording_comes_to_is_sound(case: Case) -> None:
+    assert is_sound(msgspec.structs.replace(case.of, **case.changes))
+
+
+HEADERS = [
+    (b"set-cookie", b"a=b"),
+    (b"transfer-encoding", b"chunked"),
+    (b"content-length", b"2"),
+    (b"content-encoding", b"gzip"),
+    (b"cache-status", b"cachemw; hit"),
+    (b"Content-Language", b"en"),
+    (b"content-language", b"en\r\nset-cookie: a=b"),
+    (b"content-language", b"en\n"),
+    (b"content-language", b"\x00"),
+    (b"content-type", b"text/html"),
+]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *[Case(changes={"headers": (*JSON, line)}) for line in HEADERS],
+        *[Case(changes={"headers": headers}) for headers in ((), ((b"content-type", b"text/html"),), STREAM)],
+        *[Case(changes={"status": status}) for status in (0, 100, 204, 304, 500)],
+        *[Case(changes={"stored_at": when}) for when in (NAN, INF, -INF)],
+        *[Case(changes={"lifetime": seconds}) for seconds in (NAN, INF, -1.0)],
+        Case(changes={"event_ends": (1,), "arrivals": (0.0,)}),
+        *[Case(EVENTS, {"event_ends": ends}) for ends in ((18, 9), (9, 9), (0, 9), (9, 19), (9,), (2**63, 2**64 - 1))],
+        *[Case(EVENTS, {"arrivals": when}) for when in ((0.0, NAN), (0.0, INF), (-1.0, 0.0), (0.0,))],
+        Case(EVENTS, {"event_ends": (), "arrivals": ()}),
+    ],
+    ids=str,
+)
+def test_what_no_recording_comes_to_is_not(case: Case) -> None:
+    """R2, I5"""
+    assert not is_sound(msgspec.structs.replace(case.of, **case.changes))

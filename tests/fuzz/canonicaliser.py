@@ -1,0 +1,94 @@
+"""A request's body: read, brought into its canonical form and told from every other."""
+
+import json
+from typing import Any
+
+from cachemw.core.chat import LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP, ChatRequest, read_chat
+from cachemw.core.messages import Answerer
+from cachemw.core.strict_json import AMBIGUOUS, DEPTH_LIMIT, INVALID, TOO_COMPLEX, parse
+from cachemw.errors import Unreadable
+from tests.core.keying import APP, UPSTREAM, asking
+from tests.core.test_canonical import reference
+from tests.fuzz.documents import document
+
+_SURROGATES = range(0xD800, 0xE000)
+_ANSWERERS: tuple[tuple[Answerer, frozenset[str]], ...] = ((UPSTREAM, LEFT_OUT_OVER_HTTP), (APP, LEFT_OUT_AROUND_AN_APP))
+
+
+class Refused(Exception):
+    """The document has two readings, or none."""
+
+
+def fuzz_one(data: bytes) -> None:
+    """K6, K9: the bytes as they are, and the document that they choose."""
+    for raw in (data, document(data)):
+        _is_read_as_strictly(raw)
+        for answerer, left_out in _ANSWERERS:
+            chat = read_chat(asking(raw, answerer))
+            if isinstance(chat, ChatRequest):
+                _has_one_form(raw, chat, answerer, set(left_out))
+
+
+def _has_one_form(raw: bytes, chat: ChatRequest, answerer: Answerer, left_out: set[str]) -> None:
+    """To the reference a body and its canonical form are one request: so are two bodies of one form, then."""
+    again = read_chat(asking(chat.canonical, answerer))
+    assert isinstance(again, ChatRequest)
+    assert again.canonical == chat.canonical
+    assert reference(chat.canonical, left_out) == reference(raw, left_out)
+
+
+def _is_read_as_strictly(data: bytes) -> None:
+    try:
+        strictly: Any = _strictly(data)
+    except Refused:
+        strictly = Refused
+    detail, value = _read(data)
+    assert detail in (None, AMBIGUOUS, INVALID, TOO_COMPLEX)
+    assert repr(value) == repr(strictly) or detail == TOO_COMPLEX
+
+
+def _read(data: bytes) -> tuple[str | None, Any]:
+    try:
+        return None, parse(data)
+    except Unreadable as refused:
+        return refused.detail, Refused
+
+
+def _strictly(data: bytes) -> Any:
+    """Read as the standard library does, but for what another parser reads differently."""
+    try:
+        value = json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise Refused from None
+    if _depth(value) > DEPTH_LIMIT or any(ord(character) in _SURROGATES for character in _texts(value)):
+        raise Refused
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    return members if len(members) == len(pairs) else _refuse("")
+
+
+def _refuse(_: str) -> Any:
+    raise Refused
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if abs(number) != float("inf") else _refuse(digits)
+
+
+def _depth(value: Any) -> int:
+    if isinstance(value, dict | list):
+        return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
+    return 0
+
+
+def _texts(value: Any) -> str:
+    """Return all the text there is, names included."""
+    if isinstance(value, dict):
+        return "".join(name + _texts(member) for name, member in value.items())
+    if isinstance(value, list):
+        return "".join(map(_texts, value))
+    return value if isinstance(value, str) else ""

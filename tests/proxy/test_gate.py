@@ -1,0 +1,362 @@
+"""The gate, over real sockets: who is refused reaches nothing, and what is too large stops."""
+
+import json
+from collections.abc import AsyncIterator
+
+import anyio
+import httpx
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from cachemw import Policy
+from cachemw.core import limits
+from cachemw.core.admission import Rules
+from cachemw.proxy import Gate
+from tests.proxy.guarded import RULES, Guarded, guarding, rest, status_of
+from tests.upstream import Told, always, completion, prompt
+
+pytestmark = pytest.mark.anyio
+
+CHAT = "/v1/chat/completions"
+JSON = {"content-type": "application/json"}
+ON = {**JSON, "cachemw": "on"}
+HOST = b"Host: 127.0.0.1\r\n"
+CHUNKED = b"POST /v1/chat/completions HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n" + HOST
+KEYED = Rules(Policy(), client_keys=(b"sk-alice", b"sk-bob"))
+LIMIT = RULES.max_body
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def servers(anyio_backend: str) -> AsyncIterator[tuple[Guarded, Guarded]]:
+    async with guarding() as guarded, guarding(rules=KEYED) as keyed:
+        yield guarded, keyed
+
+
+@pytest.fixture
+def guarded(servers: tuple[Guarded, Guarded]) -> Guarded:
+    return servers[0].fresh()
+
+
+@pytest.fixture
+def keyed(servers: tuple[Guarded, Guarded]) -> Guarded:
+    return servers[1].fresh()
+
+
+async def ask(guarded: Guarded, headers: dict[str, str], body: bytes | None = None, path: str = CHAT) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=10) as client:
+        return await client.post(path, content=prompt() if body is None else body, headers=headers)
+
+
+def member(response: httpx.Response) -> str:
+    return str(response.headers.get("cache-status", ""))
+
+
+# Web pages.
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({**ON, "host": "evil.example"}, 403),
+        ({**ON, "origin": "https://evil.example"}, 403),
+        ({**ON, "origin": "null"}, 403),
+        ({"content-type": "text/plain", "cachemw": "on"}, 415),
+        ({"cachemw": "on"}, 415),
+    ],
+)
+async def test_who_is_refused_learns_nothing_of_what_is_stored(guarded: Guarded, headers: dict[str, str], status: int) -> None:
+    """I2, I8: a hit and a miss look alike to them."""
+    assert "stored" in member(await ask(guarded, ON))
+
+    known, unknown = await ask(guarded, headers), await ask(guarded, headers, prompt("never asked"))
+
+    assert (known.status_code, known.content) == (unknown.status_code, unknown.content)
+    assert known.status_code == status
+    assert dict(known.headers) == dict(unknown.headers)
+    assert not member(known)
+    assert guarded.upstream.calls == 1
+
+
+async def test_a_refusal_has_the_shape_of_openais_errors(guarded: Guarded) -> None:
+    reply = await ask(guarded, {**JSON, "host": "evil.example"})
+
+    assert list(reply.json()["error"]) == ["message", "type", "param", "code"]
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("control", [{}, {"cachemw": "on"}], ids=["not opted in", "opted in"])
+async def test_no_answer_opens_itself_to_web_pages(guarded: Guarded, control: dict[str, str]) -> None:
+    """I8: not even one the upstream would have opened; and what page asks, it is not told."""
+    opened = ((b"access-control-allow-origin", b"*"), (b"Access-Control-Expose-Headers", b"x"), (b"x-kept", b"1"))
+    told = completion()
+    guarded.upstream.respond = always(Told(told.parts, headers=(*told.headers, *opened)))
+
+    replies = [
+        await ask(guarded, {**JSON, **control, "origin": "http://localhost:3000"}, path=path) for path in (CHAT, "/v1/x")
+    ]
+
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert not [name for reply in replies for name in reply.headers if name.startswith("access-control-")]
+    assert replies[1].headers["x-kept"] == "1"
+    assert [asked.header(b"origin") for asked in guarded.upstream.asked] == [None] * 2
+
+
+async def test_a_preflight_is_told_nothing(guarded: Guarded) -> None:
+    """I8: so that no page may send what it asked about."""
+    guarded.upstream.respond = always(Told((), 204, headers=((b"access-control-allow-origin", b"*"),)))
+    asking = {"access-control-request-method": "POST", "access-control-request-headers": "content-type,cachemw"}
+    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False) as client:
+        foreign = await client.options(CHAT, headers={**asking, "origin": "https://evil.example"})
+        own = await client.options(CHAT, headers={**asking, "origin": "http://localhost:3000"})
+
+    assert (foreign.status_code, own.status_code) == (403, 204)
+    assert not [name for reply in (foreign, own) for name in reply.headers if name.startswith("access-control-")]
+    assert guarded.upstream.calls == 1
+
+
+@pytest.mark.parametrize(("host", "status"), [(b"10.1.2.3:80", 200), (b"evil.example", 200)])
+async def test_a_probe_names_us_as_it_likes(keyed: Guarded, host: bytes, status: int) -> None:
+    reply = await keyed.say(b"GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: " + host + b"\r\n\r\n")
+
+    assert status_of(reply) == status
+
+
+# Bodies.
+
+
+async def test_a_body_that_says_it_is_too_large_is_not_read(guarded: Guarded) -> None:
+    head = b"POST /v1/files HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % (LIMIT + 1)
+
+    reply = await guarded.say(head)  # and no byte of it
+
+    assert status_of(reply) == 413
+    assert b"connection: close" in reply
+    assert b"--max-body" in reply
+    assert guarded.upstream.calls == 0
+
+
+async def test_a_body_that_turns_out_too_large_is_refused_when_it_does(guarded: Guarded) -> None:
+    """Whether it would have been cached, or not even read here."""
+    piece = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
+    for control in (b"", b"Cachemw: on\r\n"):
+        reply = await guarded.say(CHUNKED + control + b"\r\n", *[piece] * 30)
+
+        assert status_of(reply) == 413
+        assert json.loads(reply.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_too_large"
+        assert reply.count(b"HTTP/1.1 ") == 1
+    assert not list(guarded.store.scan())
+
+
+async def test_the_upstream_is_left_when_a_body_turns_out_too_large(guarded: Guarded) -> None:
+    left = guarded.upstream.left = anyio.Event()
+    guarded.upstream.respond = always(Told([anyio.Event()]))
+
+    piece = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
+    reply = await guarded.say(CHUNKED + b"\r\n", *[piece] * 30, pause=0.01)
+
+    assert status_of(reply) == 413
+    with anyio.fail_after(5):
+        await left.wait()
+
+
+async def test_a_body_as_large_as_may_be_is_taken(guarded: Guarded) -> None:
+    guarded.upstream.respond = always(completion())
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(LIMIT // 1_000):
+            yield b"x" * 1_000
+
+    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False) as client:
+        replies = [await client.post("/v1/files", content=content) for content in (pieces(), b"x" * LIMIT)]
+
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert [len(asked.body) for asked in guarded.upstream.asked] == [LIMIT, LIMIT]
+
+
+async def test_an_answer_that_had_begun_before_is_broken_off() -> None:
+    """Nobody takes what they have for all of it."""
+
+    async def eager(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            await send({"type": "http.response.body", "body": b"and more"})
+
+    sent: list[Message] = []
+    pieces = [b"x" * 60_000] * 3
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": pieces.pop(), "more_body": True}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    fields = [(b"host", b"localhost"), (b"transfer-encoding", b"chunked")]
+    await Gate(eager, RULES)({"type": "http", "method": "POST", "path": "/v1/x", "headers": fields}, receive, send)
+
+    assert [message.get("body") for message in sent] == [None, b"begun"]
+    assert len(pieces) == 1  # the third was not asked for
+
+
+# Heads.
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"X-A: a\r\n" * limits.HEAD_FIELDS,
+        b"X-A: " + b"a" * limits.HEAD_BYTES + b"\r\n",
+        b"X" * limits.HEAD_BYTES + b": a\r\n",
+        b"".join(b"X-A: " + b"a" * 8_000 + b"\r\n" for _ in range(9)),
+    ],
+    ids=["many", "one of a long value", "one of a long name", "some of them long"],
+)
+async def test_a_head_that_is_too_large_is_a_431(guarded: Guarded, fields: bytes) -> None:
+    reply = await guarded.say(b"GET /v1/models HTTP/1.1\r\n" + HOST + fields + b"\r\n")
+
+    assert status_of(reply) == 431
+    assert b"connection: close" in reply
+    assert guarded.upstream.calls == 0
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"GET /",
+        b"GET / HTTP/1.1\r\nX-A: ",
+        b"GET / HTTP/1.1\r\nX",
+        CHUNKED + b"\r\n0\r\nX-A: ",
+        CHUNKED + b"\r\n5;a=",
+        CHUNKED + b"\r\n0\r\n",
+    ],
+    ids=["a target", "a value", "a name", "a trailer", "a chunk's extension", "trailers"],
+)
+async def test_what_does_not_end_is_not_kept_until_it_does(guarded: Guarded, beginning: bytes) -> None:
+    """P3: llhttp would hold any amount of it."""
+    filler = (b"X: a\r\n" if beginning.endswith(b"0\r\n") else b"xxxxxx") * 10_000
+
+    reply = await guarded.say(beginning, *[filler] * 10, pause=0.01)
+
+    assert status_of(reply) == 431
+    assert guarded.upstream.calls <= 1
+
+
+async def test_a_head_as_large_as_may_be_is_taken(guarded: Guarded) -> None:
+    many = b"X-A: a\r\n" * (limits.HEAD_FIELDS - 2)
+    large = b"X-A: " + b"a" * (limits.HEAD_BYTES - 100) + b"\r\n"
+
+    replies = [
+        await guarded.say(b"GET /v1/models HTTP/1.1\r\n" + HOST + fields + b"Connection: close\r\n\r\n")
+        for fields in (many, large)
+    ]
+
+    assert [status_of(reply) for reply in replies] == [200, 200]
+
+
+# Keys.
+
+
+def bearing(key: str, name: str = "authorization") -> dict[str, str]:
+    return {**ON, name: f"Bearer {key}" if name == "authorization" else key}
+
+
+async def test_every_client_key_is_a_partition_and_the_servers_key_goes_in_its_place(keyed: Guarded) -> None:
+    """I1: however it was sent."""
+    callers = [bearing("sk-alice"), bearing("sk-alice", "x-api-key"), bearing("sk-alice", "api-key"), bearing("sk-bob")]
+
+    replies = [await ask(keyed, caller) for caller in callers]
+
+    assert ["hit" in member(reply) for reply in replies] == [False, True, True, False]
+    assert keyed.upstream.calls == 2
+    for asked in keyed.upstream.asked:
+        assert asked.header(b"authorization") == b"Bearer sk-server"
+        assert not [name for name, value in asked.headers if b"sk-alice" in value or b"sk-bob" in value]
+
+
+@pytest.mark.parametrize("headers", [ON, bearing("cachemw"), bearing("sk-eve"), {**bearing("sk-bob"), "api-key": "sk-alice"}])
+async def test_who_has_no_key_is_told_nothing(keyed: Guarded, headers: dict[str, str]) -> None:
+    """I2."""
+    await ask(keyed, bearing("sk-alice"))
+
+    replies = [await ask(keyed, headers), await ask(keyed, headers, prompt("never asked"))]
+
+    assert [reply.status_code for reply in replies] == [401, 401]
+    assert replies[0].content == replies[1].content
+    assert replies[0].headers["www-authenticate"] == "Bearer"
+    assert keyed.upstream.calls == 1
+
+
+@pytest.mark.parametrize("control", [{}, {"cachemw": "on"}], ids=["not opted in", "opted in"])
+async def test_what_is_no_chat_goes_with_the_servers_key_too(keyed: Guarded, control: dict[str, str]) -> None:
+    await ask(keyed, {**JSON, **control, "authorization": "bearer sk-bob"}, path="/v1/embeddings")
+
+    asked = keyed.upstream.asked[0]
+    assert [value for name, value in asked.headers if name == b"authorization"] == [b"Bearer sk-server"]
+
+
+# Other scopes.
+
+
+async def test_a_lifespan_passes() -> None:
+    seen: list[object] = []
+
+    async def app(*three: object) -> None:
+        seen.extend(three)
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    scope: Scope = {"type": "lifespan"}
+    await Gate(app, KEYED)(scope, receive, send)
+
+    assert all(one is other for one, other in zip(seen, (scope, receive, send), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("fields", "passes"),
+    [
+        ([(b"host", b"localhost")], True),
+        ([(b"host", b"evil.example")], False),
+        ([(b"host", b"localhost"), (b"origin", b"https://evil.example")], False),
+    ],
+)
+async def test_a_websocket_is_asked_the_same(fields: list[tuple[bytes, bytes]], passes: bool) -> None:
+    """I8: a page may open one anywhere."""
+    sent: list[Message] = []
+    called: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        called.append(scope)
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await Gate(app, RULES)({"type": "websocket", "path": "/v1/realtime", "headers": fields}, receive, send)
+
+    assert (len(called), [message["type"] for message in sent]) == ((1, []) if passes else (0, ["websocket.close"]))
+
+
+async def test_who_expects_to_be_asked_for_the_body_is_refused_without_it(guarded: Guarded) -> None:
+    """RFC 9110 §10.1.1: and nothing that follows is taken for it."""
+    head = b"POST /v1/chat/completions HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+
+    async with await guarded.connect() as stream:
+        await stream.send(head)
+        reply = await rest(stream)
+
+    assert status_of(reply) == 415
+    assert b"100 Continue" not in reply
