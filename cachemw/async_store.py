@@ -68,7 +68,7 @@ async def _awaited(attempt: Attempt[T]) -> T:
     with anyio.move_on_after(attempt.patience):
         await over.wait()
     if not attempt.is_over:
-        raise attempt.given_up()
+        raise attempt.give_up()
     return attempt.done.result()
 
 

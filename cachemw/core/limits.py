@@ -67,13 +67,16 @@ STORE_PATIENCE = 0.05
 """How long a client waits for the store."""
 
 STORE_OPENING = 0.25
-"""How long a client waits for the store's secret the first time: without it nothing can be kept apart, nor stored."""
+"""How long a client waits for a store that has to open first, or for its secret, once."""
 
-STORE_PUT = 1.0
-"""How long storing a record may take in all."""
+STORE_CALL = 1.0
+"""How long a call of a store may run before it counts as one that hangs."""
 
 STORE_CALLS = 64
-"""How many calls of a store without a thread of its own are under way at once."""
+"""How many calls of a store without a thread of its own are made at once."""
+
+STORE_QUEUE_BYTES = 64 * MIB
+"""How much of records may wait to be stored."""
 
 STORE_FAULTS = 5
 """After how many failures in a row a store is left alone."""

@@ -14,7 +14,7 @@ WORK_LIMIT = 2**23
 """How much work a document may be besides its plain text: the parser stops everything else meanwhile, in every thread.
 
 It is 20 ms or so: a million escapes, or 130,000 bytes outside of strings, or 2,000 numbers with a long exponent. A request of
-1,000 messages and 128 tools has half of that.
+1,000 messages and 128 tools has a quarter of that.
 """
 
 AMBIGUOUS = "ambiguous-json"
@@ -22,7 +22,7 @@ INVALID = "invalid-json"
 TOO_COMPLEX = "too-complex"
 
 _ESCAPE = 8
-_BARE = 64  # for each byte outside of strings: a value has two at least, and integers of 4,300 digits are no slower
+_BARE = 64  # for each byte outside of strings, two for a bracket: integers of 4,300 digits are no slower
 _EXPONENT = 4096  # 1e307 takes as long as pages of text
 _EXPONENTS = re.compile(rb"[eE][-+]?[0-9]{3}")
 _SPACES = b" \t\r\n"
@@ -48,7 +48,7 @@ def is_too_complex(raw: bytes, limit: int = WORK_LIMIT) -> bool:
 
 def _is_simple(raw: bytes, limit: int = WORK_LIMIT) -> bool:
     """Say of most documents, at a glance, that they are not: there is one number more than there are commas, at most."""
-    left = limit - len(raw) * _BARE
+    left = limit - len(raw) * 3 * _BARE // 2  # at most half of it opens brackets
     return left > 0 and (raw.count(b",") + 1) * _EXPONENT <= left
 
 
@@ -74,7 +74,7 @@ def _without_strings(raw: bytes, limit: int) -> bytes | None:
     if len(pieces) > 2 * bare_left + 2:  # there is a byte at least between two strings
         return None
     bare = b"".join(pieces[::2]).translate(None, _SPACES)
-    bare_left -= len(bare)
+    bare_left -= len(bare) + bare.count(b"[") + bare.count(b"{")
     return bare if bare_left >= 0 and len(_EXPONENTS.findall(bare)) * _EXPONENT <= bare_left * _BARE else None
 
 

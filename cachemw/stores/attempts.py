@@ -5,10 +5,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from cachemw.core import limits
 from cachemw.core.breaker import Breaker
 from cachemw.errors import StoreError, StoreTimeout
+
+if TYPE_CHECKING:
+    from cachemw.stores.calls import Calls
 
 logger = logging.getLogger(__name__)
 
@@ -18,15 +22,15 @@ T = TypeVar("T")
 class Attempt(Generic[T]):
     """One call of a store that is made in another thread, and what it counts for. `done` has what came of it.
 
-    Who waits has `patience` seconds; the call may take `allowance`, if that is more.
+    Who asked waits for `patience` seconds; to read for nobody is of no use, to write is.
     """
 
-    def __init__(self, side: "Side", call: Callable[[], T], patience: float, allowance: float) -> None:
+    def __init__(self, calls: "Calls", side: "Side", call: Callable[[], T], patience: float) -> None:
         self.done: Future[T] = Future()
         self.patience = patience
-        self.was_given_up = False
-        self._side, self._call = side, call
-        self._until = time.monotonic() + max(patience, allowance)
+        self.was_given_up = self.is_lost = False
+        self._calls, self._side, self._call = calls, side, call
+        self._began, self._started = time.monotonic(), 0.0
         self._is_counted = False
 
     @property
@@ -34,47 +38,51 @@ class Attempt(Generic[T]):
         return self.done.done()
 
     @property
-    def is_overdue(self) -> bool:
-        return time.monotonic() > self._until
+    def hangs(self) -> bool:
+        """Whether it has been running for too long."""
+        return time.monotonic() - self._started > limits.STORE_CALL
 
     @property
     def may_be_shared(self) -> bool:
         """Whether another caller may wait for it: it is under way, or went well."""
-        return self.done.exception() is None if self.is_over else not self.is_overdue
+        return self.done.exception() is None if self.is_over else not self.was_given_up
 
     def run(self) -> None:
-        """Make the call; one whose time was over before it could begin is not made."""
+        """Make the call, if that is still of use."""
+        self._started = time.monotonic()
+        self._calls.started(self)
         try:
-            if self.is_overdue:
+            if self._is_useless:
+                self._is_counted = True
                 raise StoreTimeout("the store had no time for this call")
             result = self._call()
             del self._call  # and the record with it
-        except Exception as exc:  # noqa: BLE001 - a store may be anybody's
-            self._count(exc)
-            self.done.set_exception(translated(exc))
+        except BaseException as exc:  # noqa: BLE001 - a store may be anybody's
+            self.fail(exc)
         else:
-            self._count(StoreTimeout("the store took too long") if self.is_overdue else None)
+            self.count(StoreTimeout("the store took too long") if self.hangs else None)
             self.done.set_result(result)
+
+    def fail(self, exc: BaseException) -> None:
+        """Say that nothing came of it."""
+        self.count(exc)
+        self.done.set_exception(translated(exc))
 
     def wait(self) -> T:
         """Return what came of it, soon. Raises `StoreTimeout` and `StoreError`."""
         try:
             return self.done.result(self.patience)
         except TimeoutError:
-            raise self.given_up() from None
+            raise self.give_up() from None
 
-    def given_up(self) -> StoreTimeout:
+    def give_up(self) -> StoreTimeout:
         """Return what to raise for who waits no more."""
-        self.was_given_up = True
-        self.give_up()
+        if self._calls.given_up(self) and self._side.is_read:
+            self.count(StoreTimeout("the store did not answer in time"))
         return StoreTimeout("the store did not answer in time")
 
-    def give_up(self) -> None:
-        """Count it against the store where its time is over."""
-        if self.is_overdue and not self.is_over:
-            self._count(StoreTimeout("the store did not answer in time"))
-
-    def _count(self, fault: Exception | None) -> None:
+    def count(self, fault: BaseException | None) -> None:
+        """Let it count for or against the store, once."""
         if self._is_counted:
             return
         self._is_counted = True
@@ -83,17 +91,25 @@ class Attempt(Generic[T]):
         else:
             self._side.failed(fault)
 
+    @property
+    def _is_useless(self) -> bool:
+        """Behind a lock writes queue up, each for a second of its own; behind others that go well they come in their turn."""
+        if self._side.is_read:
+            return self.was_given_up
+        return self._started - self._began > limits.STORE_CALL and not self._side.is_well
+
 
 class Side:
     """One half of a store, and what is said of it: a line for every change. Full disks are still read from."""
 
-    def __init__(self, done: str) -> None:
+    def __init__(self, done: str, *, is_read: bool) -> None:
+        self.is_read = is_read
         self._done, self._breaker, self._lock = done, Breaker(), threading.Lock()
 
     @property
-    def keeps_waiting(self) -> bool:
-        """Whether the last call failed, and the next one is made all the same."""
-        return not self._breaker.is_spotless and not self._breaker.is_open
+    def is_well(self) -> bool:
+        """Whether the last call went well."""
+        return self._breaker.is_spotless
 
     def admit(self) -> None:
         """Raises `StoreError` while the store is left alone."""
@@ -111,17 +127,18 @@ class Side:
         if has_closed:
             logger.warning("the store can be %s again", self._done)
 
-    def failed(self, fault: Exception) -> None:
+    def failed(self, fault: BaseException) -> None:
         with self._lock:
             has_opened = self._breaker.failed(time.monotonic())
         if has_opened:
-            kinds = type(fault).__name__, type(fault.__cause__ or fault).__name__
-            logger.warning("the store cannot be %s (%s, %s): it is tried now and then", self._done, *kinds)
+            why = fault if isinstance(fault, StoreError) else type(fault).__name__  # what others say may be anything
+            logger.warning("the store cannot be %s, and is tried now and then: %s", self._done, why)
 
 
-def translated(exc: Exception) -> StoreError:
+def translated(exc: BaseException) -> StoreError:
+    """Return what a store raised as what it may raise."""
     if isinstance(exc, StoreError):
         return exc
-    error = StoreError("the store raised what it may not raise")
+    error = StoreError(f"the store raised {type(exc).__name__}, which it may not")
     error.__cause__ = exc
     return error

@@ -47,11 +47,16 @@ def set_aside(directory: Path) -> Path:
     Who has it open goes on in what it has, and finds out by `identity`. The log goes first: beside an empty database
     SQLite ignores one, and in no case may it be taken for the next one's.
     """
-    for earlier in directory.glob(f"{DBNAME}{ASIDE}*"):
-        earlier.unlink()
+    discard(directory)
     aside = directory / f"{DBNAME}{ASIDE}{time.time_ns() // 10**6}"
     for suffix in ("-wal", "-shm", ""):
         database = directory / f"{DBNAME}{suffix}"
         if database.exists():
             database.rename(f"{aside}{suffix}")
     return aside
+
+
+def discard(directory: Path) -> None:
+    """Remove what was set aside. Raises `OSError`."""
+    for aside in directory.glob(f"{DBNAME}{ASIDE}*"):
+        aside.unlink()

@@ -17,10 +17,10 @@ from diskcache.core import DBNAME
 
 from cachemw.core import limits
 from cachemw.errors import StoreError
-from cachemw.stores.damage import Identity, identity, is_damage, set_aside
+from cachemw.stores.damage import discard, is_damage, set_aside
 from cachemw.stores.inline import ForeignRowError, InlineCache
 from cachemw.stores.places import has_room, refuse_network
-from cachemw.stores.private import LOCK_FILE, locked, prepare_directory, read_secret, touch
+from cachemw.stores.private import CLOSING_WAIT, LOCK_FILE, locked, prepare_directory, read_secret, touch
 from cachemw.stores.session import TROUBLE, Session
 
 T = TypeVar("T")
@@ -88,8 +88,8 @@ class DiskStore:
             return None
         except TROUBLE as exc:
             if is_damage(exc):
-                session.doubt(cache)
-            raise StoreError("cannot read from the store") from exc
+                session.doubt(cache, exc)
+            raise StoreError(f"cannot read from the store: {exc}") from exc
         if record is None and not cache.is_in_place:
             session.doubt(cache)
         return record
@@ -97,6 +97,7 @@ class DiskStore:
     def put(self, index: bytes, record: bytes, keep: float | None) -> None:
         def put(cache: InlineCache) -> None:
             if not has_room(self.path, len(record)):
+                discard(self.path)
                 raise StoreError("too little space is left on the file system")
             cache.set(index, record, expire=keep)
             cache.trim(self._count_limit)
@@ -107,8 +108,13 @@ class DiskStore:
         return bool(self._here().call(lambda cache: cache.delete(index)))
 
     def clear(self) -> int:
-        """Remove every record, those whose time is over too; return how many there were."""
-        return int(self._here().call(lambda cache: cache.clear()))
+        """Remove every record, those whose time is over too, and what was set aside; return how many there were."""
+
+        def clear(cache: InlineCache) -> int:
+            discard(self.path)
+            return int(cache.clear())
+
+        return self._here().call(clear)
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
         for index in self._here().call(lambda cache: cache.indexes()):
@@ -131,7 +137,7 @@ class DiskStore:
 
     def _begin(self, pid: int) -> "Session":
         with self._may_begin:
-            return self._sessions.setdefault(pid, Session(self._open))
+            return self._sessions.setdefault(pid, Session(self._open, self._locked))
 
     def _before_fork(self) -> None:
         """Close the store, and let nobody open it again."""
@@ -152,20 +158,29 @@ class DiskStore:
             refuse_network(directory)
         prepare_directory(directory)
 
-    def _open(self, damaged: Identity | None) -> InlineCache:
-        """Open the database, after it was set aside if it is `damaged`, or turns out to be."""
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return locked(self.path / LOCK_FILE, CLOSING_WAIT)
+
+    def _open(self, doubted: InlineCache | None, is_damaged: bool, unless: Callable[[], bool]) -> InlineCache:
         self._prepare()
         _warn_of_old_sqlite()
-        with locked(self.path / LOCK_FILE):
-            if damaged is not None and identity(self.path / DBNAME) == damaged:
+        with locked(self.path / LOCK_FILE, unless=unless):
+            is_in_place = doubted is not None and doubted.is_in_place
+            if doubted is not None:
+                doubted.close()
+            if is_damaged and is_in_place:
                 _set_aside(self.path)
+            return self._connected()
+
+    def _connected(self) -> InlineCache:
+        for _ in range(2):  # a disk that fails once looks like damage too
             try:
                 return self._connect()
             except (sqlite3.Error, *_FOREIGN_SETTINGS) as exc:
                 if isinstance(exc, sqlite3.Error) and not is_damage(exc):
                     raise
-            _set_aside(self.path)
-            return self._connect()
+        _set_aside(self.path)
+        return self._connect()
 
     def _connect(self) -> InlineCache:
         touch(self.path / DBNAME)  # SQLite gives its other files the same mode

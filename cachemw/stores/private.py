@@ -6,24 +6,36 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from diskcache.core import DBNAME
 
 SECRET_BYTES = 32
 SECRET_FILE = "secret"  # noqa: S105
 SECRET_VARIABLE = "CACHEMW_SECRET"  # noqa: S105
 LOCK_FILE = "lock"
-LOCK_WAIT = 10.0
+OURS = (DBNAME, LOCK_FILE)
+"""What lies in the directory of every store of ours."""
+
+LOCK_WAIT = 3.0
+CLOSING_WAIT = 1.0
 
 
 def prepare_directory(path: Path) -> None:
     """Make the directory, and make it ours alone. Raises `OSError`, also for one that others use for something else."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(path)
     if path.stat().st_mode & 0o777 == 0o700:
         return
-    if not (path / LOCK_FILE).exists() and any(path.iterdir()):
+    if not all((path / name).exists() for name in OURS) and any(path.iterdir()):
         raise OSError(f"{path} is open to others and holds other files: the store needs a directory of its own")
     path.chmod(0o700)
+
+
+def _make(path: Path) -> None:
+    if not path.parent.exists():
+        _make(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
 
 
 def touch(path: Path) -> None:
@@ -38,25 +50,29 @@ def touch(path: Path) -> None:
     path.chmod(0o600)
 
 
+def _never() -> bool:
+    return False
+
+
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock on this file among all processes. Raises `TimeoutError` after `LOCK_WAIT` seconds."""
+def locked(path: Path, seconds: float = LOCK_WAIT, unless: Callable[[], bool] = _never) -> Iterator[None]:
+    """Hold the lock on this file among all processes. Raises `TimeoutError` where it cannot be had in time."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
-        _wait_for_lock(descriptor)
+        _wait_for_lock(descriptor, seconds, unless)
         yield
     finally:
         os.close(descriptor)  # which unlocks
 
 
-def _wait_for_lock(descriptor: int) -> None:
-    until = time.monotonic() + LOCK_WAIT
+def _wait_for_lock(descriptor: int, seconds: float, unless: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > until:
+            if time.monotonic() > until or unless():
                 raise TimeoutError("another process is opening the store") from None
             time.sleep(0.002)
         else:
@@ -72,6 +88,7 @@ def read_secret(directory: Path) -> bytes:
         with locked(directory / LOCK_FILE):
             if not _is_whole(path):
                 _make_secret(path)
+    path.chmod(0o600)
     secret = path.read_bytes()
     if len(secret) != SECRET_BYTES:
         raise OSError(f"{path} does not hold {SECRET_BYTES} bytes")
@@ -84,7 +101,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _make_secret(path: Path) -> None:
-    """Write it whole under another name, then rename: a reader sees all of it or nothing. What a kill leaves is used up next."""
+    """Write it whole under another name, then rename: readers see all of it or nothing. What a kill leaves is used up next."""
     draft = path.with_name(f".{path.name}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -2,9 +2,11 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import AbstractContextManager, ExitStack, suppress
+from typing import Protocol, TypeVar
 
 import diskcache
 
@@ -16,20 +18,34 @@ T = TypeVar("T")
 
 TROUBLE = (sqlite3.Error, diskcache.Timeout, OSError)
 
-OpenCache = Callable[[Identity | None], InlineCache]
-"""Opens the database; one that is known to be damaged, and still in its place, is set aside first."""
+STRIKES = 60.0
+"""Seconds within which a database that fails twice as a damaged one does is one."""
+
+
+class OpenCache(Protocol):
+    """Opens the database. The `doubted` one is closed; if it is damaged, and still in its place, it is set aside first."""
+
+    def __call__(self, doubted: InlineCache | None, is_damaged: bool, unless: Callable[[], bool]) -> InlineCache:
+        """Raises what is in `TROUBLE`, and `StoreError`; soon after `unless` holds."""
 
 
 class Session:
-    """Opens the database when it is first used, and anew where it is damaged or was taken away."""
+    """Opens the database when it is first used, and anew where it fails or was taken away.
 
-    def __init__(self, open_cache: OpenCache) -> None:
-        self._open_cache = open_cache
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cachemw-store", initializer=self._begin)
-        self._ident = 0
+    SQLite's last connection to close a database removes its log by its name: it is closed under the lock under which
+    databases are opened and set aside, else the log may be the next one's.
+    """
+
+    def __init__(self, open_cache: OpenCache, lock: Callable[[], AbstractContextManager[None]]) -> None:
+        self._open_cache, self._file_lock = open_cache, lock
+        self._idents: list[int] = []
+        self._thread = ThreadPoolExecutor(1, "cachemw-store", initializer=_note, initargs=(self._idents,))
+        self._is_closing = threading.Event()
         self._lock = threading.Lock()
         self._cache: InlineCache | None = None
         self._doubted: InlineCache | None = None
+        self._is_damaged = False
+        self._struck: tuple[Identity | None, float] = None, 0.0
 
     @property
     def is_open(self) -> bool:
@@ -37,18 +53,27 @@ class Session:
 
     def cache(self) -> InlineCache:
         """Return the open database, to read from. Raises `StoreError`."""
-        return self.call(lambda cache: cache) if self._cache is None else self._cache
+        cache = self._cache
+        return self.call(lambda cache: cache) if cache is None else cache
 
-    def doubt(self, cache: InlineCache) -> None:
-        """Use this database no more; the next call opens what is there by then, and sets this one aside if it still is."""
+    def doubt(self, cache: InlineCache, fault: Exception | None = None) -> None:
+        """Use this database no more; the next call opens what is there by then.
+
+        It is set aside where `fault` is its second within `STRIKES` seconds: a disk that fails once looks like damage too.
+        """
         with self._lock:
-            if self._cache is cache:
-                self._cache, self._doubted = None, cache
+            if self._cache is not cache:
+                return
+            self._cache, self._doubted = None, cache
+            if fault is not None:
+                identity, when = self._struck
+                self._struck = cache.identity, time.monotonic()
+                self._is_damaged = identity == cache.identity and time.monotonic() - when < STRIKES
 
     def call(self, do: Callable[[InlineCache], T]) -> T:
         """Do it in the store's thread and wait. Raises `StoreError`."""
         try:
-            if threading.get_ident() == self._ident:
+            if threading.get_ident() in self._idents:
                 return self._done(do)
             return self.submit(lambda: self._done(do)).result()
         except TROUBLE as exc:
@@ -63,33 +88,38 @@ class Session:
 
     def close(self) -> None:
         """Let what was begun end, then close the database."""
+        self._is_closing.set()
         self._thread.shutdown()
-        for cache in (self._cache, self._doubted):
-            if cache is not None:
-                cache.close()
+        opened = [cache for cache in (self._cache, self._doubted) if cache is not None]
         self._cache = self._doubted = None
-
-    def _begin(self) -> None:
-        self._ident = threading.get_ident()
+        with ExitStack() as stack:
+            if opened:
+                with suppress(OSError):  # it is gone, or somebody who opens it does not get on: unlikely enough
+                    stack.enter_context(self._file_lock())
+            for cache in opened:
+                cache.close()
 
     def _done(self, do: Callable[[InlineCache], T]) -> T:
-        cache = self._opened()
-        try:
-            return do(cache)
-        except TROUBLE as exc:
-            if not is_damage(exc):
-                raise
-            self.doubt(cache)
+        for _ in range(2):
+            cache = self._opened()
+            try:
+                return do(cache)
+            except TROUBLE as exc:
+                if not is_damage(exc):
+                    raise
+                self.doubt(cache, exc)
         return do(self._opened())
 
     def _opened(self) -> InlineCache:
         if self._cache is not None and not self._cache.is_in_place:
             self.doubt(self._cache)
         if self._cache is None:
-            doubted, self._doubted = self._doubted, None
-            if doubted is not None:
-                doubted.close()
-            opened = self._open_cache(None if doubted is None else doubted.identity)
+            opened = self._open_cache(self._doubted, self._is_damaged, self._is_closing.is_set)
             with self._lock:
-                self._cache = opened
+                self._cache, self._doubted, self._is_damaged = opened, None, False
         return self._cache
+
+
+def _note(idents: list[int]) -> None:
+    """Serve as the thread's initializer; one that held the session would keep it, and the thread, for ever."""
+    idents.append(threading.get_ident())

@@ -144,8 +144,8 @@ def _joined(base_url: str, path: bytes, query: bytes) -> str:
 def _checked(base_url: str) -> str:
     try:
         url = httpx.URL(base_url)
-    except httpx.InvalidURL as exc:
-        raise ConfigurationError("the base URL is none") from None  # what it says of a port may be a password
+    except httpx.InvalidURL:
+        raise ConfigurationError("the base URL is none") from None  # what it says may be a password
     if url.userinfo or "@" in base_url:  # also where it is not read as one
         raise ConfigurationError("a base URL holds no credentials: give an api_key")
     has_port = url.port is None or 0 < url.port < 2**16

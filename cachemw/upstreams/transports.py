@@ -19,7 +19,7 @@ from cachemw.upstreams.pool import Pool
 logger = logging.getLogger(__name__)
 
 KEEPALIVE = 4.0
-"""Seconds an idle connection stays open: uvicorn and Node close theirs after five, and who asks at that moment has no answer."""
+"""Seconds an idle connection stays open: uvicorn and Node close theirs after five, and who asks just then has no answer."""
 
 HEAD_BYTES = 64 * 1024
 """The longest line of a response's head."""

@@ -74,8 +74,8 @@ REQUESTS: dict[str, Make] = {
 WORST: dict[str, Make] = {
     "plain text": lambda: asking_with(text(b"a")),
     "no ASCII": lambda: asking_with(text("é".encode())),
-    "arrays": lambda: asking_with(wide(b"[]", 120_000)),
-    "objects": lambda: asking_with(wide(b' {"a":{}}', 170_000)),
+    "arrays": lambda: asking_with(wide(b"[]", 90_000)),
+    "objects": lambda: asking_with(wide(b' {"a":{}}', 120_000)),
     "empty texts": lambda: asking_with(wide(b'""', 300_000)),
     "keys": lambda: asking_with(b"{ " + keys(40_000) + b"}"),
     "long integers": lambda: asking_with(wide(b"1" * 4300, 120_000)),
@@ -83,7 +83,7 @@ WORST: dict[str, Make] = {
     "escapes": lambda: asking_with(text(b"\\n", 2_000_000)),
     "controls": lambda: asking_with(text(b"\\u0001", 6_000_000)),
     "messages": lambda: b'{"messages":' + wide(b'{"role":"user","content":"x"}', 550_000) + b"}",
-    "trailing": lambda: asking_with(wide(b"[]", 120_000)) + b"x",
+    "trailing": lambda: asking_with(wide(b"[]", 90_000)) + b"x",
 }
 """Bodies of requests that are read, and take longest."""
 

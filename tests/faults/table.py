@@ -8,6 +8,7 @@ from datetime import date
 import cachemw
 from tests.faults import (
     ambiguous,
+    bombs,
     canaries,
     collisions,
     credentials,
@@ -37,6 +38,7 @@ FAULTS: tuple[Fault, ...] = (
     *hostile.FAULTS,
     *slow_stores.FAULTS,
     *cuts.FAULTS,
+    *bombs.FAULTS,
     *leaving.FAULTS,
     *storms.FAULTS,
     *collisions.FAULTS,

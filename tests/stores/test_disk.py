@@ -1,14 +1,20 @@
 """The store on disk: its directory, its files and its settings."""
 
+import contextlib
+import gc
 import json
+import os
 import threading
-from collections.abc import Iterator
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from cachemw.errors import StoreError
 from cachemw.stores import DiskStore
+from cachemw.stores.private import locked
 from tests.stores.planting import rows
 from tests.stores.scripts import run
 
@@ -178,3 +184,52 @@ def test_nothing_is_left_of_a_closed_store(tmp_path: Path) -> None:
 
     assert threading.active_count() == threads
     assert {path.name for path in tmp_path.iterdir()} == {"cache.db", "lock"}  # SQLite takes its log back
+
+
+def test_the_directories_on_the_way_are_private_too(tmp_path: Path) -> None:
+    """I7"""
+    store = DiskStore(tmp_path / "a" / "b" / "store")
+    was = os.umask(0)
+    try:
+        store.put(INDEX, b"a record", None)
+    finally:
+        os.umask(was)
+        store.close()
+
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b", "a/b/store")] == [0o700] * 3
+
+
+def test_nothing_is_left_of_a_store_that_is_dropped(tmp_path: Path) -> None:
+    """D4"""
+    descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    for number in range(20):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            DiskStore(tmp_path / str(number)).put(INDEX, b"a record", None)
+            gc.collect()
+    deadline = time.monotonic() + 5
+    while threading.active_count() > threads and time.monotonic() < deadline:
+        time.sleep(0.01)
+    gc.collect()
+
+    assert threading.active_count() <= threads
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
+
+
+def test_a_store_is_closed_soon_though_somebody_else_holds_its_lock(tmp_path: Path) -> None:
+    """P5"""
+    store, began = DiskStore(tmp_path), time.monotonic()
+    with locked(tmp_path / "lock"):
+        opening = threading.Thread(target=lambda: _quietly(lambda: store.get(INDEX)))
+        opening.start()
+        time.sleep(0.05)
+        store.close()
+        opening.join()
+
+    assert time.monotonic() - began < 1.5
+
+
+def _quietly(call: Callable[[], object]) -> None:
+    with contextlib.suppress(StoreError):
+        call()

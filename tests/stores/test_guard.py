@@ -1,5 +1,6 @@
 """A store around any store: what it does to its callers, whatever that store does."""
 
+import asyncio
 import logging
 import threading
 import time
@@ -207,7 +208,7 @@ def test_who_has_waited_for_a_read_in_vain_does_not_wait_for_a_put(gate: threadi
 def test_puts_that_take_too_long_in_all_are_faults(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     """D1"""
     monkeypatch.setattr(limits, "STORE_PATIENCE", 0.01)
-    monkeypatch.setattr(limits, "STORE_PUT", 0.02)
+    monkeypatch.setattr(limits, "STORE_CALL", 0.02)
     moody = Moody()
     moody.mood = lambda: hang(gate)
     store = GuardedStore(moody)
@@ -221,7 +222,7 @@ def test_puts_that_take_too_long_in_all_are_faults(gate: threading.Event, monkey
 
 def test_what_could_not_be_begun_in_time_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """D1: behind a lock puts would queue, and the process wait for all of them when it ends."""
-    monkeypatch.setattr(limits, "STORE_PUT", 0.1)
+    monkeypatch.setattr(limits, "STORE_CALL", 0.1)
     disk = DiskStore(tmp_path)
     disk.put(INDEX, b"a record", None)
     store = GuardedStore(disk)
@@ -236,6 +237,96 @@ def test_what_could_not_be_begun_in_time_is_not_done(tmp_path: Path, monkeypatch
     assert waited < 4 * limits.STORE_PATIENCE + SLACK
     assert closed < 2 + SLACK
     disk.close()
+
+
+def test_a_burst_of_puts_is_kept_though_they_wait_for_each_other(tmp_path: Path) -> None:
+    """P2: who is slow because much is asked of it is not broken."""
+    disk = DiskStore(tmp_path)
+    store = GuardedStore(disk)
+
+    attempts = [store.begin_put(number.to_bytes(16), bytes(20_000), None) for number in range(1000)]
+    for attempt in attempts:
+        attempt.done.result()
+
+    assert len(list(disk.scan())) == 1000
+    store.close()
+
+
+def test_more_calls_than_there_are_threads_for_come_in_their_turn() -> None:
+    """D1"""
+    moody = Moody()
+    moody.mood = lambda: time.sleep(0.005)
+    store = GuardedStore(moody)
+
+    attempts = [store.begin_put(number.to_bytes(16), b"a record", None) for number in range(limits.STORE_CALLS * 3)]
+    for attempt in attempts:
+        attempt.done.result()
+
+    assert len(list(moody.scan())) == limits.STORE_CALLS * 3
+
+
+def test_what_waits_to_be_stored_is_bounded(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P3"""
+    monkeypatch.setattr(limits, "STORE_QUEUE_BYTES", 1000)
+    moody = Moody()
+    moody.mood = lambda: hang(gate)
+    store = GuardedStore(moody)
+
+    for number in range(2):
+        store.begin_put(bytes([number]) * 16, bytes(500), None)
+    with pytest.raises(StoreTimeout, match="keep up"):
+        store.begin_put(INDEX, bytes(1), None)
+    gate.set()
+    while moody.get(bytes([1]) * 16) is None:
+        time.sleep(0.001)
+
+    store.begin_put(INDEX, bytes(500), None).done.result()
+
+
+def test_a_newer_put_is_not_overtaken_by_one_that_was_given_up_on(gate: threading.Event) -> None:
+    """R5"""
+    moody = Moody()
+    moody.mood = lambda: hang(gate)
+    store = GuardedStore(moody)
+    assert _failures(store, "put", 1) == 1
+
+    moody.mood = lambda: None
+    newer = store.begin_put(INDEX, b"newer", None)
+    gate.set()
+    newer.done.result()
+
+    assert moody.get(INDEX) == b"newer"
+
+
+def test_where_no_thread_can_be_started_nothing_is_taken_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """D1"""
+    monkeypatch.setattr(limits, "STORE_FIRST_REST", 0.0)
+    store = GuardedStore(Moody())
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert _failures(store, "get", limits.STORE_CALLS * 2) == limits.STORE_CALLS * 2
+
+    assert store.get(INDEX) is None
+
+
+def test_a_store_that_raises_what_is_no_exception_is_one_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """D1: a cancellation from somebody's event loop, say."""
+    monkeypatch.setattr(limits, "STORE_FIRST_REST", 0.0)
+    moody = Moody()
+
+    def give_up() -> None:
+        raise asyncio.CancelledError
+
+    moody.mood = give_up
+    store = GuardedStore(moody)
+
+    assert _failures(store, "get", limits.STORE_CALLS * 2) == limits.STORE_CALLS * 2
+    moody.mood = lambda: None
+    assert store.get(INDEX) is None
 
 
 def test_all_who_ask_for_the_secret_at_once_share_one_call(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
