@@ -123,7 +123,10 @@ class DiskStore:
 
     def size(self) -> int:
         """Return the bytes the store takes on disk."""
-        return int(self._here().call(lambda cache: cache.volume()))
+        try:
+            return int(self._here().call(lambda cache: cache.volume()))
+        except (TypeError, ValueError, OverflowError) as exc:  # diskcache adds up what the database says
+            raise StoreError("the database does not know what it holds") from exc
 
     def close(self) -> None:
         session = self._sessions.pop(os.getpid(), None)

@@ -103,10 +103,15 @@ def _is_whole(path: Path) -> bool:
 def _make_secret(path: Path) -> None:
     """Write it whole under another name, then rename: readers see all of it or nothing. What a kill leaves is used up next."""
     draft = path.with_name(f".{path.name}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o600)
-        file.write(secrets.token_bytes(SECRET_BYTES))
-        file.flush()
-        os.fsync(descriptor)
-    draft.rename(path)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(secrets.token_bytes(SECRET_BYTES))
+            file.flush()
+            os.fsync(descriptor)
+        draft.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
