@@ -96,3 +96,6 @@ PIECE_BYTES = 64 * 1024
 
 LONGEST_REPLAY = 600.0
 """How long a paced replay may take; what would take longer is sent faster."""
+
+LINGER_TIME = 1.0
+"""How long what a refused client goes on sending is taken, so that it can hear why."""

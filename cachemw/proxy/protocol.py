@@ -11,6 +11,7 @@ from cachemw.core import limits, refusals
 from cachemw.core.refusals import Answer
 from cachemw.proxy.deadline import Deadline, HoldingFlow
 from cachemw.proxy.framing import is_sound
+from cachemw.proxy.lingering import LingeringTransport
 
 
 class Awaited(Enum):
@@ -46,7 +47,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unread = 0  # bytes that have come since there was a head, or a piece of a body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        lingering: Any = LingeringTransport(transport, self.loop, self._is_read_out)
+        super().connection_made(lingering)
         self.flow = HoldingFlow(transport, self._deadline)
         self._deadline.set(self.head_seconds)
 
@@ -55,7 +57,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_over:
+        if self._is_over or self.transport.is_closing():
             return
         if self._awaited is Awaited.NOTHING:
             self._await(Awaited.HEAD)
@@ -69,6 +71,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _await(self, what: Awaited) -> None:
         self._awaited, self._has_changed, self._unread = what, True, 0
+
+    def _is_read_out(self) -> bool:
+        """Say whether the client has sent all of what it began to."""
+        return self._awaited is not Awaited.BODY and not self._unread and self._refusal is None
 
     def _seconds(self) -> float | None:
         match self._awaited:
