@@ -130,3 +130,11 @@ def without(headers: Headers, lower_names: Iterable[bytes]) -> Headers:
     """Return the fields whose names are not among `lower_names`."""
     removed = frozenset(lower_names)
     return tuple((name, value) for name, value in headers if name.lower() not in removed)
+
+
+def content_length(headers: Headers) -> int | None:
+    """Return how long a body is said to be; `None` where that is not said, or not in one way (RFC 9110 §8.6)."""
+    fields = [value for name, value in headers if name.lower() == b"content-length"]
+    lengths = {length.strip() for length in b",".join(fields).split(b",")}
+    said = {int(length) if length.isdigit() and len(length) < 20 else None for length in lengths}
+    return said.pop() if len(said) == 1 else None

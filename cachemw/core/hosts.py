@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from cachemw.errors import ConfigurationError
 
-_AUTHORITY = re.compile(rb"(\[[0-9a-f:.]+\]|(?:[a-z0-9_-]+\.)*[a-z0-9_-]+\.?)(?::([0-9]{1,5}))?", re.IGNORECASE)
+_AUTHORITY = re.compile(rb"(\[[0-9a-f:.]+\]|(?:[a-z0-9_-]+\.)*[a-z0-9_-]+\.?)(?::([0-9]{0,5}))?", re.IGNORECASE)
 _ORIGIN = re.compile(rb"https?://(.+)", re.IGNORECASE)
 _LONGEST = 300
 """Bytes of a name and its port; a name has 253 at most."""

@@ -99,3 +99,9 @@ LONGEST_REPLAY = 600.0
 
 LINGER_TIME = 1.0
 """How long what a refused client goes on sending is taken, so that it can hear why."""
+
+DRAIN_BYTES = MIB
+"""How much of a body is taken behind an answer that did not need it, for the sake of the connection."""
+
+WRITE_TIME = 120.0
+"""How long a client of the proxy may read nothing of what waits for it."""

@@ -9,7 +9,7 @@ from cachemw.core.cache_status import announce
 from cachemw.core.completeness import CUT
 from cachemw.core.directives import CONTROL_HEADER, Abandon, Members, parse_members
 from cachemw.core.discreet import sizes_only
-from cachemw.core.headers import end_to_end, without
+from cachemw.core.headers import content_length, end_to_end, without
 from cachemw.core.limits import PIECE_BYTES
 from cachemw.core.messages import Head, StoredResponse, header_values
 from cachemw.core.recording import Recording, Terms, head_fault, is_coded, start
@@ -42,6 +42,7 @@ class Transfer:
 
     def __init__(self, head: Head, recording: Recording | None = None, faults: tuple[str, ...] = ()) -> None:
         self.head, self.faults = head, faults
+        self._is_chat = recording is not None or bool(faults)
         self.is_stored = False
         self.is_stream = _is_event_stream(head)
         self.can_say_more = self.is_stream and not is_coded(head)  # an event of ours can be added
@@ -127,7 +128,7 @@ class Transfer:
 
         Raises `TruncatedResponse` where that end may be a cut: nothing but the content says that it is not.
         """
-        self.check_length()
+        self._check_length()
         if self._recording is None:
             return None
         recorded = self._recording.finish(now)
@@ -139,10 +140,11 @@ class Transfer:
         self.drop(recorded)
         return None
 
-    def check_length(self) -> None:
-        """Raise `TruncatedResponse` where fewer bytes came than were announced, and we announce that no more."""
-        said = header_values(self.head.headers, b"content-length")
-        if self.can_say_more and said not in ([], [b"%d" % (self._forgotten + len(self._body))]):
+    def _check_length(self) -> None:
+        """A stream's length is not announced any more, for an event of ours may follow: nobody else would notice."""
+        came = self._forgotten + len(self._body)
+        has_body = self.head.status not in (204, 304) and (came > 0 or self._is_chat)  # a HEAD has none
+        if self.can_say_more and has_body and content_length(self.head.headers) not in (None, came):
             raise TruncatedResponse("the answer is not as long as it said")
 
     def close(self, fault: str | None) -> None:

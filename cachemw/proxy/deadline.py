@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from cachemw.core import limits
+
 
 class Deadline:
     """Calls `passed` when so many seconds are over. It stands still while it is not the client that is waited for."""
@@ -44,11 +46,20 @@ class Deadline:
 
 
 class HoldingFlow(FlowControl):
-    """uvicorn's flow control: a client that is not read from has all the time it takes us."""
+    """uvicorn's flow control: a client that is not read from has all the time it takes us; one that does not read has not."""
 
-    def __init__(self, transport: asyncio.Transport, deadline: Deadline) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, deadline: Deadline) -> None:
         super().__init__(transport)
         self._deadline = deadline
+        self.unread = Deadline(loop, transport.abort)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.unread.set(limits.WRITE_TIME)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.unread.set(None)
 
     def pause_reading(self) -> None:
         super().pause_reading()

@@ -7,6 +7,10 @@ from cachemw.core.messages import Headers, header_values
 _TARGET = re.compile(rb"(?:https?://([^/?]+))?/[^#]*", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9a-f]{2})", re.IGNORECASE)
 _VERSIONS = ("1.0", "1.1")
+_UPGRADE = re.compile(rb"\r\nupgrade(?=:)", re.IGNORECASE)
+
+NO_UPGRADE = b"cachemw-no-upgrade"
+"""The name under which the parser is given a field that it must not see."""
 
 
 def is_sound(version: str, target: bytes, headers: Headers) -> bool:
@@ -14,6 +18,17 @@ def is_sound(version: str, target: bytes, headers: Headers) -> bool:
     codings = header_values(headers, b"transfer-encoding")
     is_framed = not codings or version == "1.1" and len(codings) == 1 and codings[0].lower() == b"chunked"
     return version in _VERSIONS and is_framed and _is_target(target, header_values(headers, b"host"))
+
+
+def without_upgrade(data: bytes) -> bytes:
+    """Return a piece of a head in which nobody asks for another protocol: a server may ignore that (RFC 9110 §7.8).
+
+    llhttp would drop the body. Java's own client and `curl --http2` ask whenever they may.
+    """
+    if _UPGRADE.search(data) is None:
+        return data
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\n" + NO_UPGRADE, head) + end + rest
 
 
 def _is_target(target: bytes, hosts: list[bytes]) -> bool:

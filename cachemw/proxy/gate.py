@@ -7,7 +7,7 @@ from cachemw.core import refusals
 from cachemw.core.admission import Admitted, Refused, Rules, admit
 from cachemw.core.refusals import Answer
 
-_CORS = b"access-control-"
+_OPENING = (b"access-control-", b"timing-allow-origin", b"cross-origin-resource-policy")
 
 
 class Gate:
@@ -71,7 +71,7 @@ def _without_cors(send: Send) -> Send:
 
     async def send_without(message: Message) -> None:
         if message["type"] == "http.response.start":
-            fields = [field for field in message.get("headers", ()) if not field[0].lower().startswith(_CORS)]
+            fields = [field for field in message.get("headers", ()) if not field[0].lower().startswith(_OPENING)]
             message = {**message, "headers": fields}
         await send(message)
 

@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from cachemw.core import limits, refusals
 from cachemw.core.refusals import Answer
 from cachemw.proxy.deadline import Deadline, HoldingFlow
-from cachemw.proxy.framing import is_sound
+from cachemw.proxy.framing import NO_UPGRADE, is_sound, without_upgrade
 from cachemw.proxy.lingering import LingeringTransport
 
 
@@ -43,17 +43,18 @@ class GuardedProtocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         self._refusal: Answer | None = None
         self._is_over = False
-        self._head_size = 0
+        self._head_size = self._drained = 0
         self._unread = 0  # bytes that have come since there was a head, or a piece of a body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         lingering: Any = LingeringTransport(transport, self.loop, self._is_read_out)
         super().connection_made(lingering)
-        self.flow = HoldingFlow(transport, self._deadline)
+        self.flow: HoldingFlow = HoldingFlow(transport, self.loop, self._deadline)
         self._deadline.set(self.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.set(None)
+        self.flow.unread.set(None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -62,7 +63,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._awaited is Awaited.NOTHING:
             self._await(Awaited.HEAD)
         self._unread += len(data)
-        super().data_received(data)
+        super().data_received(without_upgrade(data) if self._awaited is Awaited.HEAD else data)
         if not self._is_over and self._unread > limits.HEAD_BYTES:  # of trailers, or of chunk extensions, too
             self._turn_away(refusals.head_too_large())
         if not self._is_over and self._has_changed:
@@ -82,7 +83,8 @@ class GuardedProtocol(HttpToolsProtocol):
                 return self.head_seconds
             case Awaited.BODY:
                 return self.body_seconds
-        return None
+        # An answer that was complete before the request was has had its keep-alive timer taken from it by the rest of that.
+        return float(self.timeout_keep_alive) if self.cycle is not None and self.cycle.response_complete else None
 
     # What the parser finds.
 
@@ -99,6 +101,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._awaited is Awaited.BODY:
             return  # of the trailer: uvicorn would put it into the head (RFC 9110 §6.5.1)
+        if name.lower() == NO_UPGRADE:
+            return
         super().on_header(name, value)
         self._head_size += len(name) + len(value) + len(b": \r\n")
         if len(self.headers) > limits.HEAD_FIELDS:
@@ -115,6 +119,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._unread = 0
         super().on_body(body)
+        self._drained = self._drained + len(body) if self.cycle.response_complete else 0
+        if self._drained > limits.DRAIN_BYTES:
+            self._end()
+            self.transport.close()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -123,6 +131,11 @@ class GuardedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._awaited is Awaited.BODY and self.cycle.waiting_for_100_continue:
+            self.transport.close()  # its body may come all the same, or not: nobody can tell (RFC 9110 §10.1.1)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Answer, and hear no more: what follows may be in another protocol (RFC 9110 §7.8)."""
@@ -138,7 +151,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._turn_away(self._refusal or refusals.malformed())
 
     def _run_out(self) -> None:
-        if self._running is None and not self._unread:
+        if not self._unread and (self._running is None or self._awaited is Awaited.NOTHING):
             self.transport.close()  # nobody has asked anything
         else:
             self._turn_away(refusals.too_slow())

@@ -14,6 +14,9 @@ from cachemw.stores import DiskStore
 
 PREFIX = "CACHEMW_"
 
+LONGEST = 100_000
+"""Bytes in one variable; Linux takes 128 KiB, and without a word less than all of it."""
+
 
 def several(value: str) -> tuple[str, ...]:
     """Return what stands between the commas; an empty one is not left out, it is somebody's mistake."""
@@ -55,9 +58,13 @@ class Settings:
             raise ConfigurationError(f"not a number among the CACHEMW_ variables: {exc}") from exc
 
     def to_environment(self) -> dict[str, str]:
-        """Write them for the workers."""
+        """Write them for the workers. Raises `ConfigurationError` for what is too long for a variable."""
         values = {PREFIX + field.name.upper(): getattr(self, field.name) for field in fields(self)}
-        return {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
+        written = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
+        for name, value in written.items():
+            if len(value.encode()) > LONGEST:
+                raise ConfigurationError(f"{name} is too long for a process's environment")
+        return written
 
     def store(self) -> DiskStore:
         """Return the store; nothing is opened."""

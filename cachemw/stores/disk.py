@@ -17,7 +17,7 @@ from diskcache.core import DBNAME
 
 from cachemw.core import limits
 from cachemw.errors import StoreError
-from cachemw.stores.damage import discard, is_damage, set_aside
+from cachemw.stores.damage import discard, identity, is_damage, set_aside
 from cachemw.stores.inline import ForeignRowError, InlineCache
 from cachemw.stores.places import has_room, refuse_network
 from cachemw.stores.private import CLOSING_WAIT, LOCK_FILE, locked, prepare_directory, read_secret, touch
@@ -187,7 +187,12 @@ class DiskStore:
 
     def _connect(self) -> InlineCache:
         touch(self.path / DBNAME)  # SQLite gives its other files the same mode
-        return InlineCache(self.path, size_limit=self._size_limit)
+        touched = identity(self.path / DBNAME)
+        opened = InlineCache(self.path, size_limit=self._size_limit)
+        if opened.identity != touched:  # diskcache makes it anew, for everybody to read
+            opened.close()
+            raise OSError("the store was taken away while it was opened")
+        return opened
 
 
 def _set_aside(directory: Path) -> None:

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from typing import Protocol, TypeVar, runtime_checkable
 
 from cachemw.core import limits
+from cachemw.errors import StoreError
 from cachemw.stores.attempts import Attempt, translated
 from cachemw.stores.base import Store
 from cachemw.stores.calls import Calls
@@ -38,7 +39,10 @@ class GuardedStore:
 
     @property
     def inline_reads(self) -> bool:
-        return self.never_waits or self._store.inline_reads
+        try:
+            return self.never_waits or self._store.inline_reads
+        except Exception:  # noqa: BLE001 - a store may be anybody's
+            return False
 
     @property
     def known_secret(self) -> bytes:
@@ -52,12 +56,12 @@ class GuardedStore:
     def get(self, index: bytes) -> bytes | None:
         if self.never_waits:
             return self._store.get(index)
-        if not self._store.inline_reads:
+        if not self.inline_reads:
             return self.begin_get(index).wait()
         reading = self._here().reading
         reading.admit()
         try:
-            record = self._store.get(index)
+            record = self._get(index)
         except Exception as exc:
             reading.failed(exc)
             raise translated(exc) from exc
@@ -91,7 +95,7 @@ class GuardedStore:
     def begin_get(self, index: bytes) -> Attempt[bytes | None]:
         """Begin to read; a store that could be read inline, were it open, is given the time to open."""
         patience = limits.STORE_PATIENCE if self._thread is None else limits.STORE_OPENING
-        return self._here().read(lambda: self._store.get(index), patience)
+        return self._here().read(lambda: self._get(index), patience)
 
     def begin_put(self, index: bytes, record: bytes, keep: float | None) -> Attempt[None]:
         return self._here().write(index, lambda: self._store.put(index, record, keep), len(record))
@@ -99,9 +103,18 @@ class GuardedStore:
     def begin_delete(self, index: bytes) -> Attempt[bool]:
         return self._here().write(index, lambda: self._store.delete(index), 0)
 
+    def _get(self, index: bytes) -> bytes | None:
+        record: object = self._store.get(index)
+        if record is None or isinstance(record, bytes):
+            return record
+        raise StoreError("what the store gave is no record")
+
     def _ask_secret(self) -> bytes:
-        self._known_secret = self._store.secret()
-        return self._known_secret
+        secret: object = self._store.secret()
+        if not isinstance(secret, bytes) or not secret:
+            raise StoreError("what the store gave is no secret")
+        self._known_secret = secret
+        return secret
 
     def _here(self) -> Calls:
         pid = os.getpid()

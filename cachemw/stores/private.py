@@ -15,8 +15,10 @@ SECRET_BYTES = 32
 SECRET_FILE = "secret"  # noqa: S105
 SECRET_VARIABLE = "CACHEMW_SECRET"  # noqa: S105
 LOCK_FILE = "lock"
-OURS = (DBNAME, LOCK_FILE)
+OURS = {DBNAME, LOCK_FILE}
 """What lies in the directory of every store of ours."""
+
+MAY_BE_OURS = {*OURS, SECRET_FILE, f".{SECRET_FILE}"}
 
 LOCK_WAIT = 3.0
 CLOSING_WAIT = 1.0
@@ -27,7 +29,8 @@ def prepare_directory(path: Path) -> None:
     _make(path)
     if path.stat().st_mode & 0o777 == 0o700:
         return
-    if not all((path / name).exists() for name in OURS) and any(path.iterdir()):
+    names = {found.name for found in path.iterdir()}
+    if not (names >= OURS or all(name in MAY_BE_OURS or name.startswith(DBNAME) for name in names)):
         raise OSError(f"{path} is open to others and holds other files: the store needs a directory of its own")
     path.chmod(0o700)
 

@@ -285,17 +285,22 @@ def _damage_in_place(path: Path, seed: float) -> str:
     """Write into an open database, or cut it short. Its shared memory is SQLite's own: not that."""
     random = Random(seed)
     file = path / random.choice(("cache.db", "cache.db-wal"))
-    if not file.exists():
+    how, length = random.choice(("cut", "noise", "zeros", "emptied")), random.choice((100, PAGE, 9 * PAGE))
+    try:
+        _write_into(file, how, length, random)
+    except FileNotFoundError:  # it is just being set aside
         return f"{file.name} is gone"
-    how, size = random.choice(("cut", "noise", "zeros", "emptied")), file.stat().st_size
+    return f"{file.name} {how}"
+
+
+def _write_into(file: Path, how: str, length: int, random: Random) -> None:
+    size = file.stat().st_size
     if how in ("cut", "emptied"):
         os.truncate(file, random.randrange(size + 1) if how == "cut" else 0)
-        return f"{file.name} {how}"
-    length = random.choice((100, PAGE, 9 * PAGE))
+        return
     with file.open("r+b") as opened:
         opened.seek(random.randrange(size + 1))
         opened.write(random.randbytes(length) if how == "noise" else bytes(length))
-    return f"{file.name} {how}"
 
 
 FAULTS: tuple[Fault, ...] = (

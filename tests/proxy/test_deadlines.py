@@ -158,14 +158,71 @@ async def test_a_body_that_never_comes_is_a_408(guarded: Guarded) -> None:
     assert is_due(after, Hasty.body_seconds)
 
 
-async def test_who_was_refused_cannot_go_on_sending_for_ever(guarded: Guarded) -> None:
+async def test_who_was_refused_is_heard_no_more(guarded: Guarded) -> None:
     async with await guarded.connect() as stream:
         await stream.send(POST.replace(HOST, b"Host: evil.example\r\n") + b"Content-Length: 500\r\n\r\n")
         assert status_of(await stream.receive()) == 403
         reply, after = await hear_out(stream, b"x" * 500)
 
     assert reply == b""
-    assert is_due(after, Hasty.body_seconds)
+    assert after < Hasty.body_seconds
+
+
+async def test_who_is_answered_before_all_was_sent_does_not_stay_for_ever(guarded: Guarded) -> None:
+    """Behind an answer the rest of a request takes the keep-alive's time from it."""
+    async with await guarded.connect() as stream:
+        await stream.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
+        assert status_of(await stream.receive()) == 200
+        await anyio.sleep(0.05)
+        await stream.send(b"0123456789")
+        began = time.monotonic()
+        reply = await rest(stream, seconds=9)
+
+    assert reply == b""
+    assert time.monotonic() - began < 8  # uvicorn's five seconds
+
+
+async def test_what_nobody_needs_is_not_taken_for_ever(guarded: Guarded) -> None:
+    """A probe's body, say; before, gigabytes were read within a minute."""
+    async with await guarded.connect() as stream:
+        await stream.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
+        assert status_of(await stream.receive()) == 200
+        sent, began = 0, time.monotonic()
+        with contextlib.suppress(anyio.BrokenResourceError):
+            while time.monotonic() - began < 9:
+                await stream.send(bytes(100_000))
+                sent += 100_000
+
+    assert time.monotonic() - began < 5
+
+
+async def test_who_reads_nothing_does_not_stay_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WRITE_TIME", 0.3)
+    app = Flood()
+    async with listening(app, Hasty) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(b"GET / HTTP/1.1\r\n\r\n")
+        with anyio.fail_after(5):
+            await app.is_left.wait()
+
+
+class Flood:
+    """Sends without end."""
+
+    def __init__(self) -> None:
+        self.is_left = anyio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._hear, receive, tasks.cancel_scope)
+            while True:
+                await send({"type": "http.response.body", "body": bytes(65_536), "more_body": True})
+
+    async def _hear(self, receive: Receive, here: anyio.CancelScope) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.is_left.set()
+        here.cancel()
 
 
 async def test_an_answer_has_all_the_time_it_takes(guarded: Guarded) -> None:

@@ -237,17 +237,31 @@ async def test_a_trailer_says_nothing_about_the_request(guarded: Guarded) -> Non
     assert asked.header(b"authorization") == b"Bearer sk-server"
 
 
-@pytest.mark.parametrize("fields", [b"", b"Content-Length: %d\r\n" % len(BODY)], ids=["no body", "a body"])
-async def test_an_upgrade_is_answered_without_it_and_nothing_behind_it_is_read(guarded: Guarded, fields: bytes) -> None:
-    """RFC 9110 §7.8: what follows may be half of a request, and its rest would be taken for one."""
-    first = (posted if fields else lambda fields, _: got(fields))(b"Connection: upgrade\r\nUpgrade: h2c\r\n" + fields, BODY)
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+"""What Java's own client and `curl --http2` say whenever they may."""
 
-    reply = await guarded.say(first + SECOND[:20], SECOND[20:] + SECOND, pause=0.02)
 
-    paths = [asked.path for asked in guarded.upstream.asked]
-    assert status_of(reply) == 200
-    assert reply.count(b"HTTP/1.1 ") == 1
-    assert paths == ["/v1/chat/completions" if fields else "/v1/models"]
+@pytest.mark.parametrize("cut", [0, 20, 60, 150, 10_000])
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_who_would_like_another_protocol_is_answered_in_this_one(guarded: Guarded, is_chunked: bool, cut: int) -> None:
+    """RFC 9110 §7.8: and with all of the body, which the parser alone would drop."""
+    sized = b"Content-Length: %d\r\n" % len(BODY)
+    chunked = b"Transfer-Encoding: chunked\r\n", b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+    first = posted(UPGRADE + chunked[0], chunked[1]) if is_chunked else posted(UPGRADE + sized, BODY)
+
+    reply = await guarded.say(first[:cut], first[cut:], got(b"Connection: close\r\n"), pause=0.02)
+
+    assert reply.count(b"HTTP/1.1 200") == 2
+    assert [asked.body for asked in guarded.upstream.asked] == [BODY, b""]
+    assert all(asked.header(b"upgrade") is None for asked in guarded.upstream.asked)
+
+
+async def test_a_body_that_speaks_of_upgrades_is_left_alone(guarded: Guarded) -> None:
+    body = b'{"messages": [], "text": "\r\nUpgrade: h2c"}'
+
+    await guarded.say(posted(UPGRADE + b"Content-Length: %d\r\nConnection: close\r\n" % len(body), body))
+
+    assert guarded.upstream.asked[0].body == body
 
 
 async def test_two_good_requests_at_once_are_answered_one_after_the_other(guarded: Guarded) -> None:

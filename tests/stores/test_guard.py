@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -237,6 +238,41 @@ def test_what_could_not_be_begun_in_time_is_not_done(tmp_path: Path, monkeypatch
     assert waited < 4 * limits.STORE_PATIENCE + SLACK
     assert closed < 2 + SLACK
     disk.close()
+
+
+@pytest.mark.parametrize("given", [5, True, "text", bytearray(b"a record"), b""])
+@pytest.mark.parametrize("inline_reads", [True, False])
+def test_what_is_no_record_or_no_secret_is_a_store_error(given: Any, inline_reads: bool) -> None:
+    """D1"""
+
+    class Odd(Moody):
+        def get(self, index: bytes) -> Any:
+            return given
+
+        def secret(self) -> Any:
+            return given
+
+    odd = Odd(inline_reads=inline_reads)
+    store = GuardedStore(odd)
+
+    assert _failures(store, "get", 1) == (given != b"")
+    assert _failures(store, "secret", 2) == 2
+    odd.secret = lambda: b"a secret"  # type: ignore[method-assign]
+    assert store.secret() == b"a secret"
+
+
+def test_a_store_that_cannot_even_say_whether_it_waits_is_asked_elsewhere() -> None:
+    """D1"""
+
+    class Odd(MemoryStore):
+        @property
+        def inline_reads(self) -> bool:  # type: ignore[override]
+            raise OSError("gone")
+
+    store = GuardedStore(Odd())
+
+    store.put(INDEX, b"a record", None)
+    assert store.get(INDEX) == b"a record"
 
 
 def test_a_burst_of_puts_is_kept_though_they_wait_for_each_other(tmp_path: Path) -> None:
