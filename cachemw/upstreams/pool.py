@@ -17,14 +17,16 @@ WAIT = 1.0
 class Pool:
     """One transport, which `holder` closes.
 
-    Nothing is known of what others' transports do while they wait, so only httpx's own is watched.
+    Requests go in their turn to httpx's own, as many at a time as it has connections: one that gets none then has lost some.
+    Nothing is known of what others' transports do while they wait.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport, holder: AsyncGenerator[httpx.AsyncBaseTransport, None]) -> None:
         self.transport = transport
         self._holder = holder
-        self._room = _room_of(transport)
-        self._under_way: dict[object, None] = {}  # in the order they began
+        room = _room_of(transport)
+        self._places = None if room is None else anyio.Semaphore(room)
+        self._under_way = 0
         self._has_lost = self._is_retired = False
 
     @property
@@ -35,18 +37,18 @@ class Pool:
     @contextlib.asynccontextmanager
     async def asked(self, request: httpx.Request) -> AsyncIterator[httpx.Response | None]:
         """Give the answer, closed in the end; `None` where no connection was to be had, so that nothing was sent."""
-        turn = object()
-        self._under_way[turn] = None
+        self._under_way += 1
         try:
-            response = await self._answer(request, turn)
-            try:
-                yield response
-            finally:
-                if response is not None:
-                    with anyio.CancelScope(shield=True):
-                        await response.aclose()
+            async with self._places or contextlib.nullcontext():
+                response = await self._answer(request)
+                try:
+                    yield response
+                finally:
+                    if response is not None:
+                        with anyio.CancelScope(shield=True):
+                            await response.aclose()
         finally:
-            del self._under_way[turn]
+            self._under_way -= 1
             await self._close_if_over()
 
     async def aclose(self) -> None:
@@ -59,16 +61,14 @@ class Pool:
         self._is_retired = True
         await self._close_if_over()
 
-    async def _answer(self, request: httpx.Request, turn: object) -> httpx.Response | None:
-        if self._room is not None:
-            request.extensions["timeout"]["pool"] = WAIT
-        try:
+    async def _answer(self, request: httpx.Request) -> httpx.Response | None:
+        if self._places is None:
             return await self.transport.handle_async_request(request)
-        except httpx.PoolTimeout:
-            if self._room is None:
-                raise
-        # Connections are given in the order they are asked for: whoever has one began before.
-        self._has_lost = self._has_lost or list(self._under_way).index(turn) < self._room
+        request.extensions["timeout"]["pool"] = WAIT
+        if not self._is_retired:
+            with contextlib.suppress(httpx.PoolTimeout):
+                return await self.transport.handle_async_request(request)
+            self._has_lost = True
         return None
 
     async def _close_if_over(self) -> None:
@@ -78,7 +78,7 @@ class Pool:
 
 
 def _room_of(transport: Any) -> int | None:
-    """Return how many connections httpx's own transport has at most; `None` for any other."""
-    if not isinstance(transport, httpx.AsyncHTTPTransport):
+    """Return how many connections httpx's own transport has at most; `None` for any other, and over HTTP/2."""
+    if not isinstance(transport, httpx.AsyncHTTPTransport) or getattr(transport._pool, "_http2", False):
         return None
-    return getattr(transport._pool, "_max_connections", 1)  # at least one: then nobody at all began before
+    return getattr(transport._pool, "_max_connections", None)
