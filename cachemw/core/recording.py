@@ -1,5 +1,6 @@
 """Feed it an answer's chunks: it says what may leave now, and in the end gives the record *if complete*, else the reason."""
 
+import re
 from array import array
 from typing import Protocol
 
@@ -14,8 +15,10 @@ from cachemw.core.messages import Head, StoredResponse, header_values
 from cachemw.core.sse import Event, Parser
 from cachemw.core.strict_json import TOO_COMPLEX
 
+_FIELD_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 §5.5
+
 LINES = 2**17
-LINES_AT_ONCE = 2**14
+LINES_AT_ONCE = 2**15
 """How many lines a stream may have, in all and in one chunk: each takes a microsecond, and nothing else runs meanwhile.
 
 A stream of 4 MiB with a token in each event has 35,000, where an event is as long as upstreams make it.
@@ -60,8 +63,11 @@ def head_fault(head: Head, stream: bool) -> str | None:
     """Return why an answer with this head is not recorded; `None` where it is."""
     if head.status != 200:
         return "not-200"
-    media_types = [value.lower().partition(b";")[0].strip() for value in header_values(head.headers, b"content-type")]
+    kept = storable(head.headers)
+    media_types = [value.lower().partition(b";")[0].strip() for value in header_values(kept, b"content-type")]
     if media_types != [b"text/event-stream" if stream else b"application/json"]:
+        return "content-type"
+    if not all(_FIELD_VALUE.fullmatch(value) for _, value in kept):  # an app in this process may say anything
         return "content-type"
     return "encoded-answer" if is_coded(head) else None
 
@@ -146,7 +152,7 @@ class StreamRecording:
         return fault or _stored(self._head, body, tuple(self._ends), tuple(self._arrivals), self.terms, now)
 
     def _has_too_many_lines(self, chunk: bytes) -> bool:
-        lines = chunk.count(b"\n") + chunk.count(b"\r")
+        lines = chunk.count(b"\n") + chunk.count(b"\r") - chunk.count(b"\r\n")
         self._lines += lines
         return lines > LINES_AT_ONCE or self._lines > LINES
 

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from cachemw.core.messages import Kind, StoredResponse
+from cachemw.core.messages import Head, Kind, StoredResponse
+from cachemw.core.recording import head_fault
 from cachemw.core.soundness import is_sound
 
 JSON = ((b"content-type", b"application/json"),)
@@ -73,3 +74,17 @@ HEADERS = [
 def test_what_no_recording_comes_to_is_not(case: Case) -> None:
     """R2, I5"""
     assert not is_sound(msgspec.structs.replace(case.of, **case.changes))
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        (b"content-language", b"en\r\nset-cookie: a=b"),
+        (b"content-language", b"\x0ben"),
+        (b"Openai-Version", b"\x7f"),
+        (b"connection", b"Content-Type"),
+    ],
+)
+def test_a_head_that_would_not_be_sound_is_not_recorded(field: tuple[bytes, bytes]) -> None:
+    """E1: else it is said to be stored, and never is a hit."""
+    assert head_fault(Head(200, (*JSON, field)), stream=False) == "content-type"
