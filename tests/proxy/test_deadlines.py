@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -168,18 +169,26 @@ async def test_who_was_refused_is_heard_no_more(guarded: Guarded) -> None:
     assert after < Hasty.body_seconds
 
 
-async def test_who_is_answered_before_all_was_sent_does_not_stay_for_ever(guarded: Guarded) -> None:
+class Brisk(Hasty):
+    """Keeps nothing alive for long."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.timeout_keep_alive = 1  # s
+
+
+async def test_who_is_answered_before_all_was_sent_does_not_stay_for_ever() -> None:
     """Behind an answer the rest of a request takes the keep-alive's time from it."""
-    async with await guarded.connect() as stream:
+    async with guarding(Brisk) as guarded, await guarded.connect() as stream:
         await stream.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
         assert status_of(await stream.receive()) == 200
         await anyio.sleep(0.05)
         await stream.send(b"0123456789")
         began = time.monotonic()
-        reply = await rest(stream, seconds=9)
+        reply = await rest(stream)
 
     assert reply == b""
-    assert time.monotonic() - began < 8  # uvicorn's five seconds
+    assert is_due(time.monotonic() - began, 1.0)
 
 
 async def test_what_nobody_needs_is_not_taken_for_ever(guarded: Guarded) -> None:
@@ -217,6 +226,7 @@ class Flood:
             tasks.start_soon(self._hear, receive, tasks.cancel_scope)
             while True:
                 await send({"type": "http.response.body", "body": bytes(65_536), "more_body": True})
+                await anyio.lowlevel.checkpoint()  # uvicorn drops at once what nobody gets any more
 
     async def _hear(self, receive: Receive, here: anyio.CancelScope) -> None:
         while (await receive())["type"] != "http.disconnect":
