@@ -11,7 +11,7 @@ Mark = bytes
 
 
 class Derived:
-    """Keeps the bodies of other kinds, `limits.DERIVED_BYTES` of them; then the oldest go."""
+    """Keeps answers of other kinds, as many as take `limits.DERIVED_BYTES`; then the oldest go."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[Mark, Kind], StoredResponse] = OrderedDict()
@@ -31,11 +31,16 @@ class Derived:
 
     def _keep(self, mark: Mark, answer: StoredResponse) -> None:
         self._kept[mark, answer.kind] = answer
-        self._size += len(answer.body)
+        self._size += memory_of(answer)
         while self._size > limits.DERIVED_BYTES:
             try:
                 _, oldest = self._kept.popitem(last=False)
             except KeyError:  # an event loop in another thread has just taken the last one
                 self._size = 0
             else:
-                self._size -= len(oldest.body)
+                self._size -= memory_of(oldest)
+
+
+def memory_of(answer: StoredResponse) -> int:
+    """Return about how many bytes of memory it takes: of small ones the body is the smaller part."""
+    return len(answer.body) + 100 * len(answer.event_ends) + 1000

@@ -25,7 +25,7 @@ SETTINGS = {
     "disk_pickle_protocol": 0,
 }
 READ_TIMEOUT = 0.02
-WRITE_TIMEOUT = 1.0
+WRITE_TIMEOUT = 2.0
 
 _KNOWN = {*SETTINGS, "size_limit", *METADATA}
 _SELECT = "SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"

@@ -1,12 +1,13 @@
 """What was derived is kept for the next one who asks, within a bound."""
 
 import threading
+import tracemalloc
 
 import msgspec
 import pytest
 
 from cachemw.core import limits
-from cachemw.core.derived import Derived
+from cachemw.core.derived import Derived, memory_of
 from cachemw.core.messages import Kind, StoredResponse
 from tests.core.answers import COMPLETION, STREAM, record_of, terms
 
@@ -61,8 +62,9 @@ def test_what_cannot_be_derived_says_why_each_time() -> None:
 def test_the_oldest_go_when_there_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     """P3."""
     derived, stored = Derived(), completion()
-    size = len(body_of(derived.of(b"probe", stored, PLAIN_STREAM)))
-    monkeypatch.setattr(limits, "DERIVED_BYTES", 3 * size)
+    probe = Derived().of(b"probe", stored, PLAIN_STREAM)
+    assert isinstance(probe, StoredResponse)
+    monkeypatch.setattr(limits, "DERIVED_BYTES", 3 * memory_of(probe))
 
     kept = [derived.of(b"%d" % number, stored, PLAIN_STREAM) for number in range(10)]
 
@@ -117,3 +119,22 @@ def test_what_was_counted_and_is_gone_is_forgotten(monkeypatch: pytest.MonkeyPat
 def body_of(answer: StoredResponse | str) -> bytes:
     assert isinstance(answer, StoredResponse)
     return answer.body
+
+
+@pytest.mark.parametrize("events", [1, 50, 1000])
+def test_what_it_takes_in_memory_is_more_than_the_body(events: int) -> None:
+    """P3: thousands of small ones took three times as much as all their bodies."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        derived = [_stream_of(events, number) for number in range(50)]
+        took = (tracemalloc.get_traced_memory()[0] - before) / 50
+    finally:
+        tracemalloc.stop()
+
+    assert took / 2 < memory_of(derived[0]) < took * 4
+
+
+def _stream_of(events: int, number: int) -> StoredResponse:
+    ends, times = (tuple(float(number + at) for at in range(events)) for _ in range(2))
+    return StoredResponse(200, (), bytes(events * 40), tuple(map(int, ends)), times, Kind(True), bytes(32), 0.0, 0.0)
