@@ -14,6 +14,8 @@ from tests.proxy.test_malformed import MALFORMED, SECOND
 from tests.serving import serving_in_thread
 from tests.upstream import Upstream
 
+pytestmark = pytest.mark.faults
+
 SAID = 3
 KEYS = "sk-of-alice,sk-of-bob"
 SERVER = {"CACHEMW_UPSTREAM_API_KEY": "sk-of-server"}

@@ -31,6 +31,8 @@ from tests.core.keying import NO_RULES, RICH, asking
 from tests.core.spelling import CHANCE, Pairs, spell
 from tests.core.transcoding import JSON, STREAM, WITH_USAGE, chunk, completion, piece, record
 
+pytestmark = pytest.mark.faults
+
 REFUSED = pytest.mark.parametrize("make", REQUESTS.values(), ids=REQUESTS)
 
 

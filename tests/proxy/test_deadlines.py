@@ -16,7 +16,7 @@ from cachemw.proxy.protocol import GuardedProtocol
 from tests.proxy.guarded import Guarded, Hasty, guarding, listening, rest, status_of
 from tests.upstream import Told, completion, prompt
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.faults]
 
 HOST = b"Host: 127.0.0.1\r\n"
 GET = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"

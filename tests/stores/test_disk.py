@@ -203,11 +203,11 @@ def test_nothing_is_left_of_a_store_that_is_dropped(tmp_path: Path) -> None:
     """D4"""
     descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
 
-    for number in range(20):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        for number in range(20):
             DiskStore(tmp_path / str(number)).put(INDEX, b"a record", None)
-            gc.collect()
+        gc.collect()
     deadline = time.monotonic() + 5
     while threading.active_count() > threads and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -17,6 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 import cachemw.stores.inline
 from cachemw.stores import DiskStore, MemoryStore, Store
 
+pytestmark = pytest.mark.faults
+
 LONG = bool(os.environ.get("CACHEMW_LONG"))
 START = 1_800_000_000.0
 TICK = 0.001
