@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import anyio
 from anyio.lowlevel import current_token
 
-from cachemw.core.transfer import Put, not_kept
+from cachemw.core.errands import not_kept
+from cachemw.core.transfer import Put
 from cachemw.errors import StoreError
 from cachemw.stores.attempts import Attempt
 from cachemw.stores.base import Store

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from cachemw.core.effects import Discard, Found, Lookup, Name, Outcome, Script, Secret
-from cachemw.core.errands import Await, Came, Close, Errand, Errands, Open, Opened, Pause, Read, Waited, go_on
+from cachemw.core.errands import Await, Came, Close, Errand, Errands, Open, Opened, Pause, Read, Waited, go_on, not_kept
 from cachemw.core.policy import Policy
 from cachemw.core.pull import Landing
 from cachemw.core.pulling import Pulling, pulled
 from cachemw.core.report import Hook
 from cachemw.core.selection import Verified
-from cachemw.core.transfer import Put, Relay, not_kept
+from cachemw.core.transfer import Put, Relay
 from cachemw.errors import CacheError, StoreError, UpstreamError
 from cachemw.foreign import name_partition, tell
 from cachemw.landings import Awaited, LandingsByProcess

@@ -10,7 +10,7 @@ from cachemw.core.effects import Discard, Lookup, Name, Secret
 from cachemw.core.messages import Head
 from cachemw.core.pull import Landing
 from cachemw.core.transfer import Put
-from cachemw.errors import CacheError
+from cachemw.errors import CacheError, StoreError, StoreTimeout
 
 
 class Open(msgspec.Struct, frozen=True):
@@ -84,3 +84,8 @@ def attempt(errand: Errand) -> Errands:
 def go_on(steps: Generator[Any, Any, Any], result: Any) -> Any:
     """Send a result, or throw a failure; return what is asked for next."""
     return steps.throw(result) if isinstance(result, CacheError) else steps.send(result)
+
+
+def not_kept(error: StoreError) -> str:
+    """Say why a client cannot rely on a record that a store did not take in time, or at all."""
+    return "store-slow" if isinstance(error, StoreTimeout) else "store-failed"

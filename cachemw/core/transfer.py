@@ -14,7 +14,7 @@ from cachemw.core.limits import PIECE_BYTES
 from cachemw.core.messages import Head, StoredResponse, header_values
 from cachemw.core.recording import Recording, Terms, head_fault, is_coded, start
 from cachemw.core.report import ExchangeReport
-from cachemw.errors import StoreError, StoreTimeout, TruncatedResponse, UpstreamError
+from cachemw.errors import TruncatedResponse, UpstreamError
 
 Emission = Head | bytes
 
@@ -27,11 +27,6 @@ class Put(msgspec.Struct, frozen=True):
     keep: float | None
 
     __repr__ = sizes_only
-
-
-def not_kept(error: StoreError) -> str:
-    """Say why a client cannot rely on a record that a store did not take in time, or at all."""
-    return "store-slow" if isinstance(error, StoreTimeout) else "store-failed"
 
 
 class Transfer:
