@@ -42,6 +42,18 @@ def serving_in_thread(app: ASGIApp) -> Iterator[str]:
             thread.join()
 
 
+async def settled() -> None:
+    """Wait until every other task of this event loop waits.
+
+    anyio's own function looks ten times a second, and a server that runs in the loop wakes as often: once they do so together,
+    it is never seen waiting. So we look again at other moments.
+    """
+    with anyio.fail_after(10):
+        while True:
+            with anyio.move_on_after(0.03):
+                return await anyio.wait_all_tasks_blocked()
+
+
 @contextlib.contextmanager
 def nobody_there() -> Iterator[str]:
     """Give a URL at which nobody listens, and nobody else can."""

@@ -8,6 +8,7 @@ import pytest
 from cachemw import Policy
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import CREDENTIAL, Mounted, status_of
+from tests.serving import settled
 from tests.upstream import DONE, Asked, Told, always, answer_to, completion, prompt, stream
 
 pytestmark = pytest.mark.anyio
@@ -380,7 +381,7 @@ async def test_identical_misses_wait_for_the_one_that_forwards(mounted_here: Mou
         async with anyio.create_task_group() as tasks:
             for _ in range(20):
                 tasks.start_soon(ask)
-            await anyio.wait_all_tasks_blocked()
+            await settled()
             gate.set()
 
         assert mounted.upstream.calls == before + 1
