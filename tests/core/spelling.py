@@ -1,10 +1,13 @@
-"""Other spellings of one JSON value."""
+"""Other spellings of one JSON value, and whether they are read."""
 
 import json
 from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
+
+from cachemw.core.strict_json import parse
+from cachemw.errors import Unreadable
 
 SPACES = ("", "", "", " ", "\n", "\t\r ")
 SHORT = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -60,3 +63,12 @@ def spellings_of(number: float) -> list[str]:
     ways += [f"{ways[0]}e0", f"{ways[0]}E+00"] if "e" not in shortest else []
     ways += [f"{shortest}000"] if "." in shortest and "e" not in shortest else []
     return [way for way in ways if repr(float(way)) == shortest]
+
+
+def refusal(raw: bytes) -> str | None:
+    """Return why a document is refused, None if it is read."""
+    try:
+        parse(raw)
+    except Unreadable as refused:
+        return refused.detail
+    return None

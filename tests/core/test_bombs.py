@@ -24,11 +24,10 @@ from cachemw.core.strict_json import AMBIGUOUS, TOO_COMPLEX, WORK_LIMIT, is_too_
 from cachemw.core.transcode import OTHER_KIND, derive
 from cachemw.core.transcode.merging import MEMBERS_LIMIT
 from cachemw.core.transcode.synthesise import CHUNKS
-from cachemw.errors import Unreadable
 from tests.core.answers import chat, record_of, recording, terms
 from tests.core.bombs import ANSWERS, RECORD, REQUESTS, WORST, Make, answering, wide
 from tests.core.keying import NO_RULES, RICH, asking
-from tests.core.spelling import CHANCE, Pairs, spell
+from tests.core.spelling import CHANCE, Pairs, refusal, spell
 from tests.core.transcoding import JSON, STREAM, WITH_USAGE, chunk, completion, piece, record
 
 pytestmark = pytest.mark.faults
@@ -172,15 +171,6 @@ def test_the_colons_outside_of_strings_tell_of_every_name_said_twice(document: A
     json.loads(raw, object_pairs_hook=lambda pairs: repeats.append(len(dict(pairs)) < len(pairs)))
 
     assert refusal(raw) == (AMBIGUOUS if any(repeats) else None)
-
-
-def refusal(raw: bytes) -> str | None:
-    """Return why a document is refused, None if it is read."""
-    try:
-        parse(raw)
-    except Unreadable as refused:
-        return refused.detail
-    return None
 
 
 @pytest.mark.parametrize("name", [b'"a"', b'"\\u0061"', b'"\\\\"', b'"\\""', b'":"'])

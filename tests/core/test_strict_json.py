@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.core.strict_json import AMBIGUOUS, DEPTH_LIMIT, INVALID, parse
-from cachemw.errors import Unreadable
-from tests.core.spelling import CHANCE, TEXTS, VALUES, Pairs, spell
+from tests.core.spelling import CHANCE, TEXTS, VALUES, Pairs, refusal, spell
 
 PLAIN = [
     b"{}",
@@ -146,15 +145,6 @@ NO_JSON = [
     b"model=x&messages=y",
     b"<html></html>",
 ]
-
-
-def refusal(raw: bytes) -> str | None:
-    """Return why a document is refused, None if it is read."""
-    try:
-        parse(raw)
-    except Unreadable as refused:
-        return refused.detail
-    return None
 
 
 def shortened(raw: bytes) -> str:

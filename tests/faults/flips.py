@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -195,19 +195,27 @@ async def _templates(directory: Path) -> tuple[Path, Path]:
     return open_one, killed
 
 
-async def _closed(first: int, count: int) -> Tally:
-    """Damage what lies there, then open it and ask everything."""
+Try = Callable[[Path, Random, Iterator[bytes], int], Awaitable[tuple[Tally, float]]]
+
+
+async def _each(tried: Try, first: int, count: int) -> Tally:
+    """Try it with a copy of one of the directories each time."""
     tally, slowest, fresh = Tally(), 0.0, _new_questions()
     with tempfile.TemporaryDirectory() as name:
         templates = await _templates(Path(name))
         for number in range(first, first + count):
             random, path = Random(number), Path(name, "tried")
             shutil.copytree(random.choice(templates), path)
-            whats = [_damaged(_file_of(path, random), random) for _ in range(random.choice((1, 1, 2)))]
-            told, took = await _survives(path, fresh, f"{number}: {', '.join(whats)}")
+            told, took = await tried(path, random, fresh, number)
             tally, slowest = tally + told, max(slowest, took)
             shutil.rmtree(path)
     return tally + Tally(note=str(slowest))
+
+
+async def _closed(path: Path, random: Random, fresh: Iterator[bytes], number: int) -> tuple[Tally, float]:
+    """Damage what lies there, then open it and ask everything."""
+    whats = [_damaged(_file_of(path, random), random) for _ in range(random.choice((1, 1, 2)))]
+    return await _survives(path, fresh, f"{number}: {', '.join(whats)}")
 
 
 async def _survives(path: Path, fresh: Iterator[bytes], what: str) -> tuple[Tally, float]:
@@ -239,26 +247,10 @@ def _new_questions() -> Iterator[bytes]:
     return (question(number) for number in itertools.count(1_000_000))
 
 
-# Under load.
-
-
-async def _busy(first: int, count: int) -> Tally:
+async def _busy(path: Path, random: Random, fresh: Iterator[bytes], number: int) -> tuple[Tally, float]:
     """Damage the database of a store that is asked meanwhile."""
-    tally, slowest, fresh = Tally(), 0.0, _new_questions()
-    with tempfile.TemporaryDirectory() as name:
-        templates = await _templates(Path(name))
-        for number in range(first, first + count):
-            random, path = Random(number), Path(name, "tried")
-            shutil.copytree(random.choice(templates), path)
-            told, took = await _damaged_meanwhile(path, random, fresh, f"busy {number}")
-            tally, slowest = tally + told, max(slowest, took)
-            shutil.rmtree(path)
-    return tally + Tally(note=str(slowest))
-
-
-async def _damaged_meanwhile(path: Path, random: Random, fresh: Iterator[bytes], what: str) -> tuple[Tally, float]:
     store = DiskStore(path)
-    app, tallies, whats = mounted(store), [Tally(trials=1)], [what]
+    app, tallies, whats = mounted(store), [Tally(trials=1)], [f"busy {number}"]
     for body in QUESTIONS[:3]:  # the rest of its pages are yet to be read
         await ask(app, body)
 
@@ -309,4 +301,4 @@ FAULTS: tuple[Fault, ...] = (
 
 if __name__ == "__main__":
     with quiet():
-        tell(anyio.run({"closed": _closed, "busy": _busy}[sys.argv[1]], int(sys.argv[2]), int(sys.argv[3])))
+        tell(anyio.run(_each, {"closed": _closed, "busy": _busy}[sys.argv[1]], int(sys.argv[2]), int(sys.argv[3])))

@@ -148,16 +148,21 @@ async def _rows(first: int, count: int) -> Tally:
     while done < count:
         random = Random(first + done)
         with _ground() as ground:
-            store = DiskStore(ground.path)
-            for body in QUESTIONS:
-                await ask(mounted(store), body)
-            if random.random() < 0.5:
-                store.close()
+            store = await _filled(ground, is_open=random.random() >= 0.5)
             planted = _planted_rows(ground, random)
             done += len(planted)
             told = await _asked_all(ground, store, f"{first + done}: {planted}")
             tally += told + Tally(trials=len(planted))
     return tally
+
+
+async def _filled(ground: Ground, is_open: bool) -> DiskStore:
+    store = DiskStore(ground.path)
+    for body in QUESTIONS:
+        await ask(mounted(store), body)
+    if not is_open:
+        store.close()
+    return store
 
 
 def _planted_rows(ground: Ground, random: Random) -> list[str]:
@@ -263,11 +268,7 @@ async def _settings(first: int, count: int) -> Tally:
     for number in range(first, first + count):
         random = Random(number)
         with _ground() as ground:
-            store = DiskStore(ground.path)
-            for body in QUESTIONS:
-                await ask(mounted(store), body)
-            if random.random() < 0.7:
-                store.close()
+            store = await _filled(ground, is_open=random.random() >= 0.7)
             statement = STATEMENTS[number * 37 % len(STATEMENTS)]
             _execute(ground, statement)
             tally += await _asked_all(ground, store, statement) + Tally(1)
