@@ -40,7 +40,7 @@ class AsyncStore:
             if store.never_waits:
                 store.put(put.index, put.record, put.keep)
             else:
-                await _awaited(store.begin_put(put.index, put.record, put.keep))
+                await _awaited(store.begin_put(put.index, put.record, put.keep, put.waits))
         except StoreError as error:
             return not_kept(error)
         return None

@@ -131,7 +131,7 @@ class SyncAnswer:
 
     def _put(self, put: Put) -> str | None:
         try:
-            self._driver.store.put(put.index, put.record, put.keep)
+            self._driver.store.put(put.index, put.record, put.keep, put.waits)
         except StoreError as error:
             return not_kept(error)
         return None

@@ -9,6 +9,7 @@ from cachemw.core.discreet import sizes_only
 from cachemw.core.effects import Discard, Lookup, Name, Secret
 from cachemw.core.messages import Head
 from cachemw.core.pull import Landing
+from cachemw.core.report import STORE_SLOW
 from cachemw.core.transfer import Put
 from cachemw.errors import CacheError, StoreError, StoreTimeout
 
@@ -88,4 +89,4 @@ def go_on(steps: Generator[Any, Any, Any], result: Any) -> Any:
 
 def not_kept(error: StoreError) -> str:
     """Say why a client cannot rely on a record that a store did not take in time, or at all."""
-    return "store-slow" if isinstance(error, StoreTimeout) else "store-failed"
+    return STORE_SLOW if isinstance(error, StoreTimeout) else "store-failed"

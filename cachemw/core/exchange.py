@@ -33,7 +33,7 @@ from cachemw.core.messages import AppAnswerer, HttpAnswerer, Request
 from cachemw.core.partition import SHARED, by_credential, by_name, callers_credentials
 from cachemw.core.policy import Policy
 from cachemw.core.recording import Terms
-from cachemw.core.report import ExchangeReport, Fwd
+from cachemw.core.report import STORE_SLOW, ExchangeReport, Fwd
 from cachemw.core.selection import Query, Unusable, Usable, Verified, select
 from cachemw.core.transfer import Relay
 from cachemw.errors import (
@@ -71,14 +71,16 @@ def _answer(query: Query, verified: Verified) -> Script:
     said: ExchangeReport | None = None
     why: str | None = None  # a bad record is gone when it is looked for again, and yet why this is a miss
     while True:
-        found, now = yield from _look(query, verified)
+        is_leading = claimed in (Claimed.LEAD, Claimed.ALONE)
+        if not (is_leading and why == STORE_SLOW):  # who has waited for the store in vain waits no more (D1)
+            found, now = yield from _look(query, verified)
         if isinstance(found, Usable):
             return (yield from _serve(query, found, now, said if claimed is Claimed.LANDED else None))
         if not asked.may_forward:
             return Unsatisfiable(ExchangeReport(details=_details(asked, "not-cached")))
         why = found.detail or why
         said = _said(query, found.fwd, why)
-        if asked.wants_fresh_answer or claimed in (Claimed.LEAD, Claimed.ALONE):
+        if asked.wants_fresh_answer or is_leading:
             return (yield from _forward(query, verified, found, said))
         try:
             claimed = yield _claim(query, said)
@@ -136,7 +138,7 @@ def _look(query: Query, verified: Verified) -> Generator[Effect, Any, tuple[Usab
     try:
         found: Found = yield Lookup(query.key.index)
     except StoreError as error:
-        return Unusable("miss", "store-slow" if isinstance(error, StoreTimeout) else "store-unreadable"), 0.0
+        return Unusable("miss", STORE_SLOW if isinstance(error, StoreTimeout) else "store-unreadable"), 0.0
     if found.record is None:
         return Unusable("miss"), found.now
     try:
@@ -165,7 +167,7 @@ def _claim(query: Query, said: ExchangeReport, *, may_follow: bool = True) -> Cl
 
 
 def _forward(query: Query, verified: Verified, found: Unusable, said: ExchangeReport) -> Script:
-    terms = _terms(query) if query.asked.may_store else None
+    terms = _terms(query, waits=found.detail != STORE_SLOW) if query.asked.may_store else None
     try:
         arrived: Arrived = yield Forward(terms, query.on_abandon, said)
     except UpstreamError as error:
@@ -226,7 +228,7 @@ def _on_abandon(request: Request, asked: Directives, policy: Policy) -> Abandon:
     return asked.abandon or (Abandon(policy.on_abandon) if policy.on_abandon else by_default)
 
 
-def _terms(query: Query) -> Terms:
+def _terms(query: Query, *, waits: bool = True) -> Terms:
     policy, lifetime = query.policy, query.policy.lifetime_of(query.asked.ttl)
     return Terms(
         chat=query.chat,
@@ -236,4 +238,5 @@ def _terms(query: Query) -> Terms:
         store_when=policy.store_when,
         limit_bytes=policy.max_record_bytes,
         keep_request=policy.keep_requests,
+        waits=waits,
     )

@@ -35,6 +35,8 @@ class Terms(msgspec.Struct, frozen=True):
     store_when: frozenset[str]
     limit_bytes: int
     keep_request: bool
+    waits: bool
+    """Whether the end of the answer waits, for a moment, until it is kept."""
 
 
 class Recording(Protocol):

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+STORE_SLOW = "store-slow"
+"""The store did not answer in time."""
+
 Fwd = Literal["bypass", "miss", "request", "stale"]
 
 

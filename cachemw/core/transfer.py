@@ -20,11 +20,12 @@ Emission = Head | bytes
 
 
 class Put(msgspec.Struct, frozen=True):
-    """A record to store, for `keep` seconds; `None` until it is evicted."""
+    """A record to store, for `keep` seconds; `None` until it is evicted. Whether anybody `waits` for that, for a moment."""
 
     index: bytes
     record: bytes
     keep: float | None
+    waits: bool
 
     __repr__ = sizes_only
 
@@ -129,7 +130,7 @@ class Transfer:
         recorded = self._recording.finish(now)
         if isinstance(recorded, StoredResponse):
             terms = self._recording.terms
-            return Put(terms.key.index, codec.encode(recorded), terms.keep)
+            return Put(terms.key.index, codec.encode(recorded), terms.keep, terms.waits)
         if recorded in CUT and not self.head.delimited:
             raise TruncatedResponse("the connection closed before the answer was complete")
         self.drop(recorded)

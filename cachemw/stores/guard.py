@@ -68,11 +68,11 @@ class GuardedStore:
         reading.succeeded()
         return record
 
-    def put(self, index: bytes, record: bytes, keep: float | None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, waits: bool = True) -> None:
         if self.never_waits:
             self._store.put(index, record, keep)
         else:
-            self.begin_put(index, record, keep).wait()
+            self.begin_put(index, record, keep, waits).wait()
 
     def delete(self, index: bytes) -> bool:
         return self._store.delete(index) if self.never_waits else self.begin_delete(index).wait()
@@ -97,8 +97,11 @@ class GuardedStore:
         patience = limits.STORE_PATIENCE if self._thread is None else limits.STORE_OPENING
         return self._here().read(lambda: self._get(index), patience)
 
-    def begin_put(self, index: bytes, record: bytes, keep: float | None) -> Attempt[None]:
-        return self._here().write(index, lambda: self._store.put(index, record, keep), len(record))
+    def begin_put(self, index: bytes, record: bytes, keep: float | None, waits: bool = True) -> Attempt[None]:
+        """Begin to write; who does not wait gives it up at once, and it goes on."""
+        attempt = self._here().write(index, lambda: self._store.put(index, record, keep), len(record))
+        attempt.patience *= waits
+        return attempt
 
     def begin_delete(self, index: bytes) -> Attempt[bool]:
         return self._here().write(index, lambda: self._store.delete(index), 0)

@@ -59,7 +59,7 @@ def terms(
 ) -> Terms:
     """Return the terms on which the answer to a request with these members is kept."""
     asked = chat(**members)
-    return Terms(asked, key(asked), 60.0, 600.0, store_when, limit_bytes, keep_request)
+    return Terms(asked, key(asked), 60.0, 600.0, store_when, limit_bytes, keep_request, waits=True)
 
 
 def recording(of: Terms, head: Head | None = None) -> Recording:

@@ -8,14 +8,14 @@ from msgspec.structs import replace as changing
 
 from cachemw.core import codec, refusals
 from cachemw.core.directives import Abandon, InvalidControl
-from cachemw.core.effects import Claim, Discard, Forward, Lookup, Secret, Serve
+from cachemw.core.effects import Claim, Claimed, Discard, Forward, Lookup, Secret, Serve
 from cachemw.core.exchange import not_chat, pass_on, refuse
 from cachemw.core.messages import Answerer, AppAnswerer, Head, Request
 from cachemw.core.policy import FINISH_REASONS, Policy
 from cachemw.core.recording import Terms
 from cachemw.core.report import ExchangeReport
 from cachemw.core.transfer import Relay
-from cachemw.errors import PartitionError, StoreError, TruncatedResponse, UpstreamError, UpstreamTimeout
+from cachemw.errors import PartitionError, StoreError, StoreTimeout, TruncatedResponse, UpstreamError, UpstreamTimeout
 from tests.core.answers import COMPLETION, JSON_HEAD, STREAM, STREAM_HEAD, STREAM_WITH_USAGE, chat, request, with_headers
 from tests.core.asking import AS_JSON, ASKED, KEY, STORED, UNPADDED, WITH_USAGE, ask, decide, record, said, saying, world
 from tests.core.world import Answer, World, answer, relayed, whole
@@ -159,7 +159,7 @@ class Row:
     cache_status: str
 
 
-TERMS = Terms(ASKED, KEY, 86_400.0, 172_800.0, FINISH_REASONS, 4 * 2**20, keep_request=False)
+TERMS = Terms(ASKED, KEY, 86_400.0, 172_800.0, FINISH_REASONS, 4 * 2**20, keep_request=False, waits=True)
 """On which its answer is kept, unless somebody says otherwise."""
 
 
@@ -533,6 +533,39 @@ def test_a_shared_partition_needs_no_secret() -> None:
     assert Secret() not in around.effects
 
 
+@pytest.mark.parametrize("claimed", [Claimed.LEAD, Claimed.ALONE])
+def test_who_has_waited_for_the_store_in_vain_waits_no_more(claimed: Claimed) -> None:
+    """D1: it looks once, and its answer does not wait for being kept."""
+    around = World(store_error=StoreTimeout("it did not answer in time"), claims=[claimed])
+
+    answered = ask(around)
+
+    assert answered.cache_status == said("fwd=miss; fwd-status=200; stored; key=K; detail=store-slow")
+    assert [effect for effect in around.effects if isinstance(effect, Lookup)] == [Lookup(KEY.index)]
+    assert answered.put is not None
+    assert not answered.put.waits
+
+
+def test_a_store_that_raises_at_once_is_asked_as_often_as_ever() -> None:
+    """D1: that costs nothing."""
+    around = world("unreadable")
+
+    answered = ask(around)
+
+    assert [effect for effect in around.effects if isinstance(effect, Lookup)] == [Lookup(KEY.index)] * 2
+    assert answered.put is not None
+    assert answered.put.waits
+
+
+def test_what_another_request_brought_is_looked_for_in_a_slow_store_too() -> None:
+    """D1, P1: it may have become well, and a call is dearer than a moment."""
+    around = World(store_error=StoreTimeout("it did not answer in time"), claims=[Claimed.LANDED, Claimed.LEAD])
+
+    ask(around)
+
+    assert [effect for effect in around.effects if isinstance(effect, Lookup)] == [Lookup(KEY.index)] * 2
+
+
 NOBODYS = [
     pytest.param({"secret": StoreError("gone")}, Policy(), id="the store's secret cannot be read"),
     pytest.param({"name": PartitionError("who?")}, Policy(partition=lambda _: b""), id="the operator's function raises"),
@@ -685,7 +718,7 @@ def test_the_terms_are_the_operators_and_the_requests() -> None:
         ask(around, words, policy=replace(policy, keep_requests=words == "nothing"))
         kept.append(around.effects[-1])
 
-    asked = Terms(ASKED, KEY, 50.0, 59.0, only_tools, 9, keep_request=True)
+    asked = Terms(ASKED, KEY, 50.0, 59.0, only_tools, 9, keep_request=True, waits=True)
     later = [changing(asked, lifetime=ttl, keep=ttl + 9, keep_request=False) for ttl in (60.0, 70.0)]
     assert [effect.terms for effect in kept if isinstance(effect, Forward)] == [asked, *later]
 

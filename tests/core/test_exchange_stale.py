@@ -377,7 +377,7 @@ def test_it_is_fetched_on_the_terms_of_a_miss() -> None:
 
     anew = served(world("stale"), "ttl=5").anew
 
-    assert anew == Terms(ASKED, KEY, 5.0, 86_405.0, FINISH_REASONS, 4 * 2**20, keep_request=False)
+    assert anew == Terms(ASKED, KEY, 5.0, 86_405.0, FINISH_REASONS, 4 * 2**20, keep_request=False, waits=True)
     assert isinstance(around.effects[-1], Forward)
     assert anew == around.effects[-1].terms
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from cachemw.async_store import AsyncStore
 from cachemw.core import limits
@@ -19,7 +20,7 @@ from tests.stores.planting import locked
 pytestmark = pytest.mark.anyio
 
 INDEX = bytes(16)
-PUT = Put(INDEX, b"a record", None)
+PUT = Put(INDEX, b"a record", None, waits=True)
 SLACK = 1.0
 """What a busy machine may add to a deadline, in seconds."""
 
@@ -143,6 +144,19 @@ async def test_a_store_that_hangs_is_not_waited_for_long_not_even_the_first_time
 async def test_a_put_that_is_given_up_on_goes_on(slow: SlowStore) -> None:
     store = AsyncStore(slow)
     fault = await store.put(PUT)
+
+    slow.gate.set()
+    await _until(lambda: _quiet(store), b"a record")
+
+    assert fault == "store-slow"
+
+
+async def test_a_put_that_nobody_waits_for_goes_on_too(slow: SlowStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D1: its request has waited for the store before."""
+    monkeypatch.setattr(limits, "STORE_PATIENCE", 30.0)
+    store = AsyncStore(slow)
+    with anyio.fail_after(10):
+        fault = await store.put(replace(PUT, waits=False))
 
     slow.gate.set()
     await _until(lambda: _quiet(store), b"a record")
