@@ -6,8 +6,9 @@ from typing import Any
 
 import anyio
 
+from cachemw.async_script import apart
 from cachemw.async_store import AsyncStore
-from cachemw.core.effects import Discard, Found, Lookup, Name, Outcome, Script, Secret
+from cachemw.core.effects import Discard, Found, Judge, Lookup, Name, Outcome, Script, Secret
 from cachemw.core.errands import Await, Came, Close, Errand, Errands, Open, Opened, Pause, Read, Waited, go_on
 from cachemw.core.policy import Policy
 from cachemw.core.pull import Landing
@@ -109,6 +110,8 @@ class AsyncAnswer:
         match errand:
             case Lookup(index):
                 return Found(await driver.store.get(index), driver.clock())
+            case Judge(call):
+                return await apart(call)
             case Secret():
                 return await driver.store.secret()
             case Name(request):

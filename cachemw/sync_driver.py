@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from cachemw.core.effects import Discard, Found, Lookup, Name, Outcome, Script, Secret
+from cachemw.core.effects import Discard, Found, Judge, Lookup, Name, Outcome, Script, Secret
 from cachemw.core.errands import Await, Came, Close, Errand, Errands, Open, Opened, Pause, Read, Waited, go_on, not_kept
 from cachemw.core.policy import Policy
 from cachemw.core.pull import Landing
@@ -105,6 +105,8 @@ class SyncAnswer:
         match errand:
             case Lookup(index):
                 return Found(driver.store.get(index), driver.clock())
+            case Judge(call):
+                return call()
             case Secret():
                 return driver.store.secret()
             case Name(request):

@@ -1,6 +1,6 @@
 """What the script asks of its driver, and what it may end in. Values only."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from enum import Enum
 from typing import Any
 
@@ -36,6 +36,14 @@ class Found(msgspec.Struct, frozen=True):
 
     record: bytes | None
     now: float
+
+    __repr__ = sizes_only
+
+
+class Judge(msgspec.Struct, frozen=True):
+    """Call this, which takes long, where nobody else waits meanwhile: sent what it returns, or thrown `RecordError`."""
+
+    call: Callable[[], Any]
 
     __repr__ = sizes_only
 
@@ -92,7 +100,7 @@ class Arrived(msgspec.Struct, frozen=True):
     now: float
 
 
-Effect = Secret | Name | Lookup | Discard | Claim | Forward
+Effect = Secret | Name | Lookup | Judge | Discard | Claim | Forward
 
 
 class Serve(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from cachemw.core.discreet import sizes_only
-from cachemw.core.effects import Discard, Lookup, Name, Secret
+from cachemw.core.effects import Discard, Judge, Lookup, Name, Secret
 from cachemw.core.messages import Head
 from cachemw.core.pull import Landing
 from cachemw.core.report import STORE_SLOW
@@ -69,7 +69,7 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 # A `Put` is sent why a client cannot rely on it, `None` where it can.
-Errand = Lookup | Secret | Name | Discard | Open | Read | Close | Put | Await | Pause
+Errand = Lookup | Judge | Secret | Name | Discard | Open | Read | Close | Put | Await | Pause
 Errands = Generator[Errand, Any, Any]
 Pieces = Generator[Errand | bytes, Any, None]
 

@@ -6,8 +6,10 @@ asks, one with `await` and one without; `tests/core/test_exchange.py` is the sam
 
 from collections.abc import Generator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from cachemw.core import limits
 from cachemw.core.chat import Bypass, ChatRequest, read_chat
 from cachemw.core.directives import Abandon, Directives, InvalidControl
 from cachemw.core.effects import (
@@ -19,6 +21,7 @@ from cachemw.core.effects import (
     Failed,
     Forward,
     Found,
+    Judge,
     Lookup,
     Name,
     Script,
@@ -141,8 +144,9 @@ def _look(query: Query, verified: Verified) -> Generator[Effect, Any, tuple[Usab
         return Unusable("miss", STORE_SLOW if isinstance(error, StoreTimeout) else "store-unreadable"), 0.0
     if found.record is None:
         return Unusable("miss"), found.now
+    judge = partial(select, found.record, query, verified, found.now)
     try:
-        return select(found.record, query, verified, found.now), found.now
+        return (yield Judge(judge)) if len(found.record) > limits.JUDGED_BYTES else judge(), found.now
     except RecordError:
         yield Discard(query.key.index)
         return Unusable("miss", "bad-record"), found.now

@@ -63,6 +63,9 @@ JSON_HOLD = 10.0
 DONE_HOLD = 1.0
 """How long `data: [DONE]` is held for the upstream's body to end."""
 
+JUDGED_BYTES = 256 * 1024
+"""A larger record is judged where nobody else waits meanwhile: megabytes of events take a tenth of a second."""
+
 STORE_PATIENCE = 0.05
 """How long a client waits for the store."""
 

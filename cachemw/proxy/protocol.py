@@ -134,7 +134,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._awaited is Awaited.BODY and self.cycle.waiting_for_100_continue:
+        if self._awaited is Awaited.BODY and self.expect_100_continue and self.cycle.response_complete:
             self.transport.close()  # its body may come all the same, or not: nobody can tell (RFC 9110 §10.1.1)
 
     def _unsupported_upgrade_warning(self) -> None:

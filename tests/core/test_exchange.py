@@ -6,9 +6,9 @@ from typing import Any, Literal
 import pytest
 from msgspec.structs import replace as changing
 
-from cachemw.core import codec, refusals
+from cachemw.core import codec, limits, refusals
 from cachemw.core.directives import Abandon, InvalidControl
-from cachemw.core.effects import Claim, Claimed, Discard, Forward, Lookup, Secret, Serve
+from cachemw.core.effects import Claim, Claimed, Discard, Forward, Judge, Lookup, Secret, Serve
 from cachemw.core.exchange import not_chat, pass_on, refuse
 from cachemw.core.messages import Answerer, AppAnswerer, Head, Request
 from cachemw.core.policy import FINISH_REASONS, Policy
@@ -246,6 +246,22 @@ def test_a_hit_looks_and_does_nothing_else() -> None:
     ask(around)
 
     assert around.effects == [Lookup(KEY.index)]
+
+
+@pytest.mark.parametrize(("stored", "effects"), [("fresh", [Lookup, Judge]), ("damaged", [Lookup, Judge, Discard])])
+def test_a_large_record_is_judged_where_nobody_waits_meanwhile(
+    stored: str, effects: list[type], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D5: and comes to what it would have come to at once."""
+    at_once, apart = world(stored), world(stored)
+    expected = ask(at_once)
+    monkeypatch.setattr(limits, "JUDGED_BYTES", 10)
+
+    answered = ask(apart)
+
+    assert answered == expected
+    assert Judge not in [type(effect) for effect in at_once.effects]
+    assert [type(effect) for effect in apart.effects[: len(effects)]] == effects
 
 
 def test_a_record_is_stale_from_the_second_its_lifetime_ends() -> None:

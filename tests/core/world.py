@@ -17,6 +17,7 @@ from cachemw.core.effects import (
     Effect,
     Forward,
     Found,
+    Judge,
     Lookup,
     Name,
     Outcome,
@@ -29,7 +30,7 @@ from cachemw.core.messages import Head, Headers, Request, header_values
 from cachemw.core.policy import Policy
 from cachemw.core.selection import Verified
 from cachemw.core.transfer import Emission, Put, Relay, begin
-from cachemw.errors import CacheError, PartitionError, StoreError, UpstreamError
+from cachemw.errors import CacheError, PartitionError, RecordError, StoreError, UpstreamError
 from tests.core.answers import COMPLETION, JSON_HEAD
 
 NOW = 1000.0
@@ -66,6 +67,11 @@ class World:
         match effect:
             case Lookup(index):
                 return self.store_error or Found(self.records.get(index), NOW)
+            case Judge(call):
+                try:
+                    return call()
+                except RecordError as error:
+                    return error
             case Discard(index):
                 del self.records[index]
                 return None
