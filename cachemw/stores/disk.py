@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 _FOREIGN_SETTINGS = (TypeError, ValueError, AttributeError)
 """What diskcache raises over a database with settings it does not know."""
 
+CLOSING_TIME = 1.0
+FORKING_TIME = 0.05
+"""How long the calls that were begun have when the store is closed, and when the process forks, in seconds."""
+
 _SOUND_SQLITE = (3, 51, 3)
 """Before it, two connections that begin a log anew at the same moment may damage the database: the WAL-reset bug."""
 
@@ -54,6 +58,7 @@ class DiskStore:
         self._path = None if path is None else _absolute(path)
         self._size_limit, self._count_limit, self._allow_network = size_limit, count_limit, allow_network
         self._sessions: dict[int, Session] = {}  # by process, for forks that run no hooks
+        self._closing: list[Session] = []
         self._may_begin = threading.Lock()
         _close_over_forks(weakref.ref(self))
 
@@ -129,23 +134,34 @@ class DiskStore:
             raise StoreError("the database does not know what it holds") from exc
 
     def close(self) -> None:
-        session = self._sessions.pop(os.getpid(), None)
-        if session is not None:
-            session.close()
+        self._close(CLOSING_TIME)
 
-    def _here(self) -> "Session":
-        """Return what this process has open of the store; a forked child opens its own."""
+    def _close(self, within: float) -> None:
+        session = self._sessions.pop(os.getpid(), None)
+        if session is None:
+            return
+        self._closing.append(session)
+        try:
+            session.close(within)
+        finally:
+            self._closing.remove(session)
+
+    def _here(self) -> Session:
+        """Return what this process has open of the store; a forked child opens its own, what ends goes on in its thread."""
+        for session in self._closing:
+            if session.is_here:
+                return session
         pid = os.getpid()
         return self._sessions.get(pid) or self._begin(pid)
 
-    def _begin(self, pid: int) -> "Session":
+    def _begin(self, pid: int) -> Session:
         with self._may_begin:
             return self._sessions.setdefault(pid, Session(self._open, self._locked))
 
     def _before_fork(self) -> None:
         """Close the store, and let nobody open it again."""
         self._may_begin.acquire()
-        self.close()
+        self._close(FORKING_TIME)
 
     def _after_fork(self) -> None:
         """Let it be opened again, in either process."""
@@ -173,22 +189,22 @@ class DiskStore:
                 doubted.close()
             if is_damaged and is_in_place:
                 _set_aside(self.path)
-            return self._connected()
+            return self._connected(unless)
 
-    def _connected(self) -> InlineCache:
+    def _connected(self, unless: Callable[[], bool]) -> InlineCache:
         for _ in range(2):  # a disk that fails once looks like damage too
             try:
-                return self._connect()
+                return self._connect(unless)
             except (sqlite3.Error, *_FOREIGN_SETTINGS) as exc:
                 if isinstance(exc, sqlite3.Error) and not is_damage(exc):
                     raise
         _set_aside(self.path)
-        return self._connect()
+        return self._connect(unless)
 
-    def _connect(self) -> InlineCache:
+    def _connect(self, unless: Callable[[], bool]) -> InlineCache:
         touch(self.path / DBNAME)  # SQLite gives its other files the same mode
         touched = identity(self.path / DBNAME)
-        opened = InlineCache(self.path, size_limit=self._size_limit)
+        opened = InlineCache(self.path, unless, size_limit=self._size_limit)
         if opened.identity != touched:  # diskcache makes it anew, for everybody to read
             opened.close()
             raise OSError("the store was taken away while it was opened")

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ SETTINGS = {
 }
 READ_TIMEOUT = 0.02
 WRITE_TIMEOUT = 2.0
+WRITE_TRY = 0.01
+"""How long SQLite itself waits for a lock before it is seen whether that is still wanted."""
 
 _KNOWN = {*SETTINGS, "size_limit", *METADATA}
 _SELECT = "SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
@@ -69,8 +72,8 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
     diskcache has one for every thread, and closes none but the caller's.
     """
 
-    def __init__(self, directory: Path, **settings: object) -> None:
-        self._database = directory / DBNAME
+    def __init__(self, directory: Path, unless: Callable[[], bool], **settings: object) -> None:
+        self._database, self._unless = directory / DBNAME, unless
         self._own: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._reading = threading.Lock()
@@ -87,7 +90,7 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
     @property
     def _con(self) -> sqlite3.Connection:
         if self._own is None:
-            self._own = self._connect(WRITE_TIMEOUT)
+            self._own = self._connect(WRITE_TRY)
             _tune(self._own)
         return self._own
 
@@ -101,9 +104,23 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
         return sqlite3.connect(self._database, timeout=timeout, isolation_level=None, check_same_thread=False)
 
     @property
+    def _sql(self) -> Any:
+        return self._execute
+
+    @property
     def _sql_retry(self) -> Any:
-        """SQLite itself waits for a lock, up to `WRITE_TIMEOUT`; diskcache would go on for a minute."""
+        """`_execute` waits for a lock; diskcache would go on for a minute."""
         return self._sql
+
+    def _execute(self, *statement: Any) -> sqlite3.Cursor:
+        """Wait for a lock, up to `WRITE_TIMEOUT`, and no longer when the store is closed."""
+        until = time.monotonic() + WRITE_TIMEOUT
+        while True:
+            try:
+                return self._con.execute(*statement)
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until or self._unless():
+                    raise
 
     def reset(self, key: str, value: object = ENOVAL, update: bool = True) -> object:
         """Take over a setting, if it is one of ours: diskcache makes an attribute of any that a database holds."""

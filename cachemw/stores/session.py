@@ -1,5 +1,7 @@
 """The store as one process has it open: a thread, and in it the database."""
 
+import math
+import os
 import sqlite3
 import threading
 import time
@@ -26,7 +28,7 @@ class OpenCache(Protocol):
     """Opens the database. The `doubted` one is closed; if it is damaged, and still in its place, it is set aside first."""
 
     def __call__(self, doubted: InlineCache | None, is_damaged: bool, unless: Callable[[], bool]) -> InlineCache:
-        """Raises what is in `TROUBLE`, and `StoreError`; soon after `unless` holds."""
+        """Raises what is in `TROUBLE`, and `StoreError`; it, and the cache, wait for no lock when `unless` holds."""
 
 
 class Session:
@@ -38,9 +40,10 @@ class Session:
 
     def __init__(self, open_cache: OpenCache, lock: Callable[[], AbstractContextManager[None]]) -> None:
         self._open_cache, self._file_lock = open_cache, lock
-        self._idents: list[int] = []
+        self._pid, self._idents = os.getpid(), list[int]()
         self._thread = ThreadPoolExecutor(1, "cachemw-store", initializer=_note, initargs=(self._idents,))
         self._is_closing = threading.Event()
+        self._until = math.inf
         self._lock = threading.Lock()
         self._cache: InlineCache | None = None
         self._doubted: InlineCache | None = None
@@ -50,6 +53,11 @@ class Session:
     @property
     def is_open(self) -> bool:
         return self._cache is not None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this very thread is the one that has it open."""
+        return threading.get_ident() in self._idents and self._pid == os.getpid()
 
     def cache(self) -> InlineCache:
         """Return the open database, to read from. Raises `StoreError`."""
@@ -73,7 +81,7 @@ class Session:
     def call(self, do: Callable[[InlineCache], T]) -> T:
         """Do it in the store's thread and wait. Raises `StoreError`."""
         try:
-            if threading.get_ident() in self._idents:
+            if self.is_here:
                 return self._done(do)
             return self.submit(lambda: self._done(do)).result()
         except TROUBLE as exc:
@@ -86,8 +94,9 @@ class Session:
         except RuntimeError as exc:
             raise StoreError("the store is closed, or no thread can be started") from exc
 
-    def close(self) -> None:
-        """Let what was begun end, then close the database."""
+    def close(self, within: float) -> None:
+        """Let what was begun end, but begin nothing after so many seconds and wait for no lock; then close the database."""
+        self._until = time.monotonic() + within
         self._is_closing.set()
         self._thread.shutdown()
         opened = [cache for cache in (self._cache, self._doubted) if cache is not None]
@@ -100,6 +109,8 @@ class Session:
                 cache.close()
 
     def _done(self, do: Callable[[InlineCache], T]) -> T:
+        if time.monotonic() > self._until:
+            raise StoreError("the store is closed")
         for _ in range(2):
             cache = self._opened()
             try:

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import os
+import shutil
 import threading
 import time
 import warnings
@@ -14,7 +15,7 @@ import pytest
 
 from cachemw.errors import StoreError
 from cachemw.stores import DiskStore
-from cachemw.stores.private import locked
+from cachemw.stores.private import locked, touch
 from tests.stores.planting import rows
 from tests.stores.scripts import run
 
@@ -71,17 +72,52 @@ def test_a_directory_others_could_read_is_made_private(tmp_path: Path) -> None:
     assert (tmp_path / "cache.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_directory_that_others_use_for_something_else_is_left_alone(tmp_path: Path) -> None:
-    """I7"""
+@pytest.mark.parametrize("names", [{"something else"}, {"something else", "lock"}, {"something else", "cache.db"}], ids=sorted)
+def test_a_directory_that_others_use_for_something_else_is_left_alone(names: set[str], tmp_path: Path) -> None:
+    """F11, I7"""
     tmp_path.chmod(0o755)
-    (tmp_path / "something else").touch()
+    for name in names:
+        (tmp_path / name).touch()
     store = DiskStore(tmp_path)
 
     with pytest.raises(StoreError):
         store.put(INDEX, b"a record", None)
 
     assert tmp_path.stat().st_mode & 0o777 == 0o755
-    assert [path.name for path in tmp_path.iterdir()] == ["something else"]
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+@pytest.mark.parametrize("name", ["cache.db", "cache.db-wal", "lock", "secret", ".secret"])
+def test_a_directory_in_which_a_store_was_begun_is_ours(name: str, tmp_path: Path) -> None:
+    """F9, I7, D6: else a start that was cut short would be the last one."""
+    tmp_path.chmod(0o755)
+    (tmp_path / name).touch()
+    store = DiskStore(tmp_path)
+
+    store.put(INDEX, b"a record", None)
+    store.close()
+
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_directory_that_is_taken_away_while_it_is_opened_is_not_made_for_all_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F8, I7: diskcache would make it."""
+
+    def take_away(path: Path) -> None:
+        touch(path)
+        shutil.rmtree(path.parent)
+
+    store = DiskStore(tmp_path / "store")
+    with monkeypatch.context() as patched:
+        patched.setattr("cachemw.stores.disk.touch", take_away)
+        with pytest.raises(StoreError, match="taken away"):
+            store.put(INDEX, b"a record", None)
+    store.put(INDEX, b"a record", None)
+    store.close()
+
+    assert store.path.stat().st_mode & 0o777 == 0o700
 
 
 IMPORTING = """
@@ -187,7 +223,7 @@ def test_nothing_is_left_of_a_closed_store(tmp_path: Path) -> None:
 
 
 def test_the_directories_on_the_way_are_private_too(tmp_path: Path) -> None:
-    """I7"""
+    """F10, I7"""
     store = DiskStore(tmp_path / "a" / "b" / "store")
     was = os.umask(0)
     try:
@@ -200,7 +236,7 @@ def test_the_directories_on_the_way_are_private_too(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_a_store_that_is_dropped(tmp_path: Path) -> None:
-    """D4"""
+    """F13, D4"""
     descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
 
     with warnings.catch_warnings():
@@ -218,7 +254,7 @@ def test_nothing_is_left_of_a_store_that_is_dropped(tmp_path: Path) -> None:
 
 
 def test_a_store_is_closed_soon_though_somebody_else_holds_its_lock(tmp_path: Path) -> None:
-    """P5"""
+    """F12, P5"""
     store, began = DiskStore(tmp_path), time.monotonic()
     with locked(tmp_path / "lock"):
         opening = threading.Thread(target=lambda: _quietly(lambda: store.get(INDEX)))

@@ -14,6 +14,7 @@ import pytest
 from cachemw import DiskStore
 from cachemw.errors import StoreError
 from cachemw.stores.inline import InlineCache
+from cachemw.stores.private import locked
 from tests.stores.planting import rows
 from tests.stores.scripts import run
 
@@ -173,7 +174,7 @@ def test_a_store_that_is_taken_away_is_made_anew(store: DiskStore, take_away: Ca
 
 @pytest.mark.parametrize("name", ["", "cache.db"])
 def test_a_store_that_is_moved_away_and_back_is_not_damaged(name: str, store: DiskStore, tmp_path: Path) -> None:
-    """D5"""
+    """F1, D5"""
     store.put(INDEX, b"a record", None)
     rows(store.path, "PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -189,7 +190,7 @@ def test_a_store_that_is_moved_away_and_back_is_not_damaged(name: str, store: Di
 def test_a_database_that_fails_once_is_opened_again_and_not_set_aside(
     store: DiskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """D5: a disk that cannot be read for once looks like damage too."""
+    """F2, D5: a disk that cannot be read for once looks like damage too."""
     store.put(INDEX, b"a record", None)
     read, fails = InlineCache.read, [True]
 
@@ -212,7 +213,7 @@ def test_a_database_that_fails_once_is_opened_again_and_not_set_aside(
 def test_what_was_set_aside_goes_before_space_runs_out_and_with_everything_else(
     store: DiskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """D6"""
+    """F4, D6"""
     _zeros(store.path)
     store.put(INDEX, b"a record", None)
     assert len(_aside(store.path)) == 1
@@ -228,6 +229,23 @@ def test_what_was_set_aside_goes_before_space_runs_out_and_with_everything_else(
     store.put(INDEX, b"a record", None)
     store.clear()
     assert _aside(store.path) == []
+
+
+def test_a_database_is_closed_under_the_lock_under_which_others_open_it(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F3, D5: SQLite removes the log by its name then, and it may be the next database's."""
+    store.put(INDEX, b"a record", None)
+    close, was_locked = InlineCache.close, []
+
+    def note(cache: InlineCache) -> None:
+        was_locked.append(_is_locked(store.path / "lock"))
+        close(cache)
+
+    monkeypatch.setattr(InlineCache, "close", note)
+    store.close()
+
+    assert was_locked == [True]
 
 
 def test_who_had_the_database_open_follows_who_set_it_aside(store: DiskStore) -> None:
@@ -284,6 +302,14 @@ def _aside(path: Path) -> list[Path]:
     return [found for found in path.glob("*.corrupt-*") if not found.name.endswith(("-wal", "-shm"))]
 
 
+def _is_locked(path: Path) -> bool:
+    try:
+        with locked(path, 0.0):
+            return False
+    except TimeoutError:
+        return True
+
+
 def _found(store: DiskStore) -> bytes | None:
     try:
         return store.get(INDEX)
@@ -301,7 +327,7 @@ def _quietly(call: Callable[[], object]) -> bool:
 
 @pytest.mark.parametrize("name", ["cache.db", "lock"])
 def test_a_link_to_another_file_is_not_followed(name: str, store: DiskStore, tmp_path: Path) -> None:
-    """I7"""
+    """F7, I7"""
     (tmp_path / "mine").write_bytes(b"")
     (tmp_path / "mine").chmod(0o644)
     store.path.mkdir(mode=0o700)
@@ -317,7 +343,7 @@ def test_a_link_to_another_file_is_not_followed(name: str, store: DiskStore, tmp
 @pytest.mark.parametrize("value", ["NULL", "9e999", "-1", "'many'", "9223372036854775807"])
 @pytest.mark.parametrize("name", ["count", "size"])
 def test_a_database_that_does_not_know_what_it_holds_is_set_aside(name: str, value: str, store: DiskStore) -> None:
-    """D5"""
+    """F5, D5"""
     store.put(OTHER, b"a record", None)
     store.close()
     rows(store.path, f"UPDATE Settings SET value = {value} WHERE key = '{name}'")
@@ -327,3 +353,13 @@ def test_a_database_that_does_not_know_what_it_holds_is_set_aside(name: str, val
     assert store.get(INDEX) == b"a record"
     assert store.size() > 0
     assert len(_aside(store.path)) == 1
+
+
+@pytest.mark.parametrize("value", ["NULL", "9e999"])
+def test_of_a_database_that_does_not_know_what_it_holds_nobody_is_told_a_size(value: str, store: DiskStore) -> None:
+    """F6, D1: it has lost count while it was open."""
+    store.put(INDEX, b"a record", None)
+    rows(store.path, f"UPDATE Settings SET value = {value} WHERE key = 'size'")
+
+    with pytest.raises(StoreError):
+        store.size()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cachemw.errors import StoreError
-from cachemw.stores import DiskStore
-from tests.stores.planting import rows
+from cachemw.stores import DiskStore, inline
+from tests.stores.planting import locked, rows
 from tests.stores.scripts import run, run_at_once
 
 INDEX, OTHER = bytes(16), bytes([1]) * 16
@@ -142,6 +142,63 @@ def test_a_store_that_is_being_used_goes_through_forks(tmp_path: Path) -> None:
     run(FORKING_UNDER_WAY, tmp_path)
 
     assert rows(tmp_path, "PRAGMA integrity_check") == [("ok",)]
+
+
+FORKING_WITH_CALLS_QUEUED = """
+import os, sys, threading
+from cachemw.stores import DiskStore
+from cachemw.stores.guard import GuardedStore
+
+disk = DiskStore(sys.argv[1])
+store, gate = GuardedStore(disk), threading.Event()
+store.put(bytes(16), b"a record", None)
+disk.submit(gate.wait)
+puts = [store.begin_put(bytes([number]) * 16, b"a record", None) for number in range(1, 5)]
+threading.Timer(0.02, gate.set).start()
+pid = os.fork()
+store.put(bytes([9]) * 16, b"a record", None)
+if pid == 0:
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+assert all(put.is_over for put in puts)
+assert store.get(bytes([9]) * 16) == b"a record"
+store.close()
+"""
+
+
+def test_a_fork_waits_for_nobody_who_waits_for_it(tmp_path: Path) -> None:
+    """F68, D3: calls that are queued go on where they were begun."""
+    run(FORKING_WITH_CALLS_QUEUED, tmp_path)
+
+    assert rows(tmp_path, "PRAGMA integrity_check") == [("ok",)]
+
+
+FORKING_UNDER_A_LOCK = """
+import os, sys, time
+from cachemw.stores import DiskStore
+from cachemw.stores.guard import GuardedStore
+
+store = GuardedStore(DiskStore(sys.argv[1]))
+puts = [store.begin_put(bytes([number]) * 16, b"a record", None) for number in range(3)]
+time.sleep(0.2)
+began = time.monotonic()
+pid = os.fork()
+if pid == 0:
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+assert all(put.is_over for put in puts)
+print(time.monotonic() - began)
+"""
+
+
+def test_a_fork_does_not_wait_as_long_as_another_process_writes(tmp_path: Path) -> None:
+    """F69, P4: an event loop may be what forks."""
+    DiskStore(tmp_path).put(INDEX, b"a record", None)
+
+    with locked(tmp_path, "IMMEDIATE"):
+        seconds = float(run(FORKING_UNDER_A_LOCK, tmp_path))
+
+    assert seconds < inline.WRITE_TIMEOUT / 2
 
 
 OPENING = """

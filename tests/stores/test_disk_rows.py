@@ -107,7 +107,7 @@ def test_a_setting_that_is_planted_is_not_obeyed(store: DiskStore) -> None:
 def test_not_even_diskcache_itself_reads_a_key_the_store_never_wrote(store: DiskStore, change: str) -> None:
     """I3"""
     _plant(store, change)
-    cache = InlineCache(store.path)
+    cache = InlineCache(store.path, lambda: False)
 
     with pytest.raises(ForeignRowError):
         list(cache)

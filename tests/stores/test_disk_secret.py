@@ -1,5 +1,6 @@
 """The secret of a store on disk: one for all who open it, and made only for who asks."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_secret_that_is_too_long_is_somebody_elses_and_not_used(tmp_path: Path
 
 @pytest.mark.parametrize("size", [0, 31])
 def test_a_secret_that_was_cut_short_is_made_anew(tmp_path: Path, size: int) -> None:
-    """I1"""
+    """F16, I1"""
     (tmp_path / "secret").write_bytes(bytes(size))
     store, other = DiskStore(tmp_path), DiskStore(tmp_path)
 
@@ -77,13 +78,35 @@ def test_a_secret_that_was_cut_short_is_made_anew(tmp_path: Path, size: int) -> 
 
 
 def test_what_a_kill_leaves_of_a_secret_is_used_up(tmp_path: Path) -> None:
-    """D10"""
+    """F17, D10"""
     (tmp_path / ".secret").write_bytes(b"half")
 
     said = DiskStore(tmp_path).secret()
 
     assert len(said) == 32
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "secret"]
+
+
+def test_nothing_is_left_of_a_secret_that_does_not_fit_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F18, D6"""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError):
+        DiskStore(tmp_path).secret()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_a_secret_that_others_could_read_is_made_private(tmp_path: Path) -> None:
+    """F19, I7"""
+    said = DiskStore(tmp_path).secret()
+    (tmp_path / "secret").chmod(0o644)
+
+    assert DiskStore(tmp_path).secret() == said
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_store_that_is_not_asked_for_a_secret_holds_none(tmp_path: Path) -> None:

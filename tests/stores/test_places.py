@@ -49,6 +49,12 @@ def test_a_network_file_system_is_refused(directory: str, is_refused: bool) -> N
         places.refuse_network(Path(directory))
 
 
+@pytest.mark.parametrize(("place", "kind"), [("/", None), ("/home", "9p")])
+def test_the_root_of_a_sandbox_is_no_network_file_system(place: str, kind: str | None) -> None:
+    """F15: it is its own, and nobody else writes to it."""
+    assert places.file_system(Path("/home/ann/.cache"), {Path(place): "9p"}) == kind
+
+
 def test_where_nobody_can_tell_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "MOUNTS", Path("/nowhere"))
 
