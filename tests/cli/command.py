@@ -84,6 +84,25 @@ class Command:
                     os.killpg(process.pid, signal.SIGKILL)  # its own group: its workers too
 
 
+def at_home(home: Path) -> Command:
+    """Return the command of a user that has this directory and no key."""
+    temporary = home / "temporary"
+    temporary.mkdir()
+    return Command(
+        {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(home / "caches"),
+            "TMPDIR": str(temporary),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "COLUMNS": "200",
+            "HTTP_PROXY": "http://127.0.0.1:9",  # what is asked on this machine never goes through one
+            "SSL_CERT_FILE": os.devnull,  # no command here speaks TLS, and to read certificates is a fifth of its start
+        }
+    )
+
+
 class Said(Protocol):
     """What a command came to."""
 

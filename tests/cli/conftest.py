@@ -6,27 +6,14 @@ import pytest
 
 from cachemw.cli.app import run
 from cachemw.simulator import Simulator
-from tests.cli.command import ROOT, Command, Done
+from tests.cli.command import Command, Done, at_home
 from tests.serving import serving_in_thread
 
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
     """The command, with a home and a place for temporary files of its own, and no key."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    return Command(
-        {
-            "PATH": os.environ.get("PATH", ""),
-            "HOME": str(tmp_path),
-            "XDG_CACHE_HOME": str(tmp_path / "caches"),
-            "TMPDIR": str(temporary),
-            "PYTHONPATH": str(ROOT),
-            "PYTHONUNBUFFERED": "1",
-            "COLUMNS": "200",
-            "HTTP_PROXY": "http://127.0.0.1:9",  # what is asked on this machine never goes through one
-        }
-    )
+    return at_home(tmp_path)
 
 
 @pytest.fixture

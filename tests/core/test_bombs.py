@@ -228,7 +228,7 @@ def test_an_index_is_a_number_and_no_place(index: int) -> None:
 
 @pytest.mark.parametrize("line", [b"\n", b"\r", b"\r\n", b":\n", b"data\n", b"data:\n\n"])
 def test_a_stream_of_too_many_lines_is_not_kept_and_not_read_on(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S13: in one chunk, and in all."""
+    """F60, S13: in one chunk, and in all."""
     ends = len(line.splitlines())
     at_once, under_way = recording(terms(stream=True, limit_bytes=2**22)), recording(terms(stream=True, limit_bytes=2**22))
 
@@ -300,6 +300,8 @@ def said_in(count: int, member: Callable[[int], dict[str, Any]]) -> bytes:
 )
 @pytest.mark.parametrize("kind", [JSON, WITH_USAGE], ids=["JSON", "usage"])
 def test_to_put_a_stream_together_takes_as_long_as_it_is_long(member: Callable[[int], dict[str, Any]], kind: Kind) -> None:
+    """F61"""
+
     def work(count: int) -> Callable[[], object]:
         stored = record(said_in(count, member), STREAM)
         return lambda: derive(stored, kind)
@@ -316,6 +318,8 @@ def test_an_object_that_grows_by_the_thousand_is_none_that_can_be_put_together(p
 
 
 def test_a_completion_of_too_many_pieces_is_not_taken_apart() -> None:
+    """F62"""
+
     def calling(times: int) -> StoredResponse:
         calls = [{"id": f"c{at}", "type": "function", "function": {"name": "f", "arguments": ""}} for at in range(times)]
         return record(json.dumps(completion({"role": "assistant", "tool_calls": calls})).encode(), JSON, b"application/json")

@@ -39,7 +39,7 @@ def test_a_breaker_opens_after_so_many_failures_in_a_row_and_closes_by_one_call_
 
 
 def test_an_open_breaker_lets_one_call_through_in_a_while_ever_less_often() -> None:
-    """D1"""
+    """F34, D1"""
     breaker = Breaker()
     for _ in range(3):
         breaker.failed(100.0)

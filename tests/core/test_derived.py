@@ -123,7 +123,7 @@ def body_of(answer: StoredResponse | str) -> bytes:
 
 @pytest.mark.parametrize("events", [1, 50, 1000])
 def test_what_it_takes_in_memory_is_more_than_the_body(events: int) -> None:
-    """P3: thousands of small ones took three times as much as all their bodies."""
+    """F63, P3: thousands of small ones took three times as much as all their bodies."""
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]

@@ -551,7 +551,7 @@ def test_a_shared_partition_needs_no_secret() -> None:
 
 @pytest.mark.parametrize("claimed", [Claimed.LEAD, Claimed.ALONE])
 def test_who_has_waited_for_the_store_in_vain_waits_no_more(claimed: Claimed) -> None:
-    """D1: it looks once, and its answer does not wait for being kept."""
+    """F30, D1: it looks once, and its answer does not wait for being kept."""
     around = World(store_error=StoreTimeout("it did not answer in time"), claims=[claimed])
 
     answered = ask(around)

@@ -122,7 +122,7 @@ def secret_of(kind: Any) -> Any:
 
 @pytest.mark.parametrize("found", VALUES, ids=name_of)
 def test_no_value_shows_what_it_holds(found: type) -> None:
-    """I4: a new class cannot be forgotten; a field that may be seen stands in the table."""
+    """F64, I4: a new class cannot be forgotten; a field that may be seen stands in the table."""
     value = full_of_secrets(found)
 
     assert SECRET not in repr(value)

@@ -72,7 +72,7 @@ HEADERS = [
     ids=str,
 )
 def test_what_no_recording_comes_to_is_not(case: Case) -> None:
-    """R2, I5"""
+    """F59, R2, I5"""
     assert not is_sound(msgspec.structs.replace(case.of, **case.changes))
 
 
@@ -86,5 +86,5 @@ def test_what_no_recording_comes_to_is_not(case: Case) -> None:
     ],
 )
 def test_a_head_that_would_not_be_sound_is_not_recorded(field: tuple[bytes, bytes]) -> None:
-    """E1: else it is said to be stored, and never is a hit."""
+    """F58, E1: else it is said to be stored, and never is a hit."""
     assert head_fault(Head(200, (*JSON, field)), stream=False) == "content-type"

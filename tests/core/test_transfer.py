@@ -536,7 +536,7 @@ WRONG = [b"%d" % (SIZE + 1), b"%d" % (SIZE - 1), b"0", b"%d,%d" % (SIZE + 1, SIZ
     ("length", "is_right"), [*[(length, True) for length in RIGHT], *[(length, False) for length in WRONG]]
 )
 def test_a_stream_that_is_not_as_long_as_it_said_has_no_clean_end(length: bytes, is_right: bool) -> None:
-    """R1: its length is not announced any more, so the server cannot notice."""
+    """F55, F56, R1: its length is not announced any more, so the server cannot notice."""
     transfer = recorded(with_headers(STREAM_HEAD, (b"Content-Length", length))).transfer
     transfer.feed(STREAM, 0.0)
 
@@ -549,7 +549,7 @@ def test_a_stream_that_is_not_as_long_as_it_said_has_no_clean_end(length: bytes,
 
 @pytest.mark.parametrize("head", [Head(204, STREAM_HEAD.headers), Head(304, STREAM_HEAD.headers), STREAM_HEAD])
 def test_what_has_no_body_is_not_measured(head: Head) -> None:
-    """RFC 9110 §8.6: of a HEAD, a 204 and a 304 the length is another answer's."""
+    """F57: RFC 9110 §8.6: of a HEAD, a 204 and a 304 the length is another answer's."""
     unrecorded(with_headers(head, (b"Content-Length", b"1000"))).transfer.finish(0.0)
 
 

@@ -149,8 +149,11 @@ async def test_a_claim_that_came_to_nothing_is_nobodys_forward(house: House) -> 
 
 
 @pytest.mark.parametrize("control", ["on, mode=read", "on"])
-async def test_an_error_that_is_not_shown_is_not_waited_for(house: House, control: str) -> None:
+async def test_an_error_that_is_not_shown_is_not_waited_for(
+    house: House, control: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """RFC 5861 §4: its status is enough."""
+    monkeypatch.setattr(limits, "STOP_NOTICE", 0.05)
     never, was_ended = anyio.Event(), anyio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -41,7 +41,7 @@ def noting(mounted: Mounted) -> Noting:
 async def test_a_large_record_is_judged_once_and_not_in_the_event_loop(
     mounted: Mounted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P3: nor do all who ask at once have it judged."""
+    """F67, P3: nor do all who ask at once have it judged."""
     await mounted.ask("on", prompt(stream=False))
     reason, replies = noting(mounted), list[str]()
     monkeypatch.setattr(limits, "JUDGED_BYTES", 10)

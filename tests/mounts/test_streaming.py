@@ -145,8 +145,12 @@ async def test_what_is_too_large_to_be_kept_does_not_wait_for_its_end(mounted: M
         assert reply.complete
 
 
-async def test_done_is_held_no_longer_than_a_second_and_then_nothing_is_kept(mounted_here: Mounted) -> None:
+async def test_done_is_held_no_longer_than_a_second_and_then_nothing_is_kept(
+    mounted_here: Mounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """S6."""
+    assert limits.DONE_HOLD == 1.0
+    monkeypatch.setattr(limits, "DONE_HOLD", 0.3)
     events = stream_events()
     never = anyio.Event()
     mounted_here.upstream.respond = always(Told([*events, never], headers=EVENT_STREAM))
@@ -160,7 +164,7 @@ async def test_done_is_held_no_longer_than_a_second_and_then_nothing_is_kept(mou
         waited = anyio.current_time() - began
         never.set()
 
-    assert waited == pytest.approx(limits.DONE_HOLD, abs=0.5)
+    assert limits.DONE_HOLD * 0.5 < waited < limits.DONE_HOLD + 1.0
     assert listener.is_over
     assert not list(mounted_here.store.scan())
     assert mounted_here.reports[-1].details == ("no-end",)
@@ -202,11 +206,11 @@ async def test_a_replay_can_take_its_time(mounted: Mounted) -> None:
     replies = [await mounted.ask(control, STREAM) for control in ("speed=1", "speed=0.5", "on")]
 
     recorded = arrivals[-1] - arrivals[0]
-    took = [reply.arrivals[-1] - reply.arrivals[0] for reply in replies]
+    took = [reply.arrivals[-1] for reply in replies]  # from the call on: the first piece may come late on a busy machine
     assert recorded > 0.03
-    assert took[0] > recorded * 0.8
-    assert took[1] > recorded * 2 * 0.8
-    assert len(replies[2].chunks) == 1
+    assert took[0] >= recorded
+    assert took[1] >= recorded * 2
+    assert [len(reply.chunks) > 1 for reply in replies] == [True, True, False]
     assert {reply.body for reply in replies} == {b"".join(events) + done}
 
 
@@ -368,7 +372,7 @@ async def test_json_that_takes_its_time_leaves_as_it_comes_and_is_kept_all_the_s
     mounted_here: Mounted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blanks that keep a connection alive are of use only to whom they reach; half a JSON to nobody."""
-    monkeypatch.setattr(limits, "JSON_HOLD", 0.2)
+    monkeypatch.setattr(limits, "JSON_HOLD", 0.05)
     (answer,) = completion().parts
     assert isinstance(answer, bytes)
     gate = anyio.Event()

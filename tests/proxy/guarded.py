@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import anyio
-import uvicorn
 from anyio.abc import SocketStream
 from starlette.types import ASGIApp
 
@@ -16,7 +15,7 @@ from cachemw.core.admission import Rules
 from cachemw.proxy import Gate, Proxy
 from cachemw.proxy.protocol import GuardedProtocol
 from cachemw.upstreams import HttpUpstream
-from tests.serving import serving
+from tests.serving import served_here, serving
 from tests.upstream import Upstream
 
 RULES = Rules(Policy(max_request_bytes=1_000), max_body=100_000)
@@ -43,7 +42,7 @@ class Guarded:
     def fresh(self) -> Self:
         """Forget what was asked and stored before; another test begins."""
         self.upstream.asked.clear()
-        self.upstream.respond, self.upstream.left = Upstream().respond, None
+        self.upstream.respond, self.upstream.left, self.upstream.hears = Upstream().respond, None, None
         for index, _ in list(self.store.scan()):
             self.store.delete(index)
         return self
@@ -93,17 +92,8 @@ async def guarding(protocol: type[GuardedProtocol] = GuardedProtocol, rules: Rul
 async def listening(app: ASGIApp, protocol: type[GuardedProtocol]) -> AsyncIterator[int]:
     """Serve an app over a protocol; gives the port."""
     with listen("127.0.0.1", 0) as listener:
-        config = configured(app, None, protocol=protocol)
-        config.timeout_graceful_shutdown = 1
-        server = uvicorn.Server(config)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server._serve, [listener])
-            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-                await anyio.sleep(0.002)
-            try:
-                yield int(url_of(listener).rpartition(":")[2])
-            finally:
-                server.should_exit = True
+        async with served_here(configured(app, None, protocol=protocol), listener):
+            yield int(url_of(listener).rpartition(":")[2])
 
 
 def status_of(reply: bytes) -> int:

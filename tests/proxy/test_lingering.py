@@ -27,7 +27,7 @@ async def _send_all(stream: SocketStream) -> None:
 
 
 async def test_who_sends_too_much_can_send_it_all_and_is_told() -> None:
-    """I8"""
+    """F40, I8"""
     async with guarding() as guarded:
         for _ in range(5):
             async with await guarded.connect() as stream:

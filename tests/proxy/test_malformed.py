@@ -225,7 +225,7 @@ async def test_what_is_unusual_and_sound_is_answered(guarded: Guarded, request_b
 
 
 async def test_a_trailer_says_nothing_about_the_request(guarded: Guarded) -> None:
-    """RFC 9110 §6.5.1: a key that comes behind the body would be one that nobody has looked at."""
+    """F46: RFC 9110 §6.5.1: a key that comes behind the body would be one that nobody has looked at."""
     chunks = b"%x\r\n%s\r\n0\r\nAuthorization: Bearer sk-trailing\r\nCachemw: ttl=-1\r\nHost: evil.example\r\n\r\n"
 
     async with await guarded.connect() as stream:
@@ -244,7 +244,7 @@ UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Setting
 @pytest.mark.parametrize("cut", [0, 20, 60, 150, 10_000])
 @pytest.mark.parametrize("is_chunked", [False, True])
 async def test_who_would_like_another_protocol_is_answered_in_this_one(guarded: Guarded, is_chunked: bool, cut: int) -> None:
-    """RFC 9110 §7.8: and with all of the body, which the parser alone would drop."""
+    """F45: RFC 9110 §7.8: and with all of the body, which the parser alone would drop."""
     sized = b"Content-Length: %d\r\n" % len(BODY)
     chunked = b"Transfer-Encoding: chunked\r\n", b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
     first = posted(UPGRADE + chunked[0], chunked[1]) if is_chunked else posted(UPGRADE + sized, BODY)
@@ -276,11 +276,13 @@ async def test_two_good_requests_at_once_are_answered_one_after_the_other(guarde
 
 async def test_a_body_that_breaks_under_way_is_refused_and_the_upstream_is_left(guarded: Guarded) -> None:
     """S11: its head was sound, so the upstream has heard the beginning."""
-    left = guarded.upstream.left = anyio.Event()
+    left, begun = anyio.Event(), anyio.Event()
+    guarded.upstream.left, guarded.upstream.hears = left, lambda piece: begun.set()
     guarded.upstream.respond = always(Told([anyio.Event()]))
     async with await guarded.connect() as stream:
         await stream.send(CHUNKED + b"5\r\nhello\r\n")
-        await anyio.sleep(0.1)
+        with anyio.fail_after(5):
+            await begun.wait()
         await stream.send(b"zz\r\n" + SECOND)
         reply = await rest(stream)
 

@@ -17,6 +17,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.real.proxied import PATIENCE, Switch
+from tests.serving import served_here
+from tests.serving import until as until
 
 CLOSE = {"connection": "close"}  # hypercorn minds one that could go on for `keep_alive_timeout`, though its client left it
 
@@ -51,14 +53,9 @@ async def grounded() -> AsyncIterator[Ground]:
 async def on_uvicorn(app: ASGIApp) -> AsyncIterator[tuple[str, Callable[[], int]]]:
     """Serve an app from the running event loop; gives its URL, and how many connections it has."""
     with listening() as (listener, url):
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, lifespan="off"))
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server._serve, [listener])  # `serve` would take the signals over
-            await until(lambda: server.started)
-            try:
-                yield url, lambda: len(server.server_state.connections)
-            finally:
-                server.should_exit = True
+        config = uvicorn.Config(app, log_level="critical", lifespan="off")
+        async with served_here(config, listener) as server:
+            yield url, lambda: len(server.server_state.connections)
 
 
 @contextlib.asynccontextmanager
@@ -87,13 +84,6 @@ def listening() -> Iterator[tuple[socket.socket, str]]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)  # else megabytes are sent that nobody reads
         listener.bind(("127.0.0.1", 0))
         yield listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-async def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait for something that there is no event for. Raises `TimeoutError`."""
-    with anyio.fail_after(seconds):
-        while not holds():  # noqa: ASYNC110
-            await anyio.sleep(0.002)
 
 
 Around = Callable[[ASGIApp], ASGIApp]

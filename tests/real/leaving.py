@@ -17,8 +17,9 @@ from cachemw.flight import Flight
 from cachemw.flights import Traffic
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
-from tests.real.grounds import AROUND, CLOSE, Around, Ground, until
+from tests.real.grounds import AROUND, CLOSE, Around, Ground
 from tests.real.proxied import PATIENCE
+from tests.serving import until
 from tests.upstream import EVENT_STREAM, JSON, completion, prompt, stream_events
 
 PROMPTLY = 3.0

@@ -4,8 +4,9 @@ import anyio
 import pytest
 
 from cachemw import Policy
-from tests.real.grounds import AROUND, Ground, until
+from tests.real.grounds import AROUND, Ground
 from tests.real.leaving import MOUNTS, POINTS, PROMPTLY, Held, Point, call_and_leave, calling, come_to, staged
+from tests.serving import until
 
 pytestmark = [
     pytest.mark.anyio,

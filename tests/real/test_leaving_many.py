@@ -11,8 +11,9 @@ import pytest
 from anyio.abc import SocketStream
 from starlette.types import Receive, Scope, Send
 
-from tests.real.grounds import Ground, until
+from tests.real.grounds import Ground
 from tests.real.leaving import Scene, calling, staged
+from tests.serving import until
 from tests.upstream import EVENT_STREAM, JSON, completion, prompt, stream_events
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]

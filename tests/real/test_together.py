@@ -10,11 +10,11 @@ from anyio.abc import SocketStream
 
 from cachemw.simulator import Simulator
 from tests.real.answers import request
-from tests.real.grounds import Ground, until
+from tests.real.grounds import Ground
 from tests.real.leaving import EVENTS, MID_STREAM, Held, Point, calling, staged
 from tests.real.proxied import PATIENCE, Servers
 from tests.real.sdks import ASYNC_CEREBRAS, ASYNC_OPENAI, CEREBRAS, KEY, ON, OPENAI, Answer, Sdk
-from tests.serving import serving
+from tests.serving import serving, until
 from tests.upstream import event
 
 CLIENTS = 100

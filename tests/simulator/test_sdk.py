@@ -1,18 +1,16 @@
 """The openai SDK, over a socket, finds nothing to complain about."""
 
 import json
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
 import pytest
-import uvicorn
 from openai import APIConnectionError, APIError, OpenAI, RateLimitError
 from openai.types.chat import ChatCompletionToolUnionParam, ChatCompletionUserMessageParam
 
 from cachemw.simulator import Simulator
+from tests.serving import serving_in_thread
 
 MESSAGES: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "Explain photosynthesis to me, please."}]
 TOOLS: list[ChatCompletionToolUnionParam] = [
@@ -35,18 +33,8 @@ TOOLS: list[ChatCompletionToolUnionParam] = [
 @contextmanager
 def client_of(app: Simulator) -> Iterator[OpenAI]:
     """Serve an app on a port of its own, and give a client for it."""
-    listener = socket.create_server(("127.0.0.1", 0))  # it listens from now on: no waiting for the server
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    try:
-        with OpenAI(base_url=url, api_key="none", max_retries=0) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
+    with serving_in_thread(app) as url, OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture(params=["cerebras", "openai"])

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from cachemw.errors import UpstreamTimeout
 from cachemw.upstreams import HttpUpstream, Timeouts, pool
-from tests.serving import serving_in_thread
+from tests.serving import serving_in_thread, until
 from tests.upstream import Upstream
 from tests.upstreams.raw import Listener, Part, ask, closing, head, listening
 
@@ -92,13 +92,6 @@ async def reaching_over(made: "Made", *parts: Part, timeouts: Timeouts | None = 
         yield upstream
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait for something that there is no event for."""
-    with anyio.fail_after(PROMPTLY):
-        while not holds():  # noqa: ASYNC110
-            await anyio.sleep(0.005)
-
-
 class Wedged(httpx.AsyncHTTPTransport):
     """Gives no connection, as one that has lost all of its own."""
 
@@ -138,7 +131,7 @@ class FirstWedged(Made):
 
 
 async def test_after_a_storm_of_cancellations_as_many_requests_as_ever_are_under_way_at_once() -> None:
-    """H4, httpcore#1093: httpx's own pool would give back few of its connections, or none; with nobody queueing in it, all."""
+    """F37, H4, httpcore#1093: httpx's own pool would give back few connections, or none; with nobody queueing in it, all."""
     made = Made()
 
     with serving_in_thread(Together()) as url:
@@ -154,7 +147,7 @@ async def test_after_a_storm_of_cancellations_as_many_requests_as_ever_are_under
 
 @EVERY_BACKEND
 async def test_a_hundred_who_wait_for_a_connection_make_one_new_transport(caplog: pytest.LogCaptureFixture) -> None:
-    """H4: nobody's request fails by it, and who lost its connections is closed when nobody waits for one any more."""
+    """F38, H4: nobody's request fails by it, and who lost its connections is closed when nobody waits for one any more."""
     made = FirstWedged(most=100)
 
     with serving_in_thread(Upstream()) as url:

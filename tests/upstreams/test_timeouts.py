@@ -103,12 +103,12 @@ async def test_an_upstream_that_never_ends_times_out_in_all() -> None:
 
 async def test_the_time_for_the_first_byte_is_not_that_for_the_next() -> None:
     late = anyio.Event()
-    timeouts = Timeouts(first_byte=1.0, idle=10.0)
+    timeouts = Timeouts(first_byte=0.6, idle=10.0)
     listener = Listener()
 
     async with reaching(STREAM_HEAD, late, b"abc", timeouts=timeouts) as (_, upstream), anyio.create_task_group() as tasks:
         tasks.start_soon(hear_out, upstream, outgoing(upstream), listener)
-        await anyio.sleep(1.2)
+        await anyio.sleep(0.75)
         late.set()
 
     assert (listener.body, listener.is_over) == (b"abc", True)
