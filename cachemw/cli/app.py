@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -162,8 +163,8 @@ def simulate(
     """
     simulator = Simulator(first_token_seconds=first_token_seconds, tokens_per_second=tokens_per_second, usage=usage.value)
     with listen(host, port) as listener:
-        typer.echo(f"the simulator listens on {url_of(listener)}/v1 (Ctrl-C ends it)")
-        run_server(configured(simulator, LogLevel.WARNING.value), listener)
+        said = f"the simulator listens on {url_of(listener)}/v1 (Ctrl-C ends it)"
+        run_server(configured(simulator, LogLevel.WARNING.value), listener, partial(typer.echo, said))
 
 
 @app.command()

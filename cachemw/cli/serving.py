@@ -6,7 +6,7 @@ import ipaddress
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -70,14 +70,18 @@ def configured(
     )
 
 
-def run(config: Config, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM, then return."""
+def run(config: Config, listener: socket.socket, announce: Callable[[], None]) -> None:
+    """Announce it and serve until SIGINT or SIGTERM, then return: no exception, which may be lost wherever it is raised."""
     if config.workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
+        supervisor = Multiprocess(config, sockets=[listener])
+        announce()
+        supervisor.run()
         return
-    interrupt_on_sigterm()
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn ends in order, and then raises the signal once more
-        Server(config).run([listener])
+    server = Server(config)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    announce()
+    server.run([listener])
 
 
 def interrupt_on_sigterm() -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from cachemw.cli.errors import CommandError
 from cachemw.cli.serving import configured, is_loopback, listen, run, url_of
@@ -41,15 +42,17 @@ def serve_proxy(settings: Settings, place: Place, say: Callable[[str], None]) ->
     upstream, store = upstream_of(settings.upstream), settings.store()
     trouble = try_out(store, settings)
     with listen(place.host, place.port) as listener:
-        say(f"cachemw listens on {url_of(listener)}/v1 (Ctrl-C ends it)")
-        say(f"misses go to {upstream.base_url}; {_whose_key(settings)}")
-        say(trouble or f"answers are kept in {store.path}")
+        said = [
+            f"cachemw listens on {url_of(listener)}/v1 (Ctrl-C ends it)",
+            f"misses go to {upstream.base_url}; {_whose_key(settings)}",
+            trouble or f"answers are kept in {store.path}",
+        ]
         if not is_loopback(place.host):
             names = ", ".join(["this machine's own", *sorted(rules.hosts)])
-            say(f"it answers to these names: {names}; --allow-host adds to them")
+            said.append(f"it answers to these names: {names}; --allow-host adds to them")
         os.environ.update(settings.to_environment())  # every worker makes its proxy from there
         config = configured("cachemw.proxy.worker:work", place.log_level, workers=place.workers, protocol=GuardedProtocol)
-        run(config, listener)
+        run(config, listener, partial(say, "\n".join(said)))
 
 
 def _check_callers(settings: Settings, place: Place) -> None:

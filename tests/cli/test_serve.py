@@ -75,6 +75,25 @@ def test_a_signal_ends_it_in_order(command: Command, workers: int, by: signal.Si
             httpx.get(f"{serving.url}/healthz", trust_env=False)
 
 
+ENDED_AT_ONCE = """
+import os, signal, sys
+from cachemw.cli.serving import configured, listen, run
+from cachemw.simulator import Simulator
+
+with listen("127.0.0.1", 0) as listener:
+    run(configured(Simulator(), "warning"), listener, lambda: os.kill(os.getpid(), signal.Signals[sys.argv[1]]))
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("by", ["SIGTERM", "SIGINT"])
+def test_a_signal_that_comes_at_once_ends_it_too(command: Command, by: str) -> None:
+    """F72, P5: whoever has read where it listens may end it."""
+    ended = command.python("-c", ENDED_AT_ONCE, by)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ended\n", "")
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are told apart as Linux does it")
 def test_what_one_worker_stores_another_one_hits(command: Command, simulated: Simulated) -> None:
     """E5, D3."""
@@ -169,6 +188,15 @@ REFUSED = {
     ("--default", "on, tll=5"): "Policy.default: unknown member 'tll'",
     ("--partition", "everyone"): 'the partition is "credential" or "shared"',
 }
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", " ", "\u2019"], ids=ascii)
+def test_a_key_of_the_servers_that_no_request_can_carry_is_one_line_that_does_not_show_it(here: Here, end: str) -> None:
+    """I4: files of variables come with the line ends of Windows."""
+    line = refusal(here("serve", "--port", 0, CEREBRAS_API_KEY=f"sk-not-to-be-shown{end}"))
+
+    assert line.startswith("the upstream's API key holds what no header field can")
+    assert "sk-" not in line
 
 
 @pytest.mark.parametrize("option", REFUSED)

@@ -158,5 +158,7 @@ FOUND: tuple[Found, ...] = (
           "tests/stores/test_guard.py::test_what_is_queued_when_a_store_is_closed_is_done_and_opens_nothing"),
     Found(71, "an event loop that closed the store stood still while another process held the lock",
           "tests/stores/test_guard.py::test_a_store_that_is_closed_waits_for_no_lock"),
+    Found(72, "a proxy that was told to end while it said where it listens served on for ever",
+          "tests/cli/test_serve.py::test_a_signal_that_comes_at_once_ends_it_too"),
 )  # fmt: skip
 """The first ones by where they were: the store's files, its calls, the upstream's pool, the listener, answers."""
