@@ -7,6 +7,7 @@ CacheError
 ├── PartitionError         nobody can say whose request this is: it bypasses the cache
 ├── StoreError             never reaches a client: becomes a miss or an unsaved response
 │   ├── StoreTimeout       it did not answer in time; what it was asked may still be done
+│   ├── RecordTooLarge     larger than all of the store may be: it is not kept, and nothing goes for it
 │   └── RecordError        bytes that are not a record we can trust
 └── UpstreamError          __cause__ is the original
     ├── UpstreamTimeout    it did not answer, or fell silent, within its time
@@ -40,6 +41,10 @@ class StoreError(CacheError):
 
 class StoreTimeout(StoreError):
     """The store did not answer in time; what it was asked may still be done."""
+
+
+class RecordTooLarge(StoreError):
+    """A record larger than all of the store may be."""
 
 
 class RecordError(StoreError):

@@ -11,7 +11,7 @@ from cachemw.core.messages import Head
 from cachemw.core.pull import Landing
 from cachemw.core.report import STORE_SLOW
 from cachemw.core.transfer import Put
-from cachemw.errors import CacheError, StoreError, StoreTimeout
+from cachemw.errors import CacheError, RecordTooLarge, StoreError, StoreTimeout
 
 
 class Open(msgspec.Struct, frozen=True):
@@ -89,4 +89,6 @@ def go_on(steps: Generator[Any, Any, Any], result: Any) -> Any:
 
 def not_kept(error: StoreError) -> str:
     """Say why a client cannot rely on a record that a store did not take in time, or at all."""
+    if isinstance(error, RecordTooLarge):
+        return "record-too-large"
     return STORE_SLOW if isinstance(error, StoreTimeout) else "store-failed"

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Protocol
 
+from cachemw.errors import ConfigurationError
+
 
 class Store(Protocol):
     """Where records are kept. Every method but `close` may raise `StoreError`, and nothing else."""
@@ -28,3 +30,9 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of everything that is open. May be called twice, and before first use."""
+
+
+def refuse_limits(*limits: int) -> None:
+    """Refuse a store that could hold nothing. Raises `ConfigurationError`."""
+    if min(limits) < 1:
+        raise ConfigurationError("a store's size_limit and count_limit are at least 1")

@@ -6,7 +6,6 @@ import logging
 import os
 import sqlite3
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,11 +15,13 @@ import platformdirs
 from diskcache.core import DBNAME
 
 from cachemw.core import limits
-from cachemw.errors import StoreError
+from cachemw.errors import RecordTooLarge, StoreError
+from cachemw.stores.base import refuse_limits
 from cachemw.stores.damage import discard, identity, is_damage, set_aside
+from cachemw.stores.forks import over_forks
 from cachemw.stores.inline import ForeignRowError, InlineCache
 from cachemw.stores.places import has_room, refuse_network
-from cachemw.stores.private import CLOSING_WAIT, LOCK_FILE, locked, prepare_directory, read_secret, touch
+from cachemw.stores.private import CLOSING_WAIT, LOCK_FILE, locked, prepare_directory, read_secret, restore_secret, touch
 from cachemw.stores.session import TROUBLE, Session
 
 T = TypeVar("T")
@@ -55,12 +56,14 @@ class DiskStore:
         count_limit: int = limits.STORE_RECORDS,
         allow_network: bool = False,
     ) -> None:
+        refuse_limits(size_limit, count_limit)
         self._path = None if path is None else _absolute(path)
         self._size_limit, self._count_limit, self._allow_network = size_limit, count_limit, allow_network
         self._sessions: dict[int, Session] = {}  # by process, for forks that run no hooks
         self._closing: list[Session] = []
+        self._known_secret = b""
         self._may_begin = threading.Lock()
-        _close_over_forks(weakref.ref(self))
+        over_forks(self._before_fork, self._after_fork)
 
     @property
     def path(self) -> Path:
@@ -79,9 +82,10 @@ class DiskStore:
     def secret(self) -> bytes:
         try:
             self._prepare()
-            return read_secret(self.path)
+            self._known_secret = read_secret(self.path)
         except OSError as exc:
             raise StoreError(f"cannot read the store's secret: {exc}") from exc
+        return self._known_secret
 
     def get(self, index: bytes) -> bytes | None:
         session = self._here()
@@ -95,11 +99,15 @@ class DiskStore:
             if is_damage(exc):
                 session.doubt(cache, exc)
             raise StoreError(f"cannot read from the store: {exc}") from exc
-        if record is None and not cache.is_in_place:
+        if (record is None or not cache.was_seen) and not cache.is_in_place:
             session.doubt(cache)
+            return None
         return record
 
     def put(self, index: bytes, record: bytes, keep: float | None) -> None:
+        if len(record) > self._size_limit:
+            raise RecordTooLarge("the record is larger than the store may be")
+
         def put(cache: InlineCache) -> None:
             if not has_room(self.path, len(record)):
                 discard(self.path)
@@ -159,7 +167,11 @@ class DiskStore:
             return self._sessions.setdefault(pid, Session(self._open, self._locked))
 
     def _before_fork(self) -> None:
-        """Close the store, and let nobody open it again."""
+        """Close the store, and let nobody open it again. SQLite forbids carrying connections over a fork.
+
+        Even one that the child leaves alone makes SQLite believe there that it holds locks, which only the parent has: the
+        log is then taken away from under the child.
+        """
         self._may_begin.acquire()
         self._close(FORKING_TIME)
 
@@ -187,6 +199,7 @@ class DiskStore:
             is_in_place = doubted is not None and doubted.is_in_place
             if doubted is not None:
                 doubted.close()
+            restore_secret(self.path, self._known_secret)
             if is_damaged and is_in_place:
                 _set_aside(self.path)
             return self._connected(unless)
@@ -225,21 +238,3 @@ def _warn_of_old_sqlite() -> None:
 def _absolute(path: str | os.PathLike[str]) -> Path:
     """Return where the path leads now, as diskcache reads it, wherever the process goes later."""
     return Path(os.path.abspath(os.path.expandvars(os.path.expanduser(path))))
-
-
-def _close_over_forks(store: weakref.ref[DiskStore]) -> None:
-    """Have the store closed whenever this process forks; it opens again on the next use, in either process.
-
-    SQLite forbids carrying connections over a fork. Even one that the child leaves alone makes SQLite believe there that
-    it holds locks, which only the parent has: the log is then taken away from under the child.
-    """
-
-    def before() -> None:
-        if (open_store := store()) is not None:
-            open_store._before_fork()
-
-    def after() -> None:
-        if (closed_store := store()) is not None:
-            closed_store._after_fork()
-
-    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)

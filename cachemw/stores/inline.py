@@ -27,6 +27,9 @@ SETTINGS = {
 }
 READ_TIMEOUT = 0.02
 WRITE_TIMEOUT = 2.0
+SEEN = 0.25
+"""For how many seconds a database is taken to be where it was."""
+
 WRITE_TRY = 0.01
 """How long SQLite itself waits for a lock before it is seen whether that is still wanted."""
 
@@ -76,7 +79,7 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
         self._database, self._unless = directory / DBNAME, unless
         self._own: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        self._reading = threading.Lock()
+        self._reading, self._seen = threading.Lock(), time.monotonic()
         try:
             super().__init__(str(directory), timeout=WRITE_TIMEOUT, disk=InlineDisk, **{**SETTINGS, **settings})
             self._reader = self._connect(READ_TIMEOUT)
@@ -137,7 +140,13 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
     @property
     def is_in_place(self) -> bool:
         """Whether this is still the database that others find."""
+        self._seen = time.monotonic()
         return identity(self._database) == self.identity
+
+    @property
+    def was_seen(self) -> bool:
+        """Whether that was looked at a moment ago."""
+        return time.monotonic() - self._seen < SEEN
 
     def indexes(self) -> list[bytes]:
         """Return the key of every row, oldest first; the rows this store never wrote are deleted."""

@@ -1,5 +1,6 @@
 """A store in this process's memory: for tests, and where nothing may touch a disk."""
 
+import contextlib
 import math
 import os
 import threading
@@ -8,6 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from cachemw.core import limits
+from cachemw.errors import RecordTooLarge
+from cachemw.stores.base import refuse_limits
+from cachemw.stores.forks import over_forks
 
 
 class MemoryStore:
@@ -22,11 +26,13 @@ class MemoryStore:
         count_limit: int = limits.STORE_RECORDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        refuse_limits(size_limit, count_limit)
         self._size_limit, self._count_limit, self._clock = size_limit, count_limit, clock
         self._records: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
         self._secret = os.urandom(32)
+        over_forks(self._before_fork, self._after_fork)
 
     def secret(self) -> bytes:
         return self._secret
@@ -36,6 +42,8 @@ class MemoryStore:
         return record if expires > self._clock() else None
 
     def put(self, index: bytes, record: bytes, keep: float | None) -> None:
+        if len(record) > self._size_limit:
+            raise RecordTooLarge("the record is larger than the store may be")
         with self._lock:
             self._remove(index)
             self._records[index] = record, math.inf if keep is None else self._clock() + keep
@@ -58,6 +66,14 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing is open."""
+
+    def _before_fork(self) -> None:
+        """Let no other thread be in the middle of something: in the child there is nobody to end it."""
+        self._lock.acquire()
+
+    def _after_fork(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it was made meanwhile
+            self._lock.release()
 
     def _remove(self, index: bytes) -> None:
         record, _ = self._records.pop(index, (b"", 0.0))

@@ -90,7 +90,7 @@ def read_secret(directory: Path) -> bytes:
     if not _is_whole(path):
         with locked(directory / LOCK_FILE):
             if not _is_whole(path):
-                _make_secret(path)
+                _write_secret(path, secrets.token_bytes(SECRET_BYTES))
     path.chmod(0o600)
     secret = path.read_bytes()
     if len(secret) != SECRET_BYTES:
@@ -98,19 +98,29 @@ def read_secret(directory: Path) -> bytes:
     return secret
 
 
+def restore_secret(directory: Path, secret: bytes) -> None:
+    """Put a secret back that was taken away with its directory: who has it and who comes later would never hit each other's.
+
+    Under the lock. Raises `OSError`.
+    """
+    path = directory / SECRET_FILE
+    if len(secret) == SECRET_BYTES and SECRET_VARIABLE not in os.environ and not path.exists():
+        _write_secret(path, secret)
+
+
 def _is_whole(path: Path) -> bool:
     """Say whether there is a secret; one that was cut short protects nothing, and what is longer is somebody's own."""
     return path.exists() and path.stat().st_size >= SECRET_BYTES
 
 
-def _make_secret(path: Path) -> None:
+def _write_secret(path: Path, secret: bytes) -> None:
     """Write it whole under another name, then rename: readers see all of it or nothing. What a kill leaves is used up next."""
     draft = path.with_name(f".{path.name}")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, 0o600)
-            file.write(secrets.token_bytes(SECRET_BYTES))
+            file.write(secret)
             file.flush()
             os.fsync(descriptor)
         draft.rename(path)

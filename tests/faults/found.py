@@ -160,5 +160,14 @@ FOUND: tuple[Found, ...] = (
           "tests/stores/test_guard.py::test_a_store_that_is_closed_waits_for_no_lock"),
     Found(72, "a proxy that was told to end while it said where it listens served on for ever",
           "tests/cli/test_serve.py::test_a_signal_that_comes_at_once_ends_it_too"),
+    Found(73, "an answer that was larger than the whole store emptied it, and was said to be stored",
+          "tests/stores/test_contract.py::test_a_record_larger_than_the_store_is_refused_and_no_other_goes_for_it"),
+    Found(74, "answers of a directory that had been removed were served on by who asked for nothing else",
+          "tests/stores/test_disk_damage.py::"
+          "test_a_store_that_is_asked_for_what_it_has_notices_too_that_it_was_taken_away"),
+    Found(75, "after the directory was removed, old and new processes never hit each other's records",
+          "tests/stores/test_disk_damage.py::test_a_store_that_was_taken_away_is_made_anew_with_the_secret_it_had"),
+    Found(76, "a process that forked while another thread wrote to a store in memory had children that hung",
+          "tests/stores/test_disk_processes.py::test_a_store_in_memory_that_is_being_used_goes_through_forks"),
 )  # fmt: skip
 """The first ones by where they were: the store's files, its calls, the upstream's pool, the listener, answers."""

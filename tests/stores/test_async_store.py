@@ -164,6 +164,18 @@ async def test_a_put_that_nobody_waits_for_goes_on_too(slow: SlowStore, monkeypa
     assert fault == "store-slow"
 
 
+async def test_a_record_that_is_too_large_is_no_fault_of_the_store(tmp_path: Path) -> None:
+    """F73, D7: it goes on being asked."""
+    disk = DiskStore(tmp_path, size_limit=100_000)
+    store = AsyncStore(disk)
+
+    said = [await store.put(replace(PUT, record=bytes(150_000))) for _ in range(limits.STORE_FAULTS + 1)]
+
+    assert set(said) == {"record-too-large"}
+    assert await store.put(PUT) is None
+    disk.close()
+
+
 async def test_a_store_that_hangs_takes_no_thread_for_every_request(slow: SlowStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """D1: a thread that is given up on is still a thread."""
     monkeypatch.setattr(limits, "STORE_FAULTS", 1000)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cachemw.core import limits
+from cachemw.errors import ConfigurationError, RecordTooLarge
 from cachemw.stores import DiskStore, MemoryStore, Store
 from tests.stores.kinds import DiskKind, Kind, MemoryKind
 
@@ -192,14 +193,23 @@ def test_the_oldest_go_when_they_are_too_large_together(kind: Kind) -> None:
     assert sum(len(record) for _, record in left) <= 2_000_000
 
 
-def test_a_record_larger_than_the_store_is_not_kept(kind: Kind) -> None:
-    """D7"""
+def test_a_record_larger_than_the_store_is_refused_and_no_other_goes_for_it(kind: Kind) -> None:
+    """F73, D7"""
     store = kind.make(size_limit=1_000_000)
+    store.put(ONE, b"a record", None)
 
-    store.put(ONE, bytes(1_500_000), None)
-    store.put(TWO, b"a record", None)
+    with pytest.raises(RecordTooLarge):
+        store.put(TWO, bytes(1_500_000), None)
 
-    assert list(store.scan()) == [(TWO, b"a record")]
+    assert list(store.scan()) == [(ONE, b"a record")]
+
+
+@pytest.mark.parametrize("limit", ["size_limit", "count_limit"])
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_store_that_could_hold_nothing_is_refused(kind: Kind, limit: str, number: int) -> None:
+    """F73, D7: it would say `stored` each time."""
+    with pytest.raises(ConfigurationError):
+        kind.make(**{limit: number})
 
 
 @pytest.mark.parametrize(

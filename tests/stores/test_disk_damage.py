@@ -13,6 +13,7 @@ import pytest
 
 from cachemw import DiskStore
 from cachemw.errors import StoreError
+from cachemw.stores import inline
 from cachemw.stores.inline import InlineCache
 from cachemw.stores.private import locked
 from tests.stores.planting import rows
@@ -170,6 +171,30 @@ def test_a_store_that_is_taken_away_is_made_anew(store: DiskStore, take_away: Ca
     elsewhere.close()
 
     assert seen == (b"another", b"another")
+
+
+def test_a_store_that_is_asked_for_what_it_has_notices_too_that_it_was_taken_away(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F74, D5: whoever removes the directory wants its answers gone."""
+    monkeypatch.setattr(inline, "SEEN", 0.0)
+    store.put(INDEX, b"a record", None)
+    assert store.get(INDEX) == b"a record"
+
+    shutil.rmtree(store.path)
+
+    assert store.get(INDEX) is None
+
+
+def test_a_store_that_was_taken_away_is_made_anew_with_the_secret_it_had(store: DiskStore) -> None:
+    """F75, E5: what runs goes on with the old one, and what starts later finds it."""
+    secret = store.secret()
+    store.put(INDEX, b"a record", None)
+    shutil.rmtree(store.path)
+
+    store.put(INDEX, b"a record", None)
+
+    assert DiskStore(store.path).secret() == secret
 
 
 @pytest.mark.parametrize("name", ["", "cache.db"])

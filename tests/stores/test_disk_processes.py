@@ -193,12 +193,45 @@ print(time.monotonic() - began)
 
 def test_a_fork_does_not_wait_as_long_as_another_process_writes(tmp_path: Path) -> None:
     """F69, P4: an event loop may be what forks."""
-    DiskStore(tmp_path).put(INDEX, b"a record", None)
+    store = DiskStore(tmp_path)
+    store.put(INDEX, b"a record", None)
+    store.close()
 
     with locked(tmp_path, "IMMEDIATE"):
         seconds = float(run(FORKING_UNDER_A_LOCK, tmp_path))
 
     assert seconds < inline.WRITE_TIMEOUT / 2
+
+
+FORKING_IN_MEMORY = """
+import os, signal, threading
+from cachemw.stores import MemoryStore
+
+store, is_over = MemoryStore(), threading.Event()
+
+def use():
+    while not is_over.is_set():
+        store.put(bytes(16), b"a record", None)
+
+threads = [threading.Thread(target=use) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for _ in range(10):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(5)
+        store.put(bytes([1]) * 16, b"a child's", None)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+is_over.set()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_a_store_in_memory_that_is_being_used_goes_through_forks() -> None:
+    """F76, D3: a lock that another thread held would be held in the child for ever."""
+    run(FORKING_IN_MEMORY)
 
 
 OPENING = """
