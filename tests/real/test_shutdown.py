@@ -153,6 +153,8 @@ async def end(process: subprocess.Popen[str]) -> tuple[float, str]:
 @pytest.mark.parametrize(("server", "open_streams", "detached", "mount"), ROWS if os.environ.get("CACHEMW_LONG") else ROWS[:3])
 async def test_a_server_ends_within_its_grace(server: str, open_streams: int, detached: int, mount: str) -> None:
     """P5, H6: by SIGTERM alone, with a second of grace."""
+    if server == "hypercorn" and sys.version_info >= (3, 12):
+        pytest.skip("hypercorn 0.18 waits there, before its grace begins, until every client has left, whatever the app")
     upstream = Upstream(always(Told([shutting.FIRST, anyio.Event()], headers=EVENT_STREAM)))
 
     async with serving(upstream) as upstream_url, contextlib.AsyncExitStack() as stack:
