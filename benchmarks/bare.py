@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -54,8 +55,8 @@ def app(answer: Answer) -> ASGIApp:
 
 def main() -> None:
     with listen("127.0.0.1", 0) as listener:
-        print(f"the bare app listens on {url_of(listener)}")
-        run(configured(app(Answer.read(Path(sys.argv[1]))), "warning"), listener)
+        said = f"the bare app listens on {url_of(listener)}"
+        run(configured(app(Answer.read(Path(sys.argv[1]))), "warning"), listener, partial(print, said, flush=True))
 
 
 if __name__ == "__main__":

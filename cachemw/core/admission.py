@@ -133,6 +133,7 @@ def _digest(key: bytes) -> bytes:
 
 
 def _key_in(name: bytes, value: bytes) -> bytes:
+    value = value.strip(b" \t")  # RFC 9110 §5.5: no part of it, and not every server takes them away
     if name != b"authorization":
         return value
     matched = _BEARER.fullmatch(value)

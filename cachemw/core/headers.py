@@ -109,6 +109,22 @@ def forwarded(headers: Headers, rules: HeaderRules) -> Headers:
     )
 
 
+def in_utf8(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Return fields that are UTF-8 each; what is not is taken for Latin-1.
+
+    Of one that is not, httpx would take all others for Latin-1 too, those that are in the key, and say them in other bytes.
+    """
+    return tuple([(_in_utf8(name), _in_utf8(value)) for name, value in headers])
+
+
+def _in_utf8(text: bytes) -> bytes:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1").encode()
+    return text
+
+
 def end_to_end(headers: Headers) -> Headers:
     """Return the fields that may pass an intermediary (RFC 9110 §7.6.1)."""
     removed = HOP_BY_HOP | nominated_by_connection(headers)

@@ -30,6 +30,11 @@ def upstream_failed(error: UpstreamError) -> Answer:
     return _answer(*_failure(error))
 
 
+def shutting_down() -> Answer:
+    """Return the 503 for who waits for an answer when the server ends; there may be another one in a moment."""
+    return _answer(503, _error("cachemw is shutting down, and there is no answer yet", code="shutting_down"))
+
+
 def broken_stream(error: UpstreamError, at_boundary: bool) -> bytes:
     """Return the event that tells a stream's reader that it ended early; no `[DONE]` follows it."""
     status, body = _failure(error)

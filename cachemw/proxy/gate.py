@@ -1,5 +1,7 @@
 """The gate before the proxy: who may not come in is told why, and nothing behind it hears of them."""
 
+import asyncio
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.asgi_wire import path_below
@@ -11,7 +13,10 @@ _OPENING = (b"access-control-", b"timing-allow-origin", b"cross-origin-resource-
 
 
 class Gate:
-    """An ASGI app that lets those in to another one who may come, by `rules`; what goes out opens it to no web page."""
+    """An ASGI app that lets those in to another one who may come, by `rules`; what goes out opens it to no web page.
+
+    It is the outermost of a server: what the server cancels when it ends is ended here.
+    """
 
     def __init__(self, app: ASGIApp, rules: Rules) -> None:
         self.app = app
@@ -33,9 +38,24 @@ class Gate:
         inside = {**scope, "headers": list(admitted.headers)}
         outward = _without_cors(send)
         if admitted.sized:
-            await self.app(inside, receive, outward)
+            await self._answer(inside, receive, outward)
         else:
-            await _Measured(receive, outward, self._rules.max_body).run(self.app, inside)
+            await _Measured(receive, outward, self._rules.max_body).run(self._answer, inside)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the app answer. Who has heard nothing when the server ends is told so; what has no end, the server breaks off."""
+        has_begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        except asyncio.CancelledError:  # inside, it has undone everything; the server would call it a fault of ours
+            if not has_begun:
+                await _say(refusals.shutting_down(), True, send)
 
 
 class _Measured:

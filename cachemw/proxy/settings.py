@@ -62,7 +62,7 @@ class Settings:
         values = {PREFIX + field.name.upper(): getattr(self, field.name) for field in fields(self)}
         written = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
         for name, value in written.items():
-            if len(value.encode()) > LONGEST:
+            if len(os.fsencode(value)) > LONGEST:
                 raise ConfigurationError(f"{name} is too long for a process's environment")
         return written
 
@@ -86,5 +86,5 @@ class Settings:
         """Return whom the proxy answers. Raises `ConfigurationError`."""
         if self.max_body < 0:
             raise ConfigurationError("the largest body must not be negative")
-        keys = tuple(key.encode() for key in self.client_keys)
+        keys = tuple(key.encode(errors="surrogatepass") for key in self.client_keys)  # what is not ASCII is refused
         return Rules(self.policy(), hosts_of(self.allow_host), keys, self.max_body)

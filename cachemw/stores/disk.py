@@ -63,7 +63,7 @@ class DiskStore:
         self._closing: list[Session] = []
         self._known_secret = b""
         self._may_begin = threading.Lock()
-        over_forks(self._before_fork, self._after_fork)
+        over_forks(self)
 
     @property
     def path(self) -> Path:
@@ -156,7 +156,7 @@ class DiskStore:
 
     def _here(self) -> Session:
         """Return what this process has open of the store; a forked child opens its own, what ends goes on in its thread."""
-        for session in self._closing:
+        for session in tuple(self._closing):
             if session.is_here:
                 return session
         pid = os.getpid()
@@ -166,7 +166,7 @@ class DiskStore:
         with self._may_begin:
             return self._sessions.setdefault(pid, Session(self._open, self._locked))
 
-    def _before_fork(self) -> None:
+    def before_fork(self) -> None:
         """Close the store, and let nobody open it again. SQLite forbids carrying connections over a fork.
 
         Even one that the child leaves alone makes SQLite believe there that it holds locks, which only the parent has: the
@@ -175,10 +175,9 @@ class DiskStore:
         self._may_begin.acquire()
         self._close(FORKING_TIME)
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """Let it be opened again, in either process."""
-        with contextlib.suppress(RuntimeError):  # it was made meanwhile, so nobody closed it
-            self._may_begin.release()
+        self._may_begin.release()
 
     def _prepare(self) -> None:
         """Have the directory made. Raises `OSError`."""

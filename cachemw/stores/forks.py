@@ -1,21 +1,48 @@
-"""What a store does when its process forks."""
+"""What stores do when their process forks."""
 
+import functools
 import os
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-from weakref import WeakMethod
+import threading
+from typing import Protocol
+from weakref import WeakSet
 
 
-def over_forks(before: Callable[[], Any], after: Callable[[], Any]) -> None:
-    """Have two methods called around every fork as long as there is what they belong to: `after` in either process.
+class Forking(Protocol):
+    """Has something that may not be carried over a fork as it is."""
 
-    What is made while another thread forks is told only that the fork is over.
-    """
-    begin, end = WeakMethod(before), WeakMethod(after)
-    os.register_at_fork(before=partial(_call, begin), after_in_parent=partial(_call, end), after_in_child=partial(_call, end))
+    def before_fork(self) -> None:
+        """Put it in order, and let nobody touch it."""
+
+    def after_fork(self) -> None:
+        """Go on, in either process."""
 
 
-def _call(method: WeakMethod[Callable[[], Any]]) -> None:
-    if (alive := method()) is not None:
-        alive()
+_living: WeakSet[Forking] = WeakSet()
+_prepared: list[Forking] = []
+_one_at_a_time = threading.Lock()
+
+
+def over_forks(store: Forking) -> None:
+    """Tell a store of every fork, as long as there is that store."""
+    _begin()
+    with _one_at_a_time:
+        _living.add(store)
+
+
+def _before() -> None:
+    _one_at_a_time.acquire()
+    for store in list(_living):
+        store.before_fork()
+        _prepared.append(store)
+
+
+def _after() -> None:
+    while _prepared:
+        _prepared.pop().after_fork()
+    _one_at_a_time.release()
+
+
+@functools.cache
+def _begin() -> None:
+    """Hear of forks. What was imported before this is told later than we: `before` may wait for threads that need its locks."""
+    os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_after)

@@ -1,6 +1,5 @@
 """A store in this process's memory: for tests, and where nothing may touch a disk."""
 
-import contextlib
 import math
 import os
 import threading
@@ -32,7 +31,7 @@ class MemoryStore:
         self._size = 0
         self._lock = threading.Lock()
         self._secret = os.urandom(32)
-        over_forks(self._before_fork, self._after_fork)
+        over_forks(self)
 
     def secret(self) -> bytes:
         return self._secret
@@ -67,13 +66,13 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing is open."""
 
-    def _before_fork(self) -> None:
+    def before_fork(self) -> None:
         """Let no other thread be in the middle of something: in the child there is nobody to end it."""
         self._lock.acquire()
 
-    def _after_fork(self) -> None:
-        with contextlib.suppress(RuntimeError):  # it was made meanwhile
-            self._lock.release()
+    def after_fork(self) -> None:
+        """Let the others go on."""
+        self._lock.release()
 
     def _remove(self, index: bytes) -> None:
         record, _ = self._records.pop(index, (b"", 0.0))

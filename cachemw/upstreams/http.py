@@ -12,9 +12,10 @@ import anyio
 import httpx
 
 from cachemw.core.discreet import sizes_only
-from cachemw.core.headers import CREDENTIALS, HeaderRules, forwarded, without
+from cachemw.core.headers import CREDENTIALS, HeaderRules, forwarded, in_utf8, without
 from cachemw.core.messages import Head, Headers, header_values
 from cachemw.core.partition import callers_credentials, without_placeholder
+from cachemw.core.upstream_head import sayable
 from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
 from cachemw.upstreams.base import END, Answer, Emit, Source
 from cachemw.upstreams.http_source import DEFAULT_PORTS, TROUBLE, HttpSource, head_of, origin_of, translated
@@ -29,6 +30,7 @@ from cachemw.upstreams.transports import (
 )
 
 _VERSION_SEGMENTS = re.compile(rb"\A(?:/v1){0,2}(?=/|\Z)")
+_KEY = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _CLIMBS = re.compile(r"/(?:\.|%2e){2}(?=[/#]|$)", re.IGNORECASE)
 
 
@@ -49,7 +51,8 @@ class HttpUpstream:
 
     `base_url` ends in the version segment; `api_key` is sent as a bearer token for callers that bring no credential, and
     where it `lends_key` in place of whatever any of them brings. A transport of httpx's own is replaced when its pool has lost
-    connections. Raises `ConfigurationError` for a URL that is not absolute http or https.
+    connections. Raises `ConfigurationError` for a URL that is not absolute http or https, and for a key that no header
+    field can carry; an empty one is none.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class HttpUpstream:
         sync_transport: MakeSyncTransport = default_sync_transport,
     ) -> None:
         self.base_url = _checked(base_url)
-        self._api_key, self._lends_key = api_key, lends_key
+        self._api_key, self._lends_key = _checked_key(api_key), lends_key
         self._timeouts = timeouts or Timeouts()
         self._transports = Transports(transport)
         self._sync_transports = SyncTransports(sync_transport)
@@ -96,7 +99,7 @@ class HttpUpstream:
         passed_on = forwarded(outgoing.headers, rules)
         sent = list(without(passed_on, CREDENTIALS) if self._lends_key else without_placeholder(passed_on))
         if self._api_key and not callers_credentials(tuple(sent), over_http=True):
-            sent.append((b"authorization", b"Bearer " + self._api_key.encode()))
+            sent.append((b"authorization", b"Bearer " + self._api_key))
         accepted = [] if recorded else header_values(outgoing.headers, b"accept-encoding")
         sent.append((b"accept-encoding", b", ".join(accepted) or b"identity"))
         if not isinstance(outgoing.body, bytes):
@@ -106,7 +109,7 @@ class HttpUpstream:
         timeout = {"connect": self._timeouts.connect, "read": None, "write": None, "pool": None}
         try:
             return httpx.Request(
-                outgoing.method, outgoing.url, headers=sent, content=outgoing.body, extensions={"timeout": timeout}
+                outgoing.method, outgoing.url, headers=in_utf8(sent), content=outgoing.body, extensions={"timeout": timeout}
             )
         except httpx.InvalidURL as exc:
             raise UpstreamError("the path cannot be requested") from exc
@@ -127,7 +130,7 @@ class HttpUpstream:
     async def _events(self, request: httpx.Request) -> AsyncGenerator[Head | bytes, None]:
         try:
             async with self._transports.asked(request) as response:
-                yield head_of(request.method, response)
+                yield sayable(request.method, head_of(request.method, response))
                 async for chunk in cast(httpx.AsyncByteStream, response.stream):
                     yield chunk
         except TROUBLE as exc:
@@ -153,3 +156,12 @@ def _checked(base_url: str) -> str:
         shown = re.split("[?#]", base_url, maxsplit=1)[0]  # a query may hold a key
         raise ConfigurationError(f"{shown!r} is not the absolute http or https URL of an API")
     return origin_of(url) + url.raw_path.decode().rstrip("/")
+
+
+def _checked_key(api_key: str | None) -> bytes:
+    if api_key and not _KEY.fullmatch(api_key):  # not shown: it is a secret all the same
+        raise ConfigurationError(
+            "the upstream's API key holds what no header field can: a line end, another control character, blanks around"
+            " it, or what is not ASCII (is it from a file with line ends of its own?)"
+        )
+    return (api_key or "").encode()

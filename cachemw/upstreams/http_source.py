@@ -10,6 +10,7 @@ import aiohttp
 import httpx
 
 from cachemw.core.messages import Head
+from cachemw.core.upstream_head import sayable
 from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.upstreams.timing import Timeouts
 
@@ -29,7 +30,11 @@ class HttpSource:
         except TROUBLE as exc:
             raise translated(exc) from exc
         waits["read"] = timeouts.idle  # it is looked up anew when the body is begun
-        self.head = head_of(request.method, self._response)
+        try:
+            self.head = sayable(request.method, head_of(request.method, self._response))
+        except UpstreamError:
+            self._response.close()
+            raise
         self._chunks: Iterator[bytes] = iter(cast(httpx.SyncByteStream, self._response.stream))
 
     def read(self, within: float | None) -> bytes | None:

@@ -141,7 +141,9 @@ def test_help_does_not_show_a_key(here: Callable[..., Done]) -> None:
     assert "sk-of" not in done.stdout
 
 
-@pytest.mark.parametrize("value", [",", "sk-of-alice,", "sk-of-alice, sk-of-bob", "cachemw"])
+@pytest.mark.parametrize(
+    "value", [",", "sk-of-alice,", "sk-of-alice, sk-of-bob", "sk-of-alice\r", "sk-of-alice\udcff", "cachemw"], ids=ascii
+)
 def test_keys_that_cannot_be_are_one_line_that_shows_none(here: Callable[..., Done], value: str) -> None:
     """I4."""
     line = refusal(here("serve", "--port", 0, CACHEMW_CLIENT_KEYS=value))

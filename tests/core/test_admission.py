@@ -120,7 +120,7 @@ HOSTS = {
 
 @pytest.mark.parametrize(("host", "expected"), HOSTS.items())
 def test_a_request_names_this_machine_or_a_name_that_was_allowed(host: bytes, expected: int) -> None:
-    """I8: DNS rebinding gives a web page's own name to this machine."""
+    """F52, I8: DNS rebinding gives a web page's own name to this machine."""
     assert status([(b"host", host), JSON]) == expected
 
 
@@ -286,7 +286,7 @@ def test_a_chat_request_says_so_once(fields: Fields) -> None:
     [CHAT + "/", "/v1/chat/./completions", "/v1//chat/completions", "/v1/Chat/Completions", CHAT + ";x=1", CHAT + "/."],
 )
 def test_so_does_one_that_only_a_laxer_router_takes_for_one(path: str) -> None:
-    """I8."""
+    """F48, I8."""
     assert status([LOCAL, (b"content-type", b"text/plain")], method="POST", path=path) == 415
 
 
@@ -337,7 +337,7 @@ def test_only_a_body_without_a_length_has_to_be_measured() -> None:
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "SOURCE", "get", "", "BREW"])
 def test_a_method_that_is_not_passed_on_is_refused(method: str) -> None:
-    """The answer to `TRACE` would hold the server's key."""
+    """F47: the answer to `TRACE` would hold the server's key."""
     assert status([LOCAL], method=method, path="/v1/models") == 405
 
 
@@ -350,6 +350,8 @@ KEYS: list[tuple[str, Fields, int]] = [
     ("scheme in lower case", [(b"authorization", b"bearer sk-alice")], 0),
     ("name in any case", [(b"AuthoriZation", b"Bearer sk-alice")], 0),
     ("two spaces", [(b"authorization", b"Bearer  sk-alice")], 0),
+    ("blanks around it", [(b"authorization", b" \tBearer sk-alice \t")], 0),
+    ("blanks around it elsewhere", [(b"x-api-key", b" sk-alice\t")], 0),
     ("as Azure has it", [(b"api-key", b"sk-alice")], 0),
     ("as Anthropic has it", [(b"x-api-key", b"sk-alice")], 0),
     ("as Google has it", [(b"x-goog-api-key", b"sk-alice")], 0),
@@ -369,6 +371,7 @@ KEYS: list[tuple[str, Fields, int]] = [
     ("with a scheme elsewhere", [(b"x-api-key", b"Bearer sk-alice")], 401),
     ("a beginning", [(b"authorization", b"Bearer sk-alic")], 401),
     ("something behind", [(b"authorization", b"Bearer sk-alice2")], 401),
+    ("a line end behind", [(b"authorization", b"Bearer sk-alice\n")], 401),
     ("a word behind", [(b"authorization", b"Bearer sk-alice sk-bob")], 401),
     ("a list", [(b"authorization", b"Bearer sk-alice,sk-bob")], 401),
     ("in another case", [(b"authorization", b"Bearer SK-ALICE")], 401),
@@ -413,7 +416,7 @@ def test_who_is_refused_is_told_how_to_come_in() -> None:
 
 
 def test_a_key_is_found_by_its_digest_and_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """I2: the time to look a digest up tells nothing of the key, and is the same for one key and for thousands."""
+    """F51, I2: the time to look a digest up tells nothing of the key, and is the same for one key and for thousands."""
     compared: list[tuple[bytes, bytes]] = []
 
     def compare(known: bytes, brought: bytes) -> bool:
@@ -429,7 +432,7 @@ def test_a_key_is_found_by_its_digest_and_compared_in_constant_time(monkeypatch:
 
 
 def test_a_pages_image_is_not_answered() -> None:
-    """I8: it has no `Origin`, and would spend the server's key."""
+    """F49, I8: it has no `Origin`, and would spend the server's key."""
     assert status([LOCAL, (b"sec-fetch-site", b"cross-site")], method="GET", path="/v1/models") == 403
     assert status([LOCAL, (b"sec-fetch-site", b"same-origin")], method="GET", path="/v1/models") == 0
     assert status([LOCAL, (b"sec-fetch-site", b"none")], method="GET", path="/v1/models") == 0

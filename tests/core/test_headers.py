@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw.core.headers import Fate, HeaderRules, end_to_end, fate, forwarded, keyed, storable, without
+from cachemw.core.headers import Fate, HeaderRules, end_to_end, fate, forwarded, in_utf8, keyed, storable, without
 from cachemw.core.messages import Headers
 from tests.core.keying import NO_RULES, asking
 
@@ -102,6 +102,19 @@ def test_what_connection_takes_away_on_the_way_to_an_upstream_is_not_in_the_key(
 
     assert keyed(headers, True, NO_RULES) == ((b"anthropic-beta", b"b"),)
     assert keyed(headers, False, NO_RULES) == ((b"anthropic-beta", b"b"), (b"openai-beta", b"a"))
+
+
+@given(st.lists(st.tuples(st.binary(max_size=4), st.binary(max_size=4))))
+def test_what_is_sent_of_a_field_is_utf8_and_does_not_depend_on_another_one(headers: list[tuple[bytes, bytes]]) -> None:
+    """K10."""
+    sent = in_utf8(headers)
+
+    assert sent == tuple(one for field in headers for one in in_utf8([field]))
+    assert in_utf8(sent) == sent
+    assert in_utf8([(b"\xc3\xa9", b"\xe2\x82\xac"), (b"\xe9", b"\x80")]) == (
+        (b"\xc3\xa9", b"\xe2\x82\xac"),
+        (b"\xc3\xa9", b"\xc2\x80"),
+    )
 
 
 @given(st.permutations([(b"a", b"1"), (b"B", b"2"), (b"c", b"3"), (b"D", b"4")]), st.booleans())

@@ -23,6 +23,7 @@ FAILURES = [
 REFUSALS = [
     pytest.param(refusals.invalid_control("ttl", "ttl is wrong"), 400, "invalid_cachemw", False, id="a bad header"),
     pytest.param(refusals.not_cached(), 504, "not_cached", False, id="not cached"),
+    pytest.param(refusals.shutting_down(), 503, "shutting_down", True, id="shutting down"),
     *(
         pytest.param(refusals.upstream_failed(failure.values[0]), *failure.values[1:], True, id=failure.id)  # type: ignore[arg-type]
         for failure in FAILURES

@@ -169,5 +169,15 @@ FOUND: tuple[Found, ...] = (
           "tests/stores/test_disk_damage.py::test_a_store_that_was_taken_away_is_made_anew_with_the_secret_it_had"),
     Found(76, "a process that forked while another thread wrote to a store in memory had children that hung",
           "tests/stores/test_disk_processes.py::test_a_store_in_memory_that_is_being_used_goes_through_forks"),
+    Found(77, "a byte in a field that is not in the key changed how one that is was sent",
+          "tests/upstreams/test_http.py::test_what_is_sent_of_a_field_does_not_depend_on_another_one"),
+    Found(78, "a status or a field of the upstream's that a server cannot say was a traceback and no answer",
+          "tests/upstreams/test_answers.py::test_a_head_that_no_server_can_say_is_a_broken_upstreams"),
+    Found(79, "a 304 that said how long its body would have been broke its connection off",
+          "tests/proxy/test_failures.py::test_a_304_passes_and_its_connection_goes_on"),
+    Found(80, "a server's key with a line end was taken, and every request failed for it",
+          "tests/upstreams/test_providers.py::test_a_key_that_no_request_can_carry_is_refused_and_not_shown"),
+    Found(81, "who waited when the server ended got no error of ours, and the log a traceback for each of them",
+          "tests/proxy/test_parting.py::test_who_has_no_answer_yet_is_told_in_our_shape"),
 )  # fmt: skip
 """The first ones by where they were: the store's files, its calls, the upstream's pool, the listener, answers."""

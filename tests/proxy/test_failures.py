@@ -13,7 +13,7 @@ from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream, Timeouts
 from tests.proxy.conftest import ALICE, CHAT, ON, Place, status_of
 from tests.upstream import EVENT_STREAM, JSON, Part, Told, always, completion, prompt, stream_events
-from tests.upstreams.raw import closing
+from tests.upstreams.raw import answer, closing, listening
 
 pytestmark = pytest.mark.anyio
 
@@ -247,3 +247,39 @@ async def test_an_upstream_that_does_not_begin_is_a_504(place: Place, streaming:
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (504, "upstream_timeout")
     assert status_of(reply) == ("fwd=miss; key; detail=timeout" if headers is ON else "")
+
+
+UNSPEAKABLE = {
+    "a status of no class": answer(b"ok", status=b"700 What"),
+    "a protocol that nobody asked for": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nHELLO",
+    "a control character": answer(b"ok", b"X: a\x01b"),
+    "a compressed transfer": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+}
+
+
+@CALLERS
+@pytest.mark.parametrize("said", UNSPEAKABLE.values(), ids=UNSPEAKABLE)
+async def test_a_head_that_cannot_be_passed_on_is_a_502(
+    place: Place, said: bytes, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """H10, D1."""
+    async with listening(said) as server:
+        place.put_up_url(server.url)
+        reply = await place.ask(headers=headers)
+
+    assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_unreachable")
+    assert status_of(reply) == ("fwd=miss; key; detail=unreachable" if headers is ON else "")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@CALLERS
+async def test_a_304_passes_and_its_connection_goes_on(
+    place: Place, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """F79: it may say how long the body would have been (RFC 9110 §8.6)."""
+    async with listening(b"HTTP/1.1 304 Not Modified\r\nETag: x\r\nContent-Length: 10\r\n\r\n") as server:
+        place.put_up_url(server.url)
+        replies = [await place.client.get("/v1/models", headers=headers) for _ in range(2)]
+
+    assert [(reply.status_code, reply.headers["etag"], reply.content) for reply in replies] == [(304, "x", b"")] * 2
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]

@@ -126,6 +126,19 @@ def test_a_key_with_a_comma_is_not_two_keys_for_the_workers() -> None:
         Settings(client_keys=("sk-of-alice,b",)).rules()
 
 
+def test_more_keys_than_a_variable_holds_are_refused_and_not_cut_short() -> None:
+    """F53"""
+    with pytest.raises(ConfigurationError, match="CACHEMW_CLIENT_KEYS is too long"):
+        Settings(client_keys=tuple(f"sk-{number:040}" for number in range(3_000))).to_environment()
+
+
+def test_a_directory_whose_name_is_no_text_reaches_the_workers() -> None:
+    """D9: a variable holds bytes, and so does a path."""
+    told = Settings(dir=os.fsdecode(b"/tmp/\xff"))
+
+    assert Settings.from_environment(told.to_environment()) == told
+
+
 def test_settings_become_the_rules() -> None:
     rules = OTHER.rules()
 

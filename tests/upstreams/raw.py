@@ -186,6 +186,13 @@ async def hear_out(upstream: HttpUpstream, request: Outgoing, listener: Listener
     await upstream.answer(request, RULES, False)(listener.emit)
 
 
+def read_out(upstream: HttpUpstream, request: Outgoing) -> tuple[Head, bytes]:
+    """Ask without `await`, and read the answer to its end. Raises `UpstreamError`."""
+    with contextlib.closing(upstream), contextlib.closing(upstream.open(request, RULES, False)) as source:
+        chunks = list(iter(lambda: source.read(None), None))
+    return source.head, b"".join(chunks)
+
+
 @contextlib.asynccontextmanager
 async def closing(upstream: HttpUpstream) -> AsyncIterator[HttpUpstream]:
     """Close the upstream's connections in the end."""

@@ -2,12 +2,26 @@
 
 import anyio
 import pytest
+from anyio import to_thread
 
-from cachemw.core.messages import Head
+from cachemw.core.messages import Head, header_values
 from cachemw.errors import UpstreamError, UpstreamTimeout
-from cachemw.upstreams import HttpUpstream
+from cachemw.upstreams import HttpUpstream, Timeouts
 from tests.serving import nobody_there
-from tests.upstreams.raw import CHUNKED, Listener, Part, answer, ask, chunk, closing, head, hear_out, outgoing, reaching
+from tests.upstreams.raw import (
+    CHUNKED,
+    Listener,
+    Part,
+    answer,
+    ask,
+    chunk,
+    closing,
+    head,
+    hear_out,
+    outgoing,
+    reaching,
+    read_out,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -99,6 +113,88 @@ async def test_an_answer_that_breaks_off_is_an_error_and_never_an_end(parts: lis
     assert broken.value.__cause__ is not None
     assert not listener.is_over
     assert seen.startswith(listener.body)
+
+
+def told(status: bytes = b"200 OK", *fields: bytes) -> bytes:
+    """Return a response with these header fields and no other, and a body that any of them allows."""
+    body = b"2\r\nok\r\n0\r\n\r\n" if any(b"chunked" in field.lower() for field in fields) else b"ok"
+    return b"\r\n".join([b"HTTP/1.1 " + status, b"Connection: close", *fields, b"", body])
+
+
+LENGTH = b"Content-Length: 2"
+UNSPEAKABLE = {
+    "a status of no class": told(b"700 What", LENGTH),
+    "the first of no class": told(b"600 What", LENGTH),
+    "no status": told(b"000 What", LENGTH),
+    "a status below the first": told(b"099 What", LENGTH),
+    "a protocol that nobody asked for": told(b"101 Switching Protocols", b"Upgrade: x"),
+    "a control character": told(b"200 OK", b"X: a\x01b", LENGTH),
+    "a deletion": told(b"200 OK", b"X: a\x7fb", LENGTH),
+    "a compressed transfer": told(b"200 OK", b"Transfer-Encoding: gzip, chunked"),
+    "a compressed transfer without chunks": told(b"200 OK", b"Transfer-Encoding: gzip"),
+    "chunks in chunks": told(b"200 OK", b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),
+}
+WAYS = pytest.mark.parametrize("is_awaited", [True, False], ids=["awaited", "pulled"])
+
+
+async def heard(upstream: HttpUpstream, is_awaited: bool, method: str = "POST") -> tuple[Head | None, bytes]:
+    """Ask in either way, and hear the answer out."""
+    if is_awaited:
+        listener = await ask(upstream, method=method)
+        return listener.head, listener.body
+    return await to_thread.run_sync(read_out, upstream, outgoing(upstream, method=method))
+
+
+@WAYS
+@pytest.mark.parametrize("said", UNSPEAKABLE.values(), ids=UNSPEAKABLE)
+async def test_a_head_that_no_server_can_say_is_a_broken_upstreams(said: bytes, is_awaited: bool) -> None:
+    """F78, H10, D1."""
+    async with reaching(said, anyio.Event(), timeouts=Timeouts(first_byte=3, idle=3)) as (server, upstream):
+        with pytest.raises(UpstreamError) as broken:
+            await heard(upstream, is_awaited)
+        with anyio.fail_after(5):
+            await server.left.wait()  # nobody goes on with it
+
+    assert not isinstance(broken.value, UpstreamTimeout)
+
+
+ODD = [
+    ("the first status", told(b"200 OK", LENGTH), 200),
+    ("the last status", told(b"599 Odd", LENGTH), 599),
+    ("after another one", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + told(b"200 OK", LENGTH), 200),
+    ("a tab", told(b"200 OK", b"X: a\tb", LENGTH), 200),
+    ("what is not ASCII", told(b"200 OK", b"X: a\xff\xc3\xa9", LENGTH), 200),
+    ("chunks in any case", told(b"200 OK", b"Transfer-Encoding: Chunked "), 200),
+]
+
+
+@WAYS
+@pytest.mark.parametrize(("said", "status"), [row[1:] for row in ODD], ids=[row[0] for row in ODD])
+async def test_what_is_odd_and_can_be_said_passes(said: bytes, status: int, is_awaited: bool) -> None:
+    async with reaching(said) as (_, upstream):
+        head, body = await heard(upstream, is_awaited)
+
+    assert head is not None
+    assert (head.status, body) == (status, b"ok")
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("method", "status", "is_kept"),
+    [("GET", 204, False), ("GET", 304, False), ("POST", 204, False), ("HEAD", 200, True), ("HEAD", 304, True)],
+)
+async def test_what_has_no_body_has_no_length_but_for_a_heads(
+    method: str, status: int, is_kept: bool, is_awaited: bool
+) -> None:
+    """RFC 9110 §8.6: a 304 may say how long the body would have been, and a server waits for it."""
+    said = b"HTTP/1.1 %d X\r\nETag: x\r\nContent-Length: 10\r\nConnection: close\r\n\r\n" % status
+    async with reaching(said) as (_, upstream):
+        head, body = await heard(upstream, is_awaited, method)
+
+    assert head is not None
+    assert (head.status, head.delimited, body) == (status, True, b"")
+    assert header_values(head.headers, b"content-length") == [b"10"] * is_kept
+    assert header_values(head.headers, b"etag") == [b"x"]
 
 
 async def test_nobody_listening_is_an_error() -> None:

@@ -4,12 +4,15 @@ from collections.abc import AsyncIterator
 
 import anyio
 import pytest
+import uvicorn
+from anyio import to_thread
 
 from cachemw.core.headers import HeaderRules
 from cachemw.core.messages import Headers
 from cachemw.upstreams import HttpUpstream
 from cachemw.upstreams.http import Outgoing
-from tests.upstreams.raw import Listener, answer, ask, closing, hear_out, listening, reaching
+from cachemw.upstreams.transports import KEEPALIVE
+from tests.upstreams.raw import Listener, answer, ask, closing, hear_out, listening, outgoing, reaching, read_out
 
 pytestmark = pytest.mark.anyio
 
@@ -135,6 +138,31 @@ async def test_what_is_recorded_comes_without_content_coding(recorded: bool, hea
     assert server.sent(b"accept-encoding") == [accepted]
 
 
+SPELLED = [
+    (b"plain", b"plain"),
+    (b"\xc3\xa9", b"\xc3\xa9"),
+    (b"\xe2\x82\xac \xf0\x9f\x98\x80", b"\xe2\x82\xac \xf0\x9f\x98\x80"),
+    (b"\xe9", b"\xc3\xa9"),
+    (b"\xc3\xa9\xff", b"\xc3\x83\xc2\xa9\xc3\xbf"),
+    (b"\xed\xa0\x80", b"\xc3\xad\xc2\xa0\xc2\x80"),
+]
+"""What a field's value is, and what is sent of it: UTF-8 as it is, all else as if it were Latin-1."""
+
+
+@pytest.mark.parametrize("agent", [b"x", b"\xc3\xa9", b"x\xff"], ids=["plain", "UTF-8", "neither"])
+@pytest.mark.parametrize(("value", "sent"), SPELLED)
+async def test_what_is_sent_of_a_field_does_not_depend_on_another_one(value: bytes, sent: bytes, agent: bytes) -> None:
+    """F77, K10: else a field that is not in the key would change what a keyed one says; with `await` and without."""
+    headers = ((b"user-agent", agent), (b"openai-organization", value))
+
+    async with reaching() as (server, upstream):
+        await ask(upstream, headers=headers)
+        awaited = server.sent(b"openai-organization")
+        await to_thread.run_sync(read_out, upstream, outgoing(upstream, headers=headers))
+
+    assert awaited == server.sent(b"openai-organization") == [sent]
+
+
 async def test_cookies_are_nobodys() -> None:
     """I1: not forwarded, passed back as they are, and never sent with another request."""
     cookies = [b"Set-Cookie: session=alice; Path=/", b"Set-Cookie: b=2; Path=/"]
@@ -210,3 +238,8 @@ async def test_a_body_of_unknown_length_is_chunked() -> None:
 
     assert server.sent(b"transfer-encoding") == [b"chunked"]
     assert server.requests[0].endswith(b"4\r\nsome\r\n0\r\n\r\n")
+
+
+def test_an_idle_connection_is_given_up_before_a_server_closes_it() -> None:
+    """F39: who asks in that moment has no answer; Node closes its own as soon as uvicorn."""
+    assert uvicorn.Config("app").timeout_keep_alive > KEEPALIVE

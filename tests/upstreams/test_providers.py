@@ -1,5 +1,7 @@
 """Providers by name, by URL and by environment."""
 
+from collections.abc import Callable
+
 import pytest
 
 from cachemw.errors import ConfigurationError
@@ -74,6 +76,46 @@ def test_an_unknown_name_is_refused_with_those_there_are(name: str) -> None:
 def test_a_url_that_is_no_upstream_is_refused(said: str) -> None:
     with pytest.raises(ConfigurationError):
         upstream_of(said)
+
+
+NO_KEYS = [
+    *("sk-secret\r", "sk-secret\n", "sk-secret\r\n", "sk-se\x00cret", "sk-se\tcret", "sk-secret\x7f"),
+    *("sk-s\u00e9cret", "sk-secret\u2019", "sk-secret\udcff", " sk-secret", "sk-secret ", "\tsk-secret", " "),
+]
+
+
+@pytest.mark.parametrize("key", NO_KEYS, ids=ascii)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda key: HttpUpstream("https://api.example/v1", api_key=key),
+        lambda key: cerebras(api_key=key),
+        lambda _: cerebras(),
+        lambda _: upstream_of("cerebras"),
+        lambda _: upstream_of("https://api.example/v1"),
+    ],
+    ids=["to an upstream", "to a provider", "variable", "variable of a name", "variable of a URL"],
+)
+def test_a_key_that_no_request_can_carry_is_refused_and_not_shown(
+    key: str, make: Callable[[str], HttpUpstream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F80, I4: a file of variables with the line ends of Windows is a usual way to come by one."""
+    monkeypatch.setattr("os.environ", {"CEREBRAS_API_KEY": key, KEY_VARIABLE: key})
+
+    with pytest.raises(ConfigurationError) as refused:
+        make(key)
+
+    assert "cret" not in str(refused.value)
+    assert refused.value.__cause__ is refused.value.__context__ is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("key", ["", None])
+async def test_an_empty_key_is_none(key: str | None) -> None:
+    async with listening() as server:
+        await key_sent(HttpUpstream(server.url, api_key=key))
+
+    assert server.sent(b"authorization") == []
 
 
 async def key_sent(upstream: HttpUpstream, path: bytes = b"/v1/chat/completions") -> None:

@@ -46,10 +46,10 @@ def test_what_is_no_base_url_is_refused_at_construction(base_url: str) -> None:
 
 
 def test_a_password_in_a_base_url_is_not_repeated() -> None:
-    """I4."""
-    for base_url in ("http://user:hunter2@api.example/v1", "http://user:hunter2@api.example:port/v1"):
+    """F65, I4."""
+    for authority in ("user:hunter2@api.example/v1", "user:hunter2@api.example:port/v1", "api.example/v1?key=hunter2"):
         with pytest.raises(ConfigurationError) as refused:
-            HttpUpstream(base_url)
+            HttpUpstream(f"http://{authority}")
 
         assert "hunter2" not in str(refused.value)
 
