@@ -169,14 +169,25 @@ async def test_an_app_that_raises_within_a_stream_breaks_it_and_nothing_is_kept(
     assert not list(store.scan())
 
 
-def test_in_starlette_with_everything_around_it() -> None:
-    """H1: lifespan, background tasks, mounted below a path, context variables, other routes."""
-    told: list[str] = []
-    who = contextvars.ContextVar("who", default="nobody")
-    calls: list[str] = []
+WHO = contextvars.ContextVar("WHO", default="nobody")
+
+
+class AsAlice:
+    """A middleware around us: says who asks."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        WHO.set("alice")
+        await self.app(scope, receive, send)
+
+
+def bot(calls: list[str], told: list[str]) -> Starlette:
+    """Return an app with a bot in it: `calls` has who asked it, `told` what it did after its answers."""
 
     async def chat(request: Request) -> Response:
-        calls.append(who.get())
+        calls.append(WHO.get())
         body = await request.json()
         done = BackgroundTask(told.append, f"background of {len(calls)}")
         if body.get("stream"):
@@ -185,41 +196,27 @@ def test_in_starlette_with_everything_around_it() -> None:
         assert isinstance(answer, bytes)
         return Response(answer, media_type="application/json", background=done)
 
-    class Around:
-        def __init__(self, app: Any) -> None:
-            self.app = app
-
-        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            who.set("alice")
-            await self.app(scope, receive, send)
-
-    inner = Starlette(
+    return Starlette(
         routes=[Route(PATH, chat, methods=["POST"]), Route("/hello", lambda _: PlainTextResponse("hi"))],
-        middleware=[Middleware(Around), Middleware(CacheMiddleware, name="support-bot", store=MemoryStore())],
+        middleware=[Middleware(AsAlice), Middleware(CacheMiddleware, name="support-bot", store=MemoryStore())],
     )
-    app = Starlette(routes=[Mount("/api", inner)])
 
-    with TestClient(app) as client:
-        for streaming in (False, True):
-            answers = [
-                client.post(
-                    "/api" + PATH,
-                    json={
-                        "messages": [{"role": "user", "content": "x"}],
-                        "stream": streaming,
-                        "seed": int(streaming),
-                    },
-                    headers={"Cachemw": "on"},
-                )
-                for _ in range(2)
-            ]
-            assert [answer.headers["cache-status"].split(";")[1] for answer in answers] == [" fwd=miss", " hit"]
-            assert answers[0].content == answers[1].content
-        assert client.get("/api/hello", headers={"Cachemw": "on"}).text == "hi"
-        assert "cache-status" not in client.get("/api/hello", headers={"Cachemw": "on"}).headers
 
-    assert calls == ["alice", "alice"]
-    assert told == ["background of 1", "background of 2"]
+@pytest.mark.parametrize("streaming", [False, True], ids=["JSON", "stream"])
+def test_in_starlette_with_everything_around_it(streaming: bool) -> None:
+    """H1: lifespan, background tasks, mounted below a path, context variables, other routes."""
+    calls, told = list[str](), list[str]()
+    asked = {"messages": [{"role": "user", "content": "x"}], "stream": streaming}
+
+    with TestClient(Starlette(routes=[Mount("/api", bot(calls, told))])) as client:
+        miss, hit = [client.post("/api" + PATH, json=asked, headers={"Cachemw": "on"}) for _ in range(2)]
+        hello = client.get("/api/hello", headers={"Cachemw": "on"})
+
+    assert [answer.headers["cache-status"].split(";")[1] for answer in (miss, hit)] == [" fwd=miss", " hit"]
+    assert miss.content == hit.content
+    assert hello.text == "hi"
+    assert "cache-status" not in hello.headers
+    assert (calls, told) == (["alice"], ["background of 1"])
 
 
 async def test_the_default_store_is_closed_with_the_lifespan(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
