@@ -5,6 +5,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from cachemw._transport_wire import AsyncInner, AsyncUpload, SyncInner, SyncUpload
@@ -14,15 +15,15 @@ from cachemw.core.directives import CONTROL_HEADER
 from cachemw.core.effects import Failed
 from cachemw.core.headers import without
 from cachemw.core.intake import NotAsked, NotChat, TakenIn, body_limit, script_for, take_in, unfinished
-from cachemw.core.messages import DirectAnswerer, Request, header_values
+from cachemw.core.messages import DirectAnswerer, Headers, Request, Unread, header_values
 from cachemw.core.policy import Policy
-from cachemw.core.pulling import transported
 from cachemw.core.report import Hook
 from cachemw.core.transfer import Relay
 from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.stores import DiskStore, Store
 from cachemw.sync_driver import SyncAnswer, SyncDriver
 from cachemw.upstreams.http_source import origin_of
+from cachemw.upstreams.providers import bookkeeping_of
 from cachemw.upstreams.transports import SyncTransports, Transports
 
 
@@ -36,7 +37,7 @@ class SyncCaching:
         self._inner, self._inners = inner, SyncTransports(self._family.HTTPTransport)
         self._owns_store, self._store = store is None, DiskStore() if store is None else store
         self._cookies = Cookies()
-        self.driver = SyncDriver(self._store, transported(policy or Policy(default="on")), hooks=hooks)
+        self.driver = SyncDriver(self._store, policy or Policy(default="on"), hooks=hooks)
 
     def handle_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
@@ -48,7 +49,7 @@ class SyncCaching:
         body = upload.read(limit) if limit else None
         sent = request.stream if not limit else self._stream(upload, request.stream.close)
         opening = SyncInner(self._family, self._get_inner, partial(outgoing.sent_on, sent, body))
-        asked = None if body is None else outgoing.described(body, self._cookies)
+        asked = outgoing.described(body, self._cookies)
         answer = self.driver.run(script_for(taken_in, asked, policy, self.driver.verified), opening, outgoing.timeout)
         if isinstance(answer.outcome, Failed):
             answer.close()
@@ -76,7 +77,7 @@ class AsyncCaching:
         self._inner, self._inners = inner, Transports(self._family.AsyncHTTPTransport)
         self._owns_store, self._store = store is None, DiskStore() if store is None else store
         self._cookies = Cookies()
-        self.driver = AsyncPullDriver(self._store, transported(policy or Policy(default="on")), hooks=hooks)
+        self.driver = AsyncPullDriver(self._store, policy or Policy(default="on"), hooks=hooks)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
@@ -88,7 +89,7 @@ class AsyncCaching:
         body = await upload.read(limit) if limit else None
         sent = request.stream if not limit else self._stream(upload, request.stream.aclose)
         opening = AsyncInner(self._family, self._get_inner, partial(outgoing.sent_on, sent, body))
-        asked = None if body is None else outgoing.described(body, self._cookies)
+        asked = outgoing.described(body, self._cookies)
         answer = await self.driver.run(script_for(taken_in, asked, policy, self.driver.verified), opening, outgoing.timeout)
         if isinstance(answer.outcome, Failed):
             await answer.aclose()
@@ -128,18 +129,27 @@ class Outgoing:
         is_asked = not isinstance(taken_in, NotAsked) and not (isinstance(taken_in, NotChat) and taken_in.asked is None)
         return not is_asked and not header_values(self.headers, CONTROL_HEADER)
 
-    def described(self, body: bytes, cookies: Cookies) -> Request:
-        """Return it as a value, without the `cookies` that came with answers."""
+    def described(self, body: bytes | None, cookies: Cookies) -> Request:
+        """Return it as a value, without the `cookies` that came with answers; `body` is `None` where it was not read whole."""
+        read = Unread.TOO_LARGE if body is None else body
         url, extensions = self.request.url, self.request.extensions
         target = extensions.get("target", url.raw_path).decode("latin-1")  # as the inner transport understands it
-        said = b", ".join(header_values(self.headers, b"host")).lower()
-        host = b"" if said in (url.netloc.lower(), origin_of(url).partition("://")[2].encode()) else said
-        answerer = DirectAnswerer(origin_of(url) + target, host)
-        return Request(self.request.method, url.path, cookies.left_out(self.headers), body, answerer)
+        answerer = DirectAnswerer(origin_of(url) + target, self._asked_host(), bookkeeping_of(origin_of(url)))
+        headers = cookies.left_out(self.headers)
+        return Request(self.request.method, url.path, headers, read, answerer, context=MappingProxyType(extensions))
 
-    def sent_on(self, stream: Any, body: bytes | None, recorded: bool) -> Any:
+    def _asked_host(self) -> bytes:
+        """Return the host that is asked for where it is not the URL's: by the field, or by the name that TLS is told."""
+        url = self.request.url
+        own = (url.netloc.lower(), origin_of(url).partition("://")[2].encode())
+        said = b", ".join(header_values(self.headers, b"host")).lower()
+        named = str(self.request.extensions.get("sni_hostname") or url.host).lower()
+        return (b"" if said in own else said) + (b"" if named == url.host else b" sni " + named.encode())
+
+    def sent_on(self, stream: Any, body: bytes | None, recorded: bool, rewritten: Headers) -> Any:
         """Return the request to send on; an answer that may be `recorded` is to have no content coding."""
-        fields = without(self.headers, (CONTROL_HEADER, b"accept-encoding") if recorded else (CONTROL_HEADER,))
+        left_out = [CONTROL_HEADER, *(name for name, _ in rewritten), *([b"accept-encoding"] if recorded else [])]
+        fields = (*without(self.headers, left_out), *rewritten)
         if recorded:
             fields = (*fields, (b"accept-encoding", b"identity"))
         request, extensions = self.request, self.request.extensions

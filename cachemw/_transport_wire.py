@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from typing import Any
 
 from cachemw.core.headers import without
-from cachemw.core.messages import Head
+from cachemw.core.messages import Head, Headers
 from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.upstreams.http_source import head_of, hurried
 
@@ -84,12 +84,12 @@ class AsyncStream:
 class SyncInner:
     """Let an inner transport answer; `extensions` are those of its response."""
 
-    def __init__(self, family: Any, get_transport: Callable[[], Any], request_for: Callable[[bool], Any]) -> None:
+    def __init__(self, family: Any, get_transport: Callable[[], Any], request_for: Callable[[bool, Headers], Any]) -> None:
         self.extensions: dict[str, Any] = {}
         self._family, self._get_transport, self._request_for = family, get_transport, request_for
 
-    def open(self, recorded: bool, push: object) -> "SyncInner":
-        request = self._request_for(recorded)
+    def open(self, recorded: bool, rewritten: Headers, push: object) -> "SyncInner":
+        request = self._request_for(recorded, rewritten)
         try:
             response = self._response = self._get_transport().handle_request(request)
         except Exception as exc:
@@ -112,12 +112,14 @@ class SyncInner:
 class AsyncInner:
     """The same, awaited."""
 
-    def __init__(self, family: Any, get_transport: Callable[[], Awaitable[Any]], request_for: Callable[[bool], Any]) -> None:
+    def __init__(
+        self, family: Any, get_transport: Callable[[], Awaitable[Any]], request_for: Callable[[bool, Headers], Any]
+    ) -> None:
         self.extensions: dict[str, Any] = {}
         self._family, self._get_transport, self._request_for = family, get_transport, request_for
 
-    async def open(self, recorded: bool) -> "AsyncInner":
-        request = self._request_for(recorded)
+    async def open(self, recorded: bool, rewritten: Headers) -> "AsyncInner":
+        request = self._request_for(recorded, rewritten)
         try:
             response = self._response = await (await self._get_transport()).handle_async_request(request)
         except Exception as exc:

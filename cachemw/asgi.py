@@ -4,8 +4,8 @@ Pure ASGI. Mount it outside of `BaseHTTPMiddleware`, which hides from the server
 inside of what authenticates callers: who is refused there learns nothing of what is stored.
 """
 
-import contextlib
 from collections.abc import Iterable
+from types import MappingProxyType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,11 +17,14 @@ from cachemw.asgi_wire import (
     Incoming,
 )
 from cachemw.async_driver import AsyncDriver
+from cachemw.budget import Budget
+from cachemw.core import limits
 from cachemw.core.effects import Script
 from cachemw.core.intake import NotAsked, NotChat, TakenIn, body_limit, script_for, take_in
-from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request
+from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request, Unread
 from cachemw.core.policy import Policy
 from cachemw.core.report import Hook
+from cachemw.core.seen import attested_in_scope
 from cachemw.errors import ConfigurationError
 from cachemw.stores import DiskStore, Store
 from cachemw.upstreams.base import Forwarding
@@ -54,6 +57,7 @@ class CacheMiddleware:
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
         self.driver = AsyncDriver(self._store, self.policy, hooks=hooks)
+        self.bodies = Budget(limits.REQUESTS_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -79,20 +83,23 @@ class CacheMiddleware:
         return observe
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        incoming = Incoming(scope, receive)
+        incoming = Incoming(scope, receive, self.bodies)
         match take_in(incoming.method, incoming.path, incoming.headers, self.policy):
             case NotChat(asked, headers):
                 await self.app(scope if asked is None else {**scope, "headers": list(headers)}, receive, send)
             case NotAsked() if self._upstream is None:
                 await self.app(scope, receive, send)
             case taken_in:
-                with contextlib.suppress(ClientLeftError):
+                try:
                     await self._run(await self._script(taken_in, incoming), incoming, send)
+                except ClientLeftError:
+                    pass
+                finally:
+                    incoming.let_go()
 
     async def _script(self, taken_in: TakenIn, incoming: Incoming) -> Script:
         body = await incoming.read(body_limit(taken_in, self.policy))
-        request = None if body is None else self._request(incoming, body)
-        return script_for(taken_in, request, self.policy, self.driver.verified)
+        return script_for(taken_in, self.request(incoming, body), self.policy, self.driver.verified)
 
     async def _run(self, script: Script, incoming: Incoming, send: Send) -> None:
         forwarding: Forwarding
@@ -102,10 +109,14 @@ class CacheMiddleware:
             forwarding = FromUpstream(self._upstream, incoming, self.policy)
         await self.driver.run(script, forwarding, AsgiClient(send, incoming))
 
-    def _request(self, incoming: Incoming, body: bytes) -> Request:
+    def request(self, incoming: Incoming, body: bytes | Unread) -> Request:
+        """Return a request as a value."""
+        scope, raw_path = incoming.scope, incoming.raw_path
+        path = incoming.path.encode(errors="surrogatepass")
         answerer: Answerer
         if self._upstream is None:
-            answerer = AppAnswerer(self._name, incoming.raw_path, incoming.query)
+            answerer = AppAnswerer(self._name, incoming.root, path, raw_path, incoming.query)
         else:
-            answerer = HttpAnswerer(self._upstream.url_for(incoming.raw_path, incoming.query))
-        return Request(incoming.method, incoming.path, incoming.headers, body, answerer)
+            answerer = HttpAnswerer(self._upstream.url_for(raw_path, incoming.query), self._upstream.target)
+        attested = attested_in_scope(scope)
+        return Request(incoming.method, incoming.path, incoming.headers, body, answerer, attested, MappingProxyType(scope))

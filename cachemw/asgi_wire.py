@@ -1,15 +1,17 @@
 """ASGI's messages, and the values they stand for."""
 
+from collections import deque
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cachemw.budget import Budget
 from cachemw.core import limits
 from cachemw.core.directives import CONTROL_HEADER
 from cachemw.core.headers import without
-from cachemw.core.messages import Head, Headers
+from cachemw.core.messages import Head, Headers, Unread
 from cachemw.core.policy import Policy
 from cachemw.upstreams.base import END, Answer, Emit, Ending
 from cachemw.upstreams.http import HttpUpstream, Outgoing
@@ -25,13 +27,14 @@ class Incoming:
     `path` and `raw_path` are below `root_path`.
     """
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive, budget: Budget) -> None:
         self.scope = scope
         self.method: str = scope["method"]
         self.path = path_below(scope)
         self.headers: Headers = tuple([(name, value) for name, value in scope["headers"]])
-        self._receive = receive
-        self._read = b""
+        self._receive, self._budget = receive, budget
+        self._held: deque[bytes] = deque()  # what was read, and not handed on in pieces
+        self._taken = 0
         self._has_more = True
         self._handed_over: anyio.Event | None = None
 
@@ -40,37 +43,47 @@ class Incoming:
         return raw_path_below(self.scope)
 
     @property
+    def root(self) -> bytes:
+        return str(self.scope.get("root_path", "")).encode(errors="surrogatepass")
+
+    @property
     def query(self) -> bytes:
         query: bytes = self.scope["query_string"]
         return query
 
-    async def read(self, limit_bytes: int | None) -> bytes | None:
-        """Return the body, `None` where it is larger than the limit; 0 only looks whether there is one, `None` does not.
+    async def read(self, limit_bytes: int | None) -> bytes | Unread:
+        """Return the body, if it is within the limit; 0 only looks whether there is one, `None` does not even that.
 
         Raises `ClientLeftError`.
         """
         if limit_bytes is None:
-            return None
-        chunks: list[bytes] = []
+            return Unread.LEFT_ALONE
         size = 0
-        while self._has_more and size <= limit_bytes:
-            chunks.append(await self._next())
-            size += len(chunks[-1])
-        self._read = b"".join(chunks)
-        return self._read if size <= limit_bytes else None
+        while self._has_more:
+            chunk = await self._next()
+            size += len(chunk)
+            is_within_budget = self._hold(chunk)
+            if size > limit_bytes or not is_within_budget:
+                return Unread.TOO_LARGE if size > limit_bytes else Unread.BUSY
+        return self._whole()
 
     def replayed(self) -> Receive:
         """Return a `receive` that first gives what was read, then what the server gives: the rest, or a real disconnect."""
-        messages: list[Message] = [{"type": "http.request", "body": self._read, "more_body": self._has_more}]
+        has_begun = False
 
         async def replay() -> Message:
-            return messages.pop() if messages else await self._receive()
+            nonlocal has_begun
+            if has_begun and not self._held:
+                return await self._receive()
+            has_begun = True
+            chunk = self._hand_on() if self._held else b""
+            return {"type": "http.request", "body": chunk, "more_body": self._has_more or bool(self._held)}
 
         return replay
 
     def until(self, ending: Ending) -> Receive:
         """Return a `receive` that gives the body in one message, and then a disconnect when that is due."""
-        messages: list[Message] = [{"type": "http.request", "body": self._read, "more_body": False}]
+        messages: list[Message] = [{"type": "http.request", "body": self._whole(), "more_body": False}]
 
         async def receive() -> Message:
             if messages:
@@ -82,7 +95,13 @@ class Incoming:
 
     def content(self) -> bytes | AsyncIterator[bytes]:
         """Return the body to send on: whole, or what was read and then piece by piece."""
-        return self._pieces() if self._has_more else self._read
+        return self._pieces() if self._has_more else self._whole()
+
+    def let_go(self) -> None:
+        """Hold nothing more of the body: the request is over."""
+        self._held.clear()
+        self._budget.give_back(self._taken)
+        self._taken = 0
 
     async def left(self) -> None:
         """Return when the client has left. Nobody can tell before the body is handed over."""
@@ -93,12 +112,34 @@ class Incoming:
             await anyio.sleep_forever()  # a `receive` that goes on giving the body cannot tell
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        if self._read:
-            yield self._read
+        while self._held:
+            if chunk := self._hand_on():
+                yield chunk
         while self._has_more:
             yield await self._next()
         if self._handed_over is not None:
             self._handed_over.set()
+
+    def _hold(self, chunk: bytes) -> bool:
+        """Hold what came; say whether all requests together hold no more than they may."""
+        self._held.append(chunk)
+        self._taken += len(chunk)
+        return self._budget.take(len(chunk))
+
+    def _hand_on(self) -> bytes:
+        """Hold the first of what was read no longer."""
+        chunk = self._held.popleft()
+        self._taken -= len(chunk)
+        self._budget.give_back(len(chunk))
+        return chunk
+
+    def _whole(self) -> bytes:
+        """Return what was read, which may be asked for again."""
+        if len(self._held) > 1:
+            whole = b"".join(self._held)
+            self._held.clear()
+            self._held.append(whole)
+        return self._held[0] if self._held else b""
 
     async def _next(self) -> bytes:
         message = await self._receive()
@@ -139,19 +180,20 @@ class FromApp:
         self._app, self._incoming = app, incoming
         self.notice = limits.STOP_NOTICE
 
-    def alone(self) -> Answer:
+    def alone(self, rewritten: Headers) -> Answer:
         """In the request's own task, with the server's own `receive`: it sees a real disconnect."""
         return self._answer(self._incoming.headers, self._incoming.replayed())
 
-    def in_flight(self, ending: Ending) -> Answer:
+    def in_flight(self, ending: Ending, rewritten: Headers) -> Answer:
         """In a task of its own. It is told of a disconnect when nobody wants its answer any more, or all have it."""
         headers = without(self._incoming.headers, (b"accept-encoding",))
         return self._answer((*headers, (b"accept-encoding", b"identity")), self._incoming.until(ending))
 
     def _answer(self, headers: Headers, receive: Receive) -> Answer:
         async def answer(emit: Emit) -> None:
-            fields = list(without(headers, (CONTROL_HEADER,)))
-            await self._app({**self._incoming.scope, "headers": fields, "extensions": {}}, receive, _emitting(emit))
+            scope, fields = self._incoming.scope, list(without(headers, (CONTROL_HEADER,)))
+            offered = {name: member for name, member in (scope.get("extensions") or {}).items() if name == "tls"}
+            await self._app({**scope, "headers": fields, "extensions": offered}, receive, _emitting(emit))
 
         return answer
 
@@ -164,18 +206,18 @@ class FromUpstream:
     def __init__(self, upstream: HttpUpstream, incoming: Incoming, policy: Policy) -> None:
         self._upstream, self._incoming, self._rules = upstream, incoming, policy.header_rules
 
-    def alone(self) -> Answer:
+    def alone(self, rewritten: Headers) -> Answer:
         """In any content coding the client takes."""
-        return self._upstream.answer(self._outgoing(), self._rules, recorded=False)
+        return self._upstream.answer(self._outgoing(rewritten), self._rules, recorded=False)
 
-    def in_flight(self, ending: Ending) -> Answer:
+    def in_flight(self, ending: Ending, rewritten: Headers) -> Answer:
         """In none."""
-        return self._upstream.answer(self._outgoing(), self._rules, recorded=True)
+        return self._upstream.answer(self._outgoing(rewritten), self._rules, recorded=True)
 
-    def _outgoing(self) -> Outgoing:
+    def _outgoing(self, rewritten: Headers) -> Outgoing:
         incoming = self._incoming
         url = self._upstream.url_for(incoming.raw_path, incoming.query)
-        return Outgoing(incoming.method, url, incoming.headers, incoming.content())
+        return Outgoing(incoming.method, url, incoming.headers, incoming.content(), rewritten)
 
 
 def _emitting(emit: Emit) -> Send:

@@ -77,7 +77,7 @@ class _Run:
         """Pass the upstream's answer on; where none begins, the script says what is said instead."""
         relaying = Relaying(self._client, not self._forwarding.hears_client, self._arrived)
         try:
-            await relaying.run(self._forwarding.alone())
+            await relaying.run(self._forwarding.alone(forward.rewritten))
         except UpstreamError as error:
             await self._conclude(await self._script.advance(error))
         else:

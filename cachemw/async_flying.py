@@ -23,12 +23,13 @@ from cachemw.core.effects import (
     Unacceptable,
     Unsatisfiable,
 )
+from cachemw.core.messages import Headers
 from cachemw.core.recording import Terms
 from cachemw.core.report import ExchangeReport
 from cachemw.core.transfer import Relay
 from cachemw.errors import UpstreamError
 from cachemw.flight import Flight, Seat
-from cachemw.flights import Traffic
+from cachemw.flights import Traffic, may_board
 from cachemw.pump import Pump
 from cachemw.upstreams.base import Forwarding
 
@@ -119,17 +120,17 @@ class Flying:
         self._report, self._raised = claim.said, None  # by one that failed before: not this one's
         flight = self._traffic.claim(claim, self._is_patient)
         if flight is Claimed.LEAD:
-            self._led = Flight(self._traffic, claim.parts, claim.kind)
+            self._led = Flight(self._traffic, claim.course)
             self._traffic.announce(self._led)
         if isinstance(flight, Claimed):
             return await self._script.advance(flight)
         self._report = replace(claim.said, collapsed=True, stored=None)
-        if flight.kind == claim.kind:
+        if may_board(claim, flight):
             return await self._board(flight, claim.on_abandon)
         return await self._await_landing(flight, claim)
 
     async def _await_landing(self, flight: Flight, claim: Claim) -> Step:
-        """Another kind can be had when it is whole. However many flights are waited for, patience is one."""
+        """What cannot be read along with can be had when it is whole. However many flights are waited for, patience is one."""
         self._patient_until = self._patient_until or anyio.current_time() + self._script.policy.patience
         with anyio.CancelScope(deadline=self._patient_until) as patience:
             await flight.shut.wait()
@@ -146,14 +147,14 @@ class Flying:
 
     async def _lead(self, forward: Forward, terms: Terms) -> Step:
         self._report = forward.said
-        return await self._board(self._begin(terms), forward.on_abandon)
+        return await self._board(self._begin(terms, forward.rewritten), forward.on_abandon)
 
-    def _begin(self, terms: Terms) -> Flight:
+    def _begin(self, terms: Terms, rewritten: Headers) -> Flight:
         """Begin the flight that was claimed; one for a request that wants a fresh answer was not, and nobody joins it."""
-        led = self._led = self._led or Flight(self._traffic, terms.key.parts, terms.chat.kind)
+        led = self._led = self._led or Flight(self._traffic)
         pump = Pump(led, terms, self._script.store, self._script.clock)
         led.begin(self._forwarding.notice)
-        self._tasks.start_soon(pump.run, self._forwarding.in_flight(led.ending.wait))
+        self._tasks.start_soon(pump.run, self._forwarding.in_flight(led.ending.wait, rewritten))
         return led
 
     async def _board(self, flight: Flight, on_abandon: Abandon) -> Step:
@@ -164,7 +165,18 @@ class Flying:
             self._leave_seat()
             self._flight = None
             return await self._failed(flight, error)
-        return await self._script.advance(Claimed.RELEASED if shown is None else Arrived(shown, self._script.clock()))
+        if shown is None:
+            return await self._script.advance(Claimed.RELEASED)
+        leader = None if flight is self._led or flight.course is None else flight.course.sender
+        return await self._go_ashore(flight, Arrived(shown, self._script.clock(), leader))
+
+    async def _go_ashore(self, flight: Flight, arrived: Arrived) -> Step:
+        """Let the script look at what is shown; what it does not want, because it is another's, is left."""
+        step = await self._script.advance(arrived)
+        if isinstance(step, Claim):
+            self._leave_seat()
+            self._flight = None
+        return step
 
     async def _conclude(self, outcome: Step) -> None:
         match outcome:
@@ -185,7 +197,7 @@ class Flying:
         self._leave_seat()
         self._flight = None
         if outcome.anew is not None and self._traffic.may_detach:
-            self._flight = self._begin(outcome.anew)  # what becomes of it is in the report, too
+            self._flight = self._begin(outcome.anew, outcome.rewritten)  # what becomes of it is in the report, too
             self._flight.detach()
         else:
             self._release()

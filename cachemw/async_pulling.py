@@ -8,7 +8,7 @@ import anyio
 
 from cachemw.async_script import apart
 from cachemw.async_store import AsyncStore
-from cachemw.core.effects import Discard, Found, Judge, Lookup, Name, Outcome, Script, Secret
+from cachemw.core.effects import Discard, Found, GetOrder, Judge, Lookup, Name, Outcome, Script, Secret
 from cachemw.core.errands import Await, Came, Close, Errand, Errands, Open, Opened, Pause, Read, Waited, go_on
 from cachemw.core.policy import Policy
 from cachemw.core.pull import Landing
@@ -118,10 +118,12 @@ class AsyncAnswer:
                 return name_partition(driver.policy, request)
             case Discard(index):
                 await driver.store.discard(index)
+            case GetOrder():
+                return await driver.store.order()
             case Put():
                 return await driver.store.put(errand)
-            case Open(recorded):
-                self._source = await self._opening.open(recorded)
+            case Open(recorded, rewritten):
+                self._source = await self._opening.open(recorded, rewritten)
                 return Opened(self._source.head, driver.clock())
             case Read(within):
                 return await self._read(within)

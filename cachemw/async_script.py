@@ -8,14 +8,14 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from cachemw.async_store import AsyncStore
-from cachemw.core.effects import Discard, Effect, Found, Judge, Lookup, Name, Outcome, Script, Secret, resume
+from cachemw.core.effects import Discard, Effect, Found, GetOrder, Judge, Lookup, Name, Outcome, Script, Secret, resume
 from cachemw.core.policy import Policy
 from cachemw.errors import CacheError
 from cachemw.foreign import name_partition
 
 T = TypeVar("T")
 
-PERFORMED = (Lookup, Judge, Secret, Name, Discard)
+PERFORMED = (Lookup, Judge, Secret, Name, Discard, GetOrder)
 """The effects that take no other request, and no upstream."""
 
 
@@ -41,7 +41,7 @@ class Performing:
         """Go on to the next effect, or to the outcome."""
         return resume(self._script, result)
 
-    async def _perform(self, effect: Lookup | Judge | Secret | Name | Discard) -> Any:
+    async def _perform(self, effect: Lookup | Judge | Secret | Name | Discard | GetOrder) -> Any:
         match effect:
             case Lookup(index):
                 return Found(await self.store.get(index), self.clock())
@@ -53,6 +53,8 @@ class Performing:
                 return name_partition(self.policy, request)
             case Discard(index):
                 return await self.store.discard(index)
+            case GetOrder():
+                return await self.store.order()
 
 
 _ONE: RunVar[anyio.CapacityLimiter] = RunVar("cachemw judge")

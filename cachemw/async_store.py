@@ -9,6 +9,7 @@ import anyio
 from anyio.lowlevel import current_token
 
 from cachemw.core.errands import not_kept
+from cachemw.core.order import Order
 from cachemw.core.transfer import Put
 from cachemw.errors import StoreError
 from cachemw.stores.attempts import Attempt
@@ -33,14 +34,19 @@ class AsyncStore:
         store = self._store
         return store.get(index) if store.inline_reads else await _awaited(store.begin_get(index))
 
+    async def order(self) -> Order:
+        """Return where a forward stands that begins now."""
+        store = self._store
+        return store.order() if store.inline_reads else await _awaited(store.begin_order())
+
     async def put(self, put: Put) -> str | None:
         """Store a record; return why a client cannot rely on it, `None` where it can."""
         store = self._store
         try:
             if store.never_waits:
-                store.put(put.index, put.record, put.keep)
+                store.put(put.index, put.record, put.keep, put.order)
             else:
-                await _awaited(store.begin_put(put.index, put.record, put.keep, put.waits))
+                await _awaited(store.begin_put(put.index, put.record, put.keep, put.order, put.waits))
         except StoreError as error:
             return not_kept(error)
         return None
@@ -50,9 +56,9 @@ class AsyncStore:
         store = self._store
         with contextlib.suppress(StoreError):
             if store.never_waits:
-                store.delete(index)
+                store.discard(index)
             else:
-                await _awaited(store.begin_delete(index))
+                await _awaited(store.begin_discard(index))
 
 
 async def _awaited(attempt: Attempt[T]) -> T:

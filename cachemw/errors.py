@@ -7,7 +7,10 @@ CacheError
 ├── PartitionError         nobody can say whose request this is: it bypasses the cache
 ├── StoreError             never reaches a client: becomes a miss or an unsaved response
 │   ├── StoreTimeout       it did not answer in time; what it was asked may still be done
-│   ├── RecordTooLarge     larger than all of the store may be: it is not kept, and nothing goes for it
+│   ├── RecordRefused      the store works, and does not take this record
+│   │   ├── RecordTooLarge larger than all of the store may be: it is not kept, and nothing goes for it
+│   │   ├── Superseded     one is there that was asked for later
+│   │   └── Purged         there was a purge since it was asked for
 │   └── RecordError        bytes that are not a record we can trust
 └── UpstreamError          __cause__ is the original
     ├── UpstreamTimeout    it did not answer, or fell silent, within its time
@@ -43,8 +46,28 @@ class StoreTimeout(StoreError):
     """The store did not answer in time; what it was asked may still be done."""
 
 
-class RecordTooLarge(StoreError):
+class RecordRefused(StoreError):
+    """The store works, and does not take this record; `detail` says why, as `Cache-Status` tells it."""
+
+    detail = "store-failed"
+
+
+class RecordTooLarge(RecordRefused):
     """A record larger than all of the store may be."""
+
+    detail = "record-too-large"
+
+
+class Superseded(RecordRefused):
+    """A record that was asked for before the one that is there."""
+
+    detail = "superseded"
+
+
+class Purged(RecordRefused):
+    """A record that was asked for before a purge."""
+
+    detail = "purged"
 
 
 class RecordError(StoreError):

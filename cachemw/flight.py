@@ -9,8 +9,8 @@ import anyio
 from cachemw.async_relay import Client, send
 from cachemw.core import limits
 from cachemw.core.directives import Abandon
-from cachemw.core.messages import Kind
 from cachemw.core.report import ExchangeReport
+from cachemw.core.sharing import Course
 from cachemw.core.transfer import Relay, Transfer, last_left
 from cachemw.errors import UpstreamError
 from cachemw.flights import Traffic
@@ -29,13 +29,13 @@ class Seat:
 
 
 class Flight:
-    """Made by who leads; readers look, wait for news, and look again. `kind` is what it can be followed for.
+    """Made by who leads; readers look, wait for news, and look again. `course` is what it can be followed for, if it can.
 
     `failure` is what it ended in, `afterwards` what an app raised later: a background task's.
     """
 
-    def __init__(self, traffic: Traffic["Flight"], parts: bytes, kind: Kind) -> None:
-        self.traffic, self.parts, self.kind = traffic, parts, kind
+    def __init__(self, traffic: Traffic["Flight"], course: Course | None = None) -> None:
+        self.traffic, self.course = traffic, course
         self.transfer: Transfer | None = None
         self.failure: Exception | None = None
         self.afterwards: Exception | None = None

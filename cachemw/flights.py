@@ -6,14 +6,13 @@ from anyio.lowlevel import RunVar
 
 from cachemw.core import limits
 from cachemw.core.effects import Claim, Claimed
-from cachemw.core.messages import Kind
+from cachemw.core.sharing import Course
 
 
 class Joinable(Protocol):
-    """A flight, as far as it is found: by the key's parts themselves, so joining needs equality."""
+    """A flight, as far as it is found: by the key's parts themselves, so joining needs equality. Without a course it is not."""
 
-    parts: bytes
-    kind: Kind
+    course: Course | None
 
 
 F = TypeVar("F", bound=Joinable)
@@ -38,28 +37,54 @@ class Traffic(Generic[F]):
         return self.detached < limits.DETACHED
 
     def claim(self, claim: Claim, is_patient: bool = True) -> F | Claimed:
-        """Return the flight to read, or to wait for, or else how the claim went; who is not patient waits for no other kind."""
-        flying = self._flights.get(claim.parts, [])
-        own = [flight for flight in flying if flight.kind == claim.kind]
-        found = own or (flying if is_patient else [])
+        """Return the flight to read, or to wait for, or else how the claim went; who is not patient waits for no other.
+
+        What was begun on the other side of a purge is as if it were not there.
+        """
+        flying = [flight for flight in self._flights.get(claim.course.parts, []) if is_of_now(flight, claim.course)]
+        found = [flight for flight in flying if may_board(claim, flight)] or (
+            _waited_for(flying, claim.course) if is_patient else []
+        )
         if not found:
             return Claimed.LEAD if claim.may_lead else Claimed.ALONE
         return found[0] if claim.may_follow else Claimed.ALONE
 
     def announce(self, flight: F) -> None:
         """Let others join."""
-        self._flights.setdefault(flight.parts, []).append(flight)
+        if flight.course is not None:
+            self._flights.setdefault(flight.course.parts, []).append(flight)
 
     def close(self, flight: F) -> None:
         """Let nobody join any more. May be called twice, and for a flight that was never announced."""
-        flying = self._flights.get(flight.parts, [])
+        if flight.course is None:
+            return
+        flying = self._flights.get(flight.course.parts, [])
         if flight in flying:
             flying.remove(flight)
         if not flying:
-            self._flights.pop(flight.parts, None)
+            self._flights.pop(flight.course.parts, None)
 
     def __len__(self) -> int:
         return len(self._flights)
+
+
+def may_board(claim: Claim, flight: Joinable) -> bool:
+    """Say whether a claim's request may be answered by a flight itself, and not only by what it leaves in the store."""
+    return flight.course is not None and claim.course.may_follow(flight.course)
+
+
+def is_of_now(flight: Joinable, course: Course) -> bool:
+    """Say whether no purge lies between them."""
+    return flight.course is not None and flight.course.generation == course.generation
+
+
+def _waited_for(flying: list[F], course: Course) -> list[F]:
+    """Return the flights that are waited for where none can be boarded: those of another kind.
+
+    Who asks on its own account waits only while there are many of those.
+    """
+    alike = [flight for flight in flying if flight.course is not None and flight.course.is_apart == course.is_apart]
+    return alike if not course.is_apart or len(alike) >= limits.APART else []
 
 
 class Flights(Generic[F]):

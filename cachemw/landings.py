@@ -9,16 +9,16 @@ import anyio
 from anyio.lowlevel import RunVar
 
 from cachemw.core.effects import Claim, Claimed
-from cachemw.core.messages import Kind
 from cachemw.core.pull import Landing
-from cachemw.flights import Traffic
+from cachemw.core.sharing import Course
+from cachemw.flights import Traffic, is_of_now
 
 
 class Awaited(Landing):
     """A landing, and the event that says that it is over: a thread's, or an event loop's."""
 
-    def __init__(self, parts: bytes, kind: Kind, over: Any) -> None:
-        super().__init__(parts, kind)
+    def __init__(self, course: Course, over: Any) -> None:
+        super().__init__(course)
         self.over = over
 
 
@@ -35,8 +35,9 @@ class SharedLandings:
         return self._traffic.is_full
 
     def claim(self, claim: Claim, after: Landing | None) -> tuple[Claimed | None, Landing | None]:
+        after = None if claim.course.is_apart else after
         with self._lock:
-            if after is not None and after.successor is not None:
+            if after is not None and after.successor is not None and is_of_now(after.successor, claim.course):
                 return None, after.successor
             found = self._traffic.claim(claim)
             if isinstance(found, Awaited):
@@ -45,7 +46,7 @@ class SharedLandings:
                 return None, found
             if found is not Claimed.LEAD:
                 return found, None
-            led = Awaited(claim.parts, claim.kind, self._event())
+            led = Awaited(claim.course, self._event())
             self._traffic.announce(led)
             if after is not None:
                 after.successor = led

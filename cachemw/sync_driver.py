@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from cachemw.core.effects import Discard, Found, Judge, Lookup, Name, Outcome, Script, Secret
+from cachemw.core.effects import Discard, Found, GetOrder, Judge, Lookup, Name, Outcome, Script, Secret
 from cachemw.core.errands import Await, Came, Close, Errand, Errands, Open, Opened, Pause, Read, Waited, go_on, not_kept
 from cachemw.core.policy import Policy
 from cachemw.core.pull import Landing
@@ -113,11 +113,13 @@ class SyncAnswer:
                 return name_partition(driver.policy, request)
             case Discard(index):
                 with contextlib.suppress(StoreError):
-                    driver.store.delete(index)
+                    driver.store.discard(index)
+            case GetOrder():
+                return driver.store.order()
             case Put():
                 return self._put(errand)
-            case Open(recorded):
-                self._source = self._opening.open(recorded, lambda head: self._pulling.push(head, driver.clock()))
+            case Open(recorded, rewritten):
+                self._source = self._opening.open(recorded, rewritten, lambda head: self._pulling.push(head, driver.clock()))
                 return Opened(self._source.head, driver.clock())
             case Read(within):
                 assert self._source is not None  # noqa: S101 - it is open
@@ -133,7 +135,7 @@ class SyncAnswer:
 
     def _put(self, put: Put) -> str | None:
         try:
-            self._driver.store.put(put.index, put.record, put.keep, put.waits)
+            self._driver.store.put(put.index, put.record, put.keep, put.order, put.waits)
         except StoreError as error:
             return not_kept(error)
         return None

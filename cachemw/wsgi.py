@@ -6,12 +6,16 @@ authenticates callers: who is refused there learns nothing of what is stored.
 
 import logging
 from collections.abc import Iterable
+from types import MappingProxyType
 
+from cachemw.budget import Budget
+from cachemw.core import limits
 from cachemw.core.effects import Failed, Serve
 from cachemw.core.intake import NotAsked, NotChat, TakenIn, body_limit, script_for, take_in, unfinished
-from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request
+from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request, Unread
 from cachemw.core.policy import Policy
 from cachemw.core.report import Hook
+from cachemw.core.seen import attested_in_environ
 from cachemw.errors import ConfigurationError, UpstreamError
 from cachemw.stores import DiskStore, Store
 from cachemw.sync_driver import SyncAnswer, SyncDriver
@@ -49,9 +53,10 @@ class CacheMiddleware:
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
         self.driver = SyncDriver(self._store, policy or Policy(), hooks=hooks)
+        self.bodies = Budget(limits.REQUESTS_BYTES)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        incoming = Incoming(environ)
+        incoming = Incoming(environ, self.bodies)
         match take_in(incoming.method, incoming.path, incoming.headers, self.driver.policy):
             case NotChat(asked):
                 return self.app(environ if asked is None else without_control(environ), start_response)
@@ -72,7 +77,7 @@ class CacheMiddleware:
         forwarding = self._forwarding(incoming, start_response)
         try:
             body = incoming.read(body_limit(taken_in, policy))
-            request = None if body is None else self._request(incoming, body)
+            request = self._request(incoming, body)
             answer = self.driver.run(script_for(taken_in, request, policy, self.driver.verified), forwarding)
         except ClientLeftError:
             return self._left(incoming, start_response)
@@ -93,6 +98,7 @@ class CacheMiddleware:
             logger.warning("the wrapped app raised %s: a stored response answers", type(forwarding.raised).__name__)
         if forwarding.handed_over is not None:
             list(answer)
+            forwarding.end()
             return forwarding.handed_over
         try:
             if isinstance(answer.outcome, Failed) and forwarding.raised is not None:
@@ -106,6 +112,7 @@ class CacheMiddleware:
 
     def _left(self, incoming: Incoming, start_response: StartResponse) -> Iterable[bytes]:
         """Let the app have what came of a request that is not whole, as without us. An upstream gets nothing of it."""
+        incoming.let_go()
         if self._upstream is None:
             return self.app(incoming.handed_on(recorded=False), start_response)
         start_response("400 Bad Request", [("Content-Length", "0")])
@@ -116,10 +123,12 @@ class CacheMiddleware:
             return FromApp(self.app, incoming, start_response)
         return FromUpstream(self._upstream, incoming, self.driver.policy)
 
-    def _request(self, incoming: Incoming, body: bytes) -> Request:
+    def _request(self, incoming: Incoming, body: bytes | Unread) -> Request:
+        environ, raw_path = incoming.environ, incoming.raw_path
         answerer: Answerer
         if self._upstream is None:
-            answerer = AppAnswerer(self._name, incoming.raw_path, incoming.query)
+            answerer = AppAnswerer(self._name, incoming.root, incoming.path_bytes, raw_path, incoming.query)
         else:
-            answerer = HttpAnswerer(self._upstream.url_for(incoming.raw_path, incoming.query))
-        return Request(incoming.method, incoming.path, incoming.headers, body, answerer)
+            answerer = HttpAnswerer(self._upstream.url_for(raw_path, incoming.query), self._upstream.target)
+        attested = attested_in_environ(environ)
+        return Request(incoming.method, incoming.path, incoming.headers, body, answerer, attested, MappingProxyType(environ))

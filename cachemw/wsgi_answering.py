@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from cachemw.core.effects import Outcome
-from cachemw.core.messages import Head
+from cachemw.core.messages import Head, Headers
 from cachemw.core.policy import Policy
 from cachemw.core.transfer import Relay
 from cachemw.errors import UpstreamError
@@ -40,7 +40,7 @@ class FromApp:
         assert self._head is not None  # noqa: S101 - it is open
         return self._head
 
-    def open(self, recorded: bool, push: Callable[[Head], Outcome]) -> Source:
+    def open(self, recorded: bool, rewritten: Headers, push: Callable[[Head], Outcome]) -> Source:
         """Call the app, and go on until its head is final: with its first byte, as PEP 3333 has it."""
         self._push = push
         try:
@@ -66,6 +66,7 @@ class FromApp:
 
     def end(self) -> None:
         """Close what the app returned, unless the server is to. Raises what that raises."""
+        self._incoming.let_go()
         result, self._result, self._chunks = self._result, (), iter(())
         if self.handed_over is None and hasattr(result, "close"):
             result.close()
@@ -114,7 +115,7 @@ class FromApp:
         if not isinstance(outcome, Relay):
             return None
         self.is_begun = True
-        return start(self._start_response, outcome.transfer.announced(outcome.said))
+        return start(self._start_response, outcome.head)
 
     def _failed(self, exc: Exception) -> UpstreamError:
         self.raised = exc
@@ -131,14 +132,15 @@ class FromUpstream:
     def __init__(self, upstream: HttpUpstream, incoming: Incoming, policy: Policy) -> None:
         self._upstream, self._incoming, self._rules = upstream, incoming, policy.header_rules
 
-    def open(self, recorded: bool, push: Callable[[Head], Outcome]) -> Source:
+    def open(self, recorded: bool, rewritten: Headers, push: Callable[[Head], Outcome]) -> Source:
         incoming = self._incoming
         url = self._upstream.url_for(incoming.raw_path, incoming.query)
-        outgoing = Outgoing(incoming.method, url, incoming.headers, incoming.content())
+        outgoing = Outgoing(incoming.method, url, incoming.headers, incoming.content(), rewritten)
         return self._upstream.open(outgoing, self._rules, recorded)
 
     def end(self) -> None:
-        """Nothing is left to be closed."""
+        """Hold nothing more of the request."""
+        self._incoming.let_go()
 
 
 class Body:

@@ -7,9 +7,10 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
+from cachemw.budget import Budget
 from cachemw.core.directives import CONTROL_HEADER
 from cachemw.core.limits import PIECE_BYTES
-from cachemw.core.messages import Head, Headers
+from cachemw.core.messages import Head, Headers, Unread
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
@@ -29,11 +30,13 @@ class Incoming:
     `path` and `raw_path` are below `SCRIPT_NAME`.
     """
 
-    def __init__(self, environ: Environ) -> None:
-        self.environ = environ
+    def __init__(self, environ: Environ, budget: Budget) -> None:
+        self.environ, self._budget = environ, budget
         self.method: str = environ["REQUEST_METHOD"]
         path = _bytes(_text(environ, "PATH_INFO"))
+        self.root = _bytes(_text(environ, "SCRIPT_NAME"))
         self.path = path.decode(errors="replace")
+        self.path_bytes = path
         self.raw_path = _raw_path(environ, path)
         self.query = _bytes(_text(environ, "QUERY_STRING"))
         self.headers = _headers(environ)
@@ -44,21 +47,32 @@ class Incoming:
         self._has_more = self._ends_itself or bool(self._declared)
         self._is_left_alone = not self._ends_itself and _is_chunked(environ)  # nobody knows where it ends
         self._read = b""
+        self._taken = 0
 
-    def read(self, limit_bytes: int | None) -> bytes | None:
-        """Return the body, `None` where it is larger than the limit; 0 only looks whether there is one, `None` does not.
+    def read(self, limit_bytes: int | None) -> bytes | Unread:
+        """Return the body, if it is within the limit; 0 only looks whether there is one, `None` does not even that.
 
         Raises `ClientLeftError`.
         """
         if limit_bytes is None:
-            return None
+            return Unread.LEFT_ALONE
         chunks: list[bytes] = []
+        is_within_budget = True
         try:
-            while self._size <= limit_bytes and (chunk := self._next(PIECE_BYTES)):
+            while self._size <= limit_bytes and is_within_budget and (chunk := self._next(PIECE_BYTES)):
                 chunks.append(chunk)
+                self._taken += len(chunk)
+                is_within_budget = self._budget.take(len(chunk))
         finally:
             self._read = b"".join(chunks)
-        return self._read if self._size <= limit_bytes else None
+        if is_within_budget or not self._has_more:
+            return self._read if self._size <= limit_bytes else Unread.TOO_LARGE
+        return Unread.BUSY
+
+    def let_go(self) -> None:
+        """Hold nothing more of the body: the request is over."""
+        self._budget.give_back(self._taken)
+        self._taken = 0
 
     def content(self) -> bytes | Iterator[bytes]:
         """Return the body to send on: whole, or what was read and then piece by piece."""

@@ -83,7 +83,7 @@ def try_out(store: DiskStore, settings: Settings) -> str | None:
     with closing(store):
         try:
             store.put(CHECK, CHECK, None)
-            store.delete(CHECK)
+            store.discard(CHECK)
             if settings.partition != "shared":
                 store.secret()  # each worker reads it with its first request, and none has to make it then
         except StoreError as exc:

@@ -86,7 +86,7 @@ def admit(method: str, path: str, headers: Headers, rules: Rules) -> Admitted | 
         or (None if method in METHODS else refusals.method_not_allowed(METHODS))
         or _unknown(headers, rules.by_digest)
         or _too_large(headers, rules.max_body)
-        or (_simple(headers) if is_chat(method, _as_routers_read(path), rules.policy) else None)
+        or (_simple(headers) if is_chat(method, _as_routers_read(path), rules.policy.paths) else None)
     )
     if answer is not None:  # who waits for a 100 may send the body all the same, or not: nobody can tell (RFC 9110 §10.1.1)
         sends_more = header_values(headers, b"content-length") not in ([], [b"0"]) or header_values(headers, b"expect")

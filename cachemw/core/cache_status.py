@@ -1,12 +1,17 @@
 """Our member of the `Cache-Status` list (RFC 9211)."""
 
 import re
+from functools import lru_cache
+from typing import Any, cast
 
 import http_sf
 
 from cachemw.core.headers import without
-from cachemw.core.messages import Headers
+from cachemw.core.messages import Headers, header_values
 from cachemw.core.report import ExchangeReport
+
+NAME = "cachemw"
+"""What our member is called."""
 
 _TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*")
 
@@ -14,7 +19,7 @@ _TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*")
 def member(report: ExchangeReport) -> bytes:
     """Return the list member for one exchange, as known so far."""
     said = [
-        "cachemw",
+        NAME,
         "hit" if report.hit else "",
         f"fwd={report.fwd}" if report.fwd else "",
         f"fwd-status={report.fwd_status}" if report.fwd_status is not None else "",
@@ -34,9 +39,36 @@ def _detail(details: tuple[str, ...]) -> str:
     return http_sf.ser(", ".join(details))
 
 
+def _of_others(headers: Headers) -> Headers:
+    """Return the fields without members of `Cache-Status` that are named as ours, and without a list that cannot be read.
+
+    With the member that is added behind it nobody could read that one either (RFC 9651 §4.2).
+    """
+    values = header_values(headers, b"cache-status")
+    if not values:
+        return headers
+    members = _members(b", ".join(values))
+    others = [member for member in members if str(member[0]) != NAME]
+    if members and len(others) == len(members):
+        return headers
+    kept = ((b"cache-status", http_sf.ser(others).encode()),) if others else ()
+    return (*without(headers, (b"cache-status",)), *kept)
+
+
+@lru_cache(64)
+def _members(value: bytes) -> list[Any]:
+    try:
+        return cast(list[Any], http_sf.parse(value, tltype="list"))
+    except http_sf.StructuredFieldError:
+        return []
+
+
 def announce(headers: Headers, report: ExchangeReport, is_stream: bool) -> Headers:
-    """Return response fields with what every answer to an opted-in request says; an earlier `Cache-Status` stays."""
-    said = without(headers, (b"cache-control", b"cachemw"))
+    """Return response fields with what every answer to an opted-in request says.
+
+    What caches before us say stays, but for members that bear our name: whoever reads the first of those is told of this one.
+    """
+    said = _of_others(without(headers, (b"cache-control", b"cachemw")))
     if not is_stream:
         return (*said, (b"cache-control", b"private, no-store"), (b"cache-status", member(report)))
     return (

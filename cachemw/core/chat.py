@@ -9,8 +9,7 @@ import msgspec
 
 from cachemw.core.canonical import canonical, ordered
 from cachemw.core.discreet import sizes_only
-from cachemw.core.messages import AppAnswerer, Kind, Request, header_values
-from cachemw.core.policy import Policy
+from cachemw.core.messages import Answerer, AppAnswerer, DirectAnswerer, HttpAnswerer, Kind, Request, Unread, header_values
 from cachemw.core.strict_json import parse
 from cachemw.errors import Unreadable
 
@@ -20,7 +19,7 @@ class Place(Enum):
 
     KEY = "key"
     TRANSPORT = "transport"  # how the answer travels: in the record's kind
-    BOOKKEEPING = "bookkeeping"  # who pays and who is counted; in the key only around an app, which may read it
+    BOOKKEEPING = "bookkeeping"  # who pays and who is counted; not in the key where the upstream is known to take it so
 
 
 # Every documented field. One that is not here is in the key, for it may change the answer.
@@ -42,8 +41,11 @@ PLAIN = Kind(stream=False)
 _SWITCH = (bool, type(None))
 _OPTIONS = (dict, type(None))
 
-LEFT_OUT_AROUND_AN_APP = frozenset(name for name, place in FIELDS.items() if place is Place.TRANSPORT)
-LEFT_OUT_OVER_HTTP = frozenset(name for name, place in FIELDS.items() if place is not Place.KEY)
+BOOKKEEPING = frozenset(name for name, place in FIELDS.items() if place is Place.BOOKKEEPING)
+ASKED = frozenset(name for name, place in FIELDS.items() if place is not Place.BOOKKEEPING)
+"""What answers depend on; a field that is not documented may be either."""
+
+HOW_IT_TRAVELS = frozenset(name for name, place in FIELDS.items() if place is Place.TRANSPORT)
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -64,13 +66,18 @@ class Bypass(msgspec.Struct, frozen=True):
     detail: str
 
 
-def is_chat(method: str, path: str, policy: Policy) -> bool:
-    """Say whether this is a chat completion; `path` is below `root_path`."""
-    return method == "POST" and path.endswith(policy.paths)
+def is_chat(method: str, path: str, suffixes: tuple[str, ...]) -> bool:
+    """Say whether this is a chat completion: `path`, below `root_path`, ends in one of these."""
+    return method == "POST" and path.endswith(suffixes)
 
 
-def read_chat(request: Request) -> ChatRequest | Bypass:
-    """Parse and canonicalise the request's body; `Bypass` where its answer cannot be cached."""
+def read_chat(request: Request, bookkeeping: frozenset[str] = frozenset()) -> ChatRequest | Bypass:
+    """Parse and canonicalise the request's body; `Bypass` where its answer cannot be cached.
+
+    `bookkeeping` names members that an HTTP upstream only counts by, besides those that it is known to.
+    """
+    if isinstance(request.body, Unread):
+        return Bypass(request.body.value)
     if detail := _is_not_plain_json(request):
         return Bypass(detail)
     try:
@@ -81,7 +88,18 @@ def read_chat(request: Request) -> ChatRequest | Bypass:
         return Bypass("no-messages")
     if detail := _cannot_be_replayed(body):
         return Bypass(detail)
-    return _chat(body, LEFT_OUT_AROUND_AN_APP if isinstance(request.answerer, AppAnswerer) else LEFT_OUT_OVER_HTTP)
+    return _chat(body, HOW_IT_TRAVELS | _only_counted(request.answerer, bookkeeping))
+
+
+def _only_counted(answerer: Answerer, named: frozenset[str]) -> frozenset[str]:
+    """Return the members that say nothing but who asks and who pays. An app may read any of them."""
+    match answerer:
+        case AppAnswerer():
+            return frozenset()
+        case DirectAnswerer():
+            return answerer.bookkeeping | named
+        case HttpAnswerer():
+            return answerer.target.bookkeeping | named
 
 
 def _chat(body: Mapping[str, Any], left_out: frozenset[str]) -> ChatRequest:

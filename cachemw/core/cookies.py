@@ -16,9 +16,9 @@ class Cookies:
     def __init__(self) -> None:
         self._pairs: dict[bytes, None] = {}
 
-    def note(self, asked: Request | None, head: Head) -> None:
+    def note(self, asked: Request, head: Head) -> None:
         """Remember what an answer sets, unless it was to no chat request; the oldest are forgotten."""
-        for value in header_values(head.headers, b"set-cookie") if asked is not None else ():
+        for value in header_values(head.headers, b"set-cookie") if isinstance(asked.body, bytes) else ():
             self._pairs[value.partition(b";")[0].strip()] = None
             if len(self._pairs) > self.LIMIT:
                 self._pairs.pop(next(iter(self._pairs)), None)

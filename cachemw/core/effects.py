@@ -8,9 +8,10 @@ import msgspec
 
 from cachemw.core.directives import Abandon, InvalidControl
 from cachemw.core.discreet import sizes_only
-from cachemw.core.messages import Kind, Request, StoredResponse
+from cachemw.core.messages import Headers, Request, StoredResponse
 from cachemw.core.recording import Terms
 from cachemw.core.report import ExchangeReport
+from cachemw.core.sharing import Course, Sender
 from cachemw.core.transfer import Relay, Transfer
 from cachemw.errors import CacheError, UpstreamError
 
@@ -54,6 +55,10 @@ class Discard(msgspec.Struct, frozen=True):
     index: bytes
 
 
+class GetOrder(msgspec.Struct, frozen=True):
+    """Ask where a forward stands that begins now: sent `Order`, or thrown `StoreError`."""
+
+
 class Claim(msgspec.Struct, frozen=True):
     """Be the one that forwards, or read what another's forward brings.
 
@@ -62,8 +67,7 @@ class Claim(msgspec.Struct, frozen=True):
     known of the exchange, should its client leave.
     """
 
-    parts: bytes
-    kind: Kind
+    course: Course
     may_lead: bool
     may_follow: bool
     on_abandon: Abandon
@@ -85,28 +89,36 @@ class Forward(msgspec.Struct, frozen=True):
     """Send the request on: sent `Arrived`, or thrown `UpstreamError`.
 
     With `terms` the answer is a flight: it asks for no content coding and may be kept. `said` as in `Claim`; `None`
-    where the client did not opt in.
+    where the client did not opt in. An HTTP upstream is sent the `rewritten` fields in the place of the caller's.
     """
 
     terms: Terms | None
     on_abandon: Abandon
     said: ExchangeReport | None
+    rewritten: Headers = ()
+
+    __repr__ = sizes_only
 
 
 class Arrived(msgspec.Struct, frozen=True):
-    """The upstream's answer, now that there is something to show, and the time: seconds since the epoch."""
+    """The upstream's answer, now that there is something to show, and the time: seconds since the epoch.
+
+    `leader` is on whose account it was asked for, where that was another request.
+    """
 
     transfer: Transfer
     now: float
+    leader: Sender | None = None
 
 
-Effect = Secret | Name | Lookup | Judge | Discard | Claim | Forward
+Effect = Secret | Name | Lookup | Judge | Discard | GetOrder | Claim | Forward
 
 
 class Serve(msgspec.Struct, frozen=True):
     """Answer with a stored response; `now` is when that was decided.
 
-    `speed` is the pace of a replay, 0 at once; on the terms `anew` the request is forwarded meanwhile, by who leads.
+    `speed` is the pace of a replay, 0 at once; on the terms `anew` the request is forwarded meanwhile, by who leads, with the
+    `rewritten` fields.
     """
 
     stored: StoredResponse
@@ -114,6 +126,9 @@ class Serve(msgspec.Struct, frozen=True):
     now: float
     speed: float = 0.0
     anew: Terms | None = None
+    rewritten: Headers = ()
+
+    __repr__ = sizes_only
 
 
 class Unsatisfiable(msgspec.Struct, frozen=True):

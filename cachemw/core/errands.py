@@ -6,18 +6,24 @@ from typing import Any
 import msgspec
 
 from cachemw.core.discreet import sizes_only
-from cachemw.core.effects import Discard, Judge, Lookup, Name, Secret
-from cachemw.core.messages import Head
+from cachemw.core.effects import Discard, GetOrder, Judge, Lookup, Name, Secret
+from cachemw.core.messages import Head, Headers
 from cachemw.core.pull import Landing
 from cachemw.core.report import STORE_SLOW
 from cachemw.core.transfer import Put
-from cachemw.errors import CacheError, RecordTooLarge, StoreError, StoreTimeout
+from cachemw.errors import CacheError, RecordRefused, StoreError, StoreTimeout
 
 
 class Open(msgspec.Struct, frozen=True):
-    """Begin the upstream's answer: sent `Opened`, or thrown `UpstreamError`. What may be `recorded` comes without coding."""
+    """Begin the upstream's answer: sent `Opened`, or thrown `UpstreamError`. What may be `recorded` comes without coding.
+
+    An HTTP upstream is sent the `rewritten` fields in the place of the caller's.
+    """
 
     recorded: bool
+    rewritten: Headers
+
+    __repr__ = sizes_only
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -69,7 +75,7 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 # A `Put` is sent why a client cannot rely on it, `None` where it can.
-Errand = Lookup | Judge | Secret | Name | Discard | Open | Read | Close | Put | Await | Pause
+Errand = Lookup | Judge | Secret | Name | Discard | GetOrder | Open | Read | Close | Put | Await | Pause
 Errands = Generator[Errand, Any, Any]
 Pieces = Generator[Errand | bytes, Any, None]
 
@@ -89,6 +95,6 @@ def go_on(steps: Generator[Any, Any, Any], result: Any) -> Any:
 
 def not_kept(error: StoreError) -> str:
     """Say why a client cannot rely on a record that a store did not take in time, or at all."""
-    if isinstance(error, RecordTooLarge):
-        return "record-too-large"
+    if isinstance(error, RecordRefused):
+        return error.detail
     return STORE_SLOW if isinstance(error, StoreTimeout) else "store-failed"

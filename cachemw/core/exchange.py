@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from cachemw.core import limits
-from cachemw.core.chat import Bypass, ChatRequest, read_chat
+from cachemw.core.chat import Bypass, read_chat
 from cachemw.core.directives import Abandon, Directives, InvalidControl
 from cachemw.core.effects import (
     Arrived,
@@ -21,6 +21,7 @@ from cachemw.core.effects import (
     Failed,
     Forward,
     Found,
+    GetOrder,
     Judge,
     Lookup,
     Name,
@@ -30,14 +31,17 @@ from cachemw.core.effects import (
     Unacceptable,
     Unsatisfiable,
 )
-from cachemw.core.fingerprint import Key, fingerprint
+from cachemw.core.fingerprint import fingerprint
 from cachemw.core.freshness import remaining, retention
-from cachemw.core.messages import AppAnswerer, HttpAnswerer, Request
-from cachemw.core.partition import SHARED, by_credential, by_name, callers_credentials
+from cachemw.core.headers import Travels, fate
+from cachemw.core.messages import AppAnswerer, Headers, HttpTarget, Request, header_values
+from cachemw.core.order import Order
+from cachemw.core.partition import SHARED, by_credential, by_name, callers_credentials, idempotency_key, is_lent
 from cachemw.core.policy import Policy
 from cachemw.core.recording import Terms
 from cachemw.core.report import STORE_SLOW, ExchangeReport, Fwd
 from cachemw.core.selection import Query, Unusable, Usable, Verified, select
+from cachemw.core.sharing import Course, Sender, is_shared, sender_of
 from cachemw.core.transfer import Relay
 from cachemw.errors import (
     PartitionError,
@@ -52,20 +56,23 @@ from cachemw.errors import (
 ATTEMPTS = 2
 """How often another's forward is followed, or awaited, that fails: one re-election, then that failure is its own too."""
 
+IDEMPOTENCY_KEY = b"idempotency-key"
+
 STANDS_IN_FOR = frozenset({429, 500, 502, 503, 504})
 """The statuses of an upstream that cannot answer just now (RFC 5861 §4), and of one that will not yet."""
 
 
 def exchange(request: Request, asked: Directives, policy: Policy, verified: Verified) -> Script:
     """Answer one chat request whose client opted in."""
-    chat = read_chat(request)
+    chat = read_chat(request, policy.bookkeeping)
     if isinstance(chat, Bypass):
-        return (yield from bypass(chat.detail, asked))
+        return (yield from bypass(chat.detail, request, asked, policy))
     try:
-        key = yield from _key(request, chat, asked, policy)
+        partition = yield from _partition(request, policy)
     except (PartitionError, StoreError):
-        return (yield from bypass("no-partition", asked))
-    return (yield from _answer(Query(key, chat, asked, policy, _on_abandon(request, asked, policy)), verified))
+        return (yield from bypass("no-partition", request, asked, policy))
+    key = fingerprint(request, chat.canonical, partition, asked.namespace, asked.sample, policy.header_rules)
+    return (yield from _answer(Query(key, chat, asked, policy, _on_abandon(request, asked, policy), request), verified))
 
 
 def _answer(query: Query, verified: Verified) -> Script:
@@ -73,6 +80,9 @@ def _answer(query: Query, verified: Verified) -> Script:
     claimed: Claimed | Arrived | None = None
     said: ExchangeReport | None = None
     why: str | None = None  # a bad record is gone when it is looked for again, and yet why this is a miss
+    order: Order | str = ""
+    sender: Sender | None = None
+    is_apart = False
     while True:
         is_leading = claimed in (Claimed.LEAD, Claimed.ALONE)
         if not (is_leading and why == STORE_SLOW):  # who has waited for the store in vain waits no more (D1)
@@ -83,38 +93,45 @@ def _answer(query: Query, verified: Verified) -> Script:
             return Unsatisfiable(ExchangeReport(details=_details(asked, "not-cached")))
         why = found.detail or why
         said = _said(query, found.fwd, why)
+        if not is_leading:
+            order = yield from _order(why)
         if asked.wants_fresh_answer or is_leading:
-            return (yield from _forward(query, verified, found, said))
+            return (yield from _forward(query, verified, found, said, order))
+        sender = sender or sender_of(query.request, query.policy)
         try:
-            claimed = yield _claim(query, said)
+            claimed = yield _claim(query, said, order, sender, is_apart=is_apart)
         except UpstreamError as error:
             failures += 1
             if failures == ATTEMPTS:
                 return (yield from _without_upstream(query, verified, replace(said, collapsed=True), error))
         else:
             if isinstance(claimed, Arrived):
-                return _shown(query, found, replace(said, collapsed=True, stored=None), claimed)
+                if claimed.leader is None or is_shared(claimed.transfer.head.status, claimed.leader, sender):
+                    return _shown(query, found, replace(said, collapsed=True, stored=None), claimed, sender)
+                is_apart = True
 
 
-def bypass(detail: str, asked: Directives) -> Script:
+def bypass(detail: str, request: Request, asked: Directives, policy: Policy) -> Script:
     """Pass on what is not ours to cache, unless only the store may answer."""
     if not asked.may_forward:
         return Unsatisfiable(ExchangeReport(details=_details(asked, "not-cached", detail)))
-    return (yield from pass_on(ExchangeReport(fwd="bypass", stored=False, details=_details(asked, detail))))
+    said = ExchangeReport(fwd="bypass", stored=False, details=_details(asked, detail))
+    return (yield from pass_on(said, request, policy))
 
 
-def pass_on(said: ExchangeReport | None) -> Script:
+def pass_on(said: ExchangeReport | None, request: Request, policy: Policy) -> Script:
     """Forward and relay, and keep nothing; where the client did not opt in there is nothing to say of it."""
+    rewritten = yield from _rewritten(request, policy, None)
     try:
-        arrived: Arrived = yield Forward(None, Abandon.CANCEL, said)
+        arrived: Arrived = yield Forward(None, Abandon.CANCEL, said, rewritten)
     except UpstreamError as error:
         return Failed(None if said is None else replace(said, details=(*said.details, _failure(error))), error)
     return Relay(arrived.transfer, said)
 
 
-def not_chat() -> Script:
+def not_chat(request: Request, policy: Policy) -> Script:
     """Pass on what is no chat, and whose control header cannot be read: it is nobody's there."""
-    return pass_on(ExchangeReport(fwd="bypass", stored=False, details=("not-chat",)))
+    return pass_on(ExchangeReport(fwd="bypass", stored=False, details=("not-chat",)), request, policy)
 
 
 def refuse(invalid: InvalidControl) -> Script:
@@ -123,15 +140,44 @@ def refuse(invalid: InvalidControl) -> Script:
     return Unacceptable(ExchangeReport(stored=False, details=("invalid-cachemw",)), invalid)
 
 
-def _key(request: Request, chat: ChatRequest, asked: Directives, policy: Policy) -> Generator[Effect, Any, Key]:
+def _partition(request: Request, policy: Policy) -> Generator[Effect, Any, bytes]:
     if policy.partition == "shared":
-        partition = SHARED
-    elif policy.partition == "credential":
-        sent = callers_credentials(request.headers, isinstance(request.answerer, HttpAnswerer))
-        partition = by_credential((yield Secret()) if sent else b"", sent)
-    else:
-        partition = by_name((yield Name(request)))
-    return fingerprint(request, chat.canonical, partition, asked.namespace, asked.sample, policy.header_rules)
+        return SHARED
+    if policy.partition != "credential":
+        return by_name((yield Name(request)))
+    target, attested = request.answerer.target, request.attested
+    over_http = isinstance(target, HttpTarget)
+    sent = (*callers_credentials(request.headers, over_http), *attested.credentials)
+    if attested.is_nameless and not sent:
+        raise PartitionError("the app knows who asks, and nobody has said how to tell")
+    lent = isinstance(target, HttpTarget) and is_lent(request.headers, target)
+    return by_credential((yield Secret()) if sent else b"", lent, sent)
+
+
+def _rewritten(request: Request, policy: Policy, query: Query | None) -> Generator[Effect, Any, Headers]:
+    """Return the fields that the upstream is sent in the place of the caller's; what cannot be rewritten is left out."""
+    is_due = fate(IDEMPOTENCY_KEY, request.answerer.target, policy.header_rules).travels is Travels.REWRITTEN
+    if not (header_values(request.headers, IDEMPOTENCY_KEY) and is_due):
+        return ()
+    try:
+        secret: bytes = yield Secret()
+        if query is not None:
+            kind = query.chat.kind
+            return idempotency_key(secret, request.headers, query.key.parts, b"%d" % kind.stream, kind.options)
+        return idempotency_key(secret, request.headers, (yield from _partition(request, policy)))
+    except (PartitionError, StoreError):
+        return ()
+
+
+def _order(why: str | None) -> Generator[Effect, Any, Order | str]:
+    """Ask where a forward stands that begins now, or say why nobody knows; who has waited in vain asks no more (D1)."""
+    if why == STORE_SLOW:
+        return why
+    try:
+        order: Order = yield GetOrder()
+    except StoreError as error:
+        return STORE_SLOW if isinstance(error, StoreTimeout) else "store-unreadable"
+    return order
 
 
 def _look(query: Query, verified: Verified) -> Generator[Effect, Any, tuple[Usable | Unusable, float]]:
@@ -160,31 +206,43 @@ def _serve(query: Query, found: Usable, now: float, awaited: ExchangeReport | No
         return Serve(found.stored, report, now, query.asked.speed)
     details = _details(query.asked, *found.details)
     report = ExchangeReport(hit=True, ttl=remaining(found.stored, now), key=query.key.index.hex(), details=details)
-    anew: Terms | None = None
-    if found.anew and (yield _claim(query, report, may_follow=False)) is Claimed.LEAD:
-        anew = _terms(query)
-    return Serve(found.stored, report, now, query.asked.speed, anew)
+    anew = (yield from _anew(query, report)) if found.anew else None
+    return Serve(found.stored, report, now, query.asked.speed, *(anew or ()))
 
 
-def _claim(query: Query, said: ExchangeReport, *, may_follow: bool = True) -> Claim:
-    return Claim(query.key.parts, query.chat.kind, query.asked.may_store, may_follow, query.on_abandon, said)
+def _anew(query: Query, report: ExchangeReport) -> Generator[Effect, Any, tuple[Terms, Headers] | None]:
+    """Be the one that fetches a newer answer meanwhile, unless another one does."""
+    order, sender = (yield from _order(None)), sender_of(query.request, query.policy)
+    if (yield _claim(query, report, order, sender, may_follow=False)) is not Claimed.LEAD:
+        return None
+    return _terms(query, order), (yield from _rewritten(query.request, query.policy, query))
 
 
-def _forward(query: Query, verified: Verified, found: Unusable, said: ExchangeReport) -> Script:
-    terms = _terms(query, waits=found.detail != STORE_SLOW) if query.asked.may_store else None
+def _claim(
+    query: Query, said: ExchangeReport, order: Order | str, sender: Sender, *, may_follow: bool = True, is_apart: bool = False
+) -> Claim:
+    generation = order.generation if isinstance(order, Order) else None
+    course = Course(query.key.parts, query.chat.kind, generation, sender, is_apart)
+    return Claim(course, query.asked.may_store, may_follow, query.on_abandon, said)
+
+
+def _forward(query: Query, verified: Verified, found: Unusable, said: ExchangeReport, order: Order | str) -> Script:
+    terms = _terms(query, order, waits=found.detail != STORE_SLOW) if query.asked.may_store else None
+    rewritten = yield from _rewritten(query.request, query.policy, query)
     try:
-        arrived: Arrived = yield Forward(terms, query.on_abandon, said)
+        arrived: Arrived = yield Forward(terms, query.on_abandon, said, rewritten)
     except UpstreamError as error:
         return (yield from _without_upstream(query, verified, said, error))
-    return _shown(query, found, said, arrived)
+    return _shown(query, found, said, arrived, None)
 
 
-def _shown(query: Query, found: Unusable, said: ExchangeReport, arrived: Arrived) -> Serve | Relay:
+def _shown(query: Query, found: Unusable, said: ExchangeReport, arrived: Arrived, sender: Sender | None) -> Serve | Relay:
     """Pass on what the upstream says, unless a stored response is better than that."""
     said = replace(said, fwd_status=arrived.transfer.head.status)
     if found.stands_in is not None and said.fwd_status in STANDS_IN_FOR:
         return _stand_in(query, found.stands_in, said, arrived.now)
-    return Relay(arrived.transfer, said)
+    is_anothers = sender is not None and arrived.leader is not None and arrived.leader.credential != sender.credential
+    return Relay(arrived.transfer, said, is_anothers)
 
 
 def _without_upstream(query: Query, verified: Verified, said: ExchangeReport, error: UpstreamError) -> Script:
@@ -232,7 +290,7 @@ def _on_abandon(request: Request, asked: Directives, policy: Policy) -> Abandon:
     return asked.abandon or (Abandon(policy.on_abandon) if policy.on_abandon else by_default)
 
 
-def _terms(query: Query, *, waits: bool = True) -> Terms:
+def _terms(query: Query, order: Order | str, *, waits: bool = True) -> Terms:
     policy, lifetime = query.policy, query.policy.lifetime_of(query.asked.ttl)
     return Terms(
         chat=query.chat,
@@ -242,5 +300,6 @@ def _terms(query: Query, *, waits: bool = True) -> Terms:
         store_when=policy.store_when,
         limit_bytes=policy.max_record_bytes,
         keep_request=policy.keep_requests,
+        order=order,
         waits=waits,
     )

@@ -8,9 +8,9 @@ import xxhash
 
 from cachemw.core.discreet import sizes_only
 from cachemw.core.headers import HeaderRules, keyed
-from cachemw.core.messages import Answerer, AppAnswerer, DirectAnswerer, HttpAnswerer, Request
+from cachemw.core.messages import AppAnswerer, DirectAnswerer, Request
 
-SCHEME = b"cachemw/1"
+SCHEME = b"cachemw/2"
 """Changes whenever a request would get another key than before."""
 
 
@@ -31,14 +31,14 @@ def fingerprint(
     request: Request, canonical: bytes, partition: bytes, namespace: str | None, sample: int, rules: HeaderRules
 ) -> Key:
     """Return the key of a chat request."""
-    fields = keyed(request.headers, isinstance(request.answerer, HttpAnswerer), rules)
+    fields = keyed(request.headers, request.answerer.target, rules)
     parts = frame(
         (
             SCHEME,
             partition,
             b"" if namespace is None else b"=" + namespace.encode(),
             b"%d" % sample,
-            _identity(request.answerer),
+            _identity(request, rules),
             frame([part for field in fields for part in field]),
             canonical,
         )
@@ -51,9 +51,13 @@ def frame(parts: Iterable[bytes]) -> bytes:
     return b"".join([len(part).to_bytes(8) + part for part in parts])
 
 
-def _identity(answerer: Answerer) -> bytes:
+def _identity(request: Request, rules: HeaderRules) -> bytes:
+    """Say who answers; an app may answer by the caller's session, and by where it is mounted, unless that is inert."""
+    answerer, session = request.answerer, request.attested.session
     if isinstance(answerer, AppAnswerer):
-        return frame((b"app", answerer.name.encode(), answerer.path, answerer.query))
+        root = b"" if b"root_path" in rules.inert else answerer.root
+        asked = (answerer.name.encode(), root, answerer.path, answerer.raw_path, answerer.query)
+        return frame((b"app", *asked, session) if session else (b"app", *asked))
     if isinstance(answerer, DirectAnswerer) and answerer.host:
         return frame((b"http", answerer.url.encode(), answerer.host))
     return frame((b"http", answerer.url.encode()))

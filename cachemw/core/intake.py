@@ -32,7 +32,7 @@ TakenIn = NotChat | NotAsked | InvalidControl | Directives
 def take_in(method: str, path: str, headers: Headers, policy: Policy) -> TakenIn:
     """Say what a request is to us; `path` is below `root_path`."""
     asked = read_directives(headers, policy.default, policy.honour)
-    if is_chat(method, path, policy):
+    if is_chat(method, path, policy.paths):
         return NotAsked() if asked is None else asked
     return NotChat(asked, headers if asked is None else without(headers, (CONTROL_HEADER,)))
 
@@ -54,18 +54,16 @@ def body_limit(taken_in: TakenIn, policy: Policy) -> int | None:
     return policy.max_request_bytes if isinstance(taken_in, Directives) else 0
 
 
-def script_for(taken_in: TakenIn, request: Request | None, policy: Policy, verified: Verified) -> Script:
-    """Return the script that answers; `request` is `None` where its body is larger than `body_limit`."""
+def script_for(taken_in: TakenIn, request: Request, policy: Policy, verified: Verified) -> Script:
+    """Return the script that answers; of a body that is larger than `body_limit` the request has none."""
     match taken_in:
         case Directives():
-            if request is None:
-                return bypass("request-too-large", taken_in)
             return exchange(request, taken_in, policy, verified)
         case InvalidControl():
             return refuse(taken_in)
         case NotChat(asked=Directives() as asked):
-            return bypass("not-chat", asked)  # not even that is sent where the upstream must not be contacted
+            return bypass("not-chat", request, asked, policy)  # not even that is sent where the upstream must not be contacted
         case NotChat(asked=InvalidControl()):
-            return not_chat()
+            return not_chat(request, policy)
         case _:
-            return pass_on(None)
+            return pass_on(None, request, policy)

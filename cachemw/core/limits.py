@@ -6,6 +6,9 @@ GIB = 2**30
 REQUEST_BYTES = 10 * MIB
 """A larger request body is passed on unread."""
 
+REQUESTS_BYTES = 256 * MIB
+"""How much of the bodies of all requests is held; what comes beyond that is passed on unread."""
+
 BODY_BYTES = 64 * MIB
 """A larger request body is not taken by the proxy."""
 
@@ -44,6 +47,9 @@ STALE_IF_ERROR = 86_400.0
 
 PATIENCE = 30.0
 """How long a request waits for an identical one that is under way."""
+
+APART = 4
+"""How many who may not have another's refusal ask one question at a time, each on its own account."""
 
 ABANDON_GRACE = 120.0
 """How long a response that every reader has left is read on."""

@@ -1,38 +1,58 @@
 """Whose answer it is: the part of the key that keeps one caller's answers from another's."""
 
+import base64
 import hmac
 from functools import lru_cache
 
-from cachemw.core.headers import credentials
-from cachemw.core.messages import Headers
+from cachemw.core.headers import CREDENTIALS, credentials, without
+from cachemw.core.messages import Headers, HttpTarget, Sends
 
 ANONYMOUS = b"anonymous"
+ANONYMOUS_LENT = b"anonymous, with a lent key"
 SHARED = b"shared"
 
-PLACEHOLDER = (b"authorization", b"bearer cachemw")
+PLACEHOLDERS = ((b"authorization", b"bearer cachemw"), (b"x-api-key", b"cachemw"))
 """What SDKs that cannot send no key at all are told to send to an HTTP upstream; it names nobody, and is not forwarded."""
 
 
 def callers_credentials(headers: Headers, over_http: bool) -> Headers:
-    """Return the credentials the caller sent; over HTTP without the placeholder."""
+    """Return the credentials the caller sent; over HTTP without the placeholders."""
     found = credentials(headers)
     return without_placeholder(found) if over_http else found
 
 
 def without_placeholder(headers: Headers) -> Headers:
-    """Return the fields that are not the placeholder."""
-    return tuple((name, value) for name, value in headers if (name.lower(), value.lower()) != PLACEHOLDER)
+    """Return the fields that are no placeholder."""
+    return tuple((name, value) for name, value in headers if (name.lower(), value.lower()) not in PLACEHOLDERS)
 
 
-def by_credential(secret: bytes, sent: Headers) -> bytes:
-    """Return the partition of a caller with these credentials; without any, the anonymous one needs no secret."""
+def is_lent(headers: Headers, target: HttpTarget) -> bool:
+    """Say whether an upstream is sent the operator's credential for this request, and none of its caller's."""
+    if target.sends is Sends.CALLERS_OR_OURS:
+        return not callers_credentials(headers, over_http=True)
+    return target.sends is Sends.OURS
+
+
+def by_credential(secret: bytes, lent: bool, sent: Headers) -> bytes:
+    """Return the partition of a caller with these credentials; without any, the anonymous one needs no secret.
+
+    What was answered to the operator's credential, which was `lent`, is not what would be answered to a caller's own.
+    """
     if not sent:
-        return ANONYMOUS
-    # Lengths, so that no two lists read alike; keyed, because a bare hash of an API key can be searched.
-    framed = b"".join([len(part).to_bytes(4) + part for field in sent for part in field])
-    code = _keyed(secret).copy()
-    code.update(framed)
-    return b"credential:" + code.digest()
+        return ANONYMOUS_LENT if lent else ANONYMOUS
+    return b"credential:" + code(secret, b"lent" if lent else b"own", *[part for field in sent for part in field])
+
+
+def by_name(name: bytes | None) -> bytes:
+    """Return the partition an operator's function named; `None` is the anonymous one."""
+    return ANONYMOUS if name is None else b"named:" + name
+
+
+def code(secret: bytes, *parts: bytes) -> bytes:
+    """Return a code of these parts that nobody can search for who has not the secret (HMAC-SHA-256)."""
+    keyed = _keyed(secret).copy()
+    keyed.update(b"".join([len(part).to_bytes(4) + part for part in parts]))  # lengths, so that no two lists read alike
+    return keyed.digest()
 
 
 @lru_cache(8)
@@ -41,6 +61,19 @@ def _keyed(secret: bytes) -> hmac.HMAC:
     return hmac.new(secret, digestmod="sha256")
 
 
-def by_name(name: bytes | None) -> bytes:
-    """Return the partition an operator's function named; `None` is the anonymous one."""
-    return ANONYMOUS if name is None else b"named:" + name
+def idempotency_key(secret: bytes, sent: Headers, *bound_to: bytes) -> Headers:
+    """Return the `Idempotency-Key` for an upstream in the place of the caller's: one for this caller and question alone.
+
+    An upstream knows one key, and may give whoever brings the same value the same answer.
+    """
+    value = b", ".join([value for name, value in sent if name.lower() == b"idempotency-key"])
+    digest = code(secret, b"idempotency-key", *bound_to, value)
+    return ((b"idempotency-key", base64.urlsafe_b64encode(digest).rstrip(b"=")),)
+
+
+def with_credential(fields: Headers, target: HttpTarget, ours: bytes) -> Headers:
+    """Return the fields for an HTTP upstream with the credential that it is sent; `ours` is empty where there is none."""
+    if not is_lent(fields, target):
+        return without_placeholder(fields)
+    bearer = ((b"authorization", b"Bearer " + ours),) if ours else ()
+    return (*without(fields, CREDENTIALS), *bearer)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cachemw.core import limits
+from cachemw.core.chat import ASKED
 from cachemw.core.directives import InvalidControl, parse_members
 from cachemw.core.freshness import Keep
 from cachemw.core.headers import CREDENTIALS, NEVER_FORWARDED, HeaderRules
@@ -39,6 +40,8 @@ class Policy:
     vary               more request headers that are in the key
     inert              more request headers that change nothing
     forward            more request headers that an HTTP upstream is sent; they are in the key
+    bookkeeping        members of a request's body that an HTTP upstream only counts and pays by; they are not in the key.
+                       Those that the providers with a name take so need not be named
     store_when         the finish reasons that may be stored; "length" counts only where the caller bounded the answer
     keep_requests      whether records hold the request's canonical body too
     max_request_bytes  the largest request body that is read into memory
@@ -63,6 +66,7 @@ class Policy:
     vary: tuple[str, ...] = ()
     inert: tuple[str, ...] = ()
     forward: tuple[str, ...] = ()
+    bookkeeping: frozenset[str] = frozenset()
     store_when: frozenset[str] = FINISH_REASONS
     keep_requests: bool = False
     max_request_bytes: int = limits.REQUEST_BYTES
@@ -80,7 +84,7 @@ class Policy:
         if members.unknown:
             raise ConfigurationError(f"Policy.default: unknown member {members.unknown[0]!r}")
         self._check()
-        for name, whole in (("paths", tuple), ("store_when", frozenset), ("honour", frozenset)):
+        for name, whole in (("paths", tuple), ("bookkeeping", frozenset), ("store_when", frozenset), ("honour", frozenset)):
             object.__setattr__(self, name, whole(getattr(self, name)))  # nobody else's to change
         rules = HeaderRules(*map(_names, (self.vary, self.inert, self.forward)))
         _check_rules(rules)
@@ -90,7 +94,7 @@ class Policy:
         for name in _NUMBERS:
             if not getattr(self, name) >= 0:
                 raise ConfigurationError(f"Policy.{name} must not be negative")
-        for name in ("paths", "vary", "inert", "forward", "store_when", "honour"):
+        for name in ("paths", "vary", "inert", "forward", "bookkeeping", "store_when", "honour"):
             if isinstance(getattr(self, name), str):
                 raise ConfigurationError(f"Policy.{name} is a collection of strings")
         if self.partition not in ("credential", "shared") and not callable(self.partition):
@@ -99,6 +103,8 @@ class Policy:
             raise ConfigurationError('Policy.on_abandon is "finish", "cancel" or None')
         if "content_filter" in self.store_when:  # a filtered answer is a fragment, and the next may not be
             raise ConfigurationError("Policy.store_when cannot hold content_filter")
+        if asked := ASKED.intersection(self.bookkeeping):
+            raise ConfigurationError(f"Policy.bookkeeping cannot hold {min(asked)!r}, on which answers depend")
         if unknown := set(self.honour) - CONTROLS:
             raise ConfigurationError(f"Policy.honour: unknown control {min(unknown)!r}")
         if self.keep is not None and self.keep != "windows" and not self.keep >= 0:

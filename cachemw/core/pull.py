@@ -5,7 +5,7 @@ from typing import Protocol
 
 from cachemw.core import limits
 from cachemw.core.effects import Arrived, Claim, Claimed
-from cachemw.core.messages import Kind
+from cachemw.core.sharing import Course
 from cachemw.core.transfer import Relay, Transfer
 from cachemw.errors import UpstreamError
 
@@ -78,10 +78,10 @@ class Pull:
 
 
 class Landing:
-    """JSON that one request reads whole, while others wait for it; `kind` is what it can be shared for."""
+    """JSON that one request reads whole, while others wait for it; `course` is what it can be shared for."""
 
-    def __init__(self, parts: bytes, kind: Kind) -> None:
-        self.parts, self.kind = parts, kind
+    def __init__(self, course: Course) -> None:
+        self.course: Course | None = course
         self.successor: Landing | None = None  # of one that brought nothing: who waited for it waits for that one
         self._pull: Pull | None = None
         self._shared: Transfer | None = None
@@ -102,13 +102,15 @@ class Landing:
         elif self._pull is not None and self._pull.is_held:
             self._pull = None  # its request was stopped before it knew
 
-    def brought(self, kind: Kind, now: float) -> Arrived | Claimed | UpstreamError:
-        """Return what a request for this kind has of it, now that it is over."""
+    def brought(self, course: Course, now: float) -> Arrived | Claimed | UpstreamError:
+        """Return what a request for this has of it, now that it is over."""
         if self._error is not None:
             return self._error
         if self._pull is None:
             return Claimed.RELEASED
-        return Claimed.LANDED if self._shared is None or kind != self.kind else Arrived(self._shared, now)
+        if self._shared is None or self.course is None or not course.may_follow(self.course):
+            return Claimed.LANDED
+        return Arrived(self._shared, now, self.course.sender)
 
 
 class Landings(Protocol):

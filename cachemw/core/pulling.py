@@ -10,7 +10,6 @@ from cachemw.core import replay
 from cachemw.core.conclusion import Concluded, conclude
 from cachemw.core.effects import Arrived, Claim, Claimed, Effect, Forward, Outcome, Script, Serve, resume
 from cachemw.core.errands import Await, Came, Close, Errands, Open, Pause, Pieces, Read, attempt
-from cachemw.core.headers import INERT_OVER_HTTP
 from cachemw.core.messages import Head
 from cachemw.core.policy import Policy
 from cachemw.core.pull import Landing, Landings, Pull
@@ -22,11 +21,6 @@ from cachemw.errors import UpstreamError, UpstreamTimeout
 def pulled(policy: Policy) -> Policy:
     """Return what an operator allows where nobody reads on for a reader that left, and nobody fetches anew meanwhile."""
     return replace(policy, on_abandon="cancel", stale_while_revalidate=0.0)
-
-
-def transported(policy: Policy) -> Policy:
-    """Return what an operator allows in a transport: there every header is in the key but the inert, and the language is."""
-    return replace(policy, inert=(*policy.inert, *sorted(name.decode() for name in INERT_OVER_HTTP)))
 
 
 class Pulling:
@@ -76,7 +70,7 @@ class Pulling:
     def answer(self, outcome: Outcome) -> tuple[Head, Pieces]:
         """Return the head and the pieces to send; those raise `UpstreamError` where the upstream breaks off."""
         if isinstance(outcome, Relay):
-            return outcome.transfer.announced(outcome.said), self._relayed(outcome)
+            return outcome.head, self._relayed(outcome)
         return _concluded(outcome, self._policy.max_replay)
 
     def _relayed(self, relay: Relay) -> Pieces:
@@ -114,7 +108,7 @@ class Pulling:
         self._said = claim.said
         if self._waited == self._timeout:
             return _timed_out()
-        if claim.kind.stream or self._patience <= 0:
+        if claim.course.kind.stream or self._patience <= 0:
             return Claimed.ALONE
         claimed, landing = self._landings.claim(claim, self._awaited)
         if landing is None:
@@ -131,7 +125,7 @@ class Pulling:
         waited = yield Await(landing, seconds)
         if waited.is_over:
             self._patience, self._waited = self._patience - waited.seconds, self._waited + waited.seconds
-            brought = landing.brought(claim.kind, waited.now)
+            brought = landing.brought(claim.course, waited.now)
             if brought is Claimed.LANDED:
                 self._patience = 0.0
             return brought
@@ -145,7 +139,7 @@ class Pulling:
         """Begin an answer, and read on until something of it may be shown."""
         self._forward, self._said = forward, forward.said
         try:
-            opened = yield Open(forward.terms is not None)
+            opened = yield Open(forward.terms is not None, forward.rewritten)
             if not isinstance(self._pushed, Relay | None):
                 return None
             pull, now = self._opened(opened.head, opened.now), opened.now

@@ -12,6 +12,7 @@ from cachemw.core.completeness import StreamJudge, json_fault
 from cachemw.core.fingerprint import Key
 from cachemw.core.headers import storable
 from cachemw.core.messages import Head, StoredResponse, header_values
+from cachemw.core.order import Order
 from cachemw.core.sse import Event, Parser
 from cachemw.core.strict_json import TOO_COMPLEX
 
@@ -26,7 +27,10 @@ A stream of 4 MiB with a token in each event has 35,000, where an event is as lo
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """On which terms an answer is kept; `keep` is how long the store holds it, in seconds, `None` until it is evicted."""
+    """On which terms an answer is kept; `keep` is how long the store holds it, in seconds, `None` until it is evicted.
+
+    `order` is where its forward stands among others; where the store cannot say, it is why not, and nothing is kept.
+    """
 
     chat: ChatRequest
     key: Key
@@ -35,6 +39,7 @@ class Terms(msgspec.Struct, frozen=True):
     store_when: frozenset[str]
     limit_bytes: int
     keep_request: bool
+    order: Order | str
     waits: bool
     """Whether the end of the answer waits, for a moment, until it is kept."""
 

@@ -7,9 +7,10 @@ from cachemw.core.chat import ChatRequest
 from cachemw.core.completeness import json_fault, stream_fault
 from cachemw.core.derived import Derived
 from cachemw.core.directives import Abandon, Directives, Mode
+from cachemw.core.discreet import sizes_only
 from cachemw.core.fingerprint import Key
 from cachemw.core.freshness import is_fresh, satisfies, stands_in, while_revalidating
-from cachemw.core.messages import StoredResponse
+from cachemw.core.messages import Request, StoredResponse
 from cachemw.core.policy import Policy
 from cachemw.core.report import Fwd
 from cachemw.core.soundness import is_sound
@@ -38,7 +39,7 @@ class Unusable(msgspec.Struct, frozen=True):
 class Query(msgspec.Struct, frozen=True):
     """What is looked for: the key, the request it stands for, how that is restricted and what the operator allows.
 
-    `on_abandon`: what becomes of a forward of it that every reader has left.
+    `on_abandon`: what becomes of a forward of it that every reader has left. `request` is what is forwarded.
     """
 
     key: Key
@@ -46,6 +47,9 @@ class Query(msgspec.Struct, frozen=True):
     asked: Directives
     policy: Policy
     on_abandon: Abandon
+    request: Request
+
+    __repr__ = sizes_only
 
 
 class Verified:

@@ -9,9 +9,10 @@ from cachemw.core.cache_status import announce
 from cachemw.core.completeness import CUT
 from cachemw.core.directives import CONTROL_HEADER, Abandon, Members, parse_members
 from cachemw.core.discreet import sizes_only
-from cachemw.core.headers import content_length, end_to_end, without
+from cachemw.core.headers import content_length, end_to_end, without, without_account
 from cachemw.core.limits import PIECE_BYTES
 from cachemw.core.messages import Head, StoredResponse, header_values
+from cachemw.core.order import Order
 from cachemw.core.recording import Recording, Terms, head_fault, is_coded, start
 from cachemw.core.report import ExchangeReport
 from cachemw.errors import TruncatedResponse, UpstreamError
@@ -25,6 +26,7 @@ class Put(msgspec.Struct, frozen=True):
     index: bytes
     record: bytes
     keep: float | None
+    order: Order
     waits: bool
 
     __repr__ = sizes_only
@@ -130,7 +132,8 @@ class Transfer:
         recorded = self._recording.finish(now)
         if isinstance(recorded, StoredResponse):
             terms = self._recording.terms
-            return Put(terms.key.index, codec.encode(recorded), terms.keep, terms.waits)
+            assert isinstance(terms.order, Order)  # noqa: S101 - else nothing was recorded
+            return Put(terms.key.index, codec.encode(recorded), terms.keep, terms.order, terms.waits)
         if recorded in CUT and not self.head.delimited:
             raise TruncatedResponse("the connection closed before the answer was complete")
         self.drop(recorded)
@@ -178,22 +181,28 @@ class Transfer:
             return said
         return replace(said, stored=None if said.collapsed else stored, details=tuple(dict.fromkeys(details)))
 
-    def announced(self, said: ExchangeReport | None) -> Head:
-        """Return the head as a client gets it."""
+    def announced(self, said: ExchangeReport | None, is_of_another_account: bool = False) -> Head:
+        """Return the head as a client gets it; what it says of the account it was asked for is for nobody else."""
         headers = end_to_end(self.head.headers)
         if said is not None and said.collapsed:
             headers = without(headers, (b"set-cookie", b"set-cookie2"))  # another request's: its answer is shared, no more
+        if is_of_another_account:
+            headers = without_account(headers)
         if self.can_say_more:
             headers = without(headers, (b"content-length",))
         return Head(self.head.status, headers if said is None else announce(headers, self.settled(said), self.is_stream))
 
 
 class Relay:
-    """An outcome: the answer is passed on to one client as it comes. `report` is `None` where it did not opt in."""
+    """An outcome: the answer is passed on to one client as it comes. `report` is `None` where it did not opt in.
 
-    def __init__(self, transfer: Transfer, said: ExchangeReport | None) -> None:
+    `is_of_another_account`: it was asked for with a credential that is not this client's.
+    """
+
+    def __init__(self, transfer: Transfer, said: ExchangeReport | None, is_of_another_account: bool = False) -> None:
         self.transfer, self.at = transfer, 0
         self.said = said  # before it was known what becomes of the transfer
+        self._is_of_another_account = is_of_another_account
         self._has_begun = False
 
     @property
@@ -216,7 +225,12 @@ class Relay:
         if self._has_begun:
             return chunks
         self._has_begun = True
-        return (self.transfer.announced(self.said), *chunks)
+        return (self.head, *chunks)
+
+    @property
+    def head(self) -> Head:
+        """The head as its client gets it, with what is known by now."""
+        return self.transfer.announced(self.said, self._is_of_another_account)
 
 
 def last_left(wish: Abandon, transfer: Transfer | None, has_room: bool) -> Abandon:
@@ -233,6 +247,8 @@ def begin(head: Head, terms: Terms | None, now: float) -> Transfer:
     if terms is None:
         return Transfer(head)
     fault = _kept_out(head) or head_fault(head, terms.chat.kind.stream)
+    if fault is None and not isinstance(terms.order, Order):
+        fault = terms.order
     return Transfer(head, start(head, terms, now)) if fault is None else Transfer(head, None, (fault,))
 
 

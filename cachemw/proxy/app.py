@@ -14,6 +14,7 @@ from cachemw.asgi_wire import AsgiClient, ClientLeftError, FromUpstream, Incomin
 from cachemw.core.admission import HEALTH
 from cachemw.core.chat import is_chat
 from cachemw.core.intake import script_for, take_in
+from cachemw.core.messages import Unread
 from cachemw.core.policy import Policy
 from cachemw.core.report import Hook
 from cachemw.proxy.gate import Gate
@@ -51,16 +52,16 @@ class Proxy:
         self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_page = scope["type"] == "http" and not is_chat(scope["method"], path_below(scope), self._cache.policy)
+        is_page = scope["type"] == "http" and not is_chat(scope["method"], path_below(scope), self._cache.policy.paths)
         await (self._pages if is_page else self._cache)(scope, receive, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
             return
-        policy, incoming = self._cache.policy, Incoming(scope, receive)
+        policy, incoming = self._cache.policy, Incoming(scope, receive, self._cache.bodies)
         taken_in = take_in(incoming.method, incoming.path, incoming.headers, policy)
-        script = script_for(taken_in, None, policy, self._cache.driver.verified)
+        script = script_for(taken_in, self._cache.request(incoming, Unread.LEFT_ALONE), policy, self._cache.driver.verified)
         with contextlib.suppress(ClientLeftError):
             await incoming.read(0)
             forwarding = FromUpstream(self._upstream, incoming, policy)
@@ -71,7 +72,7 @@ def create() -> Gate:
     """Make the proxy that the environment describes, behind its gate. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
     rules = settings.rules()
-    upstream = upstream_of(settings.upstream, lends_key=bool(rules.client_keys))
+    upstream = upstream_of(settings.upstream, credentials="lend" if rules.client_keys else "pass")
     return Gate(Proxy(upstream, store=settings.store(), policy=rules.policy, closes_store=True), rules)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cachemw.core import limits
 from cachemw.core.breaker import Breaker
-from cachemw.errors import RecordTooLarge, StoreError, StoreTimeout
+from cachemw.errors import RecordRefused, StoreError, StoreTimeout
 
 if TYPE_CHECKING:
     from cachemw.stores.calls import Calls
@@ -64,8 +64,8 @@ class Attempt(Generic[T]):
             self.done.set_result(result)
 
     def fail(self, exc: BaseException) -> None:
-        """Say that nothing came of it. A record that is too large is no fault of the store's."""
-        self.count(None if isinstance(exc, RecordTooLarge) else exc)
+        """Say that nothing came of it. A record that it does not take is no fault of the store's."""
+        self.count(None if isinstance(exc, RecordRefused) else exc)
         self.done.set_exception(translated(exc))
 
     def wait(self) -> T:

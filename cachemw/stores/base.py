@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
+from cachemw.core.order import Order
 from cachemw.errors import ConfigurationError
 
 
@@ -19,11 +20,22 @@ class Store(Protocol):
     def get(self, index: bytes) -> bytes | None:
         """Return the record, or `None` where there is none or its time is over. Writes nothing."""
 
-    def put(self, index: bytes, record: bytes, keep: float | None) -> None:
-        """Keep a record, in the place of an earlier one, for `keep` seconds; `None` until it is evicted."""
+    def order(self) -> Order:
+        """Return where a forward stands that begins now. Writes nothing, and waits where `get` does."""
+
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
+        """Keep a record, in the place of an earlier one, for `keep` seconds; `None` until it is evicted.
+
+        `order` is what the store said when the forward began that brought the record: it is compared with what is there in
+        the transaction that replaces it. Without it, the record comes from no forward and replaces any. Raises `Superseded`,
+        `Purged` and `RecordTooLarge` besides.
+        """
 
     def delete(self, index: bytes) -> bool:
-        """Remove a record; say whether there was one."""
+        """Purge a record, and say whether there was one. Whatever was asked for before this, of any key, is not kept."""
+
+    def discard(self, index: bytes) -> None:
+        """Remove what is no record. What is under way is kept all the same."""
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
         """Go through the records there are, oldest first."""

@@ -15,6 +15,7 @@ import platformdirs
 from diskcache.core import DBNAME
 
 from cachemw.core import limits
+from cachemw.core.order import Order
 from cachemw.errors import RecordTooLarge, StoreError
 from cachemw.stores.base import refuse_limits
 from cachemw.stores.damage import discard, identity, is_damage, set_aside
@@ -93,7 +94,7 @@ class DiskStore:
         try:
             record = cache.read(index)
         except ForeignRowError:
-            session.submit(lambda: self.delete(index))
+            session.submit(lambda: self.discard(index))
             return None
         except TROUBLE as exc:
             if is_damage(exc):
@@ -104,7 +105,19 @@ class DiskStore:
             return None
         return record
 
-    def put(self, index: bytes, record: bytes, keep: float | None) -> None:
+    def order(self) -> Order:
+        session = self._here()
+        cache = session.cache()
+        try:
+            order = cache.order()
+        except TROUBLE as exc:
+            raise StoreError(f"cannot read from the store: {exc}") from exc
+        if not cache.was_seen and not cache.is_in_place:
+            session.doubt(cache)
+            raise StoreError("the store was taken away")
+        return order
+
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
         if len(record) > self._size_limit:
             raise RecordTooLarge("the record is larger than the store may be")
 
@@ -112,19 +125,23 @@ class DiskStore:
             if not has_room(self.path, len(record)):
                 discard(self.path)
                 raise StoreError("too little space is left on the file system")
-            cache.set(index, record, expire=keep)
+            cache.put(index, record, keep, order)
             cache.trim(self._count_limit)
 
         self._here().call(put)
 
     def delete(self, index: bytes) -> bool:
-        return bool(self._here().call(lambda cache: cache.delete(index)))
+        return self._here().call(lambda cache: cache.purge(index))
+
+    def discard(self, index: bytes) -> None:
+        self._here().call(lambda cache: cache.delete(index))
 
     def clear(self) -> int:
-        """Remove every record, those whose time is over too, and what was set aside; return how many there were."""
+        """Purge every record, those whose time is over too, and what was set aside; return how many there were."""
 
         def clear(cache: InlineCache) -> int:
             discard(self.path)
+            cache.begin_generation()
             return int(cache.clear())
 
         return self._here().call(clear)

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from typing import Protocol, TypeVar, runtime_checkable
 
 from cachemw.core import limits
+from cachemw.core.order import Order
 from cachemw.errors import StoreError
 from cachemw.stores.attempts import Attempt, translated
 from cachemw.stores.base import Store
@@ -58,24 +59,29 @@ class GuardedStore:
             return self._store.get(index)
         if not self.inline_reads:
             return self.begin_get(index).wait()
-        reading = self._here().reading
-        reading.admit()
-        try:
-            record = self._get(index)
-        except Exception as exc:
-            reading.failed(exc)
-            raise translated(exc) from exc
-        reading.succeeded()
-        return record
+        return self._read_inline(lambda: self._get(index))
 
-    def put(self, index: bytes, record: bytes, keep: float | None, waits: bool = True) -> None:
+    def order(self) -> Order:
         if self.never_waits:
-            self._store.put(index, record, keep)
+            return self._store.order()
+        return self._read_inline(self._order) if self.inline_reads else self.begin_order().wait()
+
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, waits: bool = True) -> None:
+        if self.never_waits:
+            self._store.put(index, record, keep, order)
         else:
-            self.begin_put(index, record, keep, waits).wait()
+            self.begin_put(index, record, keep, order, waits).wait()
 
     def delete(self, index: bytes) -> bool:
-        return self._store.delete(index) if self.never_waits else self.begin_delete(index).wait()
+        if self.never_waits:
+            return self._store.delete(index)
+        return self._here().write(index, lambda: self._store.delete(index), 0).wait()
+
+    def discard(self, index: bytes) -> None:
+        if self.never_waits:
+            self._store.discard(index)
+        else:
+            self.begin_discard(index).wait()
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
         return self._store.scan()
@@ -94,17 +100,43 @@ class GuardedStore:
 
     def begin_get(self, index: bytes) -> Attempt[bytes | None]:
         """Begin to read; a store that could be read inline, were it open, is given the time to open."""
-        patience = limits.STORE_PATIENCE if self._thread is None else limits.STORE_OPENING
-        return self._here().read(lambda: self._get(index), patience)
+        return self._here().read(lambda: self._get(index), self._reading_patience)
 
-    def begin_put(self, index: bytes, record: bytes, keep: float | None, waits: bool = True) -> Attempt[None]:
+    def begin_order(self) -> Attempt[Order]:
+        """Begin to ask for the order, with the patience of `begin_get`."""
+        return self._here().read(self._order, self._reading_patience)
+
+    def begin_put(
+        self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, waits: bool = True
+    ) -> Attempt[None]:
         """Begin to write; who does not wait gives it up at once, and it goes on."""
-        attempt = self._here().write(index, lambda: self._store.put(index, record, keep), len(record))
+        attempt = self._here().write(index, lambda: self._store.put(index, record, keep, order), len(record))
         attempt.patience *= waits
         return attempt
 
-    def begin_delete(self, index: bytes) -> Attempt[bool]:
-        return self._here().write(index, lambda: self._store.delete(index), 0)
+    def begin_discard(self, index: bytes) -> Attempt[None]:
+        return self._here().write(index, lambda: self._store.discard(index), 0)
+
+    @property
+    def _reading_patience(self) -> float:
+        return limits.STORE_PATIENCE if self._thread is None else limits.STORE_OPENING
+
+    def _read_inline(self, call: Callable[[], T]) -> T:
+        reading = self._here().reading
+        reading.admit()
+        try:
+            read = call()
+        except Exception as exc:
+            reading.failed(exc)
+            raise translated(exc) from exc
+        reading.succeeded()
+        return read
+
+    def _order(self) -> Order:
+        order: object = self._store.order()
+        if isinstance(order, Order):
+            return order
+        raise StoreError("what the store gave is no order")
 
     def _get(self, index: bytes) -> bytes | None:
         record: object = self._store.get(index)

@@ -1,5 +1,6 @@
 """diskcache, tamed: bytes only, values inline, no pickle, no file names from rows, and connections that can be closed."""
 
+import secrets
 import sqlite3
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import Any
 import diskcache
 from diskcache.core import DBNAME, ENOVAL, METADATA, MODE_RAW
 
+from cachemw.core.order import Order, place, placed
 from cachemw.stores.damage import identity
 
 SETTINGS = {
@@ -35,6 +37,10 @@ WRITE_TRY = 0.01
 
 _KNOWN = {*SETTINGS, "size_limit", *METADATA}
 _SELECT = "SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
+_GENERATION, _PUTS = "cachemw_generation", "cachemw_puts"
+"""The rows of diskcache's own table of settings that say which purge was the last, and count what was put."""
+
+_SELECT_ORDER = "SELECT value FROM Settings WHERE key IN (?, ?) ORDER BY key", (_GENERATION, _PUTS)
 _DELETE_OLDEST = "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache ORDER BY store_time, rowid LIMIT ?)"
 _DELETE_FOREIGN = (
     "DELETE FROM Cache WHERE typeof(key) != 'blob' OR raw IS NOT 1"
@@ -85,6 +91,7 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
             self._reader = self._connect(READ_TIMEOUT)
             _tune(self._reader)
             self.identity = identity(self._database)
+            self._begin_counting()
             self._check_counters()
         except BaseException:
             self.close()
@@ -97,10 +104,16 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
             _tune(self._own)
         return self._own
 
+    def _begin_counting(self) -> None:
+        """Begin with a generation of this database's own: what was asked for while another one was here is not kept."""
+        begun = ((_GENERATION, secrets.randbits(52)), (_PUTS, 0))
+        for row in begun:
+            self._sql("INSERT OR IGNORE INTO Settings (key, value) VALUES (?, ?)", row)
+
     def _check_counters(self) -> None:
-        """Raise `ValueError` where diskcache's own counters are none: with them nothing would be kept, or everything."""
-        found = dict(self._sql("SELECT key, value FROM Settings WHERE key IN ('count', 'size')"))
-        if not all(isinstance(found.get(name), int) and 0 <= found[name] < 2**53 for name in ("count", "size")):
+        """Raise `ValueError` where the counters are none: with them nothing would be kept, or everything."""
+        found = dict(self._sql("SELECT key, value FROM Settings"))
+        if not all(type(found.get(name)) is int and 0 <= found[name] < 2**53 for name in ("count", "size", _GENERATION, _PUTS)):
             raise ValueError("the database does not know what it holds")
 
     def _connect(self, timeout: float) -> sqlite3.Connection:
@@ -131,11 +144,39 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
 
     def read(self, index: bytes) -> bytes | None:
         """Return a row's value, from any thread. Raises `ForeignRowError`, and what sqlite3 raises."""
+        found = self._select(_SELECT, (index, time.time()))
+        return self._disk.fetch(*found[0], read=False) if found else None
+
+    def order(self) -> Order:
+        """Return where a forward stands that begins now, from any thread. Raises what sqlite3 raises."""
+        return _order(self._select(*_SELECT_ORDER))
+
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None) -> None:
+        """Put a record, unless one is there that goes before it. Raises `Superseded` and `Purged`."""
+        with self.transact():
+            there = self._sql("SELECT tag FROM Cache WHERE key = ? AND raw = 1", (index,)).fetchone()
+            tag = None
+            if order is not None:
+                now = _order(self._sql(*_SELECT_ORDER).fetchall())
+                tag = sqlite3.Binary(place(order, placed(there and there[0]), now).to_bytes())
+            self._sql("UPDATE Settings SET value = value + 1 WHERE key = ?", (_PUTS,))
+            self.set(index, record, expire=keep, tag=tag)
+
+    def purge(self, index: bytes) -> bool:
+        """Remove a row and say whether there was one; what was asked for before this is not kept."""
+        with self.transact():
+            self.begin_generation()
+            return bool(self.delete(index))
+
+    def begin_generation(self) -> None:
+        """Let nothing be kept that was asked for before this."""
+        self._sql("UPDATE Settings SET value = (value + 1) % 4503599627370496 WHERE key = ?", (_GENERATION,))
+
+    def _select(self, statement: str, values: tuple[object, ...]) -> list[Any]:
         with self._reading:
             if self._reader is None:
                 raise sqlite3.ProgrammingError("the store is closed")
-            row = self._reader.execute(_SELECT, (index, time.time())).fetchone()
-        return None if row is None else self._disk.fetch(*row, read=False)
+            return self._reader.execute(statement, values).fetchall()
 
     @property
     def is_in_place(self) -> bool:
@@ -169,6 +210,14 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
 
     def __getstate__(self) -> Any:
         raise TypeError("a store is opened where it is used")
+
+
+def _order(rows: list[tuple[object]]) -> Order:
+    """Read the rows of `_SELECT_ORDER`. Raises `sqlite3.DatabaseError` where somebody has written something else there."""
+    match rows:
+        case [(int() as generation,), (int() as puts,)]:
+            return Order(generation, puts, time.monotonic_ns())
+    raise sqlite3.DatabaseError("the database does not know what it holds")
 
 
 def _tune(connection: sqlite3.Connection) -> None:

@@ -8,9 +8,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from cachemw.core import limits
+from cachemw.core.order import Order, Placed, place
 from cachemw.errors import RecordTooLarge
 from cachemw.stores.base import refuse_limits
 from cachemw.stores.forks import over_forks
+
+_NOTHING: tuple[None, float, None] = None, 0.0, None
 
 
 class MemoryStore:
@@ -27,8 +30,8 @@ class MemoryStore:
     ) -> None:
         refuse_limits(size_limit, count_limit)
         self._size_limit, self._count_limit, self._clock = size_limit, count_limit, clock
-        self._records: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
-        self._size = 0
+        self._records: OrderedDict[bytes, tuple[bytes, float, Placed | None]] = OrderedDict()
+        self._size = self._generation = self._puts = 0
         self._lock = threading.Lock()
         self._secret = os.urandom(32)
         over_forks(self)
@@ -37,24 +40,34 @@ class MemoryStore:
         return self._secret
 
     def get(self, index: bytes) -> bytes | None:
-        record, expires = self._records.get(index, (None, 0.0))
+        record, expires, _ = self._records.get(index, _NOTHING)
         return record if expires > self._clock() else None
 
-    def put(self, index: bytes, record: bytes, keep: float | None) -> None:
+    def order(self) -> Order:
+        return Order(self._generation, self._puts, time.monotonic_ns())
+
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
         if len(record) > self._size_limit:
             raise RecordTooLarge("the record is larger than the store may be")
         with self._lock:
+            placed = None if order is None else place(order, self._records.get(index, _NOTHING)[2], self.order())
             self._remove(index)
-            self._records[index] = record, math.inf if keep is None else self._clock() + keep
+            self._puts += 1
+            self._records[index] = record, math.inf if keep is None else self._clock() + keep, placed
             self._size += len(record)
             while self._records and (self._size > self._size_limit or len(self._records) > self._count_limit):
                 self._remove(next(iter(self._records)))
 
     def delete(self, index: bytes) -> bool:
         with self._lock:
+            self._generation += 1
             is_there = self.get(index) is not None
             self._remove(index)
             return is_there
+
+    def discard(self, index: bytes) -> None:
+        with self._lock:
+            self._remove(index)
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
         with self._lock:
@@ -75,5 +88,5 @@ class MemoryStore:
         self._lock.release()
 
     def _remove(self, index: bytes) -> None:
-        record, _ = self._records.pop(index, (b"", 0.0))
-        self._size -= len(record)
+        record, _, _ = self._records.pop(index, _NOTHING)
+        self._size -= len(record or b"")

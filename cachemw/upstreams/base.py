@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Protocol
 
 from cachemw.core.effects import Outcome
-from cachemw.core.messages import Head
+from cachemw.core.messages import Head, Headers
 from cachemw.errors import TruncatedResponse, UpstreamError
 
 
@@ -36,10 +36,10 @@ class Forwarding(Protocol):
     notice: float
     hears_client: bool
 
-    def alone(self) -> Answer:
-        """Answer one client."""
+    def alone(self, rewritten: Headers) -> Answer:
+        """Answer one client. An HTTP upstream is sent the `rewritten` fields in the place of the client's."""
 
-    def in_flight(self, ending: Ending) -> Answer:
+    def in_flight(self, ending: Ending, rewritten: Headers) -> Answer:
         """Answer whoever reads it; it may be recorded, and so comes without content coding."""
 
 
@@ -63,8 +63,10 @@ class Source(Protocol):
 class Opening(Protocol):
     """Who answers one request of a reader that pulls."""
 
-    def open(self, recorded: bool, push: Callable[[Head], Outcome]) -> Source:
+    def open(self, recorded: bool, rewritten: Headers, push: Callable[[Head], Outcome]) -> Source:
         """Begin the answer; one that may be `recorded` comes without content coding. Raises `UpstreamError`.
+
+        An HTTP upstream is sent the `rewritten` fields in the place of the client's.
 
         One that cannot be pulled is pushed: its head is told, and what becomes of it is returned.
         """
@@ -87,7 +89,7 @@ class AsyncSource(Protocol):
 class AsyncOpening(Protocol):
     """An `Opening`, awaited; its answers are always pulled."""
 
-    async def open(self, recorded: bool) -> AsyncSource:
+    async def open(self, recorded: bool, rewritten: Headers) -> AsyncSource:
         """Begin the answer; one that may be `recorded` comes without content coding. Raises `UpstreamError`."""
 
 

@@ -2,19 +2,19 @@
 
 import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import Literal, cast
 
 import anyio
 import httpx
 
 from cachemw.core.discreet import sizes_only
-from cachemw.core.headers import CREDENTIALS, HeaderRules, forwarded, in_utf8, without
-from cachemw.core.messages import Head, Headers, header_values
-from cachemw.core.partition import callers_credentials, without_placeholder
+from cachemw.core.headers import CREDENTIALS, NEVER_FORWARDED, HeaderRules, forwarded, in_utf8
+from cachemw.core.messages import Head, Headers, HttpTarget, Sends, header_values
+from cachemw.core.partition import with_credential
 from cachemw.core.upstream_head import sayable
 from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
 from cachemw.upstreams.base import END, Answer, Emit, Source
@@ -30,18 +30,23 @@ from cachemw.upstreams.transports import (
 )
 
 _VERSION_SEGMENTS = re.compile(rb"\A(?:/v1){0,2}(?=/|\Z)")
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEY = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _CLIMBS = re.compile(r"/(?:\.|%2e){2}(?=[/#]|$)", re.IGNORECASE)
 
 
+Credentials = Literal["replace", "pass", "lend"]
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A request on its way out, with the client's own header fields."""
+    """A request on its way out, with the client's own header fields, and what some of them are to be instead."""
 
     method: str
     url: str
     headers: Headers
     body: bytes | Iterator[bytes] | AsyncIterator[bytes]
+    rewritten: Headers = ()
 
     __repr__ = sizes_only
 
@@ -49,10 +54,13 @@ class Outgoing:
 class HttpUpstream:
     """Answers misses from an HTTP API, over what `transport` makes; under WSGI over what `sync_transport` does.
 
-    `base_url` ends in the version segment; `api_key` is sent as a bearer token for callers that bring no credential, and
-    where it `lends_key` in place of whatever any of them brings. A transport of httpx's own is replaced when its pool has lost
-    connections. Raises `ConfigurationError` for a URL that is not absolute http or https, and for a key that no header
-    field can carry; an empty one is none.
+    `base_url` ends in the version segment. `api_key` is sent as a bearer token; an empty one is none. `credentials` says whose
+    credential goes there: "replace", that key and never a caller's where there is one, else the caller's; "pass", the caller's,
+    and the key for callers that bring none; "lend", never a caller's, even where there is no key. `headers` are sent with
+    every request, in the place of a caller's, and are in the key. `provider` says whose own header fields it understands, by
+    default everyone's, and `bookkeeping` which members of a body it only counts by, by default none.
+    A transport of httpx's own is replaced when its pool has lost connections. Raises `ConfigurationError` for a URL that is not
+    absolute http or https, and for a key or a field that no request can carry.
     """
 
     def __init__(
@@ -60,13 +68,18 @@ class HttpUpstream:
         base_url: str,
         *,
         api_key: str | None = None,
-        lends_key: bool = False,
+        credentials: Credentials = "replace",
+        headers: Mapping[str, str] | None = None,
+        provider: str | None = None,
+        bookkeeping: Iterable[str] = (),
         timeouts: Timeouts | None = None,
         transport: MakeTransport = default_transport,
         sync_transport: MakeSyncTransport = default_sync_transport,
     ) -> None:
         self.base_url = _checked(base_url)
-        self._api_key, self._lends_key = _checked_key(api_key), lends_key
+        self._api_key = _checked_key(api_key)
+        sends = _sends(credentials, bool(self._api_key))
+        self.target = HttpTarget(provider, frozenset(bookkeeping), sends, _checked_fields(headers or {}))
         self._timeouts = timeouts or Timeouts()
         self._transports = Transports(transport)
         self._sync_transports = SyncTransports(sync_transport)
@@ -96,10 +109,8 @@ class HttpUpstream:
         self._sync_transports.close()
 
     def _request(self, outgoing: Outgoing, rules: HeaderRules, recorded: bool) -> httpx.Request:
-        passed_on = forwarded(outgoing.headers, rules)
-        sent = list(without(passed_on, CREDENTIALS) if self._lends_key else without_placeholder(passed_on))
-        if self._api_key and not callers_credentials(tuple(sent), over_http=True):
-            sent.append((b"authorization", b"Bearer " + self._api_key))
+        passed_on = forwarded(outgoing.headers, self.target, rules)
+        sent = [*with_credential(passed_on, self.target, self._api_key), *outgoing.rewritten]
         accepted = [] if recorded else header_values(outgoing.headers, b"accept-encoding")
         sent.append((b"accept-encoding", b", ".join(accepted) or b"identity"))
         if not isinstance(outgoing.body, bytes):
@@ -156,6 +167,28 @@ def _checked(base_url: str) -> str:
         shown = re.split("[?#]", base_url, maxsplit=1)[0]  # a query may hold a key
         raise ConfigurationError(f"{shown!r} is not the absolute http or https URL of an API")
     return origin_of(url) + url.raw_path.decode().rstrip("/")
+
+
+def _sends(credentials: Credentials, has_key: bool) -> Sends:
+    match credentials:
+        case "lend":
+            return Sends.OURS
+        case "replace":
+            return Sends.OURS if has_key else Sends.CALLERS
+        case "pass":
+            return Sends.CALLERS_OR_OURS if has_key else Sends.CALLERS
+    raise ConfigurationError('the credentials of an upstream are "replace", "pass" or "lend"')
+
+
+def _checked_fields(fields: Mapping[str, str]) -> Headers:
+    for name, value in fields.items():
+        if not (_FIELD_NAME.fullmatch(name) and (value == "" or _KEY.fullmatch(value))):  # what it says may be secret
+            raise ConfigurationError(f"{name!r}, or what it says, can be no header field of a request")
+        if name.lower().encode() in {*NEVER_FORWARDED, *CREDENTIALS}:
+            raise ConfigurationError(
+                f"{name} is not the operator's to say: a key is given as api_key, the rest is made for each request"
+            )
+    return tuple(sorted((name.lower().encode(), value.encode()) for name, value in fields.items()))
 
 
 def _checked_key(api_key: str | None) -> bytes:

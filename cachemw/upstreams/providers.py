@@ -4,8 +4,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import httpx
+
+from cachemw.core.chat import BOOKKEEPING
 from cachemw.errors import ConfigurationError
-from cachemw.upstreams.http import HttpUpstream
+from cachemw.upstreams.http import Credentials, HttpUpstream
+from cachemw.upstreams.http_source import origin_of
 from cachemw.upstreams.timing import Timeouts
 
 
@@ -13,44 +17,74 @@ from cachemw.upstreams.timing import Timeouts
 class Provider:
     """Where a provider's API is, and the environment variables that say so and hold its key.
 
+    `bookkeeping` names the members of a request's body by which it only counts and pays: answers do not depend on them.
     `version` is the segment that its own SDK leaves out of the base URL, and all other tools write.
     """
 
     base_url: str
     key_variable: str
     url_variable: str
+    bookkeeping: frozenset[str]
     version: str = ""
 
 
+_CEREBRAS = frozenset({"user", "service_tier", "prompt_cache_key"})
+_GROQ = frozenset({"user", "service_tier"})
+_OPENROUTER = frozenset({"user"})
+
 PROVIDERS: Mapping[str, Provider] = {
-    "cerebras": Provider("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", "CEREBRAS_BASE_URL", version="/v1"),
-    "openai": Provider("https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL"),
-    "groq": Provider("https://api.groq.com/openai/v1", "GROQ_API_KEY", "GROQ_BASE_URL"),
-    "openrouter": Provider("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "OPENROUTER_BASE_URL"),
+    "cerebras": Provider("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", "CEREBRAS_BASE_URL", _CEREBRAS, "/v1"),
+    "openai": Provider("https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL", BOOKKEEPING),
+    "groq": Provider("https://api.groq.com/openai/v1", "GROQ_API_KEY", "GROQ_BASE_URL", _GROQ),
+    "openrouter": Provider("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "OPENROUTER_BASE_URL", _OPENROUTER),
 }
+_BY_ORIGIN = {origin_of(httpx.URL(provider.base_url)): provider.bookkeeping for provider in PROVIDERS.values()}
+
 KEY_VARIABLE = "CACHEMW_UPSTREAM_API_KEY"
 """The key for an upstream that is given as a URL."""
 
 
-def cerebras(*, api_key: str | None = None, base_url: str | None = None, timeouts: Timeouts | None = None) -> HttpUpstream:
-    """Return Cerebras as an upstream, by default with `CEREBRAS_API_KEY` at `CEREBRAS_BASE_URL`, with or without `/v1`."""
-    return _upstream(PROVIDERS["cerebras"], api_key, base_url, timeouts)
+def cerebras(
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    credentials: Credentials = "replace",
+    timeouts: Timeouts | None = None,
+) -> HttpUpstream:
+    """Return Cerebras as an upstream, by default with `CEREBRAS_API_KEY` at `CEREBRAS_BASE_URL`, with or without `/v1`.
+
+    `credentials` says whose credential it is sent, as for `HttpUpstream`.
+    """
+    return _upstream("cerebras", api_key, base_url, credentials, timeouts)
 
 
-def upstream_of(name_or_url: str, *, lends_key: bool = False) -> HttpUpstream:
+def bookkeeping_of(origin: str) -> frozenset[str]:
+    """Return the members of a body that the provider at this origin, as `origin_of` gives it, only counts by."""
+    return _BY_ORIGIN.get(origin, frozenset())
+
+
+def upstream_of(name_or_url: str, *, credentials: Credentials = "replace") -> HttpUpstream:
     """Return the upstream of a provider's name, or of a URL. Raises `ConfigurationError` for a name nobody knows."""
     if "://" in name_or_url:
-        return HttpUpstream(name_or_url, api_key=os.environ.get(KEY_VARIABLE), lends_key=lends_key)
+        return HttpUpstream(name_or_url, api_key=os.environ.get(KEY_VARIABLE), credentials=credentials)
     if name_or_url not in PROVIDERS:
         known = ", ".join(PROVIDERS)
         raise ConfigurationError(f"no provider is called {name_or_url!r}: give a URL, or one of {known}")
-    return _upstream(PROVIDERS[name_or_url], None, None, None, lends_key=lends_key)
+    return _upstream(name_or_url, None, None, credentials, None)
 
 
 def _upstream(
-    provider: Provider, api_key: str | None, base_url: str | None, timeouts: Timeouts | None, *, lends_key: bool = False
+    name: str, api_key: str | None, base_url: str | None, credentials: Credentials, timeouts: Timeouts | None
 ) -> HttpUpstream:
+    provider = PROVIDERS[name]
     url = (base_url or os.environ.get(provider.url_variable) or provider.base_url).rstrip("/")
     key = api_key or os.environ.get(provider.key_variable)
     url = url.removesuffix(provider.version) + provider.version
-    return HttpUpstream(url, api_key=key, lends_key=lends_key, timeouts=timeouts)
+    return HttpUpstream(
+        url,
+        api_key=key,
+        credentials=credentials,
+        provider=name,
+        bookkeeping=provider.bookkeeping,
+        timeouts=timeouts,
+    )

@@ -7,9 +7,17 @@ from typing import Any
 from cachemw.core.chat import ChatRequest, read_chat
 from cachemw.core.fingerprint import Key, fingerprint
 from cachemw.core.messages import Head, Headers, HttpAnswerer, Request, StoredResponse
+from cachemw.core.order import Order
 from cachemw.core.partition import ANONYMOUS
 from cachemw.core.policy import FINISH_REASONS, Policy
 from cachemw.core.recording import Recording, Terms, start
+from cachemw.core.sharing import Course, Sender
+
+ORDER = Order(generation=7, puts=3, began=1_000)
+"""Where the forwards of tests stand."""
+
+NOBODY = Sender((), ((b"content-type", b"application/json"),))
+"""Who sends no more than the tables' request has."""
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Say hello."}]}
 
@@ -54,12 +62,17 @@ def key(of: ChatRequest) -> Key:
     return fingerprint(request(), of.canonical, ANONYMOUS, None, 0, Policy().header_rules)
 
 
+def course(of: ChatRequest, sender: Sender = NOBODY, *, is_apart: bool = False) -> Course:
+    """Return what a forward for a caller without credentials can be followed for."""
+    return Course(key(of).parts, of.kind, ORDER.generation, sender, is_apart)
+
+
 def terms(
     *, limit_bytes: int = 1_000_000, store_when: frozenset[str] = FINISH_REASONS, keep_request: bool = False, **members: Any
 ) -> Terms:
     """Return the terms on which the answer to a request with these members is kept."""
     asked = chat(**members)
-    return Terms(asked, key(asked), 60.0, 600.0, store_when, limit_bytes, keep_request, waits=True)
+    return Terms(asked, key(asked), 60.0, 600.0, store_when, limit_bytes, keep_request, ORDER, waits=True)
 
 
 def recording(of: Terms, head: Head | None = None) -> Recording:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cachemw.core.directives import Directives, read_directives
-from cachemw.core.effects import Claim, Claimed, Effect, Forward, Found, Lookup, Script
+from cachemw.core.effects import Claim, Claimed, Effect, Forward, Found, GetOrder, Lookup, Script
 from cachemw.core.exchange import exchange
 from cachemw.core.messages import Request
 from cachemw.core.policy import Policy
 from cachemw.core.selection import Verified
 from cachemw.errors import UpstreamError
+from tests.core.answers import ORDER
 
 FAILS = UpstreamError("refused")
 
@@ -54,6 +55,8 @@ def _round(ready: list[Waiting]) -> tuple[list[Waiting], int]:
         while (effect := one.resumed()) is not None:
             if isinstance(effect, Lookup):
                 one.told = Found(None, 0.0)
+            elif isinstance(effect, GetOrder):
+                one.told = ORDER
             elif isinstance(effect, Claim) and flight is None:
                 flight, one.told = effect, Claimed.LEAD
             else:

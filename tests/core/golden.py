@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from cachemw.core.fingerprint import Key, fingerprint
-from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer
-from cachemw.core.partition import SHARED, by_credential, callers_credentials
+from cachemw.core.messages import Answerer, AppAnswerer, Attested, Headers, HttpAnswerer, HttpTarget, Sends
+from cachemw.core.partition import SHARED, by_credential, callers_credentials, is_lent
 from cachemw.core.policy import Policy
 from tests.core.keying import asking, form_of
 
@@ -22,20 +24,32 @@ def vectors() -> list[dict[str, Any]]:
 def key_again(vector: dict[str, Any]) -> Key:
     """Return the key of a vector's request."""
     answerer = answerer_of(vector)
-    headers = tuple((name.encode(), value.encode()) for name, value in vector.get("headers", []))
-    body = vector["body"].encode()
-    sent = callers_credentials(headers, over_http=isinstance(answerer, HttpAnswerer))
+    headers, body = fields(vector, "headers"), vector["body"].encode()
+    attested = Attested(fields(vector, "vouched"), vector.get("session", "").encode())
+    sent = (*callers_credentials(headers, over_http=isinstance(answerer, HttpAnswerer)), *attested.credentials)
+    lent = isinstance(answerer, HttpAnswerer) and is_lent(headers, answerer.target)
     secret = vector.get("secret")
-    partition = SHARED if secret is None else by_credential(bytes.fromhex(secret), sent)
+    partition = SHARED if secret is None else by_credential(bytes.fromhex(secret), lent, sent)
     rules = Policy(vary=tuple(vector.get("vary", ()))).header_rules
-    request = asking(body, answerer, headers)
+    request = replace(asking(body, answerer, headers), attested=attested)
     return fingerprint(request, form_of(body, answerer), partition, vector.get("namespace"), vector.get("sample", 0), rules)
+
+
+def fields(vector: dict[str, Any], of: str) -> Headers:
+    return tuple((name.encode(), value.encode()) for name, value in vector.get(of, []))
 
 
 def answerer_of(vector: dict[str, Any]) -> Answerer:
     if "url" in vector:
-        return HttpAnswerer(vector["url"])
-    return AppAnswerer(vector["app"], vector["path"].encode(), vector["query"].encode())
+        target = HttpTarget(
+            vector.get("provider"),
+            frozenset(vector.get("bookkeeping", ())),
+            Sends[vector.get("sends", "CALLERS")],
+            fields(vector, "operators"),
+        )
+        return HttpAnswerer(vector["url"], target)
+    path = vector["path"].encode()
+    return AppAnswerer(vector["app"], vector.get("root", "").encode(), path, path, vector["query"].encode())
 
 
 if __name__ == "__main__":

@@ -3,16 +3,20 @@
 import json
 from typing import Any
 
-from cachemw.core.chat import Bypass, ChatRequest, read_chat
+from cachemw.core.chat import BOOKKEEPING, HOW_IT_TRAVELS, Bypass, ChatRequest, read_chat
 from cachemw.core.fingerprint import Key, fingerprint
 from cachemw.core.headers import HeaderRules
-from cachemw.core.messages import Answerer, AppAnswerer, Headers, HttpAnswerer, Request
+from cachemw.core.messages import Answerer, AppAnswerer, Headers, HttpAnswerer, HttpTarget, Request
 from cachemw.core.partition import ANONYMOUS
 
 JSON: Headers = ((b"content-type", b"application/json"),)
-UPSTREAM = HttpAnswerer("https://api.example:443/v1/chat/completions")
-APP = AppAnswerer("support-bot", b"/v1/chat/completions", b"")
+UPSTREAM = HttpAnswerer("https://api.example:443/v1/chat/completions", HttpTarget(bookkeeping=BOOKKEEPING))
+APP = AppAnswerer("support-bot", b"", b"/v1/chat/completions", b"/v1/chat/completions", b"")
 NO_RULES = HeaderRules()
+
+LEFT_OUT_AROUND_AN_APP = HOW_IT_TRAVELS
+LEFT_OUT_OVER_HTTP = HOW_IT_TRAVELS | BOOKKEEPING
+"""Where the provider is one that is known to take all of it so."""
 
 
 def body_of(**members: Any) -> bytes:

@@ -4,19 +4,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from cachemw.core.directives import Directives
-from cachemw.core.effects import Claim, Claimed, Discard, Found, Lookup, Outcome
+from cachemw.core.effects import Claim, Claimed, Discard, Found, GetOrder, Lookup, Outcome
 from cachemw.core.errands import Await, Came, Close, Errand, Open, Opened, Pause, Read, Waited, go_on
-from cachemw.core.exchange import bypass, exchange
+from cachemw.core.exchange import exchange
 from cachemw.core.intake import take_in, unfinished
-from cachemw.core.messages import Head, Request
+from cachemw.core.messages import Head, Request, Unread
 from cachemw.core.policy import Policy
 from cachemw.core.pull import Landing
 from cachemw.core.pulling import Pulling, pulled
 from cachemw.core.selection import Verified
 from cachemw.core.transfer import Put
 from cachemw.errors import CacheError, UpstreamError
-from tests.core.answers import JSON_HEAD
+from tests.core.answers import JSON_HEAD, ORDER
 from tests.core.world import NOW
 
 LATE = object()
@@ -39,7 +41,7 @@ class Runway:
             return None, self.flying[0]
         if not claim.may_lead:
             return Claimed.ALONE, None
-        return Claimed.LEAD, Landing(claim.parts, claim.kind)
+        return Claimed.LEAD, Landing(claim.course)
 
     def land(self, landing: Landing) -> None:
         landing.end()
@@ -69,7 +71,8 @@ class Puller:
         policy = pulled(policy or Policy())
         taken_in = unfinished(take_in(asked.method, asked.path, asked.headers, policy))
         assert isinstance(taken_in, Directives)
-        script = bypass("request-too-large", taken_in) if is_too_large else exchange(asked, taken_in, policy, Verified())
+        asked = replace(asked, body=Unread.TOO_LARGE) if is_too_large else asked
+        script = exchange(asked, taken_in, policy, Verified())
         self._now, self._upstream = NOW, iter(self.parts)
         self.pulling = Pulling(script, self.runway, policy, self.timeout)
         self.outcome: Outcome = self._driven(self.pulling.outcome())
@@ -118,6 +121,8 @@ class Puller:
         match errand:
             case Lookup(index):
                 return Found(self.records.get(index), self._now)
+            case GetOrder():
+                return ORDER
             case Discard(index):
                 return self.records.pop(index, None)
             case Open():

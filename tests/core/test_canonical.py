@@ -13,9 +13,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from cachemw.core.canonical import canonical
-from cachemw.core.chat import LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP
 from cachemw.core.strict_json import parse
-from tests.core.keying import RICH, body_of, form_of
+from tests.core.keying import LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP, RICH, body_of, form_of
 from tests.core.spelling import CHANCE, spell, spellings_of
 
 Path = tuple[str | int, ...]

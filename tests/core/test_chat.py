@@ -4,10 +4,20 @@ from typing import Any
 
 import pytest
 
-from cachemw.core.chat import FIELDS, LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP, Bypass, Place, is_chat, read_chat
+from cachemw.core.chat import FIELDS, Bypass, Place, is_chat, read_chat
 from cachemw.core.messages import Answerer, Kind
 from cachemw.core.policy import Policy
-from tests.core.keying import APP, UPSTREAM, asking, body_of, chat_of, form_of, reason_of
+from tests.core.keying import (
+    APP,
+    LEFT_OUT_AROUND_AN_APP,
+    LEFT_OUT_OVER_HTTP,
+    UPSTREAM,
+    asking,
+    body_of,
+    chat_of,
+    form_of,
+    reason_of,
+)
 
 K, T, B = Place.KEY, Place.TRANSPORT, Place.BOOKKEEPING
 
@@ -148,16 +158,16 @@ def test_a_field_is_left_out_at_the_top_alone() -> None:
     ],
 )
 def test_a_chat_request_is_a_post_to_its_path(method: str, path: str, chat: bool) -> None:
-    assert is_chat(method, path, Policy()) is chat
+    assert is_chat(method, path, Policy().paths) is chat
 
 
 def test_the_operator_says_which_paths_are_chat() -> None:
     policy = Policy(paths=("/ask", "/v2/talk"))
 
-    assert is_chat("POST", "/api/ask", policy)
-    assert is_chat("POST", "/v2/talk", policy)
-    assert not is_chat("POST", "/talk", policy)
-    assert not is_chat("POST", "/v1/chat/completions", policy)
+    assert is_chat("POST", "/api/ask", policy.paths)
+    assert is_chat("POST", "/v2/talk", policy.paths)
+    assert not is_chat("POST", "/talk", policy.paths)
+    assert not is_chat("POST", "/v1/chat/completions", policy.paths)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """Which cookies of a request through a transport say who asks."""
 
 import pytest
+from msgspec.structs import replace
 
 from cachemw.core.cookies import Cookies
-from cachemw.core.messages import Head, Headers
+from cachemw.core.messages import Head, Headers, Unread
 from tests.core.answers import request
 
 
@@ -40,7 +41,7 @@ def test_cookies_that_say_nothing_of_who_asks_are_taken_out(name: bytes, sent: b
 def test_what_came_with_no_chat_answer_may_say_who_asks() -> None:
     """I1: whoever logs in does so elsewhere."""
     cookies, sent = Cookies(), ((b"cookie", b"session=1"),)
-    cookies.note(None, answered(b"session=1"))
+    cookies.note(replace(request(), body=Unread.LEFT_ALONE), answered(b"session=1"))
 
     assert cookies.left_out(sent) == sent
 

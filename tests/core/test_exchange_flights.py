@@ -10,14 +10,14 @@ from cachemw.core.messages import Head
 from cachemw.core.report import ExchangeReport
 from cachemw.core.transfer import Relay, Transfer, begin
 from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
-from tests.core.answers import COMPLETION, EVENTS, JSON_HEAD, STREAM_HEAD, chat, request, terms
+from tests.core.answers import COMPLETION, EVENTS, JSON_HEAD, STREAM_HEAD, chat, course, request, terms
 from tests.core.asking import ASKED, KEY, ask, decide, record, said, saying, world
 from tests.core.crowd import calls_made
 from tests.core.world import NOW, Answer, World, decided, followed, whole
 
 MISS = ExchangeReport(fwd="miss", key=KEY.index.hex())
 
-LOOK, CLAIM = Lookup(KEY.index), Claim(KEY.parts, ASKED.kind, True, True, Abandon.FINISH, MISS)
+LOOK, CLAIM = Lookup(KEY.index), Claim(course(ASKED), True, True, Abandon.FINISH, MISS)
 LEAD, LANDED, ALONE = Claimed.LEAD, Claimed.LANDED, Claimed.ALONE
 
 FAILED = UpstreamError("reset")
@@ -137,7 +137,7 @@ def test_who_may_not_store_may_follow_and_not_lead(words: str, why: str) -> None
 
     answered = ask(around, words)
 
-    claim = Claim(KEY.parts, ASKED.kind, may_lead=False, may_follow=True, on_abandon=Abandon.FINISH, said=known)
+    claim = Claim(course(ASKED), may_lead=False, may_follow=True, on_abandon=Abandon.FINISH, said=known)
     assert around.effects == [LOOK, claim, LOOK, Forward(None, Abandon.FINISH, known)]
     assert answered.cache_status == said(f"fwd=miss; fwd-status=200; key=K; detail={why}")
 

@@ -15,7 +15,7 @@ from cachemw.core.recording import Terms
 from cachemw.core.report import ExchangeReport
 from cachemw.core.transfer import Relay, begin
 from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
-from tests.core.answers import COMPLETION, JSON_HEAD, request, terms
+from tests.core.answers import COMPLETION, JSON_HEAD, ORDER, course, request, terms
 from tests.core.asking import AS_JSON, ASKED, KEY, ask, decide, record, said, saying, world
 from tests.core.world import NOW, World, decided, followed, whole
 
@@ -366,7 +366,7 @@ def test_a_stale_record_answers_while_a_new_one_is_fetched() -> None:
     known = ExchangeReport(hit=True, ttl=-40, key=KEY.index.hex(), details=("stale-while-revalidate",))
     assert around.effects == [
         Lookup(KEY.index),
-        Claim(KEY.parts, ASKED.kind, may_lead=True, may_follow=False, on_abandon=Abandon.FINISH, said=known),
+        Claim(course(ASKED), may_lead=True, may_follow=False, on_abandon=Abandon.FINISH, said=known),
     ]
 
 
@@ -377,7 +377,7 @@ def test_it_is_fetched_on_the_terms_of_a_miss() -> None:
 
     anew = served(world("stale"), "ttl=5").anew
 
-    assert anew == Terms(ASKED, KEY, 5.0, 86_405.0, FINISH_REASONS, 4 * 2**20, keep_request=False, waits=True)
+    assert anew == Terms(ASKED, KEY, 5.0, 86_405.0, FINISH_REASONS, 4 * 2**20, False, ORDER, waits=True)
     assert isinstance(around.effects[-1], Forward)
     assert anew == around.effects[-1].terms
 

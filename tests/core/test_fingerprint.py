@@ -13,6 +13,7 @@ import pytest
 import xxhash
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cachemw.core.fingerprint import Key, fingerprint, frame
 from cachemw.core.headers import keyed
@@ -36,8 +37,8 @@ def sized(*parts: bytes) -> bytes:
             UPSTREAM, sized(b"http", b"https://api.example:443/v1/chat/completions"), sized(b"openai-beta", b"B"), id="http"
         ),
         pytest.param(
-            AppAnswerer("bot", b"/v1/chat/completions", b"a=1"),
-            sized(b"app", b"bot", b"/v1/chat/completions", b"a=1"),
+            AppAnswerer("bot", b"/acme", b"/v1/chat/completions", b"/v1/chat%2Fcompletions", b"a=1"),
+            sized(b"app", b"bot", b"/acme", b"/v1/chat/completions", b"/v1/chat%2Fcompletions", b"a=1"),
             sized(b"cookie", b"c=1", b"openai-beta", b"B"),
             id="app",
         ),
@@ -51,7 +52,7 @@ def test_the_key_is_made_of_its_parts(answerer: Answerer, identity: bytes, keyed
     key = key_of(body, answerer, headers, partition=b"shared", namespace="evals", sample=2)
 
     canonical = b'{"messages":[],"model":"m"}'
-    assert key.parts == sized(b"cachemw/1", b"shared", b"=evals", b"2", identity, keyed_headers, canonical)
+    assert key.parts == sized(b"cachemw/2", b"shared", b"=evals", b"2", identity, keyed_headers, canonical)
 
 
 def test_the_index_is_xxh3_and_the_proof_is_sha_256_of_the_same_parts() -> None:
@@ -112,9 +113,11 @@ def test_another_host_at_the_same_url_is_another_key() -> None:
 @pytest.mark.parametrize(
     "app",
     [
-        pytest.param(AppAnswerer("other-bot", APP.path, APP.query), id="name"),
-        pytest.param(AppAnswerer(APP.name, b"/v2/chat/completions", APP.query), id="path"),
-        pytest.param(AppAnswerer(APP.name, APP.path, b"debug=1"), id="query"),
+        pytest.param(replace(APP, name="other-bot"), id="name"),
+        pytest.param(replace(APP, root=b"/acme"), id="where it is mounted"),
+        pytest.param(replace(APP, path=b"/v2/chat/completions"), id="path"),
+        pytest.param(replace(APP, raw_path=b"/v1/chat%2Fcompletions"), id="path as it was sent"),
+        pytest.param(replace(APP, query=b"debug=1"), id="query"),
         pytest.param(HttpAnswerer("support-bot/v1/chat/completions"), id="no app"),
     ],
 )
@@ -196,7 +199,7 @@ def test_two_lists_never_frame_alike(one: list[bytes], other: list[bytes]) -> No
 
 TEXT = st.sampled_from(["", "a", "=", "=a", "0", "\x00", "a0"])
 HEADERS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"ab"]), FRAGMENTS), max_size=2).map(tuple)
-APPS = st.builds(AppAnswerer, TEXT, FRAGMENTS, FRAGMENTS)
+APPS = st.builds(AppAnswerer, TEXT, FRAGMENTS, FRAGMENTS, FRAGMENTS, FRAGMENTS)
 PARTS = st.tuples(FRAGMENTS, st.none() | TEXT, st.integers(0, 10), APPS | TEXT.map(HttpAnswerer), HEADERS, FRAGMENTS)
 
 
@@ -209,9 +212,7 @@ def assembled(partition: bytes, namespace: str | None, sample: int, answerer: An
 def test_parts_cut_elsewhere_are_another_key(one: Any, other: Any, kept: list[bool]) -> None:
     """K6: partition, namespace, sample, answerer, headers and body never flow into one another."""
     other = tuple(first if keep else second for first, second, keep in zip(one, other, kept, strict=True))
-    first, second = (
-        (*parts[:4], keyed(parts[4], not isinstance(parts[3], AppAnswerer), NO_RULES), parts[5]) for parts in (one, other)
-    )
+    first, second = ((*parts[:4], keyed(parts[4], parts[3].target, NO_RULES), parts[5]) for parts in (one, other))
     assume(first != second)
 
     assert assembled(*one).parts != assembled(*other).parts

@@ -10,6 +10,7 @@ from cachemw.core.messages import Headers
 from cachemw.core.policy import Policy
 from cachemw.core.report import ExchangeReport
 from cachemw.core.selection import Verified
+from tests.core.answers import request
 
 CHAT = "/v1/chat/completions"
 ON: Headers = ((b"Accept", b"*/*"), (b"Cachemw", b"on"), (b"cachemw", b"mode=read"))
@@ -44,7 +45,7 @@ def test_what_is_no_chat_request_passes_and_loses_what_is_for_us(method: str, pa
 
 def begun(taken_in: TakenIn) -> Effect | Outcome:
     """Return what the script that answers asks for first, or ends in."""
-    return resume(script_for(taken_in, None, Policy(), Verified()), None)
+    return resume(script_for(taken_in, request(), Policy(), Verified()), None)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ SECRET = bytes(range(32))
 
 
 def partition_of(*headers: tuple[bytes, bytes], secret: bytes = SECRET) -> bytes:
-    return by_credential(secret, callers_credentials(headers, over_http=True))
+    return by_credential(secret, False, callers_credentials(headers, over_http=True))
 
 
 @pytest.mark.parametrize("name", [b"authorization", b"api-key", b"x-api-key", b"x-goog-api-key"])
@@ -57,6 +57,7 @@ def test_credentials_are_told_apart_to_the_byte(one: list[tuple[bytes, bytes]], 
         pytest.param((), id="none"),
         pytest.param(((b"authorization", b"Bearer cachemw"),), id="the placeholder"),
         pytest.param(((b"Authorization", b"bearer CacheMW"),), id="the placeholder in any case"),
+        pytest.param(((b"X-Api-Key", b"CacheMW"),), id="the placeholder of Anthropic's SDK"),
         pytest.param(
             ((b"cookie", b"session=5"), (b"x-tenant", b"a"), (b"proxy-authorization", b"Basic x")), id="no credentials"
         ),

@@ -135,7 +135,7 @@ def test_a_policy_keeps_what_it_was_given_whatever_becomes_of_that() -> None:
     assert policy.store_when == {"stop"}
     assert policy.honour == {"on", "ttl"}
     assert isinstance(hash(policy.honour), int)
-    assert is_chat("POST", "/ask", policy)
+    assert is_chat("POST", "/ask", policy.paths)
 
 
 def names_in(rules: HeaderRules) -> tuple[list[bytes], list[bytes], list[bytes]]:

@@ -8,10 +8,10 @@ from cachemw.core.errands import Await, Close, Open, Pause, Read, Waited
 from cachemw.core.messages import Head
 from cachemw.core.policy import Policy
 from cachemw.core.pull import Landing
-from cachemw.core.pulling import Pulling, pulled, transported
+from cachemw.core.pulling import Pulling, pulled
 from cachemw.core.transfer import Put, Relay
 from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
-from tests.core.answers import COMPLETION, DONE_EVENT, EVENTS, JSON_HEAD, STREAM, STREAM_HEAD, request
+from tests.core.answers import COMPLETION, DONE_EVENT, EVENTS, JSON_HEAD, STREAM, STREAM_HEAD, course, request
 from tests.core.asking import ASKED, KEY, record
 from tests.core.puller import LATE, Puller, Runway
 from tests.core.world import NOW
@@ -230,7 +230,7 @@ def led(*parts: object, head: Head | UpstreamError = JSON_HEAD) -> Landing:
 
 def following(*landings: Landing, over: Waited | None = None, **more: object) -> Puller:
     """Wait for each of them, one after another, and then be alone."""
-    runway = Runway(flying=[Landing(KEY.parts, ASKED.kind)])
+    runway = Runway(flying=[Landing(course(ASKED))])
     waits = []
     for number, landing in enumerate(landings):
 
@@ -290,7 +290,7 @@ def test_a_failure_is_followed_by_one_re_election() -> None:
 
 
 def test_a_leader_that_was_stopped_leaves_the_claim_to_the_next() -> None:
-    stopped = Landing(KEY.parts, ASKED.kind)
+    stopped = Landing(course(ASKED))
     leader = Puller([b"{"]).begin(request(ON, (b"cache-control", b"no-store")))
     assert leader.pulling._pull is not None
     leader.pulling._pull.has_ended = False
@@ -298,11 +298,11 @@ def test_a_leader_that_was_stopped_leaves_the_claim_to_the_next() -> None:
     stopped.begin(leader.pulling._pull)
     stopped.end()
 
-    assert stopped.brought(ASKED.kind, NOW) is Claimed.RELEASED
+    assert stopped.brought(course(ASKED), NOW) is Claimed.RELEASED
 
 
 def test_patience_ends_and_then_each_forwards_on_its_own() -> None:
-    follower = following(Landing(KEY.parts, ASKED.kind), over=waited(30.0, is_over=False), parts=[COMPLETION])
+    follower = following(Landing(course(ASKED)), over=waited(30.0, is_over=False), parts=[COMPLETION])
     follower.runway.flying *= 2
 
     follower.begin(JSON)
@@ -313,7 +313,7 @@ def test_patience_ends_and_then_each_forwards_on_its_own() -> None:
 
 def test_streams_wait_for_nobody() -> None:
     """One thread may open two before it reads either (design §6)."""
-    puller = Puller(EVENTS, STREAM_HEAD, runway=Runway(flying=[Landing(KEY.parts, ASKED.kind)])).begin(AS_STREAM)
+    puller = Puller(EVENTS, STREAM_HEAD, runway=Runway(flying=[Landing(course(ASKED))])).begin(AS_STREAM)
 
     assert (puller.asked_for(Await), puller.asked_for(Open)) == (0, 1)
 
@@ -335,7 +335,7 @@ def test_an_answer_that_is_pushed_passes_and_is_not_kept() -> None:
 
     assert puller.cache_status == f"{MISS}; detail=not-iterated"
     assert puller.rest() == b"the rest"
-    assert puller.runway.landed[0].brought(ASKED.kind, NOW) is Claimed.LANDED
+    assert puller.runway.landed[0].brought(course(ASKED), NOW) is Claimed.LANDED
 
 
 def test_a_stored_answer_may_be_better_than_what_is_pushed() -> None:
@@ -380,7 +380,3 @@ def test_nobody_reads_on_or_fetches_anew_where_answers_are_pulled() -> None:
     assert finish.cache_status == "fwd=miss; fwd-status=200; stored; key; detail=ignored-abandon"
     assert cancel.cache_status == "fwd=miss; fwd-status=200; stored; key"
     assert stale.cache_status == "fwd=stale; fwd-status=200; stored; key"
-
-
-def test_in_a_transport_only_the_language_is_inert_beside_the_list() -> None:
-    assert transported(Policy(inert=("x-mine",))).inert == ("x-mine", "accept-language")

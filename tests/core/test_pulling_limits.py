@@ -12,7 +12,7 @@ from cachemw.core.policy import Policy
 from cachemw.core.pull import Landing
 from cachemw.core.report import ExchangeReport
 from cachemw.errors import UpstreamError, UpstreamTimeout
-from tests.core.answers import COMPLETION, request
+from tests.core.answers import COMPLETION, course, request
 from tests.core.asking import ASKED, KEY
 from tests.core.puller import Puller, Runway
 from tests.core.world import NOW
@@ -24,7 +24,7 @@ SLOW = UpstreamTimeout("slow")
 
 
 def unknown_landing() -> Landing:
-    return Landing(KEY.parts, ASKED.kind)
+    return Landing(course(ASKED))
 
 
 def waiting(*ends: Callable[[Landing], Waited], **more: object) -> Puller:
@@ -99,7 +99,7 @@ def test_a_limit_of_its_own_that_one_has_passed_is_nobody_elses() -> None:
 
     follower = waiting(brings(failed), brings(failed), parts=[COMPLETION]).begin(JSON)
 
-    assert failed.brought(ASKED.kind, NOW) is Claimed.RELEASED
+    assert failed.brought(course(ASKED), NOW) is Claimed.RELEASED
     assert (follower.cache_status, follower.asked_for(Open)) == (STORED, 1)
 
 
@@ -114,7 +114,7 @@ def test_any_other_failure_is_that_of_all_who_wait(error: UpstreamError, timeout
 
     follower = waiting(brings(failed), brings(failed)).begin(JSON)
 
-    assert failed.brought(ASKED.kind, NOW) is error
+    assert failed.brought(course(ASKED), NOW) is error
     assert (follower.cache_status, follower.asked_for(Open)) == (f"fwd=miss; collapsed; key; {says}", 0)
 
 
@@ -173,7 +173,7 @@ def test_what_is_stopped_before_there_is_an_answer_is_reported() -> None:
     report = report_of(stopped)
 
     assert report == ExchangeReport(fwd="miss", stored=False, key=KEY.index.hex(), details=("client-left",))
-    assert landing_of(stopped).brought(ASKED.kind, NOW) is Claimed.RELEASED
+    assert landing_of(stopped).brought(course(ASKED), NOW) is Claimed.RELEASED
 
 
 def test_what_is_stopped_while_it_waits_for_another_is_reported() -> None:
@@ -193,6 +193,6 @@ def test_json_that_is_given_up_while_it_leaves_is_its_readers_alone() -> None:
 
     follower = waiting(brings(landing_of(leader)), parts=[COMPLETION]).begin(JSON, policy)
 
-    assert landing_of(leader).brought(ASKED.kind, NOW) is Claimed.LANDED
+    assert landing_of(leader).brought(course(ASKED), NOW) is Claimed.LANDED
     assert (follower.cache_status, follower.asked_for(Open)) == (STORED, 1)
     assert follower.rest() == COMPLETION

@@ -14,7 +14,7 @@ from cachemw.core.policy import FINISH_REASONS, Policy
 from cachemw.core.selection import Query, Unusable, Usable, Verified, select
 from cachemw.core.transcode import derive
 from cachemw.errors import RecordError
-from tests.core.answers import COMPLETION, DONE_EVENT, EVENTS, STREAM, STREAM_WITH_USAGE, chat, key, record_of, terms
+from tests.core.answers import COMPLETION, DONE_EVENT, EVENTS, STREAM, STREAM_WITH_USAGE, chat, key, record_of, request, terms
 
 WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 UNPADDED = {"stream": True, "stream_options": {"include_obfuscation": False}}
@@ -39,7 +39,7 @@ def query(
     """Return what a request with these members looks for, from an operator who allows no stale answers."""
     asked = chat(**members)
     policy = policy or Policy(stale_if_error=0, store_when=store_when)
-    return Query(key(asked), asked, Directives(mode, control=control), policy, Abandon.FINISH)
+    return Query(key(asked), asked, Directives(mode, control=control), policy, Abandon.FINISH, request())
 
 
 def judged(response: StoredResponse, sought: Query, now: float = FRESH, verified: Verified | None = None) -> Usable | Unusable:

@@ -17,6 +17,7 @@ from cachemw.core.effects import (
     Effect,
     Forward,
     Found,
+    GetOrder,
     Judge,
     Lookup,
     Name,
@@ -27,11 +28,12 @@ from cachemw.core.effects import (
 )
 from cachemw.core.exchange import exchange
 from cachemw.core.messages import Head, Headers, Request, header_values
+from cachemw.core.order import Order
 from cachemw.core.policy import Policy
 from cachemw.core.selection import Verified
 from cachemw.core.transfer import Emission, Put, Relay, begin
 from cachemw.errors import CacheError, PartitionError, RecordError, StoreError, UpstreamError
-from tests.core.answers import COMPLETION, JSON_HEAD
+from tests.core.answers import COMPLETION, JSON_HEAD, ORDER
 
 NOW = 1000.0
 
@@ -47,8 +49,10 @@ class World:
     meanwhile: dict[bytes, bytes] = field(default_factory=dict)  # and while the upstream has it
     upstream: Head | UpstreamError = JSON_HEAD
     secret: bytes | StoreError = b"secret"
+    order: Order = ORDER
     name: bytes | PartitionError = b"name"
     effects: list[Effect] = field(default_factory=list)  # what the script asked for
+    orders: int = 0  # how often it asked for that
 
     def run(self, script: Script) -> Outcome:
         """Perform what the script asks for, and return what it ends in."""
@@ -59,7 +63,10 @@ class World:
             except StopIteration as end:
                 outcome: Outcome = end.value
                 return outcome
-            self.effects.append(effect)
+            if isinstance(effect, GetOrder):
+                self.orders += 1
+            else:
+                self.effects.append(effect)
             result = self._perform(effect)
             step = partial(script.throw, result) if isinstance(result, CacheError) else partial(script.send, result)
 
@@ -82,6 +89,8 @@ class World:
                 self.records |= self.meanwhile
                 upstream = self.upstream
                 return upstream if isinstance(upstream, UpstreamError) else Arrived(begin(upstream, terms, NOW), NOW)
+            case GetOrder():
+                return self.store_error or self.order
             case Secret():
                 return self.secret
             case Name():

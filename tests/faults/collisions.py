@@ -39,9 +39,9 @@ HELD_EVERY = 10
 """Every how many-th pair is asked at the same time, too."""
 
 ANSWERERS: dict[str, Answerer] = {
-    "around an app": AppAnswerer("bot", PATH.encode(), b""),
+    "around an app": AppAnswerer("bot", b"", PATH.encode(), PATH.encode(), b""),
     "with an upstream": HttpAnswerer("https://api.example:443/v1/chat/completions"),
-    "WSGI around an app": AppAnswerer("bot", PATH.encode(), b""),
+    "WSGI around an app": AppAnswerer("bot", b"", PATH.encode(), PATH.encode(), b""),
     "transport": DirectAnswerer("https://api.example:443/v1/chat/completions"),
 }
 

@@ -11,12 +11,11 @@ import httpx
 
 from cachemw import MemoryStore, asgi, wsgi
 from cachemw.core import limits
-from cachemw.core.chat import LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP
 from cachemw.httpx import CacheTransport
 from cachemw.upstreams import HttpUpstream
 from tests import wsgi_driver
 from tests.asgi_driver import Reply, call
-from tests.core.keying import RICH
+from tests.core.keying import LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP, RICH
 from tests.core.spelling import spell
 from tests.core.test_canonical import reference, values_in
 from tests.faults.fault import Fault, Tally

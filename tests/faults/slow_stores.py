@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from cachemw import DiskStore, MemoryStore, Policy, Store, StoreError
 from cachemw.asgi import CacheMiddleware
+from cachemw.core.order import Order
 from cachemw.httpx import CacheTransport
 from tests.asgi_driver import Reply
 from tests.faults.asking import ASKED, PATH, apart, ask, is_hit, judge, mounted, quiet, tell
@@ -110,13 +111,21 @@ class Suffering(MemoryStore):
         self._suffer()
         return super().get(index)
 
-    def put(self, index: bytes, record: bytes, keep: float | None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
         self._suffer()
-        super().put(index, record, keep)
+        super().put(index, record, keep, order)
 
     def delete(self, index: bytes) -> bool:
         self._suffer()
         return super().delete(index)
+
+    def discard(self, index: bytes) -> None:
+        self._suffer()
+        super().discard(index)
+
+    def order(self) -> Order:
+        self._suffer()
+        return super().order()
 
     def _suffer(self) -> None:
         self.calls += 1

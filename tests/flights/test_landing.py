@@ -8,6 +8,7 @@ from starlette.types import Message
 
 from cachemw import MemoryStore
 from cachemw.core import limits
+from cachemw.core.order import Order
 from tests.flights.bots import EVENTS, WHOLE, Bot, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, until
@@ -26,9 +27,9 @@ class SlowStore(MemoryStore):
         super().__init__()
         self.gate = threading.Event()
 
-    def put(self, index: bytes, record: bytes, keep: float | None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
         self.gate.wait(5)
-        super().put(index, record, keep)
+        super().put(index, record, keep, order)
 
 
 @pytest.mark.parametrize("how", ["in chunks of its own", "cut within", "with the end"])

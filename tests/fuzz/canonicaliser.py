@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from cachemw.core.chat import LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP, ChatRequest, read_chat
+from cachemw.core.chat import ChatRequest, read_chat
 from cachemw.core.messages import Answerer
 from cachemw.core.strict_json import AMBIGUOUS, DEPTH_LIMIT, INVALID, TOO_COMPLEX, parse
 from cachemw.errors import Unreadable
-from tests.core.keying import APP, UPSTREAM, asking
+from tests.core.keying import APP, LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP, UPSTREAM, asking
 from tests.core.test_canonical import reference
 from tests.fuzz.documents import document
 

@@ -10,7 +10,7 @@ from cachemw.core.replay import head, paced, pieces
 from cachemw.core.report import ExchangeReport
 from cachemw.core.selection import Query, Usable, Verified, select
 from cachemw.errors import RecordError
-from tests.core.answers import chat, key
+from tests.core.answers import chat, key, request
 from tests.core.test_codec import with_checksum
 
 NOW = 1_790_000_010.0
@@ -39,7 +39,7 @@ def _is_served_or_refused(stored: StoredResponse) -> None:
         found = key(asked)
         record = codec.encode(replace(stored, proof=found.proof))
         for mode in (Mode.READ_WRITE, Mode.REPLAY):
-            query = Query(found, asked, Directives(mode), Policy(), Abandon.FINISH)
+            query = Query(found, asked, Directives(mode), Policy(), Abandon.FINISH, request())
             try:
                 usable = select(record, query, Verified(), NOW)
             except RecordError:

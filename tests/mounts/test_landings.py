@@ -9,11 +9,12 @@ from cachemw.core.effects import Claim, Claimed
 from cachemw.core.messages import Kind
 from cachemw.core.pull import Landing
 from cachemw.core.report import ExchangeReport
+from cachemw.core.sharing import Course, Sender
 from cachemw.errors import UpstreamError
 from cachemw.landings import SharedLandings
 
 JSON = Kind(stream=False)
-CLAIM = Claim(b"key", JSON, True, True, Abandon.CANCEL, ExchangeReport())
+CLAIM = Claim(Course(b"key", JSON, 0, Sender((), ())), True, True, Abandon.CANCEL, ExchangeReport())
 
 
 @pytest.fixture

@@ -532,16 +532,17 @@ def test_who_stops_the_thread_leaves_nothing_behind(stop: type[BaseException], s
     assert status_of(reply).startswith("fwd=miss; fwd-status=200")
 
 
-def test_below_a_script_name_the_path_is_what_is_below_it() -> None:
-    """K2, H7: an app mounted elsewhere is the same app."""
+@pytest.mark.parametrize(("policy", "again"), [(Policy(), MISS), (Policy(inert=("root_path",)), HIT)])
+def test_an_app_that_is_mounted_elsewhere_is_another_one_unless_the_operator_says_otherwise(policy: Policy, again: str) -> None:
+    """I9, H7: it may be mounted once for each tenant."""
     upstream = Upstream()
-    mount, replies = Mount(WsgiUpstream(upstream)), list[Reply]()
-    for script in ("", "/api", "/api/v2"):
+    app, replies = CacheMiddleware(WsgiUpstream(upstream), name="bot", store=MemoryStore(), policy=policy), list[Reply]()
+    for script in ("", "/acme", "/globex", "/acme"):
         server = Server()
-        server.serve(mount.app, environ_for("POST", PATH, ON, prompt()) | {"SCRIPT_NAME": script})
+        server.serve(app, environ_for("POST", PATH, ON, prompt()) | {"SCRIPT_NAME": script})
         replies.append(server.reply())
 
-    assert [status_of(reply) for reply in replies] == [MISS, HIT, HIT]
+    assert [status_of(reply) for reply in replies] == [MISS, again, again, HIT]
 
 
 def test_the_name_the_path_the_query_and_every_other_header_are_in_the_key() -> None:

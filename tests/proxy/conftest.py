@@ -60,7 +60,7 @@ class Place:
 
     def proxy(self, upstream_url: str) -> Proxy:
         """Return a proxy for the upstream at this URL; its connections are closed in the end."""
-        self.upstreams.append(HttpUpstream(upstream_url + "/v1", api_key="sk-server"))
+        self.upstreams.append(HttpUpstream(upstream_url + "/v1", api_key="sk-server", credentials="pass"))
         return Proxy(self.upstreams[-1], store=self.store, hooks=[self.reports.append])
 
     def records(self) -> list[bytes]:

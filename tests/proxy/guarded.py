@@ -80,7 +80,7 @@ async def guarding(protocol: type[GuardedProtocol] = GuardedProtocol, rules: Rul
     """Serve the proxy before an upstream that counts."""
     behind = Upstream()
     async with serving(behind) as upstream_url:
-        http = HttpUpstream(upstream_url + "/v1", api_key="sk-server", lends_key=bool(rules.client_keys))
+        http = HttpUpstream(upstream_url + "/v1", api_key="sk-server", credentials="lend" if rules.client_keys else "pass")
         store = MemoryStore()
         gate = Gate(Proxy(http, store=store, policy=rules.policy), rules)
         async with listening(gate, protocol) as port:

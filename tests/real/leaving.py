@@ -182,7 +182,7 @@ async def calling(
         if resets:
             raw: socket.socket = stream.extra(SocketAttribute.raw_socket)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
-        request = written(body, control)
+        request = written(body, control, host=f"{host}:{port}")
         await stream.send(request[: int(len(request) * sends)])
         yield stream
 
@@ -191,10 +191,10 @@ LINGER_NOT = b"\1\0\0\0\0\0\0\0"
 """Closed means reset: what is unsent is dropped."""
 
 
-def written(body: bytes, control: str = "on", *fields: str) -> bytes:
+def written(body: bytes, control: str = "on", *fields: str, host: str = "here") -> bytes:
     """Return a chat request as it is sent."""
     named = (f"{name}: {value}" for name, value in {**HEADERS, "cachemw": control, "content-length": len(body)}.items())
-    return "\r\n".join([f"POST {CHAT} HTTP/1.1", "host: here", *named, *fields, "", ""]).encode() + body
+    return "\r\n".join([f"POST {CHAT} HTTP/1.1", f"host: {host}", *named, *fields, "", ""]).encode() + body
 
 
 async def hear(stream: SocketStream, until_seen: bytes | None) -> bytes:

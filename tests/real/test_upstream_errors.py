@@ -42,7 +42,9 @@ CEREBRAS_ERRORS = (
     "429-queue",
     "429-tokens-per-day",
 )
-OPENAI_ERRORS = tuple(recording for recording in NOT_STORED if recording.fault == "not-200")
+OPENAI_ERRORS = tuple(
+    recording for recording in NOT_STORED if recording.fault == "not-200" and recording.name.startswith("openai")
+)
 
 
 def cerebras_error(name: str) -> Told:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from cachemw.async_store import AsyncStore
 from cachemw.core import limits
+from cachemw.core.order import Order
 from cachemw.core.transfer import Put
 from cachemw.errors import StoreError, StoreTimeout
 from cachemw.stores import DiskStore, MemoryStore
@@ -20,7 +21,7 @@ from tests.stores.planting import locked
 pytestmark = pytest.mark.anyio
 
 INDEX = bytes(16)
-PUT = Put(INDEX, b"a record", None, waits=True)
+PUT = Put(INDEX, b"a record", None, Order(0, 0, 0), waits=True)
 SLACK = 1.0
 """What a busy machine may add to a deadline, in seconds."""
 
@@ -44,13 +45,21 @@ class SlowStore(MemoryStore):
         self._pass()
         return super().get(index)
 
-    def put(self, index: bytes, record: bytes, keep: float | None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
         self._pass()
-        super().put(index, record, keep)
+        super().put(index, record, keep, order)
 
     def delete(self, index: bytes) -> bool:
         self._pass()
         return super().delete(index)
+
+    def discard(self, index: bytes) -> None:
+        self._pass()
+        super().discard(index)
+
+    def order(self) -> Order:
+        self._pass()
+        return super().order()
 
     def _pass(self) -> None:
         self.asked += 1
@@ -71,10 +80,16 @@ class RaisingStore(MemoryStore):
     def get(self, index: bytes) -> bytes | None:
         raise StoreError("it is broken")
 
-    def put(self, index: bytes, record: bytes, keep: float | None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
         raise StoreError("it is broken")
 
     def delete(self, index: bytes) -> bool:
+        raise StoreError("it is broken")
+
+    def discard(self, index: bytes) -> None:
+        raise StoreError("it is broken")
+
+    def order(self) -> Order:
         raise StoreError("it is broken")
 
 
@@ -88,6 +103,7 @@ def slow() -> Iterator[SlowStore]:
 CALLS: dict[str, Callable[[AsyncStore], Awaitable[object]]] = {
     "secret": lambda store: store.secret(),
     "get": lambda store: store.get(INDEX),
+    "order": lambda store: store.order(),
     "put": lambda store: store.put(PUT),
     "discard": lambda store: store.discard(INDEX),
 }
@@ -172,7 +188,7 @@ async def test_a_record_that_is_too_large_is_no_fault_of_the_store(tmp_path: Pat
     said = [await store.put(replace(PUT, record=bytes(150_000))) for _ in range(limits.STORE_FAULTS + 1)]
 
     assert set(said) == {"record-too-large"}
-    assert await store.put(PUT) is None
+    assert await store.put(replace(PUT, order=disk.order())) is None
     disk.close()
 
 
@@ -254,11 +270,11 @@ async def test_an_event_loop_goes_on_while_the_database_is_locked(tmp_path: Path
     """D1, P4"""
     disk = DiskStore(tmp_path)
     disk.put(INDEX, b"a record", None)
-    store = AsyncStore(disk)
+    store, order = AsyncStore(disk), disk.order()
     outcomes = []
 
     async def put() -> None:
-        outcomes.append(await store.put(PUT))
+        outcomes.append(await store.put(replace(PUT, order=order)))
 
     with locked(tmp_path, "IMMEDIATE"):
         began = time.monotonic()

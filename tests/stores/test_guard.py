@@ -12,6 +12,7 @@ import pytest
 
 from cachemw import DiskStore, MemoryStore, Store
 from cachemw.core import limits
+from cachemw.core.order import Order
 from cachemw.errors import StoreError, StoreTimeout
 from cachemw.stores import inline
 from cachemw.stores.guard import GuardedStore
@@ -48,13 +49,21 @@ class Moody(MemoryStore):
         self._do("get")
         return super().get(index)
 
-    def put(self, index: bytes, record: bytes, keep: float | None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
         self._do("put")
-        super().put(index, record, keep)
+        super().put(index, record, keep, order)
 
     def delete(self, index: bytes) -> bool:
         self._do("delete")
         return super().delete(index)
+
+    def discard(self, index: bytes) -> None:
+        self._do("discard")
+        super().discard(index)
+
+    def order(self) -> Order:
+        self._do("order")
+        return super().order()
 
     def _do(self, name: str) -> None:
         self.asked.append(name)
@@ -493,10 +502,10 @@ parent = os.getpid()
 
 class HangingHere(MemoryStore):
     inline_reads = False
-    def put(self, index, record, keep):
+    def put(self, index, record, keep, order=None):
         if os.getpid() == parent:
             threading.Event().wait()
-        super().put(index, record, keep)
+        super().put(index, record, keep, order)
 
 store = GuardedStore(HangingHere())
 try:

@@ -11,7 +11,7 @@ from cachemw.core.headers import HeaderRules
 from cachemw.core.messages import Head, Headers
 from cachemw.upstreams import HttpUpstream, Timeouts
 from cachemw.upstreams.base import End
-from cachemw.upstreams.http import Outgoing
+from cachemw.upstreams.http import Credentials, Outgoing
 
 Part = bytes | anyio.Event
 """Of an answer: bytes to send, or an event to wait for."""
@@ -115,12 +115,16 @@ async def listening(*parts: Part) -> AsyncIterator[RawServer]:
 
 @contextlib.asynccontextmanager
 async def reaching(
-    *parts: Part, path: str = "", api_key: str | None = None, timeouts: Timeouts | None = None
+    *parts: Part,
+    path: str = "",
+    api_key: str | None = None,
+    credentials: Credentials = "pass",
+    timeouts: Timeouts | None = None,
 ) -> AsyncIterator[tuple[RawServer, HttpUpstream]]:
     """Serve, and give the upstream that is there."""
     async with (
         listening(*parts) as server,
-        closing(HttpUpstream(server.url + path, api_key=api_key, timeouts=timeouts)) as upstream,
+        closing(HttpUpstream(server.url + path, api_key=api_key, credentials=credentials, timeouts=timeouts)) as upstream,
     ):
         yield server, upstream
 

@@ -22,7 +22,6 @@ SENT = {
     b"authorization": b"Bearer sk-alice",
     b"content-type": b"application/json",
     b"content-encoding": b"gzip",
-    b"idempotency-key": b"i1",
     b"queue_threshold": b"50",
     b"traceparent": b"00-1-2-01",
     b"tracestate": b"a=b",
@@ -35,7 +34,8 @@ SENT = {
     b"anthropic-version": b"v1",
 }
 KEPT_BACK = (
-    b"accept-language baggage cachemw cache-control cookie cookie2 expect forwarded from if-none-match origin pragma prefer"
+    b"accept-language baggage cachemw cache-control cookie cookie2 expect forwarded from idempotency-key if-none-match origin"
+    b" pragma prefer"
     b" range referer sentry-trace set-cookie via x-forwarded-for x-forwarded-host x-real-ip x-request-id x-secret"
     b" sec-fetch-mode x-http-method-override x-openai-x"
 ).split()
