@@ -17,14 +17,12 @@ from cachemw.asgi_wire import (
     Incoming,
 )
 from cachemw.async_driver import AsyncDriver
-from cachemw.core.effects import Script
 from cachemw.core.intake import NotAsked, NotChat, TakenIn, body_limit, script_for, take_in
 from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request
 from cachemw.core.policy import Policy
 from cachemw.core.report import Hook
 from cachemw.errors import ConfigurationError
 from cachemw.stores import DiskStore, Store
-from cachemw.upstreams.base import Forwarding
 from cachemw.upstreams.http import HttpUpstream
 
 
@@ -87,20 +85,19 @@ class CacheMiddleware:
                 await self.app(scope, receive, send)
             case taken_in:
                 with contextlib.suppress(ClientLeftError):
-                    await self._run(await self._script(taken_in, incoming), incoming, send)
+                    await self._run(taken_in, incoming, send)
 
-    async def _script(self, taken_in: TakenIn, incoming: Incoming) -> Script:
+    async def _run(self, taken_in: TakenIn, incoming: Incoming, send: Send) -> None:
+        forwarding = self._forwarding(incoming)
         body = await incoming.read(body_limit(taken_in, self.policy))
         request = None if body is None else self._request(incoming, body)
-        return script_for(taken_in, request, self.policy, self.driver.verified)
-
-    async def _run(self, script: Script, incoming: Incoming, send: Send) -> None:
-        forwarding: Forwarding
-        if self._upstream is None:
-            forwarding = FromApp(self.app, incoming)
-        else:
-            forwarding = FromUpstream(self._upstream, incoming, self.policy)
+        script = script_for(taken_in, request, self.policy, self.driver.verified, forwarding.target)
         await self.driver.run(script, forwarding, AsgiClient(send, incoming))
+
+    def _forwarding(self, incoming: Incoming) -> FromApp | FromUpstream:
+        if self._upstream is None:
+            return FromApp(self.app, incoming)
+        return FromUpstream(self._upstream, incoming, self.policy)
 
     def _request(self, incoming: Incoming, body: bytes) -> Request:
         answerer: Answerer

@@ -44,6 +44,11 @@ class Incoming:
         query: bytes = self.scope["query_string"]
         return query
 
+    @property
+    def target(self) -> bytes:
+        """Path and query as they were sent."""
+        return self.raw_path + b"?" + self.query if self.query else self.raw_path
+
     async def read(self, limit_bytes: int | None) -> bytes | None:
         """Return the body, `None` where it is larger than the limit; 0 only looks whether there is one, `None` does not.
 
@@ -134,6 +139,7 @@ class FromApp:
     """Let a wrapped app answer."""
 
     hears_client = True
+    target: bytes | None = None  # no upstream is asked for any
 
     def __init__(self, app: ASGIApp, incoming: Incoming) -> None:
         self._app, self._incoming = app, incoming
@@ -163,6 +169,7 @@ class FromUpstream:
 
     def __init__(self, upstream: HttpUpstream, incoming: Incoming, policy: Policy) -> None:
         self._upstream, self._incoming, self._rules = upstream, incoming, policy.header_rules
+        self.target: bytes | None = incoming.target
 
     def alone(self) -> Answer:
         """In any content coding the client takes."""

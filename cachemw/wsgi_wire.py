@@ -45,6 +45,11 @@ class Incoming:
         self._is_left_alone = not self._ends_itself and _is_chunked(environ)  # nobody knows where it ends
         self._read = b""
 
+    @property
+    def target(self) -> bytes:
+        """Path and query as they were sent."""
+        return self.raw_path + b"?" + self.query if self.query else self.raw_path
+
     def read(self, limit_bytes: int | None) -> bytes | None:
         """Return the body, `None` where it is larger than the limit; 0 only looks whether there is one, `None` does not.
 
@@ -164,6 +169,6 @@ def _raw_path(environ: Environ, path: bytes) -> bytes:
     """Return the path below `SCRIPT_NAME` as it was sent, where the server says so and nobody has changed it since."""
     sent = _bytes(_text(environ, "REQUEST_URI") or _text(environ, "RAW_URI")).partition(b"?")[0]
     below = sent.removeprefix(quote(_bytes(_text(environ, "SCRIPT_NAME"))).encode())
-    if unquote_to_bytes(below) == path and below.isascii() and below.startswith(b"/"):
+    if unquote_to_bytes(below) == path and below.startswith(b"/"):
         return below
     return quote(path, safe="/:@!$&'()*+,;=~").encode()

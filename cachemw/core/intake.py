@@ -5,11 +5,13 @@ import msgspec
 from cachemw.core.chat import is_chat
 from cachemw.core.directives import CONTROL_HEADER, Abandon, Directives, InvalidControl, read_directives
 from cachemw.core.discreet import sizes_only
-from cachemw.core.effects import Script
+from cachemw.core.effects import InvalidPath, Script, Unacceptable
 from cachemw.core.exchange import bypass, exchange, not_chat, pass_on, refuse
 from cachemw.core.headers import without
 from cachemw.core.messages import Headers, Request
+from cachemw.core.paths import climbs, is_target
 from cachemw.core.policy import Policy
+from cachemw.core.report import ExchangeReport
 from cachemw.core.selection import Verified
 
 
@@ -54,8 +56,15 @@ def body_limit(taken_in: TakenIn, policy: Policy) -> int | None:
     return policy.max_request_bytes if isinstance(taken_in, Directives) else 0
 
 
-def script_for(taken_in: TakenIn, request: Request | None, policy: Policy, verified: Verified) -> Script:
-    """Return the script that answers; `request` is `None` where its body is larger than `body_limit`."""
+def script_for(
+    taken_in: TakenIn, request: Request | None, policy: Policy, verified: Verified, target: bytes | None = None
+) -> Script:
+    """Return the script that answers; `request` is `None` where its body is larger than `body_limit`.
+
+    `target` is what an HTTP upstream beside the mount would be asked for, as it came; a wrapped app's path is its own matter.
+    """
+    if target is not None and (climbs(target.partition(b"?")[0]) or not is_target(target)):
+        return _refuse_path(taken_in)
     match taken_in:
         case Directives():
             if request is None:
@@ -69,3 +78,11 @@ def script_for(taken_in: TakenIn, request: Request | None, policy: Policy, verif
             return not_chat()
         case _:
             return pass_on(None)
+
+
+def _refuse_path(taken_in: TakenIn) -> Script:
+    """Answer a request that would leave the upstream's base URL, or be spelt anew on the way there."""
+    yield from ()
+    has_opted_in = taken_in.asked is not None if isinstance(taken_in, NotChat) else not isinstance(taken_in, NotAsked)
+    report = ExchangeReport(stored=False, details=("invalid-path",)) if has_opted_in else None
+    return Unacceptable(report, InvalidPath())
