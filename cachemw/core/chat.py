@@ -9,7 +9,7 @@ import msgspec
 
 from cachemw.core.canonical import canonical, ordered
 from cachemw.core.discreet import sizes_only
-from cachemw.core.messages import AppAnswerer, Kind, Request, header_values
+from cachemw.core.messages import AppAnswerer, Headers, Kind, Request, header_values
 from cachemw.core.policy import Policy
 from cachemw.core.strict_json import parse
 from cachemw.errors import Unreadable
@@ -69,9 +69,14 @@ def is_chat(method: str, path: str, policy: Policy) -> bool:
     return method == "POST" and path.endswith(policy.paths)
 
 
+def is_plain_json(headers: Headers) -> bool:
+    """Say whether a body is said to be JSON, in UTF-8 and no content coding."""
+    return _is_not_plain_json(headers) is None
+
+
 def read_chat(request: Request) -> ChatRequest | Bypass:
     """Parse and canonicalise the request's body; `Bypass` where its answer cannot be cached."""
-    if detail := _is_not_plain_json(request):
+    if detail := _is_not_plain_json(request.headers):
         return Bypass(detail)
     try:
         body = parse(request.body)
@@ -97,11 +102,11 @@ def _chat(body: Mapping[str, Any], left_out: frozenset[str]) -> ChatRequest:
     )
 
 
-def _is_not_plain_json(request: Request) -> str | None:
-    types = header_values(request.headers, b"content-type")
+def _is_not_plain_json(headers: Headers) -> str | None:
+    types = header_values(headers, b"content-type")
     if len(types) != 1 or not _names_json(types[0]):
         return "not-json"
-    encodings = header_values(request.headers, b"content-encoding")
+    encodings = header_values(headers, b"content-encoding")
     return "encoded-request" if any(value.strip().lower() not in (b"", b"identity") for value in encodings) else None
 
 

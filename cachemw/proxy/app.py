@@ -4,15 +4,17 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable
 
 from starlette.requests import Request as Page
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route, Router
 from starlette.types import Lifespan, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from cachemw.asgi import CacheMiddleware
-from cachemw.asgi_wire import AsgiClient, ClientLeftError, FromUpstream, Incoming, path_below
+from cachemw.asgi_wire import AsgiClient, ClientLeftError, FromUpstream, Incoming, path_below, raw_path_below
+from cachemw.core import refusals
 from cachemw.core.admission import HEALTH
 from cachemw.core.chat import is_chat
+from cachemw.core.endpoints import WARMING, is_api
 from cachemw.core.intake import script_for, take_in
 from cachemw.core.policy import Policy
 from cachemw.core.report import Hook
@@ -40,9 +42,9 @@ class Proxy:
         self._upstream = upstream
         pages = Router(
             [
-                Route(HEALTH, _healthy),
-                Route("/v1/tcp_warming", _warm),  # the Cerebras SDK asks for it whenever a client is made
-                Route("/v1/v1/tcp_warming", _warm),
+                Route("/", _front),
+                Route(HEALTH.decode(), _healthy),
+                *[Route(path.decode(), _warm) for path in WARMING],
                 Mount("/", self._pass_on),
             ],
             lifespan=_closing(store if closes_store else None),
@@ -51,19 +53,33 @@ class Proxy:
         self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_page = scope["type"] == "http" and not is_chat(scope["method"], path_below(scope), self._cache.policy)
+        is_page = scope["type"] == "http" and not (self._is_api(scope) and self._is_chat(scope))
         await (self._pages if is_page else self._cache)(scope, receive, send)
+
+    def _is_api(self, scope: Scope) -> bool:
+        return is_api(raw_path_below(scope), self._cache.policy)
+
+    def _is_chat(self, scope: Scope) -> bool:
+        return is_chat(scope["method"], path_below(scope), self._cache.policy)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
-            return
+        elif self._is_api(scope):
+            await self._relay(scope, receive, send)
+        else:
+            head, body = refusals.not_found()
+            client = AsgiClient(send, Incoming(scope, receive))
+            await client.start(head)
+            await client.write(body, more=False)
+
+    async def _relay(self, scope: Scope, receive: Receive, send: Send) -> None:
         policy, incoming = self._cache.policy, Incoming(scope, receive)
         taken_in = take_in(incoming.method, incoming.path, incoming.headers, policy)
-        script = script_for(taken_in, None, policy, self._cache.driver.verified)
+        forwarding = FromUpstream(self._upstream, incoming, policy)
+        script = script_for(taken_in, None, policy, self._cache.driver.verified, forwarding.target)
         with contextlib.suppress(ClientLeftError):
             await incoming.read(0)
-            forwarding = FromUpstream(self._upstream, incoming, policy)
             await self._cache.driver.run(script, forwarding, AsgiClient(send, incoming))
 
 
@@ -83,6 +99,10 @@ def _closing(store: Store | None) -> Lifespan[Router]:
             store.close()
 
     return lifespan
+
+
+async def _front(_: Page) -> PlainTextResponse:
+    return PlainTextResponse("cachemw, a response cache for LLM APIs: the API is below /v1\n")
 
 
 async def _healthy(_: Page) -> JSONResponse:

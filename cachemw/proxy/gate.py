@@ -1,15 +1,26 @@
 """The gate before the proxy: who may not come in is told why, and nothing behind it hears of them."""
 
 import asyncio
+import contextlib
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw.asgi_wire import path_below
+from cachemw.asgi_wire import ClientLeftError, Incoming, raw_path_below
 from cachemw.core import refusals
 from cachemw.core.admission import Admitted, Refused, Rules, admit
+from cachemw.core.lending import judge
+from cachemw.core.messages import Headers
 from cachemw.core.refusals import Answer
 
-_OPENING = (b"access-control-", b"timing-allow-origin", b"cross-origin-resource-policy")
+SEALED: Headers = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"sandbox"))
+"""On every answer: a page among them, such as an upstream's 404, would be of our origin, and could ask with our key."""
+
+_NEVER = frozenset(
+    b"timing-allow-origin cross-origin-resource-policy x-content-type-options clear-site-data strict-transport-security alt-svc"
+    b" service-worker-allowed set-cookie set-cookie2 nel report-to reporting-endpoints refresh public-key-pins expect-ct"
+    b" accept-ch".split()
+)
+_NEVER_BEGINNING = (b"access-control-", b"content-security-policy", b"public-key-pins-")
 
 
 class Gate:
@@ -26,17 +37,29 @@ class Gate:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        decided = admit(scope.get("method", "GET"), path_below(scope), tuple(scope["headers"]), self._rules)
+        decided = admit(scope.get("method", "GET"), raw_path_below(scope), tuple(scope["headers"]), self._rules)
         if isinstance(decided, Refused):
             await _refuse(scope, decided, send)
         elif scope["type"] == "websocket":
             await self.app(scope, receive, send)
+        elif decided.by_body:
+            await self._let_in_by_body(scope, decided, receive, send)
         else:
             await self._let_in(scope, decided, receive, send)
 
+    async def _let_in_by_body(self, scope: Scope, admitted: Admitted, receive: Receive, send: Send) -> None:
+        incoming = Incoming(scope, receive)
+        with contextlib.suppress(ClientLeftError):
+            body = await incoming.read(self._rules.policy.max_request_bytes)
+            answer = judge(admitted.headers, body)
+            if answer is None:
+                await self._let_in(scope, admitted, incoming.replayed(), send)
+            else:
+                await _say(answer, body is None, send)
+
     async def _let_in(self, scope: Scope, admitted: Admitted, receive: Receive, send: Send) -> None:
         inside = {**scope, "headers": list(admitted.headers)}
-        outward = _without_cors(send)
+        outward = _sealed(send)
         if admitted.sized:
             await self._answer(inside, receive, outward)
         else:
@@ -86,16 +109,23 @@ class _Measured:
             await self._send(message)
 
 
-def _without_cors(send: Send) -> Send:
-    """Return a `send` that keeps back what would let web pages read an answer; an upstream may not say that for us."""
+def _sealed(send: Send) -> Send:
+    """Return a `send` that keeps back what would let web pages read an answer, or browsers remember anything of us.
 
-    async def send_without(message: Message) -> None:
+    An upstream may not say that for us.
+    """
+
+    async def send_sealed(message: Message) -> None:
         if message["type"] == "http.response.start":
-            fields = [field for field in message.get("headers", ()) if not field[0].lower().startswith(_OPENING)]
-            message = {**message, "headers": fields}
+            fields = [(name, value) for name, value in message.get("headers", ()) if not _is_kept_back(name.lower())]
+            message = {**message, "headers": [*fields, *SEALED]}
         await send(message)
 
-    return send_without
+    return send_sealed
+
+
+def _is_kept_back(lower_name: bytes) -> bool:
+    return lower_name in _NEVER or lower_name.startswith(_NEVER_BEGINNING)
 
 
 async def _refuse(scope: Scope, refused: Refused, send: Send) -> None:
@@ -107,6 +137,6 @@ async def _refuse(scope: Scope, refused: Refused, send: Send) -> None:
 
 async def _say(answer: Answer, closes: bool, send: Send) -> None:
     head, body = answer
-    fields = [*head.headers, (b"connection", b"close")] if closes else list(head.headers)
+    fields = [*head.headers, *SEALED, *([(b"connection", b"close")] if closes else [])]
     await send({"type": "http.response.start", "status": head.status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
