@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,30 +43,30 @@ class Gate:
             await _refuse(scope, decided, send)
         elif scope["type"] == "websocket":
             await self.app(scope, receive, send)
-        elif decided.by_body:
-            await self._let_in_by_body(scope, decided, receive, send)
         else:
             await self._let_in(scope, decided, receive, send)
-
-    async def _let_in_by_body(self, scope: Scope, admitted: Admitted, receive: Receive, send: Send) -> None:
-        incoming = Incoming(scope, receive)
-        with contextlib.suppress(ClientLeftError):
-            body = await incoming.read(self._rules.policy.max_request_bytes)
-            answer = judge(admitted.headers, body)
-            if answer is None:
-                await self._let_in(scope, admitted, incoming.replayed(), send)
-            else:
-                await _say(answer, body is None, send)
 
     async def _let_in(self, scope: Scope, admitted: Admitted, receive: Receive, send: Send) -> None:
         inside = {**scope, "headers": list(admitted.headers)}
         outward = _sealed(send)
+        answer = partial(self._answer, self._judged if admitted.by_body else self.app)
         if admitted.sized:
-            await self._answer(inside, receive, outward)
+            await answer(inside, receive, outward)
         else:
-            await _Measured(receive, outward, self._rules.max_body).run(self._answer, inside)
+            await _Measured(receive, outward, self._rules.max_body).run(answer, inside)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _judged(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the app answer if the body may be answered with a lent key."""
+        incoming = Incoming(scope, receive)
+        with contextlib.suppress(ClientLeftError):
+            body = await incoming.read(self._rules.policy.max_request_bytes)
+            answer = judge(incoming.headers, body)
+            if answer is None:
+                await self.app(scope, incoming.replayed(), send)
+            else:
+                await _say(answer, body is None, send)
+
+    async def _answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app answer. Who has heard nothing when the server ends is told so; what has no end, the server breaks off."""
         has_begun = False
 
@@ -75,7 +76,7 @@ class Gate:
             await send(message)
 
         try:
-            await self.app(scope, receive, noting)
+            await app(scope, receive, noting)
         except asyncio.CancelledError:  # inside, it has undone everything; the server would call it a fault of ours
             if not has_begun:
                 await _say(refusals.shutting_down(), True, send)
