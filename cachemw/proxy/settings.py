@@ -51,9 +51,9 @@ class Settings:
     max_body: int = limits.BODY_BYTES
     allow_host: tuple[str, ...] = field(default=(), repr=False)
     client_keys: tuple[str, ...] = field(default=(), repr=False)
-    lend: tuple[str, ...] = ()
+    lend: tuple[str, ...] = field(default=(), repr=False)
     insecure: bool = False
-    host: str = ""
+    host: str = field(default="", repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:

@@ -152,6 +152,16 @@ async def test_so_it_is_without_await(path: bytes, query: bytes, target: bytes |
     assert [request.partition(b"\r\n")[0] for request in server.requests] == expected
 
 
+@pytest.mark.anyio
+async def test_what_is_longer_than_any_url_is_not_requested() -> None:
+    """H10."""
+    async with reaching() as (server, upstream):
+        with pytest.raises(UpstreamError):
+            await ask(upstream, b"/v1/" + b"x" * 70_000)
+
+    assert not server.requests
+
+
 @pytest.mark.parametrize(("path", "query", "target"), [row for row in TARGETS if row[2] is not None], ids=repr)
 def test_the_key_names_the_very_bytes_that_are_asked_for(path: bytes, query: bytes, target: bytes) -> None:
     """K2, A8."""
