@@ -19,7 +19,6 @@ from cachemw.asgi_wire import (
 from cachemw.async_driver import AsyncDriver
 from cachemw.budget import Budget
 from cachemw.core import limits
-from cachemw.core.effects import Script
 from cachemw.core.intake import NotAsked, NotChat, TakenIn, body_limit, script_for, take_in
 from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request, Unread
 from cachemw.core.policy import Policy
@@ -27,7 +26,6 @@ from cachemw.core.report import Hook
 from cachemw.core.seen import attested_in_scope
 from cachemw.errors import ConfigurationError
 from cachemw.stores import DiskStore, Store
-from cachemw.upstreams.base import Forwarding
 from cachemw.upstreams.http import HttpUpstream
 
 
@@ -91,23 +89,22 @@ class CacheMiddleware:
                 await self.app(scope, receive, send)
             case taken_in:
                 try:
-                    await self._run(await self._script(taken_in, incoming), incoming, send)
+                    await self._run(taken_in, incoming, send)
                 except ClientLeftError:
                     pass
                 finally:
                     incoming.let_go()
 
-    async def _script(self, taken_in: TakenIn, incoming: Incoming) -> Script:
+    async def _run(self, taken_in: TakenIn, incoming: Incoming, send: Send) -> None:
+        forwarding = self._forwarding(incoming)
         body = await incoming.read(body_limit(taken_in, self.policy))
-        return script_for(taken_in, self.request(incoming, body), self.policy, self.driver.verified)
-
-    async def _run(self, script: Script, incoming: Incoming, send: Send) -> None:
-        forwarding: Forwarding
-        if self._upstream is None:
-            forwarding = FromApp(self.app, incoming)
-        else:
-            forwarding = FromUpstream(self._upstream, incoming, self.policy)
+        script = script_for(taken_in, self.request(incoming, body), self.policy, self.driver.verified, forwarding.target)
         await self.driver.run(script, forwarding, AsgiClient(send, incoming))
+
+    def _forwarding(self, incoming: Incoming) -> FromApp | FromUpstream:
+        if self._upstream is None:
+            return FromApp(self.app, incoming)
+        return FromUpstream(self._upstream, incoming, self.policy)
 
     def request(self, incoming: Incoming, body: bytes | Unread) -> Request:
         """Return a request as a value."""

@@ -1,6 +1,5 @@
 """ASGI's messages, and the values they stand for."""
 
-from collections import deque
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
@@ -33,7 +32,8 @@ class Incoming:
         self.path = path_below(scope)
         self.headers: Headers = tuple([(name, value) for name, value in scope["headers"]])
         self._receive, self._budget = receive, budget
-        self._held: deque[bytes] = deque()  # what was read, and not handed on in pieces
+        self._held = bytearray()  # what was read; one buffer, for the memory of many small ones is never given back
+        self._whole: bytes | None = None
         self._taken = 0
         self._has_more = True
         self._handed_over: anyio.Event | None = None
@@ -51,6 +51,11 @@ class Incoming:
         query: bytes = self.scope["query_string"]
         return query
 
+    @property
+    def target(self) -> bytes:
+        """Path and query as they were sent."""
+        return self.raw_path + b"?" + self.query if self.query else self.raw_path
+
     async def read(self, limit_bytes: int | None) -> bytes | Unread:
         """Return the body, if it is within the limit; 0 only looks whether there is one, `None` does not even that.
 
@@ -65,25 +70,25 @@ class Incoming:
             is_within_budget = self._hold(chunk)
             if size > limit_bytes or not is_within_budget:
                 return Unread.TOO_LARGE if size > limit_bytes else Unread.BUSY
-        return self._whole()
+        return self._in_one()
 
     def replayed(self) -> Receive:
         """Return a `receive` that first gives what was read, then what the server gives: the rest, or a real disconnect."""
+        read = None if self._has_more else self._in_one()
         has_begun = False
 
         async def replay() -> Message:
             nonlocal has_begun
-            if has_begun and not self._held:
+            if has_begun and not (self._has_more and self._held):
                 return await self._receive()
             has_begun = True
-            chunk = self._hand_on() if self._held else b""
-            return {"type": "http.request", "body": chunk, "more_body": self._has_more or bool(self._held)}
+            return {"type": "http.request", "body": self._hand_on() if read is None else read, "more_body": self._has_more}
 
         return replay
 
     def until(self, ending: Ending) -> Receive:
         """Return a `receive` that gives the body in one message, and then a disconnect when that is due."""
-        messages: list[Message] = [{"type": "http.request", "body": self._whole(), "more_body": False}]
+        messages: list[Message] = [{"type": "http.request", "body": self._in_one(), "more_body": False}]
 
         async def receive() -> Message:
             if messages:
@@ -95,11 +100,11 @@ class Incoming:
 
     def content(self) -> bytes | AsyncIterator[bytes]:
         """Return the body to send on: whole, or what was read and then piece by piece."""
-        return self._pieces() if self._has_more else self._whole()
+        return self._pieces() if self._has_more else self._in_one()
 
     def let_go(self) -> None:
         """Hold nothing more of the body: the request is over."""
-        self._held.clear()
+        self._held, self._whole = bytearray(), None
         self._budget.give_back(self._taken)
         self._taken = 0
 
@@ -113,8 +118,7 @@ class Incoming:
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         while self._held:
-            if chunk := self._hand_on():
-                yield chunk
+            yield self._hand_on()
         while self._has_more:
             yield await self._next()
         if self._handed_over is not None:
@@ -122,24 +126,23 @@ class Incoming:
 
     def _hold(self, chunk: bytes) -> bool:
         """Hold what came; say whether all requests together hold no more than they may."""
-        self._held.append(chunk)
+        self._held += chunk
         self._taken += len(chunk)
         return self._budget.take(len(chunk))
 
     def _hand_on(self) -> bytes:
-        """Hold the first of what was read no longer."""
-        chunk = self._held.popleft()
+        """Return a piece of what was read, and hold it no longer."""
+        chunk = bytes(self._held[: limits.PIECE_BYTES])
+        del self._held[: limits.PIECE_BYTES]
         self._taken -= len(chunk)
         self._budget.give_back(len(chunk))
         return chunk
 
-    def _whole(self) -> bytes:
-        """Return what was read, which may be asked for again."""
-        if len(self._held) > 1:
-            whole = b"".join(self._held)
-            self._held.clear()
-            self._held.append(whole)
-        return self._held[0] if self._held else b""
+    def _in_one(self) -> bytes:
+        """Return all that was read, which may be asked for again."""
+        if self._whole is None:
+            self._whole, self._held = bytes(self._held), bytearray()
+        return self._whole
 
     async def _next(self) -> bytes:
         message = await self._receive()
@@ -175,6 +178,7 @@ class FromApp:
     """Let a wrapped app answer."""
 
     hears_client = True
+    target: bytes | None = None  # no upstream is asked for any
 
     def __init__(self, app: ASGIApp, incoming: Incoming) -> None:
         self._app, self._incoming = app, incoming
@@ -205,6 +209,7 @@ class FromUpstream:
 
     def __init__(self, upstream: HttpUpstream, incoming: Incoming, policy: Policy) -> None:
         self._upstream, self._incoming, self._rules = upstream, incoming, policy.header_rules
+        self.target: bytes | None = incoming.target
 
     def alone(self, rewritten: Headers) -> Answer:
         """In any content coding the client takes."""

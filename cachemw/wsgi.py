@@ -78,7 +78,8 @@ class CacheMiddleware:
         try:
             body = incoming.read(body_limit(taken_in, policy))
             request = self._request(incoming, body)
-            answer = self.driver.run(script_for(taken_in, request, policy, self.driver.verified), forwarding)
+            script = script_for(taken_in, request, policy, self.driver.verified, forwarding.target)
+            answer = self.driver.run(script, forwarding)
         except ClientLeftError:
             return self._left(incoming, start_response)
         except UpstreamError as error:

@@ -33,6 +33,7 @@ class FromApp:
         self._result: Iterable[bytes] = ()
         self._chunks: Iterator[bytes] = iter(())
         self._first: bytes | None = None
+        self.target: bytes | None = None  # no upstream is asked for any
 
     @property
     def head(self) -> Head:
@@ -131,6 +132,7 @@ class FromUpstream:
 
     def __init__(self, upstream: HttpUpstream, incoming: Incoming, policy: Policy) -> None:
         self._upstream, self._incoming, self._rules = upstream, incoming, policy.header_rules
+        self.target: bytes | None = incoming.target
 
     def open(self, recorded: bool, rewritten: Headers, push: Callable[[Head], Outcome]) -> Source:
         incoming = self._incoming

@@ -49,6 +49,11 @@ class Incoming:
         self._read = b""
         self._taken = 0
 
+    @property
+    def target(self) -> bytes:
+        """Path and query as they were sent."""
+        return self.raw_path + b"?" + self.query if self.query else self.raw_path
+
     def read(self, limit_bytes: int | None) -> bytes | Unread:
         """Return the body, if it is within the limit; 0 only looks whether there is one, `None` does not even that.
 
@@ -56,15 +61,15 @@ class Incoming:
         """
         if limit_bytes is None:
             return Unread.LEFT_ALONE
-        chunks: list[bytes] = []
+        held = bytearray()  # one buffer, for the memory of many small ones is never given back
         is_within_budget = True
         try:
             while self._size <= limit_bytes and is_within_budget and (chunk := self._next(PIECE_BYTES)):
-                chunks.append(chunk)
+                held += chunk
                 self._taken += len(chunk)
                 is_within_budget = self._budget.take(len(chunk))
         finally:
-            self._read = b"".join(chunks)
+            self._read = bytes(held)
         if is_within_budget or not self._has_more:
             return self._read if self._size <= limit_bytes else Unread.TOO_LARGE
         return Unread.BUSY
@@ -178,6 +183,6 @@ def _raw_path(environ: Environ, path: bytes) -> bytes:
     """Return the path below `SCRIPT_NAME` as it was sent, where the server says so and nobody has changed it since."""
     sent = _bytes(_text(environ, "REQUEST_URI") or _text(environ, "RAW_URI")).partition(b"?")[0]
     below = sent.removeprefix(quote(_bytes(_text(environ, "SCRIPT_NAME"))).encode())
-    if unquote_to_bytes(below) == path and below.isascii() and below.startswith(b"/"):
+    if unquote_to_bytes(below) == path and below.startswith(b"/"):
         return below
     return quote(path, safe="/:@!$&'()*+,;=~").encode()

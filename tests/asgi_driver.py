@@ -36,8 +36,13 @@ async def call(
     app: ASGIApp, method: str, path: str, body: bytes = b"", headers: RawHeaders = (), *, hears: Hears = ignore
 ) -> Reply:
     """Send a request and stay until the app returns."""
+    return await answered(app, scope_for(method, path, headers), body, hears=hears)
+
+
+async def answered(app: ASGIApp, scope: Scope, body: bytes = b"", *, hears: Hears = ignore) -> Reply:
+    """Send the request of a scope, and stay until the app returns."""
     exchange = _Exchange(body, leave_after=None, hears=hears)
-    await app(scope_for(method, path, headers), exchange.receive, exchange.send)
+    await app(scope, exchange.receive, exchange.send)
     return exchange.reply()
 
 

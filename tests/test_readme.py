@@ -50,6 +50,7 @@ def test_every_detail_of_the_table_is_one_of_the_codes() -> None:
         "chat",
         "strict_json",
         "exchange",
+        "intake",
         "selection",
         "recording",
         "completeness",

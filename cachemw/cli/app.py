@@ -89,6 +89,12 @@ AllowHost = Annotated[
 ClientKey = Annotated[
     list[str], _repeated("--client-key", "CACHEMW_CLIENT_KEYS", "A key that clients bring; the server's goes in its place.")
 ]
+Lend = Annotated[
+    list[str],
+    _repeated(
+        "--lend", "CACHEMW_LEND", "An endpoint, such as files, that the server's key opens to clients without their own."
+    ),
+]
 Insecure = Annotated[bool, _option("--insecure", "Listen beyond loopback without client keys: everyone uses the server's.")]
 _NONE: list[str] = []
 Workers = Annotated[int, _option("--workers", "Processes.", min=1)]
@@ -124,6 +130,7 @@ def serve(
     max_body: MaxBody = limits.BODY_BYTES,
     allow_host: AllowHost = _NONE,
     client_key: ClientKey = _NONE,
+    lend: Lend = _NONE,
     insecure: Insecure = False,
     workers: Workers = 1,
     log_level: Level = LogLevel.WARNING,
@@ -145,6 +152,7 @@ def serve(
         max_body=max_body,
         allow_host=tuple(allow_host) or _from_variable("CACHEMW_ALLOW_HOST"),
         client_keys=tuple(client_key) or _from_variable("CACHEMW_CLIENT_KEYS"),
+        lend=tuple(lend) or _from_variable("CACHEMW_LEND"),
     )
     serve_proxy(settings, Place(host, port, workers, log_level.value, insecure), typer.echo)
 

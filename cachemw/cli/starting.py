@@ -8,7 +8,7 @@ from functools import partial
 
 from cachemw.cli.errors import CommandError
 from cachemw.cli.serving import configured, is_loopback, listen, run, url_of
-from cachemw.core.hosts import host_of
+from cachemw.core.admission import Rules
 from cachemw.errors import StoreError
 from cachemw.proxy import Settings
 from cachemw.proxy.protocol import GuardedProtocol
@@ -37,7 +37,7 @@ class Place:
 def serve_proxy(settings: Settings, place: Place, say: Callable[[str], None]) -> None:
     """Check, say where, and serve until a signal ends it. Raises `CommandError` and `ConfigurationError`."""
     _check_callers(settings, place)
-    settings = replace(settings, allow_host=(*settings.allow_host, *_own_name(place.host)))
+    settings = replace(settings, host=place.host, insecure=place.is_insecure and not is_loopback(place.host))
     rules = settings.rules()
     upstream, store = upstream_of(settings.upstream), settings.store()
     trouble = try_out(store, settings)
@@ -48,8 +48,7 @@ def serve_proxy(settings: Settings, place: Place, say: Callable[[str], None]) ->
             trouble or f"answers are kept in {store.path}",
         ]
         if not is_loopback(place.host):
-            names = ", ".join(["this machine's own", *sorted(rules.hosts)])
-            said.append(f"it answers to these names: {names}; --allow-host adds to them")
+            said.append(_which_names(rules))
         os.environ.update(settings.to_environment())  # every worker makes its proxy from there
         config = configured("cachemw.proxy.worker:work", place.log_level, workers=place.workers, protocol=GuardedProtocol)
         run(config, listener, partial(say, "\n".join(said)))
@@ -63,11 +62,11 @@ def _check_callers(settings: Settings, place: Place) -> None:
         )
 
 
-def _own_name(host: str) -> tuple[str, ...]:
-    """Return the name that clients have for an address that is listened on: none for all of them at once."""
-    authority = f"[{host}]" if ":" in host else host
-    is_every_address = host in ("", "0.0.0.0", "::")  # noqa: S104 - not to listen on it
-    return (host,) if host_of(authority.encode()) and not is_every_address else ()
+def _which_names(rules: Rules) -> str:
+    if rules.client_keys:
+        return "it answers to any name, for clients bring a key"
+    names = ", ".join(["this machine's own", *sorted(rules.hosts | rules.own_hosts)])
+    return f"it answers to these names: {names}; --allow-host adds to them"
 
 
 def try_out(store: DiskStore, settings: Settings) -> str | None:

@@ -11,14 +11,17 @@ import msgspec
 from cachemw.core import limits, refusals
 from cachemw.core.chat import is_chat
 from cachemw.core.discreet import sizes_only
+from cachemw.core.endpoints import Lent, LentPaths, lent, takes_uploads, what_is_lent
 from cachemw.core.headers import CREDENTIALS, credentials, without
-from cachemw.core.hosts import host_of, is_loopback, origin_host
+from cachemw.core.hosts import host_of, is_loopback, is_origin_of, origin_host, origin_of_url
 from cachemw.core.messages import Headers, header_values
+from cachemw.core.partition import callers_credentials
+from cachemw.core.paths import climbs, is_target, segments
 from cachemw.core.policy import Policy
 from cachemw.core.refusals import Answer
 from cachemw.errors import ConfigurationError
 
-HEALTH = "/healthz"
+HEALTH = b"/healthz"
 """Probes ask for it by address and without a key; it tells nothing."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -28,7 +31,8 @@ _KEY = re.compile(rb"[\x21-\x2b\x2d-\x7e]+")
 _PLACEHOLDER = b"cachemw"  # it stands in the README, for who has no key
 _BEARER = re.compile(rb"bearer +(\S+)", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(rb"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
-_SIMPLE = frozenset({b"text/plain", b"application/x-www-form-urlencoded", b"multipart/form-data"})
+_UPLOAD = b"multipart/form-data"
+_SIMPLE = frozenset({b"text/plain", b"application/x-www-form-urlencoded", _UPLOAD})
 """What any web page may send anywhere without being asked about it (Fetch §2.2.2)."""
 
 
@@ -36,14 +40,19 @@ _SIMPLE = frozenset({b"text/plain", b"application/x-www-form-urlencoded", b"mult
 class Rules:
     """Whom the proxy answers and how much it reads.
 
-    `hosts` may be named besides this machine's own; with `client_keys` a caller has to bring one of them. Raises
-    `ConfigurationError` for a key that cannot be one.
+    `hosts` may be named besides this machine's own and `own_hosts`, which it listens on; of the former web pages may ask too.
+    With `client_keys` a caller has to bring one of them; where it `is_open` nobody has to, beyond loopback. To both the
+    server's key is lent, for endpoints that keep no state and for what it is told to `lend`. Raises `ConfigurationError` for
+    a key that cannot be one.
     """
 
     policy: Policy
     hosts: frozenset[str] = frozenset()
     client_keys: tuple[bytes, ...] = ()
     max_body: int = limits.BODY_BYTES
+    own_hosts: frozenset[str] = frozenset()
+    is_open: bool = False
+    lend: LentPaths = frozenset()
     by_digest: Mapping[bytes, bytes] = field(init=False, compare=False)
     """The client keys. By digest, so that it takes no longer to find one among thousands, and that time tells nothing."""
 
@@ -59,10 +68,14 @@ class Rules:
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """May come in, with these header fields. Not `sized`: how large its body is will be known when it has come."""
+    """May come in, with these header fields. Not `sized`: how large its body is will be known when it has come.
+
+    `by_body`: only if its body says what `lending.judge` lets in.
+    """
 
     headers: Headers
     sized: bool
+    by_body: bool = False
 
     __repr__ = sizes_only
 
@@ -76,47 +89,54 @@ class Refused(msgspec.Struct, frozen=True):
     __repr__ = sizes_only
 
 
-def admit(method: str, path: str, headers: Headers, rules: Rules) -> Admitted | Refused:
-    """Decide about a request; `path` is below `root_path`."""
+def admit(method: str, raw_path: bytes, headers: Headers, rules: Rules) -> Admitted | Refused:
+    """Decide about a request; `raw_path` is below `root_path`, as it was sent."""
     is_sized = not header_values(headers, b"transfer-encoding")
-    if path == HEALTH and method in ("GET", "HEAD"):
+    if raw_path == HEALTH and method in ("GET", "HEAD"):
         return Admitted(headers, is_sized)
+    is_lent = _lent(method, raw_path, headers, rules)
     answer = (
-        _misdirected(headers, rules.hosts)
+        _misdirected(headers, rules)
         or (None if method in METHODS else refusals.method_not_allowed(METHODS))
         or _unknown(headers, rules.by_digest)
+        or (refusals.invalid_path() if climbs(raw_path) or not is_target(raw_path) else None)
+        or (_not_lent(method, raw_path, rules) if is_lent is Lent.NO else None)
         or _too_large(headers, rules.max_body)
-        or (_simple(headers) if is_chat(method, _as_routers_read(path), rules.policy.paths) else None)
+        or _mistyped(method, raw_path, headers, rules.policy)
     )
     if answer is not None:  # who waits for a 100 may send the body all the same, or not: nobody can tell (RFC 9110 §10.1.1)
-        sends_more = header_values(headers, b"content-length") not in ([], [b"0"]) or header_values(headers, b"expect")
-        return Refused(answer, closes=not is_sized or bool(sends_more) or answer[0].status in (400, 405))
-    return Admitted(_with_one_key(headers) if rules.client_keys else headers, is_sized)
+        sends_more = _has_body(headers) or header_values(headers, b"expect")
+        return Refused(answer, closes=bool(sends_more) or answer[0].status in (400, 405))
+    return Admitted(_with_one_key(headers) if rules.client_keys else headers, is_sized, is_lent is Lent.BY_BODY)
 
 
-def _as_routers_read(path: str) -> str:
-    """Return a path as a router may read it that is less strict than we are."""
-    segments = [segment.partition(";")[0] for segment in path.lower().split("/")]
-    return "/" + "/".join(segment for segment in segments if segment not in ("", "."))
+def _has_body(headers: Headers) -> bool:
+    return header_values(headers, b"content-length") not in ([], [b"0"]) or bool(header_values(headers, b"transfer-encoding"))
 
 
-def _misdirected(headers: Headers, hosts: frozenset[str]) -> Answer | None:
+def _misdirected(headers: Headers, rules: Rules) -> Answer | None:
     """Keep out web pages: by their own origin, and by the name they had to give this machine to come here."""
     named = header_values(headers, b"host")
     host = host_of(named[0]) if len(named) == 1 else None
     if host is None:
         return refusals.invalid_host()
-    if not _is_ours(host, hosts):
-        return refusals.unknown_host()
-    if header_values(headers, b"sec-fetch-site") == [b"cross-site"]:  # a page's image or script, which has no `Origin`
-        return refusals.foreign_origin()
+    is_ours = host in rules.hosts or host in rules.own_hosts or is_loopback(host)
+    if not (is_ours or rules.client_keys):  # a page whose host was given our address has no key
+        return refusals.unknown_host(host)
+    return refusals.foreign_origin() if _is_foreign(headers, named[0], rules.hosts) else None
+
+
+def _is_foreign(headers: Headers, authority: bytes, hosts: frozenset[str]) -> bool:
+    """Say whether a web page asks that is not of the very host and port that it asks, nor of a host that was allowed."""
+    sites = header_values(headers, b"sec-fetch-site")
     origins = header_values(headers, b"origin")
-    origin = origin_host(origins[0]) if len(origins) == 1 else None
-    return refusals.foreign_origin() if origins and (origin is None or not _is_ours(origin, hosts)) else None
-
-
-def _is_ours(host: str, hosts: frozenset[str]) -> bool:
-    return host in hosts or is_loopback(host)
+    referers = [origin_of_url(url) for url in header_values(headers, b"referer") if url]
+    are_ours = all(is_origin_of(origin, authority) or origin_host(origin) in hosts for origin in origins or referers)
+    if b"cross-site" in sites or len(origins) > 1 or origins and not are_ours:
+        return True
+    if origins or sites in ([b"same-origin"], [b"none"]):
+        return False
+    return not are_ours or bool(sites) and not referers  # images and scripts have no `Origin`, and old browsers only a referrer
 
 
 def _unknown(headers: Headers, by_digest: Mapping[bytes, bytes]) -> Answer | None:
@@ -156,8 +176,29 @@ def _too_large(headers: Headers, max_body: int) -> Answer | None:
     return refusals.body_too_large(max_body) if len(length) > 18 or int(length) > max_body else None
 
 
-def _simple(headers: Headers) -> Answer | None:
+def _lent(method: str, raw_path: bytes, headers: Headers, rules: Rules) -> Lent:
+    """Say whether a request may be made with the server's key, or brings one that is not ours to lend."""
+    is_lent = rules.client_keys or rules.is_open and not callers_credentials(headers, over_http=True)
+    return lent(method, raw_path, rules.policy, rules.lend) if is_lent else Lent.YES
+
+
+def _not_lent(method: str, raw_path: bytes, rules: Rules) -> Answer:
+    return refusals.endpoint_not_lent(method, raw_path, what_is_lent(rules.policy, rules.lend))
+
+
+def _mistyped(method: str, raw_path: bytes, headers: Headers, policy: Policy) -> Answer | None:
+    """Refuse what a web page may send unasked: no type, or a simple one; files are sent as one of those by everybody."""
     types = header_values(headers, b"content-type")
+    is_for_chat = is_chat(method, _as_routers_read(raw_path), policy.paths)
+    if not types:
+        return refusals.unsupported_type() if is_for_chat or _has_body(headers) else None
     essence = types[0].partition(b";")[0].strip().lower() if len(types) == 1 else b""
     is_named = essence == b"application/json" or _MEDIA_TYPE.fullmatch(essence) and essence not in _SIMPLE
-    return None if is_named else refusals.unsupported_type()
+    is_upload = essence == _UPLOAD and takes_uploads(raw_path) and not is_for_chat
+    return None if is_named or is_upload else refusals.unsupported_type()
+
+
+def _as_routers_read(raw_path: bytes) -> str:
+    """Return a path as a router may read it that is less strict than we are."""
+    read = [segment.decode("latin-1").lower() for segment in segments(raw_path)]
+    return "/" + "/".join([segment for segment in read if segment not in ("", ".")])

@@ -9,7 +9,17 @@ import msgspec
 
 from cachemw.core.canonical import canonical, ordered
 from cachemw.core.discreet import sizes_only
-from cachemw.core.messages import Answerer, AppAnswerer, DirectAnswerer, HttpAnswerer, Kind, Request, Unread, header_values
+from cachemw.core.messages import (
+    Answerer,
+    AppAnswerer,
+    DirectAnswerer,
+    Headers,
+    HttpAnswerer,
+    Kind,
+    Request,
+    Unread,
+    header_values,
+)
 from cachemw.core.strict_json import parse
 from cachemw.errors import Unreadable
 
@@ -71,6 +81,11 @@ def is_chat(method: str, path: str, suffixes: tuple[str, ...]) -> bool:
     return method == "POST" and path.endswith(suffixes)
 
 
+def is_plain_json(headers: Headers) -> bool:
+    """Say whether a body is said to be JSON, in UTF-8 and no content coding."""
+    return _is_not_plain_json(headers) is None
+
+
 def read_chat(request: Request, bookkeeping: frozenset[str] = frozenset()) -> ChatRequest | Bypass:
     """Parse and canonicalise the request's body; `Bypass` where its answer cannot be cached.
 
@@ -78,7 +93,7 @@ def read_chat(request: Request, bookkeeping: frozenset[str] = frozenset()) -> Ch
     """
     if isinstance(request.body, Unread):
         return Bypass(request.body.value)
-    if detail := _is_not_plain_json(request):
+    if detail := _is_not_plain_json(request.headers):
         return Bypass(detail)
     try:
         body = parse(request.body)
@@ -115,11 +130,11 @@ def _chat(body: Mapping[str, Any], left_out: frozenset[str]) -> ChatRequest:
     )
 
 
-def _is_not_plain_json(request: Request) -> str | None:
-    types = header_values(request.headers, b"content-type")
+def _is_not_plain_json(headers: Headers) -> str | None:
+    types = header_values(headers, b"content-type")
     if len(types) != 1 or not _names_json(types[0]):
         return "not-json"
-    encodings = header_values(request.headers, b"content-encoding")
+    encodings = header_values(headers, b"content-encoding")
     return "encoded-request" if any(value.strip().lower() not in (b"", b"identity") for value in encodings) else None
 
 

@@ -2,6 +2,7 @@
 
 from cachemw.core import refusals, replay
 from cachemw.core.cache_status import announce
+from cachemw.core.directives import InvalidControl
 from cachemw.core.effects import Failed, Serve, Unacceptable, Unsatisfiable
 from cachemw.core.messages import Head
 from cachemw.core.transfer import Emission
@@ -18,8 +19,10 @@ def conclude(outcome: Concluded) -> tuple[Emission, ...]:
             head, body = refusals.not_cached()
         case Failed(report, error):
             head, body = refusals.upstream_failed(error)
-        case Unacceptable(report, invalid):
-            head, body = refusals.invalid_control(invalid.param, invalid.message)
+        case Unacceptable(report, InvalidControl(param, message)):
+            head, body = refusals.invalid_control(param, message)
+        case Unacceptable(report):
+            head, body = refusals.invalid_path()
     if report is None:
         return head, body
     return Head(head.status, announce(head.headers, report, is_stream=False)), body

@@ -146,11 +146,18 @@ class Failed(msgspec.Struct, frozen=True):
     __repr__ = sizes_only
 
 
-class Unacceptable(msgspec.Struct, frozen=True):
-    """The request's control header cannot be obeyed: 400."""
+class InvalidPath(msgspec.Struct, frozen=True):
+    """A path that climbs out of the upstream's, or that no request can carry."""
 
-    report: ExchangeReport
-    invalid: InvalidControl
+
+class Unacceptable(msgspec.Struct, frozen=True):
+    """The request's control header cannot be obeyed, or its path not be asked for: 400.
+
+    `report` is `None` where the client did not opt in.
+    """
+
+    report: ExchangeReport | None
+    invalid: InvalidControl | InvalidPath
 
 
 Outcome = Serve | Relay | Unsatisfiable | Failed | Unacceptable

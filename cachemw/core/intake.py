@@ -5,11 +5,13 @@ import msgspec
 from cachemw.core.chat import is_chat
 from cachemw.core.directives import CONTROL_HEADER, Abandon, Directives, InvalidControl, read_directives
 from cachemw.core.discreet import sizes_only
-from cachemw.core.effects import Script
+from cachemw.core.effects import InvalidPath, Script, Unacceptable
 from cachemw.core.exchange import bypass, exchange, not_chat, pass_on, refuse
 from cachemw.core.headers import without
 from cachemw.core.messages import Headers, Request
+from cachemw.core.paths import climbs, is_target
 from cachemw.core.policy import Policy
+from cachemw.core.report import ExchangeReport
 from cachemw.core.selection import Verified
 
 
@@ -54,8 +56,13 @@ def body_limit(taken_in: TakenIn, policy: Policy) -> int | None:
     return policy.max_request_bytes if isinstance(taken_in, Directives) else 0
 
 
-def script_for(taken_in: TakenIn, request: Request, policy: Policy, verified: Verified) -> Script:
-    """Return the script that answers; of a body that is larger than `body_limit` the request has none."""
+def script_for(taken_in: TakenIn, request: Request, policy: Policy, verified: Verified, target: bytes | None = None) -> Script:
+    """Return the script that answers.
+
+    `target` is what an HTTP upstream beside the mount would be asked for, as it came; a wrapped app's path is its own matter.
+    """
+    if target is not None and (climbs(target.partition(b"?")[0]) or not is_target(target)):
+        return _refuse_path(taken_in)
     match taken_in:
         case Directives():
             return exchange(request, taken_in, policy, verified)
@@ -67,3 +74,11 @@ def script_for(taken_in: TakenIn, request: Request, policy: Policy, verified: Ve
             return not_chat(request, policy)
         case _:
             return pass_on(None, request, policy)
+
+
+def _refuse_path(taken_in: TakenIn) -> Script:
+    """Answer a request that would leave the upstream's base URL, or be spelt anew on the way there."""
+    yield from ()
+    has_opted_in = taken_in.asked is not None if isinstance(taken_in, NotChat) else not isinstance(taken_in, NotAsked)
+    report = ExchangeReport(stored=False, details=("invalid-path",)) if has_opted_in else None
+    return Unacceptable(report, InvalidPath())

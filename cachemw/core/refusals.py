@@ -11,6 +11,8 @@ from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
 Answer = tuple[Head, bytes]
 
 _NO_RETRY = (b"x-should-retry", b"false")
+_NOT_LENT = "endpoint_not_lent"
+_SHOWN_BYTES = 200  # of a path that was asked for
 
 
 def invalid_control(param: str, message: str) -> Answer:
@@ -35,6 +37,11 @@ def shutting_down() -> Answer:
     return _answer(503, _error("cachemw is shutting down, and there is no answer yet", code="shutting_down"))
 
 
+def busy() -> Answer:
+    """Return the 503 for a request that has to be read, while there is no room to."""
+    return _answer(503, _error("cachemw holds too many large requests: try again in a moment", code="busy"))
+
+
 def broken_stream(error: UpstreamError, at_boundary: bool) -> bytes:
     """Return the event that tells a stream's reader that it ended early; no `[DONE]` follows it."""
     status, body = _failure(error)
@@ -52,15 +59,40 @@ def invalid_host() -> Answer:
     return _refusal(400, "invalid_host", "a request names one host, in its Host field")
 
 
-def unknown_host() -> Answer:
+def invalid_path() -> Answer:
+    """Return the 400 for a path that climbs out of the API, however that is spelt, or that no request can carry."""
+    return _refusal(400, "invalid_path", "the path leaves the API, by .. or in another spelling of it, or is none")
+
+
+def not_found() -> Answer:
+    """Return the 404 for what is outside of the API: it is not asked for upstream."""
+    return _refusal(404, "not_found", "there is nothing here: the API is below /v1, such as /v1/chat/completions")
+
+
+def unknown_host(host: str) -> Answer:
     """Return the 403 for a host that is not known: a web page may have given that name to this machine."""
-    return _refusal(403, "unknown_host", "this host is not known here: name it by --allow-host where cachemw is started")
+    return _refusal(403, "unknown_host", f"{host} is not known here: --allow-host {host} where cachemw is started adds it")
 
 
 def foreign_origin() -> Answer:
     """Return the 403 for a web page."""
     message = "web pages may not ask here: name the page's host by --allow-host where cachemw is started"
     return _refusal(403, "foreign_origin", message)
+
+
+def endpoint_not_lent(method: str, raw_path: bytes, open_to_all: str) -> Answer:
+    """Return the 403 for what the server's key is not lent for; `open_to_all` is what it is lent for."""
+    came = f"{method} {raw_path[:_SHOWN_BYTES].decode('latin-1')}"
+    message = f"{came} is not open to a lent key, which answers {open_to_all}; --lend where cachemw is started opens more"
+    return _refusal(403, _NOT_LENT, message)
+
+
+def response_not_lent(why: str, param: str | None = None) -> Answer:
+    """Return the 403 for a response that would keep, or build on, what a lent key's other users could reach."""
+    message = (
+        f"a lent key answers POST /responses that keep nothing: {why}; --lend responses where cachemw is started opens all"
+    )
+    return _refusal(403, _NOT_LENT, message, param=param)
 
 
 def method_not_allowed(methods: Iterable[str]) -> Answer:
@@ -87,7 +119,7 @@ def body_too_large(max_body: int) -> Answer:
 
 def unsupported_type() -> Answer:
     """Return the 415 for a media type that any web page may send."""
-    return _refusal(415, "unsupported_media_type", "a chat request says what it is: send Content-Type: application/json")
+    return _refusal(415, "unsupported_media_type", "a request says what its body is: send Content-Type: application/json")
 
 
 def head_too_large() -> Answer:
@@ -95,9 +127,11 @@ def head_too_large() -> Answer:
     return _refusal(431, "request_head_too_large", "the request's head is too large")
 
 
-def _refusal(status: int, code: str, message: str, more: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
+def _refusal(
+    status: int, code: str, message: str, more: Iterable[tuple[bytes, bytes]] = (), param: str | None = None
+) -> Answer:
     """Return what is said to who is not let in; SDKs need not try again."""
-    return _answer(status, _error(message, "invalid_request_error", code=code), (*more, _NO_RETRY))
+    return _answer(status, _error(message, "invalid_request_error", param, code), (*more, _NO_RETRY))
 
 
 def _failure(error: UpstreamError) -> tuple[int, dict[str, dict[str, str | None]]]:

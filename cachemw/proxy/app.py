@@ -4,15 +4,18 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable
 
 from starlette.requests import Request as Page
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route, Router
 from starlette.types import Lifespan, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from cachemw.asgi import CacheMiddleware
-from cachemw.asgi_wire import AsgiClient, ClientLeftError, FromUpstream, Incoming, path_below
+from cachemw.asgi_wire import AsgiClient, ClientLeftError, FromUpstream, Incoming, path_below, raw_path_below
+from cachemw.budget import Budget
+from cachemw.core import refusals
 from cachemw.core.admission import HEALTH
 from cachemw.core.chat import is_chat
+from cachemw.core.endpoints import WARMING, is_api
 from cachemw.core.intake import script_for, take_in
 from cachemw.core.messages import Unread
 from cachemw.core.policy import Policy
@@ -41,9 +44,9 @@ class Proxy:
         self._upstream = upstream
         pages = Router(
             [
-                Route(HEALTH, _healthy),
-                Route("/v1/tcp_warming", _warm),  # the Cerebras SDK asks for it whenever a client is made
-                Route("/v1/v1/tcp_warming", _warm),
+                Route("/", _front),
+                Route(HEALTH.decode(), _healthy),
+                *[Route(path.decode(), _warm) for path in WARMING],
                 Mount("/", self._pass_on),
             ],
             lifespan=_closing(store if closes_store else None),
@@ -51,21 +54,45 @@ class Proxy:
         self._cache = CacheMiddleware(pages, upstream=upstream, store=store, policy=policy, hooks=hooks)
         self._pages = pages
 
+    @property
+    def bodies(self) -> Budget:
+        """What the bodies of its requests may take together."""
+        return self._cache.bodies
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_page = scope["type"] == "http" and not is_chat(scope["method"], path_below(scope), self._cache.policy.paths)
+        is_page = scope["type"] == "http" and not (self._is_api(scope) and self._is_chat(scope))
         await (self._pages if is_page else self._cache)(scope, receive, send)
+
+    def _is_api(self, scope: Scope) -> bool:
+        return is_api(raw_path_below(scope), self._cache.policy)
+
+    def _is_chat(self, scope: Scope) -> bool:
+        return is_chat(scope["method"], path_below(scope), self._cache.policy.paths)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
-            return
+        elif self._is_api(scope):
+            await self._relay(scope, receive, send)
+        else:
+            head, body = refusals.not_found()
+            client = AsgiClient(send, Incoming(scope, receive, self._cache.bodies))
+            await client.start(head)
+            await client.write(body, more=False)
+
+    async def _relay(self, scope: Scope, receive: Receive, send: Send) -> None:
         policy, incoming = self._cache.policy, Incoming(scope, receive, self._cache.bodies)
         taken_in = take_in(incoming.method, incoming.path, incoming.headers, policy)
-        script = script_for(taken_in, self._cache.request(incoming, Unread.LEFT_ALONE), policy, self._cache.driver.verified)
-        with contextlib.suppress(ClientLeftError):
+        forwarding = FromUpstream(self._upstream, incoming, policy)
+        request = self._cache.request(incoming, Unread.LEFT_ALONE)
+        script = script_for(taken_in, request, policy, self._cache.driver.verified, forwarding.target)
+        try:
             await incoming.read(0)
-            forwarding = FromUpstream(self._upstream, incoming, policy)
             await self._cache.driver.run(script, forwarding, AsgiClient(send, incoming))
+        except ClientLeftError:
+            pass
+        finally:
+            incoming.let_go()
 
 
 def create() -> Gate:
@@ -73,7 +100,8 @@ def create() -> Gate:
     settings = Settings.from_environment()
     rules = settings.rules()
     upstream = upstream_of(settings.upstream, credentials="lend" if rules.client_keys else "pass")
-    return Gate(Proxy(upstream, store=settings.store(), policy=rules.policy, closes_store=True), rules)
+    proxy = Proxy(upstream, store=settings.store(), policy=rules.policy, closes_store=True)
+    return Gate(proxy, rules, proxy.bodies)
 
 
 def _closing(store: Store | None) -> Lifespan[Router]:
@@ -84,6 +112,10 @@ def _closing(store: Store | None) -> Lifespan[Router]:
             store.close()
 
     return lifespan
+
+
+async def _front(_: Page) -> PlainTextResponse:
+    return PlainTextResponse("cachemw, a response cache for LLM APIs: the API is below /v1\n")
 
 
 async def _healthy(_: Page) -> JSONResponse:

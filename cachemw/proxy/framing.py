@@ -8,6 +8,8 @@ _TARGET = re.compile(rb"(?:https?://([^/?]+))?/[^#]*", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9a-f]{2})", re.IGNORECASE)
 _VERSIONS = ("1.0", "1.1")
 _UPGRADE = re.compile(rb"\r\nupgrade(?=:)", re.IGNORECASE)
+_END = b"\r\n\r\n"
+_CUT = tuple(text[:size] for text in (_END, b"\r\nupgrade:") for size in range(1, len(text)))
 
 NO_UPGRADE = b"cachemw-no-upgrade"
 """The name under which the parser is given a field that it must not see."""
@@ -27,8 +29,17 @@ def without_upgrade(data: bytes) -> bytes:
     """
     if _UPGRADE.search(data) is None:
         return data
-    head, end, rest = data.partition(b"\r\n\r\n")
+    head, end, rest = data.partition(_END)
     return _UPGRADE.sub(b"\r\n" + NO_UPGRADE, head) + end + rest
+
+
+def held_back(data: bytes) -> int:
+    """Return how many bytes at the end of a piece of a head may be the beginning of its end, or of a wish to upgrade.
+
+    Nothing behind the head's end is held back: its client may be waiting for the answer.
+    """
+    tail = data[-max(map(len, _CUT)) :].lower()
+    return 0 if _END in data else max([len(cut) for cut in _CUT if tail.endswith(cut)], default=0)
 
 
 def _is_target(target: bytes, hosts: list[bytes]) -> bool:

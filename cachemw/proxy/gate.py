@@ -1,32 +1,45 @@
 """The gate before the proxy: who may not come in is told why, and nothing behind it hears of them."""
 
 import asyncio
+from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw.asgi_wire import path_below
-from cachemw.core import refusals
+from cachemw.asgi_wire import ClientLeftError, Incoming, raw_path_below
+from cachemw.budget import Budget
+from cachemw.core import limits, refusals
 from cachemw.core.admission import Admitted, Refused, Rules, admit
+from cachemw.core.lending import judge
+from cachemw.core.messages import Headers, Unread
 from cachemw.core.refusals import Answer
 
-_OPENING = (b"access-control-", b"timing-allow-origin", b"cross-origin-resource-policy")
+SEALED: Headers = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"sandbox"))
+"""On every answer: a page among them, such as an upstream's 404, would be of our origin, and could ask with our key."""
+
+_NEVER = frozenset(
+    b"timing-allow-origin cross-origin-resource-policy x-content-type-options clear-site-data strict-transport-security alt-svc"
+    b" service-worker-allowed set-cookie set-cookie2 nel report-to reporting-endpoints refresh public-key-pins expect-ct"
+    b" accept-ch".split()
+)
+_NEVER_BEGINNING = (b"access-control-", b"content-security-policy", b"public-key-pins-")
 
 
 class Gate:
     """An ASGI app that lets those in to another one who may come, by `rules`; what goes out opens it to no web page.
 
-    It is the outermost of a server: what the server cancels when it ends is ended here.
+    It is the outermost of a server: what the server cancels when it ends is ended here. What it has to read of a body counts
+    among the `bodies` that are held.
     """
 
-    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+    def __init__(self, app: ASGIApp, rules: Rules, bodies: Budget | None = None) -> None:
         self.app = app
-        self._rules = rules
+        self._rules, self._bodies = rules, bodies or Budget(limits.REQUESTS_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        decided = admit(scope.get("method", "GET"), path_below(scope), tuple(scope["headers"]), self._rules)
+        decided = admit(scope.get("method", "GET"), raw_path_below(scope), tuple(scope["headers"]), self._rules)
         if isinstance(decided, Refused):
             await _refuse(scope, decided, send)
         elif scope["type"] == "websocket":
@@ -36,13 +49,29 @@ class Gate:
 
     async def _let_in(self, scope: Scope, admitted: Admitted, receive: Receive, send: Send) -> None:
         inside = {**scope, "headers": list(admitted.headers)}
-        outward = _without_cors(send)
+        outward = _sealed(send)
+        answer = partial(self._answer, self._judged if admitted.by_body else self.app)
         if admitted.sized:
-            await self._answer(inside, receive, outward)
+            await answer(inside, receive, outward)
         else:
-            await _Measured(receive, outward, self._rules.max_body).run(self._answer, inside)
+            await _Measured(receive, outward, self._rules.max_body).run(answer, inside)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _judged(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the app answer if the body may be answered with a lent key."""
+        incoming = Incoming(scope, receive, self._bodies)
+        try:
+            body = await incoming.read(self._rules.policy.max_request_bytes)
+            answer = refusals.busy() if body is Unread.BUSY else judge(incoming.headers, body)
+            if answer is None:
+                await self.app(scope, incoming.replayed(), send)
+            else:
+                await _say(answer, isinstance(body, Unread), send)
+        except ClientLeftError:
+            pass
+        finally:
+            incoming.let_go()
+
+    async def _answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app answer. Who has heard nothing when the server ends is told so; what has no end, the server breaks off."""
         has_begun = False
 
@@ -52,7 +81,7 @@ class Gate:
             await send(message)
 
         try:
-            await self.app(scope, receive, noting)
+            await app(scope, receive, noting)
         except asyncio.CancelledError:  # inside, it has undone everything; the server would call it a fault of ours
             if not has_begun:
                 await _say(refusals.shutting_down(), True, send)
@@ -86,16 +115,23 @@ class _Measured:
             await self._send(message)
 
 
-def _without_cors(send: Send) -> Send:
-    """Return a `send` that keeps back what would let web pages read an answer; an upstream may not say that for us."""
+def _sealed(send: Send) -> Send:
+    """Return a `send` that keeps back what would let web pages read an answer, or browsers remember anything of us.
 
-    async def send_without(message: Message) -> None:
+    An upstream may not say that for us.
+    """
+
+    async def send_sealed(message: Message) -> None:
         if message["type"] == "http.response.start":
-            fields = [field for field in message.get("headers", ()) if not field[0].lower().startswith(_OPENING)]
-            message = {**message, "headers": fields}
+            fields = [(name, value) for name, value in message.get("headers", ()) if not _is_kept_back(name.lower())]
+            message = {**message, "headers": [*fields, *SEALED]}
         await send(message)
 
-    return send_without
+    return send_sealed
+
+
+def _is_kept_back(lower_name: bytes) -> bool:
+    return lower_name in _NEVER or lower_name.startswith(_NEVER_BEGINNING)
 
 
 async def _refuse(scope: Scope, refused: Refused, send: Send) -> None:
@@ -107,6 +143,6 @@ async def _refuse(scope: Scope, refused: Refused, send: Send) -> None:
 
 async def _say(answer: Answer, closes: bool, send: Send) -> None:
     head, body = answer
-    fields = [*head.headers, (b"connection", b"close")] if closes else list(head.headers)
+    fields = [*head.headers, *SEALED, *([(b"connection", b"close")] if closes else [])]
     await send({"type": "http.response.start", "status": head.status, "headers": fields})
     await send({"type": "http.response.body", "body": body})

@@ -10,7 +10,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from cachemw.core import limits, refusals
 from cachemw.core.refusals import Answer
 from cachemw.proxy.deadline import Deadline, HoldingFlow
-from cachemw.proxy.framing import NO_UPGRADE, is_sound, without_upgrade
+from cachemw.proxy.framing import NO_UPGRADE, held_back, is_sound, without_upgrade
+from cachemw.proxy.gate import SEALED
 from cachemw.proxy.lingering import LingeringTransport
 
 
@@ -45,6 +46,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._is_over = False
         self._head_size = self._drained = 0
         self._unread = 0  # bytes that have come since there was a head, or a piece of a body
+        self._held = b""  # the end of a piece of a head, until it is seen what it is
+        self._is_behind = False  # this head came in one piece with the request before it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         lingering: Any = LingeringTransport(transport, self.loop, self._is_read_out)
@@ -62,13 +65,21 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self._awaited is Awaited.NOTHING:
             self._await(Awaited.HEAD)
+            self._is_behind = False
         self._unread += len(data)
-        super().data_received(without_upgrade(data) if self._awaited is Awaited.HEAD else data)
+        super().data_received(self._of_head(data) if self._awaited is Awaited.HEAD and not self._is_behind else data)
         if not self._is_over and self._unread > limits.HEAD_BYTES:  # of trailers, or of chunk extensions, too
             self._turn_away(refusals.head_too_large())
         if not self._is_over and self._has_changed:
             self._has_changed = False
             self._deadline.set(self._seconds())
+
+    def _of_head(self, data: bytes) -> bytes:
+        """Return what of a piece of a head the parser is given now."""
+        data = self._held + data
+        passed = len(data) - held_back(data)
+        self._held = data[passed:]
+        return without_upgrade(data[:passed])
 
     def _await(self, what: Awaited) -> None:
         self._awaited, self._has_changed, self._unread = what, True, 0
@@ -91,6 +102,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if self._awaited is Awaited.NOTHING:  # right behind the request before it
             self._await(Awaited.HEAD)
+            self._is_behind = True
         self._head_size = 0
         super().on_message_begin()
 
@@ -111,7 +123,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._head_size > limits.HEAD_BYTES:
             self._refuse(refusals.head_too_large())
-        if not is_sound(self.parser.get_http_version(), self.url, tuple(self.headers)):
+        is_sound_head = is_sound(self.parser.get_http_version(), self.url, tuple(self.headers))
+        if not is_sound_head or self.parser.should_upgrade():  # the parser would drop the body, and read what follows as none
             self._refuse(refusals.malformed())
         super().on_headers_complete()
         self._await(Awaited.BODY)
@@ -136,10 +149,6 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._awaited is Awaited.BODY and self.expect_100_continue and self.cycle.response_complete:
             self.transport.close()  # its body may come all the same, or not: nobody can tell (RFC 9110 §10.1.1)
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Answer, and hear no more: what follows may be in another protocol (RFC 9110 §7.8)."""
-        self._end_after(self.cycle)
 
     # How it ends.
 
@@ -188,6 +197,6 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _write(self, answer: Answer) -> None:
         head, body = answer
-        fields = [*self.server_state.default_headers, *head.headers, (b"connection", b"close")]
+        fields = [*self.server_state.default_headers, *head.headers, *SEALED, (b"connection", b"close")]
         lines = [name + b": " + value + b"\r\n" for name, value in fields]
         self.transport.write(b"".join([STATUS_LINE[head.status], *lines, b"\r\n", body]))

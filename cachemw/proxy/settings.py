@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from cachemw.core import limits
 from cachemw.core.admission import Rules
-from cachemw.core.hosts import hosts_of
+from cachemw.core.endpoints import lent_paths
+from cachemw.core.hosts import host_of, hosts_of
 from cachemw.core.policy import Policy
 from cachemw.errors import ConfigurationError
 from cachemw.stores import DiskStore
@@ -26,14 +27,17 @@ def several(value: str) -> tuple[str, ...]:
 _KINDS: Mapping[str, Callable[[str], Any]] = {
     "lifetime": float,
     **dict.fromkeys(("size_limit", "max_record_bytes", "max_request_bytes", "max_body"), int),
-    **dict.fromkeys(("allow_host", "client_keys"), several),
-    "allow_network": lambda value: value.lower() in ("1", "true", "yes", "on"),
+    **dict.fromkeys(("allow_host", "client_keys", "lend"), several),
+    **dict.fromkeys(("allow_network", "insecure"), lambda value: value.lower() in ("1", "true", "yes", "on")),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Each of these is `CACHEMW_<NAME>` in the environment, with commas between several. Seconds and bytes."""
+    """Each of these is `CACHEMW_<NAME>` in the environment, with commas between several. Seconds and bytes.
+
+    `host` is where it listens: a name of its own, if it is one; `insecure`: beyond loopback, without client keys.
+    """
 
     upstream: str = "cerebras"
     dir: str = ""
@@ -47,6 +51,9 @@ class Settings:
     max_body: int = limits.BODY_BYTES
     allow_host: tuple[str, ...] = field(default=(), repr=False)
     client_keys: tuple[str, ...] = field(default=(), repr=False)
+    lend: tuple[str, ...] = field(default=(), repr=False)
+    insecure: bool = False
+    host: str = field(default="", repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -87,4 +94,18 @@ class Settings:
         if self.max_body < 0:
             raise ConfigurationError("the largest body must not be negative")
         keys = tuple(key.encode(errors="surrogatepass") for key in self.client_keys)  # what is not ASCII is refused
-        return Rules(self.policy(), hosts_of(self.allow_host), keys, self.max_body)
+        return Rules(
+            self.policy(),
+            hosts_of(self.allow_host),
+            keys,
+            self.max_body,
+            own_hosts=_own_hosts(self.host),
+            is_open=self.insecure,
+            lend=lent_paths(self.lend),
+        )
+
+
+def _own_hosts(host: str) -> frozenset[str]:
+    """Return the name that clients have for an address that is listened on: none for all of them at once."""
+    named = host_of((f"[{host}]" if ":" in host else host).encode(errors="surrogatepass"))
+    return frozenset() if named in (None, "0.0.0.0", "::") else frozenset({named})  # noqa: S104 - not to listen on it

@@ -15,6 +15,7 @@ from cachemw.core.discreet import sizes_only
 from cachemw.core.headers import CREDENTIALS, NEVER_FORWARDED, HeaderRules, forwarded, in_utf8
 from cachemw.core.messages import Head, Headers, HttpTarget, Sends, header_values
 from cachemw.core.partition import with_credential
+from cachemw.core.paths import below_version, is_target
 from cachemw.core.upstream_head import sayable
 from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
 from cachemw.upstreams.base import END, Answer, Emit, Source
@@ -29,10 +30,8 @@ from cachemw.upstreams.transports import (
     default_transport,
 )
 
-_VERSION_SEGMENTS = re.compile(rb"\A(?:/v1){0,2}(?=/|\Z)")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEY = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-_CLIMBS = re.compile(r"/(?:\.|%2e){2}(?=[/#]|$)", re.IGNORECASE)
 
 
 Credentials = Literal["replace", "pass", "lend"]
@@ -115,12 +114,11 @@ class HttpUpstream:
         sent.append((b"accept-encoding", b", ".join(accepted) or b"identity"))
         if not isinstance(outgoing.body, bytes):
             sent += [(b"content-length", size) for size in header_values(outgoing.headers, b"content-length")]
-        if _CLIMBS.search(outgoing.url.partition("?")[0]):  # out of `base_url`, which is what the upstream is
-            raise UpstreamError("the path cannot be requested")
         timeout = {"connect": self._timeouts.connect, "read": None, "write": None, "pool": None}
+        extensions = {"timeout": timeout, "target": _target(outgoing.url)}
         try:
             return httpx.Request(
-                outgoing.method, outgoing.url, headers=in_utf8(sent), content=outgoing.body, extensions={"timeout": timeout}
+                outgoing.method, outgoing.url, headers=in_utf8(sent), content=outgoing.body, extensions=extensions
             )
         except httpx.InvalidURL as exc:
             raise UpstreamError("the path cannot be requested") from exc
@@ -150,9 +148,17 @@ class HttpUpstream:
 
 @lru_cache(256)
 def _joined(base_url: str, path: bytes, query: bytes) -> str:
-    below = _VERSION_SEGMENTS.sub(b"", path, count=1)
-    url = base_url + "/" + below.lstrip(b"/").decode("latin-1")
+    below = below_version(path).decode("latin-1")
+    url = base_url + below if below.startswith("/") else f"{base_url}/{below}"
     return f"{url}?{query.decode('latin-1')}" if query else url
+
+
+def _target(url: str) -> bytes:
+    """Return what is asked for, byte by byte. Raises `UpstreamError` for what no request can carry."""
+    target = ("/" + url.split("/", 3)[3]).encode("latin-1")
+    if not is_target(target):
+        raise UpstreamError("the path cannot be requested")
+    return target
 
 
 def _checked(base_url: str) -> str:

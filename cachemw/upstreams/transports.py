@@ -11,8 +11,9 @@ from typing import Any
 
 import aiohttp
 import httpx
+import yarl
 from anyio.lowlevel import RunVar
-from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport, map_aiohttp_exceptions
 
 from cachemw.upstreams.pool import Pool
 
@@ -107,13 +108,53 @@ class SyncTransports:
             held.close()
 
 
+class ExactTransport(AiohttpTransport):
+    """Asks for a request's `target` byte by byte, as httpx's own does (RFC 9112 §3.2); its parent has yarl spell it anew."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not isinstance(self.client, aiohttp.ClientSession):
+            self.client = self.get_client()
+        with map_aiohttp_exceptions():
+            answer = await self.client.request(
+                request.method,
+                _exact_url(request),
+                headers=request.headers,
+                data=_content(request),
+                allow_redirects=False,
+                timeout=_waits(request),
+                server_hostname=request.extensions.get("sni_hostname"),
+            )
+        stream = AiohttpResponseStream(answer)
+        extensions = {"http_version": b"HTTP/1.1", "reason_phrase": (answer.reason or "").encode()}
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=stream, extensions=extensions)
+
+
+def _exact_url(request: httpx.Request) -> yarl.URL:
+    target: bytes = request.extensions.get("target", request.url.raw_path)
+    return yarl.URL(f"{request.url.scheme}://{(request.url.netloc + target).decode('ascii')}", encoded=True)
+
+
+def _content(request: httpx.Request) -> Any:
+    """Return the body as aiohttp takes it; it writes the chunks itself."""
+    try:
+        return request.content or None
+    except httpx.RequestNotRead:
+        request.headers.pop("transfer-encoding", None)
+        return request.stream
+
+
+def _waits(request: httpx.Request) -> aiohttp.ClientTimeout:
+    waits = request.extensions.get("timeout", {})
+    return aiohttp.ClientTimeout(connect=waits.get("pool"), sock_connect=waits.get("connect"), sock_read=waits.get("read"))
+
+
 def default_transport() -> httpx.AsyncBaseTransport:
     """Return a transport that goes to the upstream itself: no proxies or certificates from the environment, HTTP/1.1.
 
     httpx's own pool wedges for good after cancellations (httpcore#1093), and a relay cancels all day.
     """
     if _is_asyncio():
-        return AiohttpTransport(verify=_tls(), trust_env=False, client=_session)
+        return ExactTransport(verify=_tls(), trust_env=False, client=_session)
     return httpx.AsyncHTTPTransport(**_httpx_options())
 
 

@@ -77,18 +77,26 @@ def test_without_a_key_of_the_servers_none_goes_upstream(command: Command, behin
     assert "CACHEMW_UPSTREAM_API_KEY is not set, so no key goes there" in serving.said
 
 
+ANY = "it answers to any name, for clients bring a key"
+SOME = "it answers to these names: this machine's own, cache.example; --allow-host adds to them"
 BEYOND = {
-    "with keys": (("--client-key", "sk-of-alice"), {}, (200, 401)),
-    "for everyone": (("--insecure",), {}, (200, 200)),
-    "for everyone, by the environment": ((), {"CACHEMW_INSECURE": "1"}, (200, 200)),
+    "with keys": (("--client-key", "sk-of-alice"), {}, (200, 401), 200, ANY),
+    "for everyone": (("--insecure",), {}, (200, 200), 403, SOME),
+    "for everyone, by the environment": ((), {"CACHEMW_INSECURE": "1"}, (200, 200), 403, SOME),
 }
 
 
-@pytest.mark.parametrize(("arguments", "variables", "expected"), BEYOND.values(), ids=BEYOND.keys())
+@pytest.mark.parametrize(("arguments", "variables", "expected", "other", "names"), BEYOND.values(), ids=BEYOND.keys())
 def test_beyond_loopback_it_listens_with_keys_or_for_everyone(
-    command: Command, behind: Behind, arguments: tuple[str, ...], variables: dict[str, str], expected: tuple[int, int]
+    command: Command,
+    behind: Behind,
+    arguments: tuple[str, ...],
+    variables: dict[str, str],
+    expected: tuple[int, int],
+    other: int,
+    names: str,
 ) -> None:
-    """I2, I8: and answers to the names that it was told."""
+    """I2, I8: and answers to the names that it was told, or to any, where clients bring a key."""
     arguments = ("--host", "0.0.0.0", "--allow-host", "cache.example", "--upstream", behind.url, *arguments)
     with command.serving("serve", "--port", 0, *arguments, lines=SAID + 1, **variables, **SERVER) as serving:
         url = serving.url.replace("0.0.0.0", "127.0.0.1")
@@ -96,13 +104,62 @@ def test_beyond_loopback_it_listens_with_keys_or_for_everyone(
         named = {name: _status(url, name) for name in ("cache.example", "CACHE.example:80", "0.0.0.0", "other.example")}
 
     assert tuple(statuses) == expected
-    assert named == {"cache.example": 200, "CACHE.example:80": 200, "0.0.0.0": 403, "other.example": 403}
-    assert "it answers to these names: this machine's own, cache.example; --allow-host adds to them" in serving.said
+    assert named == {"cache.example": 200, "CACHE.example:80": 200, "0.0.0.0": other, "other.example": other}
+    assert names in serving.said
 
 
-def _status(url: str, host: str) -> int:
-    headers = {"host": host, "authorization": "Bearer sk-of-alice"}
-    return httpx.get(f"{url}/v1/models", headers=headers, trust_env=False).status_code
+def _status(url: str, host: str, path: str = "/v1/models", **more: str) -> int:
+    headers = {"host": host, "authorization": "Bearer sk-of-alice", **more}
+    return httpx.get(url + path, headers=headers, trust_env=False).status_code
+
+
+LENT = {
+    "with keys": (("--client-key", "sk-of-alice", "--lend", "batches"), {}, [403, 200, 200]),
+    "with keys, by the environment": (("--client-key", "sk-of-alice"), {"CACHEMW_LEND": "files,/v1/batches"}, [200, 200, 200]),
+    "for everyone": (("--host", "0.0.0.0", "--insecure", "--lend", "batches"), {}, [403, 200, 200]),
+    "on loopback": (("--insecure",), {}, [200, 200, 200]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "variables", "expected"), LENT.values(), ids=LENT.keys())
+def test_a_lent_key_opens_what_keeps_nothing_and_what_it_is_told_to(
+    command: Command, behind: Behind, arguments: tuple[str, ...], variables: dict[str, str], expected: list[int]
+) -> None:
+    """A4: in every worker."""
+    options = ("--port", 0, "--upstream", behind.url, "--workers", 2, *arguments)
+    key = "cachemw" if "--insecure" in arguments else "sk-of-alice"
+    with command.serving("serve", *options, lines=SAID, **variables, **SERVER) as serving:
+        url = serving.url.replace("0.0.0.0", "127.0.0.1")
+        statuses = [
+            [
+                _status(url, "localhost", path, authorization=f"Bearer {key}")
+                for path in ("/v1/files", "/v1/batches/b", "/v1/models")
+            ]
+            for _ in range(8)
+        ]
+
+    assert statuses == [expected] * 8
+    assert set(behind.keys()) == {b"Bearer sk-of-server"}
+
+
+def test_what_cannot_be_lent_is_one_line(here: Callable[..., Done]) -> None:
+    """E7."""
+    assert "'/v1' cannot be lent" in refusal(here("serve", "--port", 0, "--lend", "/v1"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_page_of_another_port_may_not_ask_though_it_has_the_name_that_is_listened_on(
+    command: Command, behind: Behind, host: str
+) -> None:
+    """F127, I8."""
+    with command.serving("serve", "--port", 0, "--host", host, "--upstream", behind.url, lines=SAID, **SERVER) as serving:
+        own = serving.url.removeprefix("http://")
+        statuses = [
+            _status(serving.url, own, origin=origin)
+            for origin in (f"http://{own}", "http://localhost:3000", "http://127.0.0.1:3000")
+        ]
+
+    assert statuses == [200, 403, 403]
 
 
 def test_what_is_too_large_is_not_taken(command: Command, behind: Behind) -> None:

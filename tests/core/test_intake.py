@@ -4,7 +4,7 @@ import pytest
 
 from cachemw.core.control import Restrictions
 from cachemw.core.directives import Abandon, Directives, InvalidControl, Mode
-from cachemw.core.effects import Effect, Forward, Outcome, Unsatisfiable, resume
+from cachemw.core.effects import Effect, Forward, InvalidPath, Outcome, Unacceptable, Unsatisfiable, resume
 from cachemw.core.intake import NotAsked, NotChat, TakenIn, script_for, take_in, unfinished
 from cachemw.core.messages import Headers
 from cachemw.core.policy import Policy
@@ -86,3 +86,30 @@ def test_who_cannot_have_an_answer_read_on_is_told_that_the_wish_was_ignored() -
 )
 def test_any_other_request_is_the_same_to_such_a_mount(taken_in: TakenIn) -> None:
     assert unfinished(taken_in) == taken_in
+
+
+@pytest.mark.parametrize("target", [b"/v1/..%2fx", b"/v1/../x?y", b"/v1/a b", b"/v1/\xff", b"/v1/x?a b", b"/v1/x#y", b""])
+def test_what_would_leave_the_upstream_is_refused_whatever_it_is(target: bytes) -> None:
+    """F135, A8: and told of only to who opted in."""
+    said = ExchangeReport(stored=False, details=("invalid-path",))
+    rows: list[tuple[TakenIn, ExchangeReport | None]] = [
+        (Directives(), said),
+        (InvalidControl("ttl", "soon"), said),
+        (NotChat(Directives(), ()), said),
+        (NotAsked(), None),
+        (NotChat(None, ()), None),
+    ]
+
+    for taken_in, report in rows:
+        script = script_for(taken_in, request(), Policy(), Verified(), target)
+        assert resume(script, None) == Unacceptable(report, InvalidPath())
+
+
+def test_a_query_may_climb() -> None:
+    """H1: it is no path."""
+    assert isinstance(resume(script_for(NotAsked(), request(), Policy(), Verified(), b"/v1/x?../..%2f"), None), Forward)
+
+
+def test_where_no_upstream_is_asked_for_a_path_it_is_not_judged() -> None:
+    """H1: around an app, and in a transport."""
+    assert isinstance(resume(script_for(NotAsked(), request(), Policy(), Verified()), None), Forward)

@@ -305,7 +305,8 @@ def _talk_to(url: str, *, client_key: bool) -> None:
     with httpx.Client(trust_env=False, timeout=20) as client:
         for target, fields, raw in requests(is_on_the_wire=True):
             for own in ({}, {"authorization": f"Bearer {secret('client key')}"}) if client_key else ({}, {"authorization": ""}):
-                kept = {name: value for name, value in (fields | own).items() if not own or name not in CREDENTIALS[1:]}
+                page = {"referer": f"{url}/{fields['referer']}"}  # of another one they would all be refused
+                kept = {name: value for name, value in (fields | page | own).items() if not own or name not in CREDENTIALS[1:]}
                 with contextlib.suppress(httpx.HTTPError):
                     kept = {name: value for name, value in kept.items() if value}
                     hits += "cachemw; hit" in client.post(url + target, content=raw, headers=kept).headers.get(

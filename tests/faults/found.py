@@ -1,6 +1,6 @@
 """What went wrong while this project was hardened, in numbers that stay: each has a test, which names its number.
 
-`tests/test_found.py` sees to it. A fault that is found from now on gets the next number.
+`tests/test_found.py` sees to it. A fault that is found from now on gets a higher number.
 """
 
 from dataclasses import dataclass
@@ -179,5 +179,39 @@ FOUND: tuple[Found, ...] = (
           "tests/upstreams/test_providers.py::test_a_key_that_no_request_can_carry_is_refused_and_not_shown"),
     Found(81, "who waited when the server ended got no error of ours, and the log a traceback for each of them",
           "tests/proxy/test_parting.py::test_who_has_no_answer_yet_is_told_in_our_shape"),
+    Found(120, "a path climbed out of the base URL in another spelling, with the server's key",
+          "tests/proxy/test_targets.py::test_nothing_leaves_the_base_urls_path"),
+    Found(121, "the bytes of a target were spelt anew on the way to the upstream",
+          "tests/proxy/test_targets.py::test_the_bytes_of_a_target_go_on_as_they_came"),
+    Found(122, "so they were without await",
+          "tests/upstreams/test_urls.py::test_so_it_is_without_await"),
+    Found(123, "what is outside of the API was asked for upstream with the server's key",
+          "tests/proxy/test_targets.py::test_what_is_outside_of_the_api_goes_nowhere"),
+    Found(124, "a key that was lent to clients opened the whole account",
+          "tests/proxy/test_gate.py::test_a_lent_key_does_not_open_the_account"),
+    Found(125, "so did one that was lent to everyone beyond loopback",
+          "tests/proxy/test_gate.py::test_without_client_keys_the_callers_own_opens_what_it_opens"),
+    Found(126, "a response with a lent key was kept, or built on what another client had kept",
+          "tests/proxy/test_gate.py::test_one_that_keeps_or_builds_on_anything_is_refused"),
+    Found(127, "a page of another port of this machine could spend the server's key",
+          "tests/core/test_admission.py::test_a_web_page_is_of_the_very_host_and_port_it_asks_or_of_a_name_that_was_allowed"),
+    Found(128, "an image of such a page could, and of any page in a browser that says no site",
+          "tests/core/test_admission.py::test_a_page_is_known_by_all_that_browsers_say_of_it"),
+    Found(129, "a page could send what it need not ask for to any path but that of chat",
+          "tests/core/test_admission.py::test_nor_may_anything_else_be_what_a_page_may_send_unasked"),
+    Found(130, "what an upstream wants browsers to remember of it, they remembered of us",
+          "tests/proxy/test_gate.py::test_no_answer_makes_a_browser_remember_anything_of_us"),
+    Found(131, "a page of an upstream's would have run as one of ours",
+          "tests/proxy/test_gate.py::test_what_we_say_ourselves_runs_nowhere_either"),
+    Found(132, "the body was lost of a request whose Upgrade field came in two pieces",
+          "tests/proxy/test_malformed.py::test_wherever_its_head_is_cut_the_body_is_not_lost"),
+    Found(133, "so was that of one with an Upgrade field right behind another request",
+          "tests/proxy/test_malformed.py::test_one_behind_another_is_refused_and_loses_no_body"),
+    Found(134, "clients that bring a key were refused for the name they used, and nobody was told which name that was",
+          "tests/core/test_admission.py::test_who_brings_a_key_names_us_as_they_like"),
+    Found(135, "the mounts answered a path that climbs as if the upstream had failed",
+          "tests/proxy/test_targets.py::test_a_mount_with_an_upstream_answers_the_same"),
+    Found(136, "a body that began like an Upgrade field was changed where the end of its head had been cut",
+          "tests/proxy/test_malformed.py::test_a_body_is_not_taken_for_a_head_whose_end_was_cut"),
 )  # fmt: skip
 """The first ones by where they were: the store's files, its calls, the upstream's pool, the listener, answers."""

@@ -96,6 +96,11 @@ OPENING = (
     b"Timing-Allow-Origin",
     b"cross-origin-resource-policy",
 )
+REMEMBERED = (
+    *(b"Clear-Site-Data", b"Strict-Transport-Security", b"alt-svc", b"Service-Worker-Allowed", b"Set-Cookie", b"set-cookie2"),
+    *(b"NEL", b"Report-To", b"Reporting-Endpoints", b"Refresh", b"Content-Security-Policy-Report-Only", b"Accept-CH"),
+)
+SEALED = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox"}
 
 
 @pytest.mark.parametrize("control", [{}, {"cachemw": "on"}], ids=["not opted in", "opted in"])
@@ -105,14 +110,53 @@ async def test_no_answer_opens_itself_to_web_pages(guarded: Guarded, control: di
     told = completion()
     guarded.upstream.respond = always(Told(told.parts, headers=(*told.headers, *opened)))
 
-    replies = [
-        await ask(guarded, {**JSON, **control, "origin": "http://localhost:3000"}, path=path) for path in (CHAT, "/v1/x")
-    ]
+    replies = [await ask(guarded, {**JSON, **control, "origin": guarded.url}, path=path) for path in (CHAT, "/v1/x")]
 
     assert [reply.status_code for reply in replies] == [200, 200]
     assert not {name.lower() for name in OPENING} & {name.lower() for reply in replies for name, _ in reply.headers.raw}
     assert replies[1].headers["x-kept"] == "*"
     assert [asked.header(b"origin") for asked in guarded.upstream.asked] == [None] * 2
+
+
+def seals(reply: httpx.Response) -> dict[str, str]:
+    return {name: reply.headers.get(name) for name in SEALED}
+
+
+@pytest.mark.parametrize("control", [{}, {"cachemw": "on"}], ids=["not opted in", "opted in"])
+async def test_no_answer_makes_a_browser_remember_anything_of_us(guarded: Guarded, control: dict[str, str]) -> None:
+    """F130, I8: nor does its page run as one of ours, where it could ask with our key."""
+    fields = ((b"Content-Security-Policy", b"default-src *"), (b"x-content-type-options", b"none"), (b"x-kept", b"1"))
+    told = completion()
+    guarded.upstream.respond = always(
+        Told(told.parts, headers=(*told.headers, *((name, b"x") for name in REMEMBERED), *fields))
+    )
+
+    replies = [await ask(guarded, {**JSON, **control}, path=path) for path in (CHAT, CHAT, "/v1/x")]
+
+    assert [reply.status_code for reply in replies] == [200] * 3
+    assert [seals(reply) for reply in replies] == [SEALED] * 3
+    assert not {name.lower() for name in REMEMBERED} & {name for reply in replies for name, _ in lowered(reply)}
+    assert replies[2].headers["x-kept"] == "1"
+
+
+def lowered(reply: httpx.Response) -> list[tuple[bytes, bytes]]:
+    return [(name.lower(), value) for name, value in reply.headers.raw]
+
+
+async def test_what_we_say_ourselves_runs_nowhere_either(guarded: Guarded, keyed: Guarded) -> None:
+    """F131, I8."""
+    replies = [
+        await ask(guarded, {**JSON, "host": "evil.example"}),
+        await ask(guarded, JSON, path="/favicon.ico"),
+        await ask(guarded, {**JSON, "cachemw": "ttl=soon"}),
+        await ask(keyed, JSON),
+        await ask(keyed, {**JSON, "authorization": "Bearer sk-bob"}, path="/v1/responses"),
+    ]
+    malformed = await guarded.say(b"GET / HTTP/1.2\r\n" + HOST + b"\r\n")
+
+    assert [reply.status_code for reply in replies] == [403, 404, 400, 401, 403]
+    assert [seals(reply) for reply in replies] == [SEALED] * 5
+    assert b"\r\nx-content-type-options: nosniff\r\ncontent-security-policy: sandbox\r\n" in malformed
 
 
 async def test_a_preflight_is_told_nothing(guarded: Guarded) -> None:
@@ -121,7 +165,7 @@ async def test_a_preflight_is_told_nothing(guarded: Guarded) -> None:
     asking = {"access-control-request-method": "POST", "access-control-request-headers": "content-type,cachemw"}
     async with httpx.AsyncClient(base_url=guarded.url, trust_env=False) as client:
         foreign = await client.options(CHAT, headers={**asking, "origin": "https://evil.example"})
-        own = await client.options(CHAT, headers={**asking, "origin": "http://localhost:3000"})
+        own = await client.options(CHAT, headers={**asking, "origin": guarded.url})
 
     assert (foreign.status_code, own.status_code) == (403, 204)
     assert not [name for reply in (foreign, own) for name in reply.headers if name.startswith("access-control-")]
@@ -181,7 +225,7 @@ async def test_a_body_as_large_as_may_be_is_taken(guarded: Guarded) -> None:
             yield b"x" * 1_000
 
     async with httpx.AsyncClient(base_url=guarded.url, trust_env=False) as client:
-        replies = [await client.post("/v1/files", content=content) for content in (pieces(), b"x" * LIMIT)]
+        replies = [await client.post("/v1/files", content=content, headers=JSON) for content in (pieces(), b"x" * LIMIT)]
 
     assert [reply.status_code for reply in replies] == [200, 200]
     assert [len(asked.body) for asked in guarded.upstream.asked] == [LIMIT, LIMIT]
@@ -207,7 +251,7 @@ async def test_an_answer_that_had_begun_before_is_broken_off() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    fields = [(b"host", b"localhost"), (b"transfer-encoding", b"chunked")]
+    fields = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")]
     await Gate(eager, RULES)({"type": "http", "method": "POST", "path": "/v1/x", "headers": fields}, receive, send)
 
     assert [message.get("body") for message in sent] == [None, b"begun"]
@@ -308,6 +352,89 @@ async def test_what_is_no_chat_goes_with_the_servers_key_too(keyed: Guarded, con
 
     asked = keyed.upstream.asked[0]
     assert [value for name, value in asked.headers if name == b"authorization"] == [b"Bearer sk-server"]
+
+
+# What a lent key opens.
+
+LENT = {"content-type": "application/json", "authorization": "Bearer sk-alice"}
+
+
+async def reached(guarded: Guarded, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, str]:
+    """Return status and code of an answer."""
+    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=10) as client:
+        reply = await client.request(method, path, content=body, headers={**LENT, **headers})
+    return reply.status_code, reply.json().get("error", {}).get("code", "")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/files"), ("GET", "/v1/chat/completions?limit=100"), ("DELETE", "/v1/files/f1"), ("POST", "/v1//files")],
+)
+async def test_a_lent_key_does_not_open_the_account(keyed: Guarded, method: str, path: str) -> None:
+    """F124, A4: nothing is contacted."""
+    assert await reached(keyed, method, path) == (403, "endpoint_not_lent")
+    assert keyed.upstream.calls == 0
+
+
+async def test_what_keeps_no_state_is_answered(keyed: Guarded) -> None:
+    """A4: `store` in a chat request passes, for nobody can read it back through us."""
+    for path in ("/v1/embeddings", "/v1/messages"):
+        assert (await reached(keyed, "POST", path, b"{}"))[0] == 200
+    assert (await reached(keyed, "POST", CHAT, prompt(store=True)))[0] == 200
+    assert (await reached(keyed, "GET", "/v1/models/m"))[0] == 200
+    assert keyed.upstream.calls == 4
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_a_response_that_keeps_nothing_passes_byte_by_byte(keyed: Guarded, is_chunked: bool) -> None:
+    """A4, H1."""
+    body = b'{"model": "m",  "store":false, "input": "\xc3\xa9", "stream": false }'
+    head = b"POST /v1/responses HTTP/1.1\r\nContent-Type: application/json\r\nAuthorization: Bearer sk-bob\r\n" + HOST
+    sized = b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n5\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (body[:5], len(body) - 5, body[5:])
+
+    reply = await keyed.say(head + b"Connection: close\r\n" + (chunked if is_chunked else sized))
+
+    assert status_of(reply) == 200
+    assert [asked.body for asked in keyed.upstream.asked] == [body]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "m"}',
+        b'{"store": true}',
+        b'{"store": false, "previous_response_id": "resp_1"}',
+        b'{"store": false, "store": true}',
+        b"no object",
+        b'{"store": false, "input": "' + b"x" * Policy().max_request_bytes + b'"}',
+    ],
+    ids=lambda body: body[:40].decode(),
+)
+async def test_one_that_keeps_or_builds_on_anything_is_refused(keyed: Guarded, body: bytes) -> None:
+    """F126, A4: so is one that is too large to tell."""
+    assert await reached(keyed, "POST", "/v1/responses", body) == (403, "endpoint_not_lent")
+    assert keyed.upstream.calls == 0
+
+
+async def test_a_client_that_leaves_in_the_middle_of_one_is_nobodys_fault(keyed: Guarded) -> None:
+    """H10."""
+    head = b"POST /v1/responses HTTP/1.1\r\nContent-Type: application/json\r\nAuthorization: Bearer sk-bob\r\n" + HOST
+    async with await keyed.connect() as stream:
+        await stream.send(head + b"Content-Length: 100\r\n\r\n{")
+
+    assert (await reached(keyed, "GET", "/v1/models"))[0] == 200
+    assert keyed.upstream.calls == 1
+
+
+async def test_without_client_keys_the_callers_own_opens_what_it_opens() -> None:
+    """F125, A4: the server's, beyond loopback, opens what keeps no state."""
+    async with guarding(rules=Rules(Policy(), is_open=True)) as opened:
+        theirs = await reached(opened, "GET", "/v1/files")
+        lent = await reached(opened, "GET", "/v1/files", authorization="Bearer cachemw")
+
+        assert (theirs[0], lent) == (200, (403, "endpoint_not_lent"))
+        assert [asked.header(b"authorization") for asked in opened.upstream.asked] == [b"Bearer sk-alice"]
 
 
 # Other scopes.

@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from cachemw.proxy.framing import is_sound
+from cachemw.proxy.framing import held_back, is_sound
 from tests.proxy.guarded import Guarded, guarding, rest, status_of
 from tests.upstream import Told, always, prompt
 
@@ -126,6 +127,11 @@ MALFORMED = {
     "half an escape": line(b"GET /v1/models?a=%4 HTTP/1.1"),
     "a NUL in the target": line(b"GET /v1/\x00 HTTP/1.1"),
     "a target that is not ASCII": line(b"GET /v1/\xff HTTP/1.1"),
+    "a query that is not ASCII": line(b"GET /v1/models?a=\xc3\xa9 HTTP/1.1"),
+    "a control character in the target": line(b"GET /v1/\x01 HTTP/1.1"),
+    "a delete in the target": line(b"GET /v1/\x7f HTTP/1.1"),
+    "a tab in the target": line(b"GET /v1/a\tb HTTP/1.1"),
+    "a space in the query": line(b"GET /v1/models?a= b HTTP/1.1"),
     "a space in the target": line(b"GET /v1/a b HTTP/1.1"),
     # The host.
     "no host": b"GET /v1/models HTTP/1.1\r\n\r\n",
@@ -254,6 +260,98 @@ async def test_who_would_like_another_protocol_is_answered_in_this_one(guarded: 
     assert reply.count(b"HTTP/1.1 200") == 2
     assert [asked.body for asked in guarded.upstream.asked] == [BODY, b""]
     assert all(asked.header(b"upgrade") is None for asked in guarded.upstream.asked)
+
+
+LOWER = posted(b"upgrade: h2c\r\nConnection: upgrade\r\nContent-Length: %d\r\n" % len(BODY), BODY)
+LATE = posted(b"Content-Length: %d\r\n" % len(BODY) + UPGRADE, BODY)
+
+
+@pytest.mark.parametrize("request_bytes", [LOWER, LATE], ids=["lower", "late"])
+async def test_wherever_its_head_is_cut_the_body_is_not_lost(guarded: Guarded, request_bytes: bytes) -> None:
+    """F132: RFC 9110 §7.8: a segment may end anywhere."""
+    for cut in range(1, len(request_bytes)):
+        async with await guarded.connect() as stream:
+            await stream.send(request_bytes[:cut])
+            await anyio.sleep(0.002)
+            await stream.send(request_bytes[cut:])
+            assert status_of(await stream.receive()) == 200, cut
+
+    assert [asked.body for asked in guarded.upstream.asked] == [BODY] * (len(request_bytes) - 1)
+    assert all(asked.header(b"upgrade") is None for asked in guarded.upstream.asked)
+
+
+async def test_nor_is_it_where_every_byte_comes_alone(guarded: Guarded) -> None:
+    """F132."""
+    async with await guarded.connect() as stream:
+        for byte in LATE:
+            await stream.send(bytes([byte]))
+            await anyio.lowlevel.checkpoint()
+        assert status_of(await stream.receive()) == 200
+
+    assert [asked.body for asked in guarded.upstream.asked] == [BODY]
+
+
+async def test_one_behind_another_is_refused_and_loses_no_body(guarded: Guarded) -> None:
+    """F133: the first is answered, whole; the second is not asked without its body."""
+    reply = await guarded.say(LATE + LATE)
+
+    assert [asked.body for asked in guarded.upstream.asked] == [BODY]
+    assert status_of(reply) == 200
+    assert reply.count(b"HTTP/1.1 200") == 1
+
+
+async def test_one_behind_an_answer_that_was_given_is_told_why(guarded: Guarded) -> None:
+    """F133: its head came with the end of the body before it, so that it was not seen in time."""
+    sized = b"Content-Length: %d\r\n\r\n" % len(BODY)
+    async with await guarded.connect() as stream:
+        await stream.send(POST + sized + BODY[:-1])
+        await anyio.sleep(0.01)
+        await stream.send(BODY[-1:] + LATE[:30])
+        assert status_of(await stream.receive()) == 200
+        await stream.send(LATE[30:])
+        reply = await rest(stream)
+
+    assert status_of(reply) == 400
+    assert [asked.body for asked in guarded.upstream.asked] == [BODY]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 3, 4])
+async def test_a_body_is_not_taken_for_a_head_whose_end_was_cut(guarded: Guarded, cut: int) -> None:
+    """F136."""
+    body = b"Upgrade: h2c\r\nUpgrade: h2c"
+    head = posted(b"Content-Length: %d\r\n" % len(body), b"")
+    at = len(head) - 4 + cut
+    guarded.upstream.respond = always(Told((b"{}",)))
+
+    async with await guarded.connect() as stream:
+        await stream.send((head + body)[:at])
+        await anyio.sleep(0.005)
+        await stream.send((head + body)[at:])
+        assert status_of(await stream.receive()) == 200
+
+    assert [asked.body for asked in guarded.upstream.asked] == [body]
+
+
+@pytest.mark.parametrize(
+    ("piece", "size"),
+    [
+        (b"GET / HTTP/1.1", 0),
+        (b"GET / HTTP/1.1\r", 1),
+        (b"GET / HTTP/1.1\r\n", 2),
+        (b"GET / HTTP/1.1\r\nX: a\r\n\r", 3),
+        (b"GET / HTTP/1.1\r\nUPGRADE", 9),
+        (b"GET / HTTP/1.1\r\nUpgrade:", 0),
+        (b"GET / HTTP/1.1\r\nUpgraded", 0),
+        (b"GET / HTTP/1.1\r\nX-Up", 0),
+        (b"GET / HTTP/1.1\r\n\r\n", 0),
+        (b"GET / HTTP/1.1\r\n\r\nbody\r\nUp", 0),
+        (b"\r\nUpgra", 7),
+        (b"", 0),
+    ],
+)
+def test_no_more_is_held_back_than_may_be_the_beginning_of_it(piece: bytes, size: int) -> None:
+    """F132: and nothing behind a head, for which somebody may be waiting."""
+    assert held_back(piece) == size
 
 
 async def test_a_body_that_speaks_of_upgrades_is_left_alone(guarded: Guarded) -> None:

@@ -32,7 +32,8 @@ async def test_every_spelling_of_the_path_shares_one_record(place: Place) -> Non
 
 OTHERS = [
     ("GET", "/v1/models", b"format=openrouter&a=%2B", b""),
-    ("GET", "/models/llama-3.3", b"", b""),
+    ("GET", "/models", b"", b""),
+    ("GET", "/v1/models/llama-3.3", b"", b""),
     ("GET", "/v1/chat/completions", b"limit=2", b""),
     ("POST", "/v1/embeddings", b"", b'{"input": "x"}'),
     ("POST", "/v1/completions", b"", b'{"prompt": "x", "stream": true}'),
@@ -42,9 +43,6 @@ OTHERS = [
     ("PATCH", "/v1/files/f1", b"", b"x"),
     ("DELETE", "/v1/files/f1", b"", b""),
     ("OPTIONS", "/v1/chat/completions", b"", b""),
-    ("POST", "/healthz", b"", b"x"),
-    ("GET", "/healthz/", b"", b""),
-    ("GET", "/", b"", b""),
 ]
 
 
@@ -166,13 +164,51 @@ async def test_a_query_is_in_the_key(place: Place) -> None:
 
 
 async def test_what_may_be_asked_for_stays_below_the_base_url(place: Place) -> None:
-    """I6, K2."""
+    """F120, I6, K2: without a gate, too."""
     replies = [
         await say(place.url, b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target)
-        for target in (b"/../admin", b"/v1/%2e%2e/admin", b"/v1/a/../../../admin")
+        for target in (b"/v1/%2e%2e/admin", b"/v1/a/../../../admin", b"/v1/..%2f..%2fadmin", b"/v1/..;/chat/completions")
     ]
 
-    assert all(reply.startswith(b"HTTP/1.1 502") for reply in replies)
+    assert all(reply.startswith(b"HTTP/1.1 400") for reply in replies)
+    assert all(b"invalid_path" in reply for reply in replies)
+    assert place.upstream.calls == 0
+
+
+@pytest.mark.parametrize("headers", [ALICE, ON], ids=["not opted in", "opted in"])
+@pytest.mark.parametrize("path", ["/", "/?x=1"])
+async def test_who_looks_what_is_here_is_told(place: Place, path: str, headers: dict[str, str]) -> None:
+    """A8: in one line."""
+    replies = [await place.client.request(method, path, headers=headers) for method in ("GET", "HEAD")]
+
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert replies[0].headers["content-type"].startswith("text/plain")
+    assert replies[0].text.count("\n") == 1
+    assert "cachemw" in replies[0].text
+    assert "/v1" in replies[0].text
+    assert replies[1].text == ""
+    assert place.upstream.calls == 0
+
+
+@pytest.mark.parametrize("headers", [ALICE, ON], ids=["not opted in", "opted in"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("GET", path) for path in ("/favicon.ico", "/docs", "/metrics", "/admin", "/healthz/", "/v1", "/models/m", "/V1/x")),
+        *(("POST", path) for path in ("/", "/healthz", "/admin", "/chat/completion%73", "/chat/completions/")),
+        ("HEAD", "/favicon.ico"),
+        ("OPTIONS", "/x"),
+    ],
+)
+async def test_what_is_outside_of_the_api_is_not_asked_for_upstream(
+    place: Place, method: str, path: str, headers: dict[str, str]
+) -> None:
+    """F123, A8: with the server's key, on top of it."""
+    reply = await place.client.request(method, path, headers=headers, content=b"" if method in ("GET", "HEAD") else prompt())
+
+    assert reply.status_code == 404
+    assert method == "HEAD" or reply.json()["error"]["code"] == "not_found"
+    assert method == "HEAD" or "/v1" in reply.json()["error"]["message"]
     assert place.upstream.calls == 0
 
 

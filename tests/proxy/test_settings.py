@@ -29,6 +29,9 @@ OTHER = Settings(
     max_body=7_000,
     allow_host=("cache.example", "192.0.2.7"),
     client_keys=("sk-of-alice", "sk-of-bob"),
+    lend=("files", "/v1/batches"),
+    insecure=True,
+    host="192.0.2.9",
 )
 
 
@@ -101,6 +104,10 @@ def test_what_cannot_work_is_refused(settings: Settings) -> None:
         {"ALLOW_HOST": "cache.example,"},
         {"ALLOW_HOST": "http://cache.example"},
         {"ALLOW_HOST": "bücher.example"},
+        {"LEND": ","},
+        {"LEND": "files,"},
+        {"LEND": "/v1"},
+        {"LEND": "files/../batches"},
         {"CLIENT_KEYS": ","},
         {"CLIENT_KEYS": "sk-alice,"},
         {"CLIENT_KEYS": "sk-alice, sk-bob"},
@@ -144,8 +151,24 @@ def test_settings_become_the_rules() -> None:
 
     assert rules.hosts == {"cache.example", "192.0.2.7"}
     assert (rules.client_keys, rules.max_body) == ((b"sk-of-alice", b"sk-of-bob"), 7_000)
+    assert sorted(rules.lend) == [(b"batches",), (b"files",)]
+    assert (rules.is_open, rules.own_hosts) == (True, frozenset({"192.0.2.9"}))
     assert repr(rules.policy) == repr(OTHER.policy())
     assert (Settings().rules().client_keys, Settings().rules().max_body) == ((), limits.BODY_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("host", "names"),
+    [
+        ("192.0.2.9", {"192.0.2.9"}),
+        ("2001:DB8::1", {"2001:db8::1"}),
+        ("Cache.Example", {"cache.example"}),
+        *((host, set()) for host in ("", "0.0.0.0", "::", "b\u00fccher.example", "fe80::1%lo")),
+    ],
+)
+def test_where_it_listens_is_a_name_of_its_own(host: str, names: set[str]) -> None:
+    """I8: all addresses at once are none."""
+    assert Settings(host=host).rules().own_hosts == names
 
 
 def test_no_key_is_shown() -> None:

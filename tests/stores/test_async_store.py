@@ -132,8 +132,8 @@ async def _quiet(store: AsyncStore) -> bytes | None:
     return None
 
 
-SLOW = {"secret": StoreTimeout, "get": StoreTimeout, "put": "store-slow", "discard": None}
-BROKEN = {"secret": StoreError, "get": StoreError, "put": "store-failed", "discard": None}
+SLOW = {"secret": StoreTimeout, "get": StoreTimeout, "order": StoreTimeout, "put": "store-slow", "discard": None}
+BROKEN = {"secret": StoreError, "get": StoreError, "order": StoreError, "put": "store-failed", "discard": None}
 
 
 async def test_what_was_put_is_there() -> None:
