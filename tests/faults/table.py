@@ -26,6 +26,7 @@ from tests.faults import (
     soak,
     storms,
     syscalls,
+    whose,
 )
 from tests.faults.fault import ALL, Fault, Tally
 
@@ -45,6 +46,7 @@ FAULTS: tuple[Fault, ...] = (
     *reflecting.FAULTS,
     *ambiguous.FAULTS,
     *credentials.FAULTS,
+    *whose.FAULTS,
     *canaries.FAULTS,
     *openers.FAULTS,
     *slow_clients.FAULTS,
