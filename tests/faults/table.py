@@ -8,6 +8,7 @@ from datetime import date
 import cachemw
 from tests.faults import (
     ambiguous,
+    bodies,
     bombs,
     canaries,
     collisions,
@@ -50,6 +51,7 @@ FAULTS: tuple[Fault, ...] = (
     *canaries.FAULTS,
     *openers.FAULTS,
     *slow_clients.FAULTS,
+    *bodies.FAULTS,
     *soak.FAULTS,
 )
 
