@@ -251,19 +251,25 @@ def drawn(kind: str, random: Random) -> Caller:
         return Caller(hosts=((b"host", b"127.0.0.1"),), credential=random.choice(BY_CLIENT_KEY))
     if kind == "transport":
         return Caller(hosts=((b"host", random.choice(TENANTS[1:]).encode()),), credential=random.choice(BY_HEADER))
-    tenant, name = random.choice(TENANTS), random.choice(PEOPLE)
-    by = random.choice([*(VOUCHED_WSGI if kind.startswith("WSGI") else VOUCHED_ASGI), ""])
+    tenant = random.choice(TENANTS)
     credential = random.choice(BY_HEADER) if random.random() < 0.5 else ()
-    if by == "user" and credential:
-        name = f"who brings {credential}"  # the credential says who that is
     return Caller(
         tenant=tenant,
         is_whole_path=random.random() < 0.5,
         is_routed=tenant != "" and random.random() < 0.3,
         hosts=hosts_of(random),
-        vouched=(by, name if by else ""),
+        vouched=vouched_for(kind, credential, random),
         credential=credential,
     )
+
+
+def vouched_for(kind: str, credential: Fields, random: Random) -> tuple[str, str]:
+    """Return how a server says who somebody is, and who. Where there is a credential, that alone decides who is the user."""
+    ways = VOUCHED_WSGI if kind.startswith("WSGI") else VOUCHED_ASGI
+    by, name = random.choice([*ways, ""]), random.choice(PEOPLE)
+    if ways is VOUCHED_ASGI and by in ("user", "anonymous user", "") and credential:
+        return ("user", "ada") if credential[0][1].endswith(b"sk-ada") else ("anonymous user", "")
+    return by, name if by else ""
 
 
 def hosts_of(random: Random) -> Fields:
@@ -294,8 +300,16 @@ def partition_of(kind: str, caller: Caller) -> object:
         return caller.credential[0][1].removeprefix(b"Bearer ")
     if kind == "ASGI with an upstream":
         own = tuple(each for each in caller.credential if each != PLACEHOLDER)
-        return own, caller.vouched if caller.vouched[0] in ("user", "tls name", "tls chain") else None
+        attests = ("tls name", "tls chain") if own else ("user", "tls name", "tls chain")
+        return own, caller.vouched if caller.vouched[0] in attests else None
     return json.dumps(named_of(kind, caller))
+
+
+def is_nameless(kind: str, caller: Caller) -> bool:
+    """Say whether somebody is authenticated by something that is in no key: that is not cached."""
+    is_placeholder = kind == "ASGI with an upstream" and caller.credential == (PLACEHOLDER,)
+    is_attested = bool(caller.credential) and not is_placeholder
+    return caller.vouched[0] == "user" and not is_attested
 
 
 class Load:
@@ -331,6 +345,9 @@ class Load:
         if reply.status != 200 or not reply.complete:
             return Tally(1, failed=1, examples=(f"{self.kind}: {reply.status} {reply.body[:200]!r} for {caller}",))
         number, named, about = json.loads(said_in(reply))
+        status = reply.headers.get(b"cache-status", b"")
+        if is_nameless(self.kind, caller) != (b"detail=no-partition" in status):
+            return Tally(1, wrong=1, examples=(f"{self.kind}: {caller} was told {status!r}",))
         own = self._partitions[caller]
         is_named = any(may_be == {name: named[name] for name in may_be} for may_be in self._named[caller])
         if is_named and about == text and self._owners.setdefault(number, own) == own:

@@ -1,5 +1,6 @@
 """A1: random concurrent use of the mounts and the stores, and the rules of `tests.mounts.history`."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,9 @@ from tests.mounts.rules import Rules, is_telling
 
 pytestmark = pytest.mark.anyio
 
-SEEDS = 2
+SEEDS = int(os.environ.get("TESTS_HISTORIES", "1"))
+"""How many histories of each mount over each store; `tests/faults/histories.py` records more."""
+
 FAULTS = {
     "unordered": {"R1", "R8"},
     "unfenced": {"R2"},
@@ -123,7 +126,7 @@ async def rules_broken_by(fault: str, seed: int) -> set[str]:
     return {broken.rule for broken in Rules(book).broken()}
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(4))
 async def test_a_cache_that_is_right_breaks_none(seed: int) -> None:
     """A1: of the check itself."""
     assert await rules_broken_by("", seed) == set()
@@ -132,6 +135,9 @@ async def test_a_cache_that_is_right_breaks_none(seed: int) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_cache_that_is_wrong_in_one_way_is_found(fault: str) -> None:
     """A1: of the check itself; it need not go wrong every time."""
-    found = set[str]().union(*[await rules_broken_by(fault, seed) for seed in range(5)])
+    found = set[str]()
+    for seed in range(10):
+        if not found >= FAULTS[fault]:
+            found |= await rules_broken_by(fault, seed)
 
     assert found >= FAULTS[fault]
