@@ -92,9 +92,9 @@ def _answer(query: Query, verified: Verified) -> Script:
         if not asked.may_forward:
             return Unsatisfiable(ExchangeReport(details=_details(asked, "not-cached")))
         why = found.detail or why
-        said = _said(query, found.fwd, why)
-        if not is_leading:
+        if claimed is not Claimed.LEAD:  # who was let alone may have waited for long
             order = yield from _order(why)
+        said = _said(query, found.fwd, why, order if isinstance(order, str) else None)
         if asked.wants_fresh_answer or is_leading:
             return (yield from _forward(query, verified, found, said, order))
         sender = sender or sender_of(query.request, query.policy)
@@ -269,13 +269,13 @@ def _failure(error: UpstreamError) -> str:
     return "unreachable" if error.status is None else "broken"
 
 
-def _said(query: Query, fwd: Fwd, why: str | None) -> ExchangeReport:
+def _said(query: Query, fwd: Fwd, *why: str | None) -> ExchangeReport:
     """Say what is known before the upstream answers; first why the answer will not be kept, whatever it is."""
     asked, refusal = query.asked, None
     if not asked.may_store:
         refusal = "no-store" if asked.control.no_store else "mode-read"
     stored = None if refusal is None else False
-    return ExchangeReport(fwd=fwd, stored=stored, key=query.key.index.hex(), details=_details(asked, refusal, why))
+    return ExchangeReport(fwd=fwd, stored=stored, key=query.key.index.hex(), details=_details(asked, refusal, *why))
 
 
 def _details(asked: Directives, *details: str | None) -> tuple[str, ...]:

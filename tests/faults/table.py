@@ -8,6 +8,7 @@ from datetime import date
 import cachemw
 from tests.faults import (
     ambiguous,
+    bodies,
     bombs,
     canaries,
     collisions,
@@ -15,6 +16,7 @@ from tests.faults import (
     cuts,
     flips,
     full_disk,
+    histories,
     hostile,
     kills,
     leaving,
@@ -26,6 +28,7 @@ from tests.faults import (
     soak,
     storms,
     syscalls,
+    whose,
 )
 from tests.faults.fault import ALL, Fault, Tally
 
@@ -42,12 +45,15 @@ FAULTS: tuple[Fault, ...] = (
     *leaving.FAULTS,
     *storms.FAULTS,
     *collisions.FAULTS,
+    *histories.FAULTS,
     *reflecting.FAULTS,
     *ambiguous.FAULTS,
     *credentials.FAULTS,
+    *whose.FAULTS,
     *canaries.FAULTS,
     *openers.FAULTS,
     *slow_clients.FAULTS,
+    *bodies.FAULTS,
     *soak.FAULTS,
 )
 

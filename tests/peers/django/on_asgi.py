@@ -10,6 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 from cachemw.asgi import CacheMiddleware
 from tests.peers.bot import mounted
 from tests.peers.django.project import bot, calls, configure
+from tests.peers.noting import noted_asgi
 
 
 @csrf_exempt
@@ -22,4 +23,4 @@ async def answer(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
 
 urlpatterns = [path("v1/chat/completions", answer), path("calls", calls)]
 configure(__name__)
-app = CacheMiddleware(get_asgi_application(), **mounted())
+app = noted_asgi(CacheMiddleware(get_asgi_application(), **mounted()))

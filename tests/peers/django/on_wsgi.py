@@ -12,6 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from cachemw.wsgi import CacheMiddleware
 from tests.peers.bot import Chat, mounted
 from tests.peers.django.project import bot, calls, configure
+from tests.peers.noting import noted_wsgi
 
 local = threading.local()
 
@@ -34,4 +35,4 @@ def told(chat: Chat) -> Iterator[bytes]:
 
 urlpatterns = [path("v1/chat/completions", answer), path("calls", calls)]
 configure(__name__)
-app = CacheMiddleware(get_wsgi_application(), **mounted())
+app = noted_wsgi(CacheMiddleware(get_wsgi_application(), **mounted()))

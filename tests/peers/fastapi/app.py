@@ -6,10 +6,12 @@ from pydantic import BaseModel
 
 from cachemw.asgi import CacheMiddleware
 from tests.peers.bot import here, mounted
+from tests.peers.noting import noted_asgi
 
 bot = here()
 app = FastAPI()
 app.add_middleware(CacheMiddleware, **mounted())
+app.add_middleware(noted_asgi)
 
 
 class Message(BaseModel):

@@ -6,10 +6,11 @@ from flask import Flask, Response, g, request, stream_with_context
 
 from cachemw.wsgi import CacheMiddleware
 from tests.peers.bot import Chat, here, mounted
+from tests.peers.noting import noted_wsgi
 
 bot = here()
 app = Flask(__name__)
-app.wsgi_app = CacheMiddleware(app.wsgi_app, **mounted())
+app.wsgi_app = noted_wsgi(CacheMiddleware(app.wsgi_app, **mounted()))
 
 
 @app.post("/v1/chat/completions")

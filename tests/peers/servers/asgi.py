@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cachemw.asgi import CacheMiddleware
 from tests.peers.asgi_bot import asgi_app
 from tests.peers.bot import here, mounted
+from tests.peers.noting import noted_asgi
 
 
 def signed(app: ASGIApp) -> ASGIApp:
@@ -23,4 +24,4 @@ def signed(app: ASGIApp) -> ASGIApp:
     return sign
 
 
-app = signed(CacheMiddleware(asgi_app(here()), **mounted()))
+app = signed(noted_asgi(CacheMiddleware(asgi_app(here()), **mounted())))

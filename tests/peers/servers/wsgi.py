@@ -10,6 +10,7 @@ from wsgiref.validate import validator
 
 from cachemw.wsgi import CacheMiddleware
 from tests.peers.bot import Bot, Chat, here, mounted
+from tests.peers.noting import noted_wsgi
 
 Environ = dict[str, Any]
 
@@ -69,4 +70,4 @@ def signed(app: WSGIApplication) -> WSGIApplication:
     return sign
 
 
-app = signed(validator(CacheMiddleware(validator(WsgiBot(here())), **mounted())))
+app = signed(validator(noted_wsgi(CacheMiddleware(validator(WsgiBot(here())), **mounted()))))

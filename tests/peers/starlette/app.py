@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from cachemw.asgi import CacheMiddleware
 from tests.peers.bot import here, mounted
+from tests.peers.noting import noted_asgi
 
 bot = here()
 
@@ -24,5 +25,5 @@ async def calls(_: Request) -> Response:
 
 app = Starlette(
     routes=[Route("/v1/chat/completions", answer, methods=["POST"]), Route("/calls", calls)],
-    middleware=[Middleware(CacheMiddleware, **mounted())],
+    middleware=[Middleware(noted_asgi), Middleware(CacheMiddleware, **mounted())],
 )
