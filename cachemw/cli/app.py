@@ -89,6 +89,14 @@ AllowHost = Annotated[
 ClientKey = Annotated[
     list[str], _repeated("--client-key", "CACHEMW_CLIENT_KEYS", "A key that clients bring; the server's goes in its place.")
 ]
+Bookkeeping = Annotated[
+    list[str],
+    _repeated(
+        "--bookkeeping",
+        "CACHEMW_BOOKKEEPING",
+        "A member of requests, such as user, that the upstream only counts by: not in the key.",
+    ),
+]
 Lend = Annotated[
     list[str],
     _repeated(
@@ -131,6 +139,7 @@ def serve(
     allow_host: AllowHost = _NONE,
     client_key: ClientKey = _NONE,
     lend: Lend = _NONE,
+    bookkeeping: Bookkeeping = _NONE,
     insecure: Insecure = False,
     workers: Workers = 1,
     log_level: Level = LogLevel.WARNING,
@@ -153,6 +162,7 @@ def serve(
         allow_host=tuple(allow_host) or _from_variable("CACHEMW_ALLOW_HOST"),
         client_keys=tuple(client_key) or _from_variable("CACHEMW_CLIENT_KEYS"),
         lend=tuple(lend) or _from_variable("CACHEMW_LEND"),
+        bookkeeping=tuple(bookkeeping) or _from_variable("CACHEMW_BOOKKEEPING"),
     )
     serve_proxy(settings, Place(host, port, workers, log_level.value, insecure), typer.echo)
 

@@ -34,7 +34,7 @@ from cachemw.core.effects import (
 from cachemw.core.fingerprint import fingerprint
 from cachemw.core.freshness import remaining, retention
 from cachemw.core.headers import Travels, fate
-from cachemw.core.messages import AppAnswerer, Headers, HttpTarget, Request, header_values
+from cachemw.core.messages import AppAnswerer, Headers, HttpTarget, Inside, Request, header_values
 from cachemw.core.order import Order
 from cachemw.core.partition import SHARED, by_credential, by_name, callers_credentials, idempotency_key, is_lent
 from cachemw.core.policy import Policy
@@ -156,8 +156,10 @@ def _partition(request: Request, policy: Policy) -> Generator[Effect, Any, bytes
 
 def _rewritten(request: Request, policy: Policy, query: Query | None) -> Generator[Effect, Any, Headers]:
     """Return the fields that the upstream is sent in the place of the caller's; what cannot be rewritten is left out."""
-    is_due = fate(IDEMPOTENCY_KEY, request.answerer.target, policy.header_rules).travels is Travels.REWRITTEN
-    if not (header_values(request.headers, IDEMPOTENCY_KEY) and is_due):
+    target = request.answerer.target
+    is_due = fate(IDEMPOTENCY_KEY, target, policy.header_rules).travels is Travels.REWRITTEN
+    is_their_own = query is None and target is Inside.TRANSPORT  # nobody else is there to meet, and nothing is kept
+    if not (header_values(request.headers, IDEMPOTENCY_KEY) and is_due) or is_their_own:
         return ()
     try:
         secret: bytes = yield Secret()

@@ -27,7 +27,7 @@ def several(value: str) -> tuple[str, ...]:
 _KINDS: Mapping[str, Callable[[str], Any]] = {
     "lifetime": float,
     **dict.fromkeys(("size_limit", "max_record_bytes", "max_request_bytes", "max_body"), int),
-    **dict.fromkeys(("allow_host", "client_keys", "lend"), several),
+    **dict.fromkeys(("allow_host", "client_keys", "lend", "bookkeeping"), several),
     **dict.fromkeys(("allow_network", "insecure"), lambda value: value.lower() in ("1", "true", "yes", "on")),
 }
 
@@ -52,6 +52,7 @@ class Settings:
     allow_host: tuple[str, ...] = field(default=(), repr=False)
     client_keys: tuple[str, ...] = field(default=(), repr=False)
     lend: tuple[str, ...] = field(default=(), repr=False)
+    bookkeeping: tuple[str, ...] = field(default=(), repr=False)
     insecure: bool = False
     host: str = field(default="", repr=False)
 
@@ -85,6 +86,7 @@ class Settings:
             default=self.default,
             partition="shared" if self.partition == "shared" else "credential",
             lifetime=self.lifetime,
+            bookkeeping=frozenset(self.bookkeeping),
             max_record_bytes=self.max_record_bytes,
             max_request_bytes=self.max_request_bytes,
         )

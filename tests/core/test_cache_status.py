@@ -165,3 +165,24 @@ def test_what_was_there_before_is_replaced_but_for_another_caches_status(is_stre
     assert fields[:2] == ((b"Cache-Status", b"edge; hit"), (b"vary", b"origin"))
     assert {name.lower() for name, _ in fields[2:]} <= {b"cache-control", b"cache-status", b"x-accel-buffering"}
     assert fields[-1] == (b"cache-status", b"cachemw; hit; ttl=1")
+
+
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        ([b"cachemw; hit; ttl=9"], []),
+        ([b'"cachemw"; hit'], []),
+        ([b"edge; hit, cachemw; hit; ttl=9"], [b"edge;hit"]),
+        ([b"edge; hit", b"cachemw; hit"], [b"edge;hit"]),
+        ([b'edge; hit; detail="cachemw; hit"'], [b'edge; hit; detail="cachemw; hit"']),
+        ([b"edge hit !!"], []),
+        ([b"cachemw-edge; hit"], [b"cachemw-edge; hit"]),
+    ],
+)
+def test_an_upstream_cannot_speak_in_our_name(before: list[bytes], kept: list[bytes]) -> None:
+    """F88, I28: who reads the first member of that name reads ours; a list nobody can read would hide it."""
+    fields = announce(tuple((b"cache-status", value) for value in before), ExchangeReport(fwd="miss"), is_stream=False)
+
+    values = [value for name, value in fields if name == b"cache-status"]
+    assert values == [*kept, b"cachemw; fwd=miss"]
+    assert len(members_of(b", ".join(values))) == len(kept) + 1

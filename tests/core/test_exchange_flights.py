@@ -8,12 +8,13 @@ from cachemw.core.directives import Abandon
 from cachemw.core.effects import Arrived, Claim, Claimed, Discard, Effect, Failed, Forward, Lookup, Serve
 from cachemw.core.messages import Head
 from cachemw.core.report import ExchangeReport
+from cachemw.core.sharing import Sender
 from cachemw.core.transfer import Relay, Transfer, begin
 from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
-from tests.core.answers import COMPLETION, EVENTS, JSON_HEAD, STREAM_HEAD, chat, course, request, terms
+from tests.core.answers import COMPLETION, EVENTS, JSON_HEAD, NOBODY, STREAM_HEAD, chat, course, request, terms
 from tests.core.asking import ASKED, KEY, ask, decide, record, said, saying, world
 from tests.core.crowd import calls_made
-from tests.core.world import NOW, Answer, World, decided, followed, whole
+from tests.core.world import NOW, Answer, World, decided, followed, relayed, whole
 
 MISS = ExchangeReport(fwd="miss", key=KEY.index.hex())
 
@@ -23,13 +24,13 @@ LEAD, LANDED, ALONE = Claimed.LEAD, Claimed.LANDED, Claimed.ALONE
 FAILED = UpstreamError("reset")
 
 
-def another(head: Head = JSON_HEAD, body: bytes = COMPLETION) -> Arrived:
+def another(head: Head = JSON_HEAD, body: bytes = COMPLETION, leader: Sender = NOBODY) -> Arrived:
     """Return what another request's forward has brought, and all of it."""
     transfer = begin(head, terms(), NOW)
     transfer.feed(body, NOW)
     transfer.finish(NOW)
     transfer.close(None)
-    return Arrived(transfer, NOW)
+    return Arrived(transfer, NOW, leader)
 
 
 def asked_for(around: World) -> list[type[Effect]]:
@@ -224,7 +225,7 @@ def test_whether_it_is_stored_is_not_for_who_follows_to_say(words: str) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 429, 503])
-def test_an_upstreams_error_is_everybodys(status: int) -> None:
+def test_an_upstreams_error_is_everybodys_who_would_have_sent_the_same(status: int) -> None:
     """P1, H10."""
     head = Head(status, ((b"content-type", b"application/json"), (b"retry-after", b"7")))
 
@@ -232,6 +233,38 @@ def test_an_upstreams_error_is_everybodys(status: int) -> None:
 
     assert (answered.status, answered.body, answered.values(b"retry-after")) == (status, b"no", [b"7"])
     assert answered.cache_status == said(f"fwd=miss; fwd-status={status}; collapsed; key=K; detail=not-200")
+
+
+TRACED = Sender((), (*NOBODY.fields, (b"traceparent", b"junk")))
+"""Who would have sent something else."""
+
+REFUSED = Head(400, ((b"content-type", b"application/json"), (b"openai-organization", b"org-1"), (b"x-ratelimit-limit", b"5")))
+
+
+@pytest.mark.parametrize("then", [LEAD, ALONE, another(leader=NOBODY)], ids=["leads", "is alone", "follows another"])
+def test_who_may_not_have_what_another_was_refused_asks_on_its_own_account(then: Claimed | Arrived) -> None:
+    """F84, I15, A6: and looks in the store before."""
+    around = world(claims=[another(REFUSED, b"no", TRACED), then])
+
+    answered = relayed(relay, COMPLETION) if isinstance(relay := decide(around), Relay) and then in (LEAD, ALONE) else None
+
+    claims = [effect.course for effect in around.effects if isinstance(effect, Claim)]
+    assert claims == [course(ASKED), course(ASKED, is_apart=True)]
+    assert asked_for(around)[:4] == [Lookup, Claim, Lookup, Claim]
+    if answered is not None:
+        assert answered.cache_status == said(FORWARDED)
+        assert around.orders == (3 if then is ALONE else 2)
+
+
+def test_who_may_have_it_from_another_credential_is_told_nothing_of_that_account() -> None:
+    """I15: limits and names of an account are for who has it."""
+    stranger = Sender(((b"authorization", b"Bearer other"),), NOBODY.fields)
+    head = Head(200, (*JSON_HEAD.headers, *REFUSED.headers[1:], (b"x-request-id", b"r")))
+
+    heads = [follow(world(claims=[another(head, leader=leader)])).headers for leader in (stranger, NOBODY)]
+
+    told = [{name for name, _ in fields} & {b"openai-organization", b"x-ratelimit-limit", b"x-request-id"} for fields in heads]
+    assert told == [{b"x-request-id"}, {b"x-request-id", b"openai-organization", b"x-ratelimit-limit"}]
 
 
 def test_two_who_follow_read_the_same_answer_and_each_from_the_start() -> None:

@@ -1,11 +1,23 @@
 """Whose answer it is."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw.core.messages import Headers
-from cachemw.core.partition import ANONYMOUS, SHARED, by_credential, by_name, callers_credentials, without_placeholder
+from cachemw.core.messages import Headers, HttpTarget, Sends
+from cachemw.core.partition import (
+    ANONYMOUS,
+    ANONYMOUS_LENT,
+    SHARED,
+    by_credential,
+    by_name,
+    callers_credentials,
+    idempotency_key,
+    with_credential,
+    without_placeholder,
+)
 from tests.core.keying import body_of, key_of
 
 SECRET = bytes(range(32))
@@ -147,3 +159,54 @@ def test_a_name_given_by_the_operator_is_no_other_kind_of_partition(name: bytes,
 def test_an_operator_can_say_that_a_caller_is_anonymous() -> None:
     """I1."""
     assert by_name(None) == ANONYMOUS != SHARED
+
+
+LENDING, FILLING, PASSING = (HttpTarget(sends=sends) for sends in (Sends.OURS, Sends.CALLERS_OR_OURS, Sends.CALLERS))
+ALICE: Headers = ((b"authorization", b"Bearer sk-alice"),)
+
+
+def test_what_a_lent_key_was_answered_is_not_what_ones_own_would_be() -> None:
+    """A3: `own` or `lent` stands in the partition."""
+    assert by_credential(SECRET, True, ALICE) != by_credential(SECRET, False, ALICE)
+    assert by_credential(SECRET, True, ()) == ANONYMOUS_LENT != by_credential(SECRET, False, ()) == ANONYMOUS
+
+
+@pytest.mark.parametrize(
+    ("target", "fields", "sent"),
+    [
+        (LENDING, ALICE, ((b"authorization", b"Bearer sk-ours"),)),
+        (LENDING, (), ((b"authorization", b"Bearer sk-ours"),)),
+        (LENDING, ((b"x-api-key", b"k"), (b"accept", b"x")), ((b"accept", b"x"), (b"authorization", b"Bearer sk-ours"))),
+        (FILLING, ALICE, ALICE),
+        (FILLING, (), ((b"authorization", b"Bearer sk-ours"),)),
+        (FILLING, ((b"x-api-key", b"cachemw"),), ((b"authorization", b"Bearer sk-ours"),)),
+        (PASSING, ALICE, ALICE),
+        (PASSING, ((b"authorization", b"Bearer cachemw"),), ()),
+    ],
+)
+def test_whose_credential_an_upstream_is_sent(target: HttpTarget, fields: Headers, sent: Headers) -> None:
+    """F86, I11."""
+    assert with_credential(fields, target, b"sk-ours") == sent
+
+
+def test_where_there_is_no_key_to_lend_none_is_sent() -> None:
+    """I11: and never a caller's."""
+    assert with_credential(ALICE, LENDING, b"") == ()
+
+
+def test_an_idempotency_key_is_one_callers_and_one_questions() -> None:
+    """F87, I12, A5: retries of one request stay one, and nothing else can meet."""
+    sent: Headers = ((b"Idempotency-Key", b"k1"),)
+    ((name, value),) = idempotency_key(SECRET, sent, b"parts of alice's question", b"0")
+
+    assert (name, idempotency_key(SECRET, sent, b"parts of alice's question", b"0")) == (b"idempotency-key", ((name, value),))
+    others = [
+        idempotency_key(SECRET, sent, b"parts of bob's question", b"0"),
+        idempotency_key(SECRET, sent, b"parts of alice's question", b"1"),
+        idempotency_key(SECRET, ((b"idempotency-key", b"k2"),), b"parts of alice's question", b"0"),
+        idempotency_key(bytes(32), sent, b"parts of alice's question", b"0"),
+        idempotency_key(SECRET, sent, b"parts of alice's question0"),
+    ]
+    assert len({value, *(other[0][1] for other in others)}) == 6
+    assert b"k1" not in value
+    assert re.fullmatch(rb"[A-Za-z0-9_-]{43}", value)

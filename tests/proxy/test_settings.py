@@ -30,6 +30,7 @@ OTHER = Settings(
     allow_host=("cache.example", "192.0.2.7"),
     client_keys=("sk-of-alice", "sk-of-bob"),
     lend=("files", "/v1/batches"),
+    bookkeeping=("user", "metadata"),
     insecure=True,
     host="192.0.2.9",
 )
@@ -177,9 +178,14 @@ def test_no_key_is_shown() -> None:
 
 
 def test_settings_become_the_policy() -> None:
-    policy = Policy(default="on, ttl=60", partition="shared", lifetime=12.5, max_record_bytes=5_000, max_request_bytes=6_000)
-
-    assert repr(OTHER.policy()) == repr(policy)
+    assert OTHER.policy() == Policy(
+        default="on, ttl=60",
+        partition="shared",
+        lifetime=12.5,
+        max_record_bytes=5_000,
+        max_request_bytes=6_000,
+        bookkeeping=frozenset({"user", "metadata"}),
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), [("UPSTREAM", "nobody"), ("DEFAULT", "perhaps"), ("LIFETIME", "long")])

@@ -1,5 +1,6 @@
 """What every store does."""
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cachemw.core import limits
-from cachemw.errors import ConfigurationError, RecordTooLarge
+from cachemw.errors import ConfigurationError, Purged, RecordTooLarge, Superseded
 from cachemw.stores import DiskStore, MemoryStore, Store
 from tests.stores.kinds import DiskKind, Kind, MemoryKind
 
@@ -275,3 +276,94 @@ def test_many_threads_use_a_store_at_once(store: Store) -> None:
         list(threads.map(use, range(8)))
 
     assert len(list(store.scan())) == 5
+
+
+# The order of puts.
+
+
+def test_a_record_that_was_asked_for_before_one_that_is_there_is_not_kept(store: Store) -> None:
+    """F82, A1: a slow miss begins, a refresh begins and lands, the miss lands."""
+    slow, refresh = store.order(), store.order()
+    store.put(ONE, b"new", None, refresh)
+
+    with pytest.raises(Superseded):
+        store.put(ONE, b"old", None, slow)
+
+    assert store.get(ONE) == b"new"
+    assert list(store.scan()) == [(ONE, b"new")]
+
+
+def test_one_that_was_asked_for_later_takes_its_place(store: Store) -> None:
+    """A1."""
+    first, second = store.order(), store.order()
+    store.put(ONE, b"old", None, first)
+    store.put(ONE, b"new", None, second)
+    store.put(TWO, b"another", None, first)
+
+    assert (store.get(ONE), store.get(TWO)) == (b"new", b"another")
+
+
+def test_what_comes_from_no_forward_is_in_no_order(store: Store) -> None:
+    slow, refresh = store.order(), store.order()
+    store.put(ONE, b"asked for", None, refresh)
+    store.put(ONE, b"brought", None)
+    store.put(ONE, b"old", None, slow)
+
+    assert store.get(ONE) == b"old"
+
+
+@pytest.mark.parametrize("purged", [ONE, TWO], ids=["its key", "another key"])
+@pytest.mark.parametrize("there", [True, False], ids=["a record", "nothing"])
+def test_what_was_asked_for_before_a_purge_is_not_kept(store: Store, purged: bytes, there: bool) -> None:
+    """F83, A1, I24: whichever key was meant, and whether or not there was anything."""
+    if there:
+        store.put(purged, b"a record", None)
+    under_way = store.order()
+    store.delete(purged)
+
+    with pytest.raises(Purged):
+        store.put(ONE, b"old", None, under_way)
+    store.put(ONE, b"new", None, store.order())
+
+    assert store.get(ONE) == b"new"
+
+
+def test_to_remove_what_is_no_record_purges_nothing(store: Store) -> None:
+    """A1: else whoever damages records could keep all others from being kept."""
+    store.put(ONE, b"damaged", None)
+    under_way = store.order()
+    store.discard(ONE)
+    store.discard(TWO)
+
+    assert store.get(ONE) is None
+    store.put(ONE, b"new", None, under_way)
+    assert store.get(ONE) == b"new"
+
+
+def test_neither_a_record_that_is_refused_nor_one_that_is_read_changes_the_order(store: Store) -> None:
+    """R6."""
+    slow, refresh = store.order(), store.order()
+    store.put(ONE, b"new", None, refresh)
+    before = store.order()
+    with pytest.raises(Superseded):
+        store.put(ONE, b"old", None, slow)
+    store.get(ONE)
+
+    after = store.order()
+
+    assert (after.generation, after.puts) == (before.generation, before.puts)
+    assert after.began >= before.began
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_the_order_of_landing_the_one_that_was_asked_for_last_stays(kind: Kind, data: st.DataObject) -> None:
+    """A1: until there is a purge; then of those asked for since."""
+    store = kind.make()
+    store.delete(ONE)
+    begun = [(number, store.order()) for number in range(5)]
+    for number, order in data.draw(st.permutations(begun)):
+        with contextlib.suppress(Superseded):
+            store.put(ONE, b"%d" % number, None, order)
+
+    assert store.get(ONE) == b"4"

@@ -1,0 +1,62 @@
+"""The tables of the documentation that are made of the code's: `python -m tests.documented` prints them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from cachemw.core.headers import OTHERS, ROWS, Counts, Row
+from cachemw.core.seen import ENVIRON, ENVIRON_PREFIXES, EXTENSIONS, SCOPE, Member
+from cachemw.upstreams.providers import PROVIDERS
+
+
+def quoted(names: Iterable[str]) -> str:
+    return " ".join(f"`{name}`" for name in names)
+
+
+def header_fields() -> Iterator[str]:
+    """What becomes of every header field."""
+    yield "| header field | around an app | in a transport | for an HTTP upstream | why |"
+    yield "|---|---|---|---|---|"
+    for row in (*ROWS, OTHERS):
+        names = "all others" if row is OTHERS else quoted(row.names.split())
+        yield f"| {names} | {row.app.value} | {row.transport.value} | {_over_http(row)} | {row.why} |"
+
+
+def _over_http(row: Row) -> str:
+    fate = row.http
+    said = fate.travels.value if fate.counts is Counts.INERT else f"{fate.counts.value}, {fate.travels.value}"
+    return said if row.provider is None else f"{said}, to `{row.provider}` and to URLs"
+
+
+def members(title: str, table: Mapping[str, Member], more: Mapping[str, Member] | None = None) -> Iterator[str]:
+    """What the members of a scope, or of an environ, count for; those with one meaning stand together."""
+    yield f"| {title} | | why |"
+    yield "|---|---|---|"
+    together: dict[Member, list[str]] = {}
+    for name, member in [*table.items(), *((f"{name}*", member) for name, member in (more or {}).items())]:
+        together.setdefault(member, []).append(name)
+    for member, names in together.items():
+        yield f"| {quoted(names)} | {member.counts.value} | {member.why} |"
+    why = "most are a tracer's; `Policy.partition` is given them all (`request.context`)"
+    yield f"| all others | {Counts.INERT.value} | {why} |"
+
+
+def bookkeeping() -> Iterator[str]:
+    """Which members of a body a provider only counts by."""
+    yield "| upstream | not in the key |"
+    yield "|---|---|"
+    for name, provider in PROVIDERS.items():
+        yield f"| `{name}` | {quoted(sorted(provider.bookkeeping))} |"
+    yield "| a URL | what `--bookkeeping`, or `Policy.bookkeeping`, names |"
+
+
+TABLES: Mapping[str, tuple[str, ...]] = {
+    "README.md": ("\n".join(header_fields()), "\n".join(bookkeeping())),
+    "SECURITY.md": (
+        "\n".join(members("ASGI scope", SCOPE)),
+        "\n".join(members("`extensions`", EXTENSIONS)),
+        "\n".join(members("WSGI environ", ENVIRON, ENVIRON_PREFIXES)),
+    ),
+}
+
+if __name__ == "__main__":
+    for name, tables in TABLES.items():
+        print(f"{name}:\n", *tables, sep="\n\n")
