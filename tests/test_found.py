@@ -14,8 +14,11 @@ NUMBER = re.compile(r"\bF([0-9]+)\b")
 Documented = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
 
 
-def test_the_numbers_have_no_gap_and_no_repeat() -> None:
-    assert [found.number for found in FOUND] == list(range(1, len(FOUND) + 1))
+def test_the_numbers_rise_and_none_is_there_twice() -> None:
+    """Those who look for faults at the same time have hundreds of their own: there may be gaps."""
+    numbers = [found.number for found in FOUND]
+
+    assert numbers == sorted(set(numbers))
 
 
 def test_every_fault_has_a_test_that_names_it() -> None:
