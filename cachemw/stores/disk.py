@@ -21,7 +21,16 @@ from cachemw.stores.damage import discard, identity, is_damage, set_aside
 from cachemw.stores.forks import over_forks
 from cachemw.stores.inline import ForeignRowError, InlineCache
 from cachemw.stores.places import has_room, refuse_network
-from cachemw.stores.private import CLOSING_WAIT, LOCK_FILE, locked, prepare_directory, read_secret, restore_secret, touch
+from cachemw.stores.private import (
+    CLOSING_WAIT,
+    LOCK_FILE,
+    given_secret,
+    locked,
+    prepare_directory,
+    read_secret,
+    restore_secret,
+    touch,
+)
 from cachemw.stores.session import TROUBLE, Session
 
 T = TypeVar("T")
@@ -59,6 +68,7 @@ class DiskStore:
         refuse_limits(size_limit, count_limit)
         self._path = None if path is None else _absolute(path)
         self._size_limit, self._count_limit, self._allow_network = size_limit, count_limit, allow_network
+        self._given_secret = given_secret()
         self._sessions: dict[int, Session] = {}  # by process, for forks that run no hooks
         self._closing: list[Session] = []
         self._known_secret = b""
@@ -80,6 +90,8 @@ class DiskStore:
         return self._here().submit(call)
 
     def secret(self) -> bytes:
+        if self._given_secret:
+            return self._given_secret
         try:
             self._prepare()
             self._known_secret = read_secret(self.path)

@@ -179,6 +179,22 @@ FOUND: tuple[Found, ...] = (
           "tests/upstreams/test_providers.py::test_a_key_that_no_request_can_carry_is_refused_and_not_shown"),
     Found(81, "who waited when the server ended got no error of ours, and the log a traceback for each of them",
           "tests/proxy/test_parting.py::test_who_has_no_answer_yet_is_told_in_our_shape"),
+    Found(100, "a directory that belongs to another user, or lies in one of his, was taken for the store's",
+          "tests/stores/test_disk_ownership.py::test_a_directory_of_another_user_is_refused"),
+    Found(101, "a store's directory that is a link was followed, and the mode of what it leads to changed",
+          "tests/stores/test_disk_ownership.py::"
+          "test_a_directory_that_is_a_link_is_refused_and_what_it_leads_to_left_alone"),
+    Found(102, "a store was kept in a directory that others could put another one in the place of",
+          "tests/stores/test_disk_ownership.py::test_a_directory_on_the_way_that_others_may_write_to_is_refused"),
+    Found(103, "a secret that is a link was used, and the mode of the file behind it changed",
+          "tests/stores/test_disk_ownership.py::test_a_secret_is_not_read_from_or_written_to_behind_a_link"),
+    Found(104, "a secret, a lock or a database that another user had put there was used",
+          "tests/stores/test_disk_ownership.py::test_a_database_of_another_user_is_refused"),
+    Found(112, "a secret of one letter was taken from the environment",
+          "tests/stores/test_disk_secret.py::"
+          "test_a_secret_that_can_be_guessed_is_refused_before_anything_is_opened"),
+    Found(113, "a secret in the environment that is not UTF-8 was a traceback",
+          "tests/stores/test_disk_secret.py::test_a_secret_may_be_any_bytes"),
     Found(114, "an upstream's answer with two lengths was passed on where the parser let it through",
           "tests/core/test_upstream_head.py::test_more_lengths_than_one_are_a_broken_upstreams"),
 )  # fmt: skip
