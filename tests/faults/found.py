@@ -190,6 +190,17 @@ FOUND: tuple[Found, ...] = (
           "tests/stores/test_disk_ownership.py::test_a_secret_is_not_read_from_or_written_to_behind_a_link"),
     Found(104, "a secret, a lock or a database that another user had put there was used",
           "tests/stores/test_disk_ownership.py::test_a_database_of_another_user_is_refused"),
+    Found(105, "the proxy did not listen while another program held the lock of the store's database",
+          "tests/stores/test_disk_foreign.py::test_a_store_that_is_locked_is_given_up_after_a_second_and_opens_later"),
+    Found(106, "views, triggers and columns that another program had made in the database were run, for ever if need be",
+          "tests/stores/test_disk_foreign.py::"
+          "test_a_database_with_what_is_not_ours_is_set_aside_and_a_new_one_serves"),
+    Found(107, "a statement over a schema that was changed meanwhile never ended",
+          "tests/stores/test_disk_foreign.py::test_a_schema_that_changes_while_the_store_is_open_holds_nobody_up"),
+    Found(108, "a planted row of hundreds of megabytes was read whole, and the event loop stood still for it",
+          "tests/stores/test_disk_foreign.py::test_a_row_that_is_too_large_is_not_read_and_goes"),
+    Found(109, "a purge of everything left what had a row number below one",
+          "tests/stores/test_disk_foreign.py::test_everything_goes_whatever_number_its_row_has"),
     Found(112, "a secret of one letter was taken from the environment",
           "tests/stores/test_disk_secret.py::"
           "test_a_secret_that_can_be_guessed_is_refused_before_anything_is_opened"),
@@ -197,5 +208,7 @@ FOUND: tuple[Found, ...] = (
           "tests/stores/test_disk_secret.py::test_a_secret_may_be_any_bytes"),
     Found(114, "an upstream's answer with two lengths was passed on where the parser let it through",
           "tests/core/test_upstream_head.py::test_more_lengths_than_one_are_a_broken_upstreams"),
+    Found(115, "a put deleted all that was too much after a count limit was lowered, however long it took",
+          "tests/stores/test_disk_foreign.py::test_a_limit_that_was_lowered_is_reached_little_by_little"),
 )  # fmt: skip
 """The first ones by where they were: the store's files, its calls, the upstream's pool, the listener, answers."""
