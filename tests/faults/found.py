@@ -201,6 +201,10 @@ FOUND: tuple[Found, ...] = (
           "tests/stores/test_disk_foreign.py::test_a_row_that_is_too_large_is_not_read_and_goes"),
     Found(109, "a purge of everything left what had a row number below one",
           "tests/stores/test_disk_foreign.py::test_everything_goes_whatever_number_its_row_has"),
+    Found(110, "a planted record from the far future, or with an endless lifetime, was served",
+          "tests/core/test_soundness.py::test_what_no_recording_comes_to_is_not"),
+    Found(111, "of a record with an impossible time `cachemw stats` ended in a traceback",
+          "tests/cli/test_upkeep.py::test_a_record_that_no_recording_comes_to_counts_as_damaged"),
     Found(112, "a secret of one letter was taken from the environment",
           "tests/stores/test_disk_secret.py::"
           "test_a_secret_that_can_be_guessed_is_refused_before_anything_is_opened"),
