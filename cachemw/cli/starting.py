@@ -18,6 +18,8 @@ from cachemw.upstreams import upstream_of
 from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS
 
 CHECK = b"cachemw serve: may it write?"
+TRIAL_TIME = 1.5
+"""How long listening waits for the store, in seconds; what it does after that is given up soon by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,19 @@ def try_out(store: DiskStore, settings: Settings) -> str | None:
             raise CommandError(f"{exc} (--allow-network)") from exc
     with closing(store):
         try:
-            store.put(CHECK, CHECK, None)
-            store.discard(CHECK)
-            if settings.partition != "shared":
-                store.secret()  # each worker reads it with its first request, and none has to make it then
+            store.submit(lambda: _use(store, settings)).result(TRIAL_TIME)
+        except TimeoutError:
+            return f"nothing is kept for now: the store in {store.path} did not answer within {TRIAL_TIME:g} s"
         except StoreError as exc:
             return f"nothing is kept for now: cannot write to the store in {store.path}: {exc.__cause__ or exc}"
     return None
+
+
+def _use(store: DiskStore, settings: Settings) -> None:
+    store.put(CHECK, CHECK, None)
+    store.discard(CHECK)
+    if settings.partition != "shared":
+        store.secret()  # each worker reads it with its first request, and none has to make it then
 
 
 def _whose_key(settings: Settings) -> str:

@@ -13,6 +13,7 @@ from cachemw.cli.errors import CommandError
 from cachemw.core import codec
 from cachemw.core.freshness import is_fresh
 from cachemw.core.messages import StoredResponse
+from cachemw.core.soundness import is_sound
 from cachemw.errors import RecordError, StoreError
 from cachemw.stores import DiskStore
 
@@ -57,7 +58,7 @@ def survey(records: Iterable[bytes], now: float) -> Stats:
     streams = json = damaged = fresh = body_bytes = 0
     stored_at = None
     for record in records:
-        stored = _decoded(record)
+        stored = _sound(record, now)
         if stored is None:
             damaged += 1
             continue
@@ -114,21 +115,23 @@ def purge(store: DiskStore, what: OfKey | OlderThan | All, now: float) -> int:
         case OfKey(index):
             return int(store.delete(index))
         case OlderThan(seconds):
-            return sum(store.delete(index) for index, record in store.scan() if _is_older(record, now - seconds))
+            return sum(store.delete(index) for index, record in store.scan() if _is_older(record, seconds, now))
         case All():
             return store.clear()
 
 
-def _is_older(record: bytes, moment: float) -> bool:
-    stored = _decoded(record)
-    return stored is not None and stored.stored_at < moment
+def _is_older(record: bytes, seconds: float, now: float) -> bool:
+    stored = _sound(record, now)
+    return stored is not None and stored.stored_at < now - seconds
 
 
-def _decoded(record: bytes) -> StoredResponse | None:
+def _sound(record: bytes, now: float) -> StoredResponse | None:
+    """Return what a record holds; `None` for one that is damaged, or that no recording comes to."""
     try:
-        return codec.decode(record)
+        stored = codec.decode(record)
     except RecordError:
         return None
+    return stored if is_sound(stored, now) else None
 
 
 def _moment(seconds: float) -> str:

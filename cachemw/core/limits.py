@@ -30,6 +30,9 @@ RECORD_BYTES = 4 * MIB
 STORE_BYTES = 4 * GIB
 """What a store holds on disk before the oldest records go."""
 
+ROW_BYTES = 64 * MIB
+"""A larger row is never read, and never written."""
+
 STORE_RECORDS = 1_000_000
 """How many records a store holds before the oldest go."""
 
@@ -41,6 +44,9 @@ LONGEST_LIFETIME = 31_536_000.0
 
 FOREVER = 2**31
 """What a larger number of seconds counts as (RFC 9111 §1.2.2)."""
+
+CLOCK_AHEAD = 86_400.0
+"""How far ahead of ours the clock may have been by which a record was stored."""
 
 STALE_IF_ERROR = 86_400.0
 """How long after its lifetime a record answers when the upstream cannot."""

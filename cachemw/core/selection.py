@@ -77,7 +77,7 @@ def select(record: bytes, query: Query, verified: Verified, now: float) -> Usabl
     if stored.proof != query.key.proof:  # another request with the same index: xxhash is no proof
         return Unusable("miss", "key-mismatch")
     mark = record[: codec.HEAD_BYTES] + stored.proof
-    _verify(mark, stored, query, verified)
+    _verify(mark, stored, query, verified, now)
     answer = verified.derived.of(mark, stored, query.chat.kind)
     if isinstance(answer, str):
         return Unusable("miss", answer)
@@ -96,13 +96,13 @@ def _restricted(answer: StoredResponse, how: tuple[str, ...], query: Query, now:
     return Unusable("request" if fresh else "stale", None, Usable(answer, ("stale-if-error", *how)) if may_stand_in else None)
 
 
-def _verify(mark: bytes, stored: StoredResponse, query: Query, verified: Verified) -> None:
+def _verify(mark: bytes, stored: StoredResponse, query: Query, verified: Verified, now: float) -> None:
     if mark in verified:
         return
     chat = query.chat
     if stored.kind != chat.kind:  # this request may be due usage that its own was not: that is no fault of it
         chat = msgspec.structs.replace(chat, wants_usage=False)
-    if not is_sound(stored):
+    if not is_sound(stored, now):
         raise RecordError("not what a recording comes to")
     judge = stream_fault if stored.kind.stream else json_fault
     if fault := judge(stored.body, chat, query.policy.store_when):

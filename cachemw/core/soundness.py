@@ -3,17 +3,18 @@
 import math
 from itertools import pairwise
 
+from cachemw.core import limits
 from cachemw.core.headers import storable
 from cachemw.core.messages import Head, StoredResponse
 from cachemw.core.recording import head_fault
 
 
-def is_sound(stored: StoredResponse) -> bool:
-    """Say whether it is something that a recording may have come to; its body is judged elsewhere."""
+def is_sound(stored: StoredResponse, now: float) -> bool:
+    """Say whether it is something that a recording may have come to by now; its body is judged elsewhere."""
     return (
         stored.status == 200
-        and math.isfinite(stored.stored_at)
-        and 0 <= stored.lifetime < math.inf
+        and -limits.FOREVER <= stored.stored_at - now <= limits.CLOCK_AHEAD
+        and 0 <= stored.lifetime <= limits.FOREVER
         and stored.headers == storable(stored.headers)
         and head_fault(Head(200, stored.headers), stored.kind.stream) is None
         and _are_events(stored)

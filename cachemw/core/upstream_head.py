@@ -7,6 +7,7 @@ from cachemw.core.messages import Head, header_values
 from cachemw.errors import UpstreamError
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_DIGITS = re.compile(rb"[0-9]+")
 _WITHOUT_BODY = (204, 304)
 
 
@@ -19,7 +20,19 @@ def sayable(method: str, head: Head) -> Head:
     codings = [value.lower() for value in header_values(head.headers, b"transfer-encoding")]
     if codings not in ([], [b"chunked"]):  # that one is undone on the way here (RFC 9112 §6.1)
         raise UpstreamError("the body is in a transfer coding that was not asked for")
+    length = _length(head)
     is_empty = head.status in _WITHOUT_BODY and method != "HEAD"  # RFC 9110 §8.6: servers wait for a body as long as that
     if codings or is_empty:  # RFC 9112 §6.3: chunks overrule a length
         return Head(head.status, without(head.headers, (b"content-length",)), head.delimited)
+    if len(length) > 1:  # one that was said twice is said once (RFC 9110 §8.6): clients refuse two
+        kept = without(head.headers, (b"content-length",))
+        return Head(head.status, (*kept, (b"content-length", length[0])), head.delimited)
     return head
+
+
+def _length(head: Head) -> list[bytes]:
+    """Return the length of the body as often as it is said. Raises `UpstreamError` where it is said in different ways."""
+    said = [part.strip(b" \t") for value in header_values(head.headers, b"content-length") for part in value.split(b",")]
+    if not all(map(_DIGITS.fullmatch, said)) or len({part.lstrip(b"0") for part in said}) > 1:  # RFC 9112 §6.3
+        raise UpstreamError("the length of the body is none, or more than one")
+    return said

@@ -75,8 +75,13 @@ class Settings:
         return written
 
     def store(self) -> DiskStore:
-        """Return the store; nothing is opened."""
-        return DiskStore(self.dir or None, size_limit=self.size_limit, allow_network=self.allow_network)
+        """Return the store; nothing is opened. Raises `ConfigurationError`."""
+        return DiskStore(
+            self.dir or None,
+            size_limit=self.size_limit,
+            record_limit=max(limits.ROW_BYTES, 2 * self.max_record_bytes),  # an answer with its events' ends and arrivals
+            allow_network=self.allow_network,
+        )
 
     def policy(self) -> Policy:
         """Return the operator's policy. Raises `ConfigurationError`."""

@@ -47,4 +47,4 @@ class Store(Protocol):
 def refuse_limits(*limits: int) -> None:
     """Refuse a store that could hold nothing. Raises `ConfigurationError`."""
     if min(limits) < 1:
-        raise ConfigurationError("a store's size_limit and count_limit are at least 1")
+        raise ConfigurationError("a store's limits are at least 1")

@@ -20,8 +20,9 @@ _DAMAGE = {
     sqlite3.SQLITE_FORMAT,
     sqlite3.SQLITE_CONSTRAINT,  # no statement of ours breaks one of ours
     sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_TOOBIG,  # nor do we write such a row
 }
-_OTHER_SCHEMA = re.compile(r"\bno (such|column)\b")
+_OTHER_SCHEMA = re.compile(r"\bno (such|column)\b|\bviews?\b")
 
 
 def is_damage(exc: Exception) -> bool:

@@ -20,17 +20,27 @@ from cachemw.errors import RecordTooLarge, StoreError
 from cachemw.stores.base import refuse_limits
 from cachemw.stores.damage import discard, identity, is_damage, set_aside
 from cachemw.stores.forks import over_forks
-from cachemw.stores.inline import ForeignRowError, InlineCache
+from cachemw.stores.inline import LARGEST_ROW, ForeignRowError, InlineCache
 from cachemw.stores.places import has_room, refuse_network
-from cachemw.stores.private import CLOSING_WAIT, LOCK_FILE, locked, prepare_directory, read_secret, restore_secret, touch
+from cachemw.stores.private import (
+    CLOSING_WAIT,
+    LOCK_FILE,
+    given_secret,
+    locked,
+    prepare_directory,
+    read_secret,
+    restore_secret,
+    touch,
+)
+from cachemw.stores.schema import ForeignSchemaError
 from cachemw.stores.session import TROUBLE, Session
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_FOREIGN_SETTINGS = (TypeError, ValueError, AttributeError)
-"""What diskcache raises over a database with settings it does not know."""
+_FOREIGN = (ForeignSchemaError, TypeError, ValueError, AttributeError)
+"""What is raised over another program's database; the last ones by diskcache, over settings it does not know."""
 
 CLOSING_TIME = 1.0
 FORKING_TIME = 0.05
@@ -46,7 +56,8 @@ class DiskStore:
     Reads are inline once it is open; every other call runs in the store's one thread. A database that is damaged, or another
     program's, is set aside as `cache.db.corrupt-…`, and a new one serves.
     `path` is a directory, `~` and `$VARIABLES` in it expanded; by default `cachemw` in the user's cache directory. On a
-    network file system the store does not open, unless `allow_network`.
+    network file system the store does not open, unless `allow_network`. A record larger than `record_limit` is neither written
+    nor read. Raises `ConfigurationError` for limits, or a `CACHEMW_SECRET`, that cannot work.
     """
 
     def __init__(
@@ -55,11 +66,14 @@ class DiskStore:
         *,
         size_limit: int = limits.STORE_BYTES,
         count_limit: int = limits.STORE_RECORDS,
+        record_limit: int = limits.ROW_BYTES,
         allow_network: bool = False,
     ) -> None:
-        refuse_limits(size_limit, count_limit)
+        refuse_limits(size_limit, count_limit, record_limit)
         self._path = None if path is None else _absolute(path)
         self._size_limit, self._count_limit, self._allow_network = size_limit, count_limit, allow_network
+        self._record_limit = min(record_limit, size_limit, LARGEST_ROW)
+        self._given_secret = given_secret()
         self._sessions: dict[int, Session] = {}  # by process, for forks that run no hooks
         self._closing: list[Session] = []
         self._known_secret = b""
@@ -81,6 +95,8 @@ class DiskStore:
         return self._here().submit(call)
 
     def secret(self) -> bytes:
+        if self._given_secret:
+            return self._given_secret
         try:
             self._prepare()
             self._known_secret = read_secret(self.path)
@@ -99,6 +115,8 @@ class DiskStore:
         except TROUBLE as exc:
             if is_damage(exc):
                 session.doubt(cache, exc)
+            elif cache.was_overdue:
+                session.doubt(cache)
             raise StoreError(f"cannot read from the store: {exc}") from exc
         if (record is None or not cache.was_seen) and not cache.is_in_place:
             session.doubt(cache)
@@ -111,6 +129,8 @@ class DiskStore:
         try:
             order = cache.order()
         except TROUBLE as exc:
+            if is_damage(exc):
+                session.doubt(cache, exc)
             raise StoreError(f"cannot read from the store: {exc}") from exc
         if not cache.was_seen and not cache.is_in_place:
             session.doubt(cache)
@@ -118,8 +138,8 @@ class DiskStore:
         return order
 
     def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
-        if len(record) > self._size_limit:
-            raise RecordTooLarge("the record is larger than the store may be")
+        if len(record) > self._record_limit:
+            raise RecordTooLarge("the record is larger than one, or than all of the store, may be")
 
         def put(cache: InlineCache) -> None:
             if not has_room(self.path, len(record)):
@@ -134,7 +154,7 @@ class DiskStore:
         return self._here().call(lambda cache: cache.purge(index))
 
     def discard(self, index: bytes) -> None:
-        self._here().call(lambda cache: cache.delete(index))
+        self._here().call(lambda cache: cache.remove(index))
 
     def clear(self) -> int:
         """Purge every record, those whose time is over too, and what was set aside; return how many there were."""
@@ -224,7 +244,7 @@ class DiskStore:
         for _ in range(2):  # a disk that fails once looks like damage too
             try:
                 return self._connect(unless)
-            except (sqlite3.Error, *_FOREIGN_SETTINGS) as exc:
+            except (sqlite3.Error, *_FOREIGN) as exc:
                 if isinstance(exc, sqlite3.Error) and not is_damage(exc):
                     raise
         _set_aside(self.path)
@@ -233,7 +253,7 @@ class DiskStore:
     def _connect(self, unless: Callable[[], bool]) -> InlineCache:
         touch(self.path / DBNAME)  # SQLite gives its other files the same mode
         touched = identity(self.path / DBNAME)
-        opened = InlineCache(self.path, unless, size_limit=self._size_limit)
+        opened = InlineCache(self.path, unless, self._record_limit, size_limit=self._size_limit)
         if opened.identity != touched:  # diskcache makes it anew, for everybody to read
             opened.close()
             raise OSError("the store was taken away while it was opened")

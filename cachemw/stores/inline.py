@@ -1,18 +1,22 @@
 """diskcache, tamed: bytes only, values inline, no pickle, no file names from rows, and connections that can be closed."""
 
+import math
 import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import diskcache
 from diskcache.core import DBNAME, ENOVAL, METADATA, MODE_RAW
 
+from cachemw.core import limits
 from cachemw.core.order import Order, place, placed
 from cachemw.stores.damage import identity
+from cachemw.stores.schema import refuse_foreign_schema
 
 SETTINGS = {
     "statistics": 0,  # else every read is a write
@@ -29,6 +33,19 @@ SETTINGS = {
 }
 READ_TIMEOUT = 0.02
 WRITE_TIMEOUT = 2.0
+"""How long a connection waits for a lock, in seconds."""
+
+OPENING_TIME = 1.0
+"""How long it may take to open the database, locks and all."""
+
+READ_TIME = 0.05
+WRITE_TIME = 1.0
+UPKEEP_TIME = 60.0
+"""How long a statement runs before it is given up: one that reads, one that writes, one that goes through all rows."""
+
+STEPS = 1000
+"""After how many steps of a statement it is looked at whether it is over time; ours have fewer, but for upkeep."""
+
 SEEN = 0.25
 """For how many seconds a database is taken to be where it was."""
 
@@ -36,15 +53,37 @@ WRITE_TRY = 0.01
 """How long SQLite itself waits for a lock before it is seen whether that is still wanted."""
 
 _KNOWN = {*SETTINGS, "size_limit", *METADATA}
-_SELECT = "SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
 _GENERATION, _PUTS = "cachemw_generation", "cachemw_puts"
 """The rows of diskcache's own table of settings that say which purge was the last, and count what was put."""
 
-_SELECT_ORDER = "SELECT value FROM Settings WHERE key IN (?, ?) ORDER BY key", (_GENERATION, _PUTS)
+_SELECT_ORDER = (
+    "SELECT value FROM Settings WHERE key IN (?, ?) AND typeof(value) = 'integer' ORDER BY key",
+    (_GENERATION, _PUTS),
+)
+_SELECT_PLACE = "SELECT CASE WHEN typeof(tag) = 'blob' AND length(tag) = 16 THEN tag END FROM Cache WHERE key = ? AND raw = 1"
+MARGIN = 64 * 1024
+"""How much larger than its record a row may be: what else is in it has a few hundred bytes."""
+
+LARGEST_ROW = 10**9 - MARGIN
+"""What SQLite takes at most, unless it was built for more."""
+
+KEY_BYTES = 1024
+"""A longer key is none of ours."""
+
+_TRIMMED_AT_ONCE = 100
+
+# What is compared first is the kind of a value: to learn the length of a text, or to compare one, SQLite reads all of it.
+_IS_OURS = "mode IS 1 AND filename IS NULL AND typeof(value) = 'blob' AND length(value) <= ?"
+_SELECT = (
+    f"SELECT CASE WHEN typeof(mode) = 'integer' AND {_IS_OURS} THEN value END FROM Cache"  # noqa: S608 - of constants
+    " WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
+)
 _DELETE_OLDEST = "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache ORDER BY store_time, rowid LIMIT ?)"
+_DELETE_SOME = "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache LIMIT 100)"
+_DELETE_KEY = "DELETE FROM Cache WHERE key = ? AND raw = 1"
 _DELETE_FOREIGN = (
-    "DELETE FROM Cache WHERE typeof(key) != 'blob' OR raw IS NOT 1"
-    " OR mode IS NOT 1 OR filename IS NOT NULL OR typeof(value) != 'blob'"
+    f"DELETE FROM Cache WHERE typeof(key) != 'blob' OR length(key) > {KEY_BYTES} OR typeof(raw) != 'integer' OR raw != 1"  # noqa: S608
+    f" OR typeof(mode) != 'integer' OR NOT ({_IS_OURS})"
 )
 
 
@@ -81,18 +120,24 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
     diskcache has one for every thread, and closes none but the caller's.
     """
 
-    def __init__(self, directory: Path, unless: Callable[[], bool], **settings: object) -> None:
-        self._database, self._unless = directory / DBNAME, unless
+    def __init__(
+        self, directory: Path, unless: Callable[[], bool], record_limit: int = limits.ROW_BYTES, **settings: object
+    ) -> None:
+        self._database, self._unless, self._record_limit = directory / DBNAME, unless, record_limit
+        self._opens_until = time.monotonic() + OPENING_TIME
+        self._reads_until = self._writes_until = math.inf
+        self._write_time, self.was_overdue = WRITE_TIME, False
         self._own: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._reading, self._seen = threading.Lock(), time.monotonic()
         try:
+            refuse_foreign_schema(self._execute)
             super().__init__(str(directory), timeout=WRITE_TIMEOUT, disk=InlineDisk, **{**SETTINGS, **settings})
-            self._reader = self._connect(READ_TIMEOUT)
-            _tune(self._reader)
+            self._reader = self._connect(READ_TIMEOUT, lambda: self._is_overdue(self._reads_until))
             self.identity = identity(self._database)
             self._begin_counting()
             self._check_counters()
+            self._opens_until = math.inf
         except BaseException:
             self.close()
             raise
@@ -100,8 +145,7 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
     @property
     def _con(self) -> sqlite3.Connection:
         if self._own is None:
-            self._own = self._connect(WRITE_TRY)
-            _tune(self._own)
+            self._own = self._connect(WRITE_TRY, lambda: self._is_overdue(self._writes_until))
         return self._own
 
     def _begin_counting(self) -> None:
@@ -116,8 +160,22 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
         if not all(type(found.get(name)) is int and 0 <= found[name] < 2**53 for name in ("count", "size", _GENERATION, _PUTS)):
             raise ValueError("the database does not know what it holds")
 
-    def _connect(self, timeout: float) -> sqlite3.Connection:
-        return sqlite3.connect(self._database, timeout=timeout, isolation_level=None, check_same_thread=False)
+    def _connect(self, timeout: float, is_overdue: Callable[[], bool]) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._database, timeout=timeout, isolation_level=None, check_same_thread=False)
+        try:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._record_limit + MARGIN)
+            connection.set_progress_handler(is_overdue, STEPS)
+            _tune(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _is_overdue(self, until: float) -> bool:
+        """Serve as SQLite's progress handler: what takes so long is not a statement of ours over a schema of ours."""
+        is_overdue = time.monotonic() > until
+        self.was_overdue |= is_overdue
+        return is_overdue
 
     @property
     def _sql(self) -> Any:
@@ -129,14 +187,21 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
         return self._sql
 
     def _execute(self, *statement: Any) -> sqlite3.Cursor:
-        """Wait for a lock, up to `WRITE_TIMEOUT`, and no longer when the store is closed."""
-        until = time.monotonic() + WRITE_TIMEOUT
+        """Wait for a lock, up to `WRITE_TIMEOUT`, and no longer when the store is closed, or was to be open by now.
+
+        Then it raises `TimeoutError`: over what sqlite3 raises diskcache would go on trying.
+        """
+        until = min(time.monotonic() + WRITE_TIMEOUT, self._opens_until)
         while True:
+            self._writes_until = min(time.monotonic() + self._write_time, self._opens_until)
             try:
                 return self._con.execute(*statement)
             except sqlite3.OperationalError as exc:
-                if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until or self._unless():
-                    raise
+                if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and time.monotonic() < until and not self._unless():
+                    continue
+                if time.monotonic() > self._opens_until:
+                    raise TimeoutError(f"it could not be opened within {OPENING_TIME:g} s: {exc}") from exc
+                raise
 
     def reset(self, key: str, value: object = ENOVAL, update: bool = True) -> object:
         """Take over a setting, if it is one of ours: diskcache makes an attribute of any that a database holds."""
@@ -144,8 +209,15 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
 
     def read(self, index: bytes) -> bytes | None:
         """Return a row's value, from any thread. Raises `ForeignRowError`, and what sqlite3 raises."""
-        found = self._select(_SELECT, (index, time.time()))
-        return self._disk.fetch(*found[0], read=False) if found else None
+        try:
+            found = self._select(_SELECT, (self._record_limit, index, time.time()))
+        except sqlite3.DataError as exc:  # something else in the row is larger than that
+            raise ForeignRowError from exc
+        if not found:
+            return None
+        if found[0][0] is None:
+            raise ForeignRowError
+        return bytes(found[0][0])
 
     def order(self) -> Order:
         """Return where a forward stands that begins now, from any thread. Raises what sqlite3 raises."""
@@ -154,7 +226,7 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
     def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None) -> None:
         """Put a record, unless one is there that goes before it. Raises `Superseded` and `Purged`."""
         with self.transact():
-            there = self._sql("SELECT tag FROM Cache WHERE key = ? AND raw = 1", (index,)).fetchone()
+            there = self._sql(_SELECT_PLACE, (index,)).fetchone()
             tag = None
             if order is not None:
                 now = _order(self._sql(*_SELECT_ORDER).fetchall())
@@ -176,6 +248,7 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
         with self._reading:
             if self._reader is None:
                 raise sqlite3.ProgrammingError("the store is closed")
+            self._reads_until = time.monotonic() + READ_TIME
             return self._reader.execute(statement, values).fetchall()
 
     @property
@@ -191,14 +264,36 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
 
     def indexes(self) -> list[bytes]:
         """Return the key of every row, oldest first; the rows this store never wrote are deleted."""
-        self._sql(_DELETE_FOREIGN)
-        return [index for (index,) in self._sql("SELECT key FROM Cache ORDER BY store_time, rowid")]
+        with self._upkeep():
+            self._sql(_DELETE_FOREIGN, (self._record_limit,))
+            return [index for (index,) in self._sql("SELECT key FROM Cache ORDER BY store_time, rowid")]
+
+    def remove(self, index: bytes) -> None:
+        """Delete a row, whatever it is; of one that this store never wrote diskcache would read the name of its file."""
+        self._sql(_DELETE_KEY, (index,))
+
+    def clear(self, retry: bool = False) -> int:
+        """Delete every row, whatever it holds, and return how many there were; diskcache leaves some, and reads of all."""
+        count = 0
+        with self._upkeep():
+            while removed := self._sql(_DELETE_SOME).rowcount:
+                count += removed
+        return count
 
     def trim(self, count_limit: int) -> None:
-        """Delete the oldest rows beyond so many."""
+        """Delete the oldest rows beyond so many, a few at a time: there are more puts to come."""
         surplus = len(self) - count_limit
         if surplus > 0:
-            self._sql(_DELETE_OLDEST, (surplus,))
+            self._sql(_DELETE_OLDEST, (min(surplus, _TRIMMED_AT_ONCE),))
+
+    @contextmanager
+    def _upkeep(self) -> Iterator[None]:
+        """Let statements take the time that it takes to go through all rows."""
+        self._write_time = UPKEEP_TIME
+        try:
+            yield
+        finally:
+            self._write_time = WRITE_TIME
 
     def close(self) -> None:
         """Close every connection, from any thread."""
@@ -213,14 +308,17 @@ class InlineCache(diskcache.Cache):  # type: ignore[misc]
 
 
 def _order(rows: list[tuple[object]]) -> Order:
-    """Read the rows of `_SELECT_ORDER`. Raises `sqlite3.DatabaseError` where somebody has written something else there."""
+    """Read the rows of `_SELECT_ORDER`. Raises what damage raises where somebody has written something else there."""
     match rows:
         case [(int() as generation,), (int() as puts,)]:
             return Order(generation, puts, time.monotonic_ns())
-    raise sqlite3.DatabaseError("the database does not know what it holds")
+    error = sqlite3.DatabaseError("the database does not know what it holds")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    raise error
 
 
 def _tune(connection: sqlite3.Connection) -> None:
-    """Give a connection the settings that are each connection's own."""
+    """Give a connection the settings that are each connection's own. A schema's functions are not ours to run."""
+    connection.execute("PRAGMA trusted_schema = OFF")
     for name in ("sqlite_cache_size", "sqlite_mmap_size", "sqlite_synchronous"):
         connection.execute(f"PRAGMA {name.removeprefix('sqlite_')} = {SETTINGS[name]}")

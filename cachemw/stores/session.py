@@ -117,6 +117,8 @@ class Session:
                 return do(cache)
             except TROUBLE as exc:
                 if not is_damage(exc):
+                    if cache.was_overdue:
+                        self.doubt(cache)
                     raise
                 self.doubt(cache, exc)
         return do(self._opened())

@@ -1,18 +1,24 @@
 """`cachemw serve`, as processes that really listen."""
 
+import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
 from cachemw.cli.serving import is_loopback
+from cachemw.cli.starting import try_out
+from cachemw.proxy import Settings
 from cachemw.simulator import Simulator
-from cachemw.stores import places
+from cachemw.stores import DiskStore, places, private
 from tests.cli.command import Command, Done, Serving, ask, cache_status, refusal
+from tests.stores.planting import locked, rows
 
 Here = Callable[..., Done]
 Simulated = tuple[Simulator, str]
@@ -154,6 +160,73 @@ def test_a_directory_that_cannot_be_written_is_said_and_no_reason_not_to_serve(
         assert f"nothing is kept for now: cannot write to the store in {directory}: " in serving.said
         assert answer.status_code == 200
         assert "fwd=miss" in cache_status(answer)
+
+
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+def test_a_store_that_hangs_does_not_keep_it_from_listening(
+    command: Command, simulated: Simulated, tmp_path: Path, mode: str
+) -> None:
+    """F105, D1, P5: it listens, answers, stores once the lock is gone, and ends."""
+    with closing(DiskStore(tmp_path / "store")) as store:
+        store.put(bytes(16), b"a record", None)
+    rows(tmp_path / "store", f"PRAGMA journal_mode = {mode}")
+    options = ("--port", 0, "--dir", tmp_path / "store", "--upstream", simulated[1], "--default", "on")
+
+    with contextlib.ExitStack() as stack:
+        with locked(tmp_path / "store", "EXCLUSIVE"):
+            serving = stack.enter_context(command.serving("serve", *options, lines=SAID))
+            meanwhile = ask(serving.url, "while it hangs")
+        assert any("hit" in cache_status(ask(serving.url, "when it is over")) for _ in _for_seconds(10))
+        code = serving.end()
+
+    assert "nothing is kept for now: cannot write to the store" in serving.said
+    assert "fwd=miss" in cache_status(meanwhile)
+    assert code == 0
+
+
+@pytest.mark.parametrize("held", ["DELETE", "WAL", "lock"])
+def test_a_store_that_hangs_is_waited_for_two_seconds_at_most(held: str, tmp_path: Path) -> None:
+    """F105, P5"""
+    settings = Settings(dir=str(tmp_path))
+    with closing(settings.store()) as store:
+        store.put(bytes(16), b"a record", None)
+    if held != "lock":
+        rows(tmp_path, f"PRAGMA journal_mode = {held}")
+
+    with private.locked(tmp_path / "lock") if held == "lock" else locked(tmp_path, "EXCLUSIVE"):
+        began = time.monotonic()
+        said = try_out(settings.store(), settings)
+        took = time.monotonic() - began
+
+    assert str(said).startswith("nothing is kept for now: ")
+    assert took < 2
+    assert try_out(settings.store(), settings) is None
+
+
+def test_a_store_in_somebody_elses_directory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F100, I7"""
+    settings = Settings(dir=str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: 65534)
+
+    said = try_out(settings.store(), settings)
+
+    assert "belongs to the user" in str(said)
+
+
+def _for_seconds(seconds: float) -> Iterator[None]:
+    """Yield four times a second."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        yield
+        time.sleep(0.25)
+
+
+def test_a_secret_that_can_be_guessed_is_one_line(here: Here, tmp_path: Path) -> None:
+    """F112, E1, I4: and it is not shown."""
+    line = refusal(here("serve", "--port", 0, CACHEMW_SECRET="hunter2"))
+
+    assert line == "CACHEMW_SECRET has 7 bytes, and a secret has at least 16"
+    assert not (tmp_path / "caches").exists()
 
 
 def test_a_network_file_system_has_to_be_forced(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """`cachemw stats` and `cachemw purge`."""
 
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -14,13 +15,22 @@ from cachemw import DiskStore, MemoryStore
 from cachemw.cli.upkeep import Stats, survey
 from cachemw.core import codec
 from cachemw.core.messages import Kind, StoredResponse
-from tests.cli.command import Done, refusal
+from tests.cli.command import Done, refusal, without_warnings
 
 Here = Callable[..., Done]
 
 NOW = time.time()
-JSON = StoredResponse(200, (), b"{}", (), (), Kind(False), b"p" * 32, stored_at=NOW - 10, lifetime=3600.0)
-STREAM = replace(JSON, body=b"data: [DONE]\n\n", event_ends=(14,), arrivals=(0.5,), kind=Kind(True))
+JSON = StoredResponse(
+    200, ((b"content-type", b"application/json"),), b"{}", (), (), Kind(False), b"p" * 32, stored_at=NOW - 10, lifetime=3600.0
+)
+STREAM = replace(
+    JSON,
+    headers=((b"content-type", b"text/event-stream"),),
+    body=b"data: [DONE]\n\n",
+    event_ends=(14,),
+    arrivals=(0.5,),
+    kind=Kind(True),
+)
 STALE = replace(JSON, body=b"{   }", stored_at=NOW - 7200)
 DAMAGED = codec.encode(JSON)[:-1] + b"?"
 RECORDS = {b"%016d" % place: record for place, record in enumerate([*map(codec.encode, (JSON, STREAM, STALE)), DAMAGED])}
@@ -71,6 +81,33 @@ def test_stats_shows_what_a_store_holds(here: Here, filled: Path) -> None:
     assert int(shown["bytes on disk"].replace(",", "")) > 4096
     assert shown["oldest"] < shown["newest"]
     assert held(filled) == RECORDS
+
+
+@pytest.mark.parametrize("changes", [{"stored_at": 1e300}, {"stored_at": -1e300}, {"lifetime": 1e308}], ids=str)
+def test_a_record_that_no_recording_comes_to_counts_as_damaged(here: Here, tmp_path: Path, changes: dict[str, float]) -> None:
+    """F111: its checksum is right, and there is no such day."""
+    with closing(DiskStore(tmp_path / "store")) as store:
+        store.put(b"0123456789abcdef", codec.encode(replace(JSON, **changes)), None)
+
+    done = here("stats", "--dir", tmp_path / "store")
+    removed = here("purge", "--older-than", 0, "--dir", tmp_path / "store")
+
+    assert (done.returncode, without_warnings(done.stderr)) == (0, [])
+    assert re.search(r"damaged +│ 1 ", done.stdout)
+    assert (removed.returncode, removed.stdout) == (0, "0 records removed\n")
+
+
+def test_purge_repairs_a_store_that_another_program_changed(here: Here, filled: Path) -> None:
+    """F106, D5."""
+    with closing(sqlite3.connect(filled / "cache.db")) as connection:
+        connection.execute("ALTER TABLE Cache RENAME TO Kept")
+        connection.execute("CREATE VIEW Cache AS SELECT * FROM Kept")
+
+    done = here("purge", "--all", "--dir", filled)
+
+    assert (done.returncode, done.stdout) == (0, "0 records removed\n")
+    assert held(filled) == {}
+    assert list(filled.glob("cache.db.corrupt-*")) == []
 
 
 @pytest.mark.parametrize("arguments", [("stats",), ("purge", "--all")])

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from cachemw.core.messages import Head, Kind, StoredResponse
+from cachemw.core.policy import Policy
 from cachemw.core.recording import head_fault
 from cachemw.core.soundness import is_sound
 
@@ -15,6 +16,7 @@ STREAM = ((b"content-type", b"text/event-stream; charset=utf-8"),)
 ANSWER = StoredResponse(200, JSON, b"{}", (), (), Kind(False), bytes(32), 1000.0, 60.0)
 EVENTS = StoredResponse(200, STREAM, b"data: 1\n\ndata: 2\n\n", (9, 18), (0.0, 1.5), Kind(True), bytes(32), 1000.0, 60.0)
 NAN, INF = float("nan"), float("inf")
+NOW, DAY = 2000.0, 86_400.0
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,15 @@ class Case:
         Case(EVENTS),
         Case(EVENTS, {"arrivals": (1.5, 0.5)}),
         Case(EVENTS, {"event_ends": (9, 16)}),
-        Case(changes={"lifetime": 0.0}),
+        *[Case(changes={"lifetime": seconds}) for seconds in (0.0, Policy(max_lifetime=INF).lifetime_of(2**40))],
+        *[Case(changes={"stored_at": when}) for when in (NOW - 2**31, NOW, NOW + DAY)],
         Case(changes={"headers": (*JSON, (b"content-language", b"en"), (b"content-language", b"\xe9"))}),
         Case(changes={"headers": ((b"content-type", b"application/json; charset=utf-8"), (b"openai-version", b"1"))}),
     ],
     ids=str,
 )
 def test_what_a_recording_comes_to_is_sound(case: Case) -> None:
-    assert is_sound(msgspec.structs.replace(case.of, **case.changes))
+    assert is_sound(msgspec.structs.replace(case.of, **case.changes), NOW)
 
 
 HEADERS = [
@@ -62,8 +65,8 @@ HEADERS = [
         *[Case(changes={"headers": (*JSON, line)}) for line in HEADERS],
         *[Case(changes={"headers": headers}) for headers in ((), ((b"content-type", b"text/html"),), STREAM)],
         *[Case(changes={"status": status}) for status in (0, 100, 204, 304, 500)],
-        *[Case(changes={"stored_at": when}) for when in (NAN, INF, -INF)],
-        *[Case(changes={"lifetime": seconds}) for seconds in (NAN, INF, -1.0)],
+        *[Case(changes={"stored_at": when}) for when in (NAN, INF, -INF, NOW - 2**31 - 1, NOW + DAY + 1, 1e300, -1e300)],
+        *[Case(changes={"lifetime": seconds}) for seconds in (NAN, INF, -1.0, 2.0**31 + 1, 1e308)],
         Case(changes={"event_ends": (1,), "arrivals": (0.0,)}),
         *[Case(EVENTS, {"event_ends": ends}) for ends in ((18, 9), (9, 9), (0, 9), (9, 19), (9,), (2**63, 2**64 - 1))],
         *[Case(EVENTS, {"arrivals": when}) for when in ((0.0, NAN), (0.0, INF), (-1.0, 0.0), (0.0,))],
@@ -72,8 +75,8 @@ HEADERS = [
     ids=str,
 )
 def test_what_no_recording_comes_to_is_not(case: Case) -> None:
-    """F59, R2, I5"""
-    assert not is_sound(msgspec.structs.replace(case.of, **case.changes))
+    """F59, F110, R2, I5"""
+    assert not is_sound(msgspec.structs.replace(case.of, **case.changes), NOW)
 
 
 @pytest.mark.parametrize(

@@ -66,3 +66,26 @@ def test_the_length_of_a_body_that_does_not_come_is_a_heads_alone(method: str, s
 def test_chunks_overrule_a_length() -> None:
     """RFC 9112 §6.3: the length is not that of what they hold."""
     assert sayable("GET", Head(200, (CHUNKED, LENGTH, TYPE))) == Head(200, (CHUNKED, TYPE))
+
+
+def _lengths(*values: bytes) -> Headers:
+    return tuple((b"Content-Length", value) for value in values)
+
+
+@pytest.mark.parametrize("more", [(), (CHUNKED,), (TYPE,)], ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [(b"10", b"11"), (b"10, 11",), (b"10", b"10, 11"), (b"",), (b"+10",), (b"1e1",), (b"10", b"ten"), (b"0x10",), (b"\xb2",)],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["POST", "HEAD"])
+def test_more_lengths_than_one_are_a_broken_upstreams(values: tuple[bytes, ...], more: Headers, method: str) -> None:
+    """F114, H10: RFC 9112 §6.3, whatever the parser lets through."""
+    with pytest.raises(UpstreamError):
+        sayable(method, Head(200, (*_lengths(*values), *more)))
+
+
+@pytest.mark.parametrize("values", [(b"10", b"10"), (b"10, 10",), (b"10", b" 10 ,10"), (b"10", b"010")], ids=str)
+def test_a_length_that_is_said_twice_is_said_once(values: tuple[bytes, ...]) -> None:
+    """RFC 9110 §8.6: there are clients that take two for one too many."""
+    assert sayable("POST", Head(200, (*_lengths(*values), TYPE))) == Head(200, (TYPE, (b"content-length", b"10")))

@@ -1,11 +1,12 @@
 """The secret of a store on disk: one for all who open it, and made only for who asks."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from cachemw.errors import StoreError
+from cachemw.errors import ConfigurationError, StoreError
 from cachemw.stores import DiskStore
 from tests.stores.scripts import run_at_once
 
@@ -49,6 +50,26 @@ def test_the_environment_may_give_the_secret(tmp_path: Path, monkeypatch: pytest
     assert store.secret() == b"the same on every node"
     assert not (tmp_path / "secret").exists()
     store.close()
+
+
+@pytest.mark.parametrize("length", [1, 15])
+def test_a_secret_that_can_be_guessed_is_refused_before_anything_is_opened(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F112, E1"""
+    monkeypatch.setenv("CACHEMW_SECRET", "a" * length)
+
+    with pytest.raises(ConfigurationError, match=f"CACHEMW_SECRET has {length} bytes, and a secret has at least 16"):
+        DiskStore(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_secret_may_be_any_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F113, E1"""
+    given = bytes(range(128, 144))
+    monkeypatch.setenv("CACHEMW_SECRET", os.fsdecode(given))
+
+    assert DiskStore(tmp_path).secret() == given
 
 
 def test_a_secret_that_is_too_long_is_somebody_elses_and_not_used(tmp_path: Path) -> None:
