@@ -29,7 +29,7 @@ class Incoming:
     def __init__(self, scope: Scope, receive: Receive, budget: Budget) -> None:
         self.scope = scope
         self.method: str = scope["method"]
-        self.path = path_below(scope)
+        self.path, self.raw_path = path_below(scope), raw_path_below(scope)
         self.headers: Headers = tuple([(name, value) for name, value in scope["headers"]])
         self._receive, self._budget = receive, budget
         self._held = bytearray()  # what was read; one buffer, for the memory of many small ones is never given back
@@ -37,10 +37,6 @@ class Incoming:
         self._taken = 0
         self._has_more = True
         self._handed_over: anyio.Event | None = None
-
-    @property
-    def raw_path(self) -> bytes:
-        return raw_path_below(self.scope)
 
     @property
     def root(self) -> bytes:
@@ -126,7 +122,10 @@ class Incoming:
 
     def _hold(self, chunk: bytes) -> bool:
         """Hold what came; say whether all requests together hold no more than they may."""
-        self._held += chunk
+        if self._has_more or self._held:
+            self._held += chunk
+        else:
+            self._whole = chunk  # as most bodies are: in one piece
         self._taken += len(chunk)
         return self._budget.take(len(chunk))
 
@@ -246,9 +245,11 @@ def path_below(scope: Scope) -> str:
 
 def raw_path_below(scope: Scope) -> bytes:
     """Return the path below `root_path` as it was sent."""
-    raw = scope.get("raw_path")
+    raw: bytes | None = scope.get("raw_path")
     if raw is None:
         return quote(path_below(scope), safe="/:@!$&'()*+,;=~").encode()
+    if not scope.get("root_path"):
+        return raw
     return _below(raw.decode("latin-1"), quote(scope.get("root_path", ""))).encode("latin-1")
 
 

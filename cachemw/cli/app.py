@@ -144,10 +144,7 @@ def serve(
     workers: Workers = 1,
     log_level: Level = LogLevel.WARNING,
 ) -> None:
-    """Run the proxy.
-
-    Change your client's base URL, and add the header "Cachemw: on".
-    """
+    """Run the proxy: change your client's base URL, and add the header "Cachemw: on"."""
     settings = Settings(
         upstream=upstream,
         dir=directory,

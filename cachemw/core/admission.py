@@ -5,6 +5,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import msgspec
 
@@ -14,7 +15,7 @@ from cachemw.core.discreet import sizes_only
 from cachemw.core.endpoints import Lent, LentPaths, lent, takes_uploads, what_is_lent
 from cachemw.core.headers import CREDENTIALS, credentials, without
 from cachemw.core.hosts import host_of, is_loopback, is_origin_of, origin_host, origin_of_url
-from cachemw.core.messages import Headers, header_values
+from cachemw.core.messages import Headers, by_name
 from cachemw.core.partition import callers_credentials
 from cachemw.core.paths import climbs, is_target, segments
 from cachemw.core.policy import Policy
@@ -29,6 +30,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 _KEY = re.compile(rb"[\x21-\x2b\x2d-\x7e]+")
 _PLACEHOLDER = b"cachemw"  # it stands in the README, for who has no key
+_OF_PAGES = frozenset({b"sec-fetch-site", b"origin", b"referer"})
 _BEARER = re.compile(rb"bearer +(\S+)", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(rb"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
 _UPLOAD = b"multipart/form-data"
@@ -89,48 +91,56 @@ class Refused(msgspec.Struct, frozen=True):
     __repr__ = sizes_only
 
 
+Fields = Mapping[bytes, list[bytes]]
+"""The values of a request's header fields by their names in lower case."""
+
+_NONE: list[bytes] = []
+
+
 def admit(method: str, raw_path: bytes, headers: Headers, rules: Rules) -> Admitted | Refused:
     """Decide about a request; `raw_path` is below `root_path`, as it was sent."""
-    is_sized = not header_values(headers, b"transfer-encoding")
+    fields = by_name(headers)
+    is_sized = b"transfer-encoding" not in fields
     if raw_path == HEALTH and method in ("GET", "HEAD"):
         return Admitted(headers, is_sized)
     is_lent = _lent(method, raw_path, headers, rules)
     answer = (
-        _misdirected(headers, rules)
+        _misdirected(fields, rules)
         or (None if method in METHODS else refusals.method_not_allowed(METHODS))
         or _unknown(headers, rules.by_digest)
         or (refusals.invalid_path() if climbs(raw_path) or not is_target(raw_path) else None)
         or (_not_lent(method, raw_path, rules) if is_lent is Lent.NO else None)
-        or _too_large(headers, rules.max_body)
-        or _mistyped(method, raw_path, headers, rules.policy)
+        or _too_large(fields, rules.max_body)
+        or _mistyped(method, raw_path, fields, rules.policy)
     )
     if answer is not None:  # who waits for a 100 may send the body all the same, or not: nobody can tell (RFC 9110 §10.1.1)
-        sends_more = _has_body(headers) or header_values(headers, b"expect")
-        return Refused(answer, closes=bool(sends_more) or answer[0].status in (400, 405))
+        sends_more = _has_body(fields) or b"expect" in fields
+        return Refused(answer, closes=sends_more or answer[0].status in (400, 405))
     return Admitted(_with_one_key(headers) if rules.client_keys else headers, is_sized, is_lent is Lent.BY_BODY)
 
 
-def _has_body(headers: Headers) -> bool:
-    return header_values(headers, b"content-length") not in ([], [b"0"]) or bool(header_values(headers, b"transfer-encoding"))
+def _has_body(fields: Fields) -> bool:
+    return fields.get(b"content-length", _NONE) not in ([], [b"0"]) or b"transfer-encoding" in fields
 
 
-def _misdirected(headers: Headers, rules: Rules) -> Answer | None:
+def _misdirected(fields: Fields, rules: Rules) -> Answer | None:
     """Keep out web pages: by their own origin, and by the name they had to give this machine to come here."""
-    named = header_values(headers, b"host")
+    named = fields.get(b"host", _NONE)
     host = host_of(named[0]) if len(named) == 1 else None
     if host is None:
         return refusals.invalid_host()
     is_ours = host in rules.hosts or host in rules.own_hosts or is_loopback(host)
     if not (is_ours or rules.client_keys):  # a page whose host was given our address has no key
         return refusals.unknown_host(host)
-    return refusals.foreign_origin() if _is_foreign(headers, named[0], rules.hosts) else None
+    return refusals.foreign_origin() if _is_foreign(fields, named[0], rules.hosts) else None
 
 
-def _is_foreign(headers: Headers, authority: bytes, hosts: frozenset[str]) -> bool:
+def _is_foreign(fields: Fields, authority: bytes, hosts: frozenset[str]) -> bool:
     """Say whether a web page asks that is not of the very host and port that it asks, nor of a host that was allowed."""
-    sites = header_values(headers, b"sec-fetch-site")
-    origins = header_values(headers, b"origin")
-    referers = [origin_of_url(url) for url in header_values(headers, b"referer") if url]
+    if not fields.keys() & _OF_PAGES:
+        return False
+    sites, origins = fields.get(b"sec-fetch-site", _NONE), fields.get(b"origin", _NONE)
+    referers = [origin_of_url(url) for url in fields.get(b"referer", _NONE) if url]
     are_ours = all(is_origin_of(origin, authority) or origin_host(origin) in hosts for origin in origins or referers)
     if b"cross-site" in sites or len(origins) > 1 or origins and not are_ours:
         return True
@@ -166,8 +176,8 @@ def _with_one_key(headers: Headers) -> Headers:
     return (*without(headers, CREDENTIALS), (b"authorization", b"Bearer " + _key_in(name, value)))
 
 
-def _too_large(headers: Headers, max_body: int) -> Answer | None:
-    lengths = set(header_values(headers, b"content-length"))
+def _too_large(fields: Fields, max_body: int) -> Answer | None:
+    lengths = set(fields.get(b"content-length", _NONE))
     if not lengths:
         return None
     length = lengths.pop()
@@ -186,18 +196,19 @@ def _not_lent(method: str, raw_path: bytes, rules: Rules) -> Answer:
     return refusals.endpoint_not_lent(method, raw_path, what_is_lent(rules.policy, rules.lend))
 
 
-def _mistyped(method: str, raw_path: bytes, headers: Headers, policy: Policy) -> Answer | None:
+def _mistyped(method: str, raw_path: bytes, fields: Fields, policy: Policy) -> Answer | None:
     """Refuse what a web page may send unasked: no type, or a simple one; files are sent as one of those by everybody."""
-    types = header_values(headers, b"content-type")
+    types = fields.get(b"content-type", _NONE)
     is_for_chat = is_chat(method, _as_routers_read(raw_path), policy.paths)
     if not types:
-        return refusals.unsupported_type() if is_for_chat or _has_body(headers) else None
+        return refusals.unsupported_type() if is_for_chat or _has_body(fields) else None
     essence = types[0].partition(b";")[0].strip().lower() if len(types) == 1 else b""
     is_named = essence == b"application/json" or _MEDIA_TYPE.fullmatch(essence) and essence not in _SIMPLE
     is_upload = essence == _UPLOAD and takes_uploads(raw_path) and not is_for_chat
     return None if is_named or is_upload else refusals.unsupported_type()
 
 
+@lru_cache(128)  # a client asks for the same ones again and again
 def _as_routers_read(raw_path: bytes) -> str:
     """Return a path as a router may read it that is less strict than we are."""
     read = [segment.decode("latin-1").lower() for segment in segments(raw_path)]

@@ -103,18 +103,23 @@ def read_chat(request: Request, bookkeeping: frozenset[str] = frozenset()) -> Ch
         return Bypass("no-messages")
     if detail := _cannot_be_replayed(body):
         return Bypass(detail)
-    return _chat(body, HOW_IT_TRAVELS | _only_counted(request.answerer, bookkeeping))
+    return _chat(body, _left_out(request.answerer, bookkeeping))
 
 
-def _only_counted(answerer: Answerer, named: frozenset[str]) -> frozenset[str]:
-    """Return the members that say nothing but who asks and who pays. An app may read any of them."""
+def _left_out(answerer: Answerer, named: frozenset[str]) -> frozenset[str]:
+    """Return the members that are not in the key; an app may read any of those that say who asks and who pays."""
     match answerer:
         case AppAnswerer():
-            return frozenset()
+            return HOW_IT_TRAVELS
         case DirectAnswerer():
-            return answerer.bookkeeping | named
+            return _all_of(answerer.bookkeeping, named)
         case HttpAnswerer():
-            return answerer.target.bookkeeping | named
+            return _all_of(answerer.target.bookkeeping, named)
+
+
+@lru_cache(16)
+def _all_of(known: frozenset[str], named: frozenset[str]) -> frozenset[str]:
+    return HOW_IT_TRAVELS | known | named
 
 
 def _chat(body: Mapping[str, Any], left_out: frozenset[str]) -> ChatRequest:

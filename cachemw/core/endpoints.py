@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from enum import Enum
+from functools import lru_cache
 
 from cachemw.core.paths import below_version
 from cachemw.core.policy import Policy
@@ -85,4 +86,9 @@ def _is_opened(below: bytes, opened: LentPaths) -> bool:
 
 
 def _chat(policy: Policy) -> tuple[bytes, ...]:
-    return tuple([path.encode() for path in policy.paths])
+    return _encoded(policy.paths)
+
+
+@lru_cache(8)
+def _encoded(paths: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple([path.encode() for path in paths])

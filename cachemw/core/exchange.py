@@ -146,12 +146,11 @@ def _partition(request: Request, policy: Policy) -> Generator[Effect, Any, bytes
     if policy.partition != "credential":
         return by_name((yield Name(request)))
     target, attested = request.answerer.target, request.attested
-    over_http = isinstance(target, HttpTarget)
-    sent = (*callers_credentials(request.headers, over_http), *attested.credentials)
+    brought = callers_credentials(request.headers, isinstance(target, HttpTarget))
+    sent = (*brought, *attested.credentials) if attested.credentials else brought
     if attested.is_nameless and not sent:
         raise PartitionError("the app knows who asks, and nobody has said how to tell")
-    lent = isinstance(target, HttpTarget) and is_lent(request.headers, target)
-    return by_credential((yield Secret()) if sent else b"", lent, sent)
+    return by_credential((yield Secret()) if sent else b"", is_lent(brought, target), sent)
 
 
 def _rewritten(request: Request, policy: Policy, query: Query | None) -> Generator[Effect, Any, Headers]:
@@ -162,7 +161,7 @@ def _rewritten(request: Request, policy: Policy, query: Query | None) -> Generat
     if not (header_values(request.headers, IDEMPOTENCY_KEY) and is_due) or is_their_own:
         return ()
     try:
-        secret: bytes = yield Secret()
+        secret: bytes = b"" if policy.partition == "shared" else (yield Secret())  # beside a cassette none is made
         if query is not None:
             kind = query.chat.kind
             return idempotency_key(secret, request.headers, query.key.parts, b"%d" % kind.stream, kind.options)

@@ -169,8 +169,11 @@ def _in_row(name: bytes, row: Row, target: Target) -> tuple[Counts, Travels]:
 
 def keyed(headers: Headers, target: Target, rules: HeaderRules) -> Headers:
     """Return the fields that belong in the key: names in lower case and sorted, values of one name in their order."""
-    positions = _positions(tuple([name for name, _ in headers]), Counts.KEYED, target, rules)
-    fields = [field for name, at in positions for field in _in_part(name, headers[at][1])]
+    fields: list[tuple[bytes, bytes]] = []
+    for name, at, part in _keyed_positions(tuple([name for name, _ in headers]), target, rules):
+        value = headers[at][1] if part is None else part(headers[at][1])
+        if value or part is None:
+            fields.append((name, value))
     if not isinstance(target, HttpTarget):
         return tuple(fields)
     if fields:
@@ -179,11 +182,17 @@ def keyed(headers: Headers, target: Target, rules: HeaderRules) -> Headers:
     return _with_operators(fields, target, rules) if target.fields else tuple(fields)
 
 
-def _in_part(name: bytes, value: bytes) -> Headers:
-    if (part := _KEYED_IN_PART.get(name)) is None:
-        return ((name, value),)
-    kept = part(value)
-    return ((name, kept),) if kept else ()
+Part = Callable[[bytes], bytes]
+"""Takes what counts of a field's value, if not all of it does."""
+
+
+@lru_cache(128)  # one client sends the same names again and again
+def _keyed_positions(
+    names: tuple[bytes, ...], target: Target, rules: HeaderRules
+) -> tuple[tuple[bytes, int, Part | None], ...]:
+    """Return the lower-case names that are in the key, sorted, where they stand, and what counts of them."""
+    lower = sorted((name.lower(), at) for at, name in enumerate(names))
+    return tuple([(name, at, _KEYED_IN_PART.get(name)) for name, at in lower if fate(name, target, rules).counts is _KEYED])
 
 
 def _with_operators(fields: list[tuple[bytes, bytes]], target: HttpTarget, rules: HeaderRules) -> Headers:
@@ -207,23 +216,20 @@ def _forwarded_hosts(forwarded: bytes) -> bytes:
     return b",".join(_HOST_PARAMETER.findall(forwarded))
 
 
-_KEYED_IN_PART: Mapping[bytes, Callable[[bytes], bytes]] = {
+_KEYED_IN_PART: Mapping[bytes, Part] = {
     b"content-type": _beyond_plain_json,
     b"forwarded": _forwarded_hosts,
 }
 
 
 def credentials(headers: Headers) -> Headers:
-    """Return the fields that say who the caller is, names in lower case."""
-    positions = _positions(tuple([name for name, _ in headers]), Counts.CREDENTIAL, Inside.APP, NO_RULES)
-    return tuple([(name, headers[at][1]) for name, at in sorted(positions, key=itemgetter(1))])
+    """Return the fields that say who the caller is, names in lower case, as they were sent."""
+    return tuple([(name, headers[at][1]) for name, at in _credential_positions(tuple([name for name, _ in headers]))])
 
 
-@lru_cache(128)  # one client sends the same names again and again
-def _positions(names: tuple[bytes, ...], wanted: Counts, target: Target, rules: HeaderRules) -> tuple[tuple[bytes, int], ...]:
-    """Return the lower-case names that count for that, sorted, and where they stand."""
-    lower = [(name.lower(), at) for at, name in enumerate(names)]
-    return tuple(sorted((name, at) for name, at in lower if fate(name, target, rules).counts is wanted))
+@lru_cache(128)
+def _credential_positions(names: tuple[bytes, ...]) -> tuple[tuple[bytes, int], ...]:
+    return tuple([(lower, at) for at, name in enumerate(names) if (lower := name.lower()) in CREDENTIALS])
 
 
 def forwarded(headers: Headers, target: HttpTarget, rules: HeaderRules) -> Headers:

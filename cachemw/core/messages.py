@@ -20,7 +20,7 @@ class Sends(Enum):
     OURS = "ours and never a caller's, also where there is none"
 
 
-class HttpTarget(msgspec.Struct, frozen=True):
+class HttpTarget(msgspec.Struct, frozen=True, cache_hash=True):
     """What an HTTP upstream is told of a request, besides what is asked.
 
     Of the header fields that are one provider's own it gets those of `provider`, and those of all where nobody knows which
@@ -45,6 +45,8 @@ class Inside(Enum):
 
     APP = "a wrapped app"
     TRANSPORT = "the transport that a client's own transport is around"
+
+    __hash__ = object.__hash__  # there is one of each, and every request looks something up by it
 
 
 Target = HttpTarget | Inside
@@ -189,3 +191,11 @@ def header_values(headers: Headers, lower_name: bytes) -> list[bytes]:
     """Return every value of the field whose lower-case name is given, in order."""
     size = len(lower_name)  # sorts out nearly all, and costs less than the other letter case
     return [value for name, value in headers if len(name) == size and name.lower() == lower_name]
+
+
+def by_name(headers: Headers) -> dict[bytes, list[bytes]]:
+    """Return the values of all fields by their names in lower case, in order: for who asks for many."""
+    found = {name.lower(): [value] for name, value in headers}
+    if len(found) < len(headers):  # some stand there more than once
+        found = {name: header_values(headers, name) for name in found}
+    return found

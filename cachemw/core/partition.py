@@ -5,7 +5,7 @@ import hmac
 from functools import lru_cache
 
 from cachemw.core.headers import CREDENTIALS, credentials, without
-from cachemw.core.messages import Headers, HttpTarget, Sends
+from cachemw.core.messages import Headers, HttpTarget, Sends, Target
 
 ANONYMOUS = b"anonymous"
 ANONYMOUS_LENT = b"anonymous, with a lent key"
@@ -26,11 +26,11 @@ def without_placeholder(headers: Headers) -> Headers:
     return tuple((name, value) for name, value in headers if (name.lower(), value.lower()) not in PLACEHOLDERS)
 
 
-def is_lent(headers: Headers, target: HttpTarget) -> bool:
-    """Say whether an upstream is sent the operator's credential for this request, and none of its caller's."""
-    if target.sends is Sends.CALLERS_OR_OURS:
-        return not callers_credentials(headers, over_http=True)
-    return target.sends is Sends.OURS
+def is_lent(brought: Headers, target: Target) -> bool:
+    """Say whether an upstream is sent the operator's credential for a caller who brought these, and none of the caller's."""
+    if not isinstance(target, HttpTarget):
+        return False
+    return target.sends is Sends.OURS or target.sends is Sends.CALLERS_OR_OURS and not brought
 
 
 def by_credential(secret: bytes, lent: bool, sent: Headers) -> bytes:
@@ -73,7 +73,7 @@ def idempotency_key(secret: bytes, sent: Headers, *bound_to: bytes) -> Headers:
 
 def with_credential(fields: Headers, target: HttpTarget, ours: bytes) -> Headers:
     """Return the fields for an HTTP upstream with the credential that it is sent; `ours` is empty where there is none."""
-    if not is_lent(fields, target):
+    if not is_lent(callers_credentials(fields, over_http=True), target):
         return without_placeholder(fields)
     bearer = ((b"authorization", b"Bearer " + ours),) if ours else ()
     return (*without(fields, CREDENTIALS), *bearer)

@@ -1,12 +1,14 @@
 """The bytes of a request-target: which of them go on as they came, and which do not (RFC 9112 §3.2)."""
 
 import re
+from functools import lru_cache
 
 _VERSION_SEGMENTS = re.compile(rb"\A(?:/v1){0,2}(?=/|\Z)")
 _TARGET = re.compile(rb"[!\"$-~]+")
 _ESCAPE = re.compile(rb"%[0-9a-fA-F]{2}")
 
 
+@lru_cache(128)  # a client asks for the same ones again and again
 def climbs(raw_path: bytes) -> bool:
     """Say whether anyone may read a path as one that leaves where it begins, or ends it early by a NUL."""
     return b"\0" in _decoded(raw_path) or b".." in segments(raw_path)
@@ -17,6 +19,7 @@ def segments(raw_path: bytes) -> list[bytes]:
     return [segment.partition(b";")[0] for segment in _decoded(raw_path).replace(b"\\", b"/").split(b"/")]
 
 
+@lru_cache(128)
 def is_target(target: bytes) -> bool:
     """Say whether these bytes may be a request-target: visible ASCII and no fragment. What is none is not re-spelt."""
     return _TARGET.fullmatch(target) is not None

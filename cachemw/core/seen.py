@@ -103,8 +103,9 @@ def listed_environ(name: str) -> bool:
 
 def attested_in_scope(scope: Mapping[str, Any]) -> Attested:
     """Return what an ASGI server, and the middlewares outside of us, say of who asks."""
-    session, tls = scope.get("session"), (scope.get("extensions") or {}).get("tls")
-    is_nameless = _is_authenticated(scope.get("user"))
+    session, user, extensions = scope.get("session"), scope.get("user"), scope.get("extensions")
+    tls = extensions.get("tls") if extensions else None
+    is_nameless = user is not None and _is_authenticated(user)
     if not (session or tls or is_nameless):
         return NOTHING_ATTESTED
     written = _written(session) if session else b""
@@ -117,6 +118,8 @@ def attested_in_environ(environ: Mapping[str, Any]) -> Attested:
     inside = NOTHING_ATTESTED if scope is None else attested_in_scope(scope)
     vouched = [(name.encode(), _bytes(environ[name])) for name in _credential_members(tuple(environ))]
     vouched += [(name.encode(), _shown(environ[name])) for name in _SOCKETS if name in environ]
+    if not vouched and scope is None and not any(name in environ for name in _NAMELESS):
+        return NOTHING_ATTESTED
     return Attested(
         (*(field for field in vouched if field[1] not in _NOBODY), *inside.credentials),
         inside.session,
@@ -130,9 +133,7 @@ def _credential_members(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _is_authenticated(user: Any) -> bool:
-    """Say whether there is a user that is somebody; what cannot say so of itself is, if it is anything at all."""
-    if user is None:
-        return False
+    """Say whether a user is somebody; what cannot say so of itself is, if it is anything at all."""
     return bool(getattr(user, "is_authenticated", user))
 
 

@@ -45,10 +45,8 @@ class Course(msgspec.Struct, frozen=True):
 def sender_of(request: Request, policy: Policy) -> Sender:
     """Return what of a request reaches its upstream and is not in its key."""
     target = request.answerer.target
-    over_http = isinstance(target, HttpTarget)
-    lent = isinstance(target, HttpTarget) and is_lent(request.headers, target)
-    sent = () if lent else callers_credentials(request.headers, over_http)
-    return Sender(sent, unkeyed(request.headers, target, policy.header_rules))
+    brought = callers_credentials(request.headers, isinstance(target, HttpTarget))
+    return Sender(() if is_lent(brought, target) else brought, unkeyed(request.headers, target, policy.header_rules))
 
 
 def is_shared(status: int, leader: Sender, follower: Sender) -> bool:

@@ -123,15 +123,15 @@ def _sealed(send: Send) -> Send:
 
     async def send_sealed(message: Message) -> None:
         if message["type"] == "http.response.start":
-            fields = [(name, value) for name, value in message.get("headers", ()) if not _is_kept_back(name.lower())]
+            fields = [
+                field
+                for field in message.get("headers", ())
+                if (name := field[0].lower()) not in _NEVER and not name.startswith(_NEVER_BEGINNING)
+            ]
             message = {**message, "headers": [*fields, *SEALED]}
         await send(message)
 
     return send_sealed
-
-
-def _is_kept_back(lower_name: bytes) -> bool:
-    return lower_name in _NEVER or lower_name.startswith(_NEVER_BEGINNING)
 
 
 async def _refuse(scope: Scope, refused: Refused, send: Send) -> None:

@@ -34,6 +34,9 @@ class Store(Protocol):
     def delete(self, index: bytes) -> bool:
         """Purge a record, and say whether there was one. Whatever was asked for before this, of any key, is not kept."""
 
+    def clear(self) -> int:
+        """Purge every record, and say how many there were. Nothing is kept that was asked for before this."""
+
     def discard(self, index: bytes) -> None:
         """Remove what is no record. What is under way is kept all the same."""
 

@@ -77,6 +77,9 @@ class GuardedStore:
             return self._store.delete(index)
         return self._here().write(index, lambda: self._store.delete(index), 0).wait()
 
+    def clear(self) -> int:
+        return self._store.clear()
+
     def discard(self, index: bytes) -> None:
         if self.never_waits:
             self._store.discard(index)

@@ -65,6 +65,13 @@ class MemoryStore:
             self._remove(index)
             return is_there
 
+    def clear(self) -> int:
+        with self._lock:
+            self._generation += 1
+            count, self._size = len(self._records), 0
+            self._records.clear()
+            return count
+
     def discard(self, index: bytes) -> None:
         with self._lock:
             self._remove(index)

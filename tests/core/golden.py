@@ -26,8 +26,8 @@ def key_again(vector: dict[str, Any]) -> Key:
     answerer = answerer_of(vector)
     headers, body = fields(vector, "headers"), vector["body"].encode()
     attested = Attested(fields(vector, "vouched"), vector.get("session", "").encode())
-    sent = (*callers_credentials(headers, over_http=isinstance(answerer, HttpAnswerer)), *attested.credentials)
-    lent = isinstance(answerer, HttpAnswerer) and is_lent(headers, answerer.target)
+    brought = callers_credentials(headers, over_http=isinstance(answerer, HttpAnswerer))
+    lent, sent = is_lent(brought, answerer.target), (*brought, *attested.credentials)
     secret = vector.get("secret")
     partition = SHARED if secret is None else by_credential(bytes.fromhex(secret), lent, sent)
     rules = Policy(vary=tuple(vector.get("vary", ()))).header_rules

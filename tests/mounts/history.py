@@ -29,7 +29,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import httpx
 
-from cachemw import MemoryStore, Store, asgi, wsgi
+from cachemw import Store, asgi, wsgi
 from cachemw import httpx as mounts
 from cachemw.upstreams import HttpUpstream
 from tests.asgi_driver import Reply
@@ -245,7 +245,6 @@ class Mounted:
 
     def __init__(self, kind: str, book: Book, store: Store) -> None:
         self._mount, self._store = MAKERS[kind](book, store), store
-        self._indexes: set[bytes] = set()
 
     async def ask(self, op: Op) -> Reply:
         return await self._mount.send(op.sent())
@@ -255,13 +254,9 @@ class Mounted:
 
     def _purge(self, key: str | None) -> None:
         if key is not None:
-            self._indexes.add(bytes.fromhex(key))
             self._store.delete(bytes.fromhex(key))
-        elif isinstance(self._store, MemoryStore):
-            for index in {*self._indexes, *(index for index, _ in self._store.scan())}:
-                self._store.delete(index)
         else:
-            self._store.clear()  # type: ignore[attr-defined]
+            self._store.clear()
 
 
 def _around(book: Book, store: Store) -> Mount:

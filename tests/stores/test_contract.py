@@ -328,6 +328,19 @@ def test_what_was_asked_for_before_a_purge_is_not_kept(store: Store, purged: byt
     assert store.get(ONE) == b"new"
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["a record", "nothing"])
+def test_what_was_asked_for_before_everything_was_purged_is_not_kept(store: Store, there: bool) -> None:
+    """F83, A1, I24."""
+    if there:
+        store.put(TWO, b"a record", None)
+    under_way = store.order()
+
+    assert store.clear() == int(there)
+    with pytest.raises(Purged):
+        store.put(ONE, b"old", None, under_way)
+    assert list(store.scan()) == NOTHING
+
+
 def test_to_remove_what_is_no_record_purges_nothing(store: Store) -> None:
     """A1: else whoever damages records could keep all others from being kept."""
     store.put(ONE, b"damaged", None)
