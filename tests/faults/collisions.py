@@ -18,6 +18,7 @@ import anyio.to_thread
 from cachemw import asgi
 from cachemw.core.fingerprint import Key
 from cachemw.core.messages import Answerer, AppAnswerer, DirectAnswerer, HttpAnswerer
+from cachemw.core.partition import ANONYMOUS, ANONYMOUS_LENT
 from tests.asgi_driver import Reply
 from tests.core.keying import key_of
 from tests.faults.fault import Fault, Tally
@@ -55,7 +56,8 @@ class Shelf:
     sample: int
 
     def key(self, text: str) -> Key:
-        return key_of(prompt(text), ANSWERERS[self.kind], namespace=self.namespace, sample=self.sample)
+        partition = ANONYMOUS_LENT if self.kind == "with an upstream" else ANONYMOUS  # that one has a key to lend
+        return key_of(prompt(text), ANSWERERS[self.kind], partition=partition, namespace=self.namespace, sample=self.sample)
 
     @property
     def control(self) -> bytes:

@@ -9,8 +9,9 @@ from typing import Any
 import anyio
 import httpx
 
-from cachemw import MemoryStore, asgi, wsgi
+from cachemw import MemoryStore, Policy, asgi, wsgi
 from cachemw.core import limits
+from cachemw.core.chat import BOOKKEEPING
 from cachemw.httpx import CacheTransport
 from cachemw.upstreams import HttpUpstream
 from tests import wsgi_driver
@@ -179,10 +180,17 @@ def mount_of(kind: str, respond: Callable[[Asked], Told], **options: Any) -> Any
     if kind == "around an app":
         return asgi.CacheMiddleware(Upstream(respond), name="bot", **options)
     if kind == "with an upstream":
-        upstream = HttpUpstream(f"{ORIGIN}/v1", api_key="sk-of-the-server", transport=lambda: Inner(respond))
+        upstream = HttpUpstream(
+            f"{ORIGIN}/v1",
+            api_key="sk-of-the-server",
+            credentials="pass",
+            bookkeeping=BOOKKEEPING,
+            transport=lambda: Inner(respond),
+        )
         return asgi.CacheMiddleware(Upstream(), upstream=upstream, **options)
     if kind == "WSGI around an app":
         return wsgi.CacheMiddleware(WsgiUpstream(Upstream(respond)), name="bot", **options)
+    options = {"policy": Policy(default="on", bookkeeping=BOOKKEEPING), **options}
     return CacheTransport(Inner(respond), **options)
 
 
