@@ -73,7 +73,7 @@ _KEYED, _INERT = Counts.KEYED, Counts.INERT
 
 ROWS = (
     Row(
-        "authorization api-key x-api-key x-goog-api-key",
+        " ".join(name.decode() for name in CREDENTIALS),
         *(Counts.CREDENTIAL, Counts.CREDENTIAL, Fate(Counts.CREDENTIAL, Travels.FORWARDED)),
         "says who asks; where the upstream has a key of the operator's, that may go in its place",
     ),

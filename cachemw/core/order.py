@@ -51,7 +51,6 @@ def place(order: Order, there: Placed | None, at_landing: Order) -> Placed:
 
 
 def _was_asked_for_later(there: Placed, order: Order, at_landing: Order) -> bool:
-    is_possible = (
-        there.put <= at_landing.puts and there.began <= at_landing.began
-    )  # whoever can write to a store can claim more
+    # whoever can write to a store can claim a place that no put can have
+    is_possible = there.put <= at_landing.puts and there.began <= at_landing.began
     return is_possible and there.put > order.puts and there.began > order.began

@@ -89,10 +89,11 @@ ENVIRON_PREFIXES = _table(
     ("wsgi. mod_wsgi. uwsgi. apache. mod_ssl. webob. UWSGI_ x-wsgiorg.", _INERT, "the server's own"),
 )
 
-_CREDENTIAL_NAMES = frozenset("REMOTE_USER AUTH_TYPE AUTH_USER LOGON_USER REMOTE_IDENT HTTPS_DN HTTPS_CC".split())
-_CREDENTIAL_PREFIXES = tuple(prefix for prefix, member in ENVIRON_PREFIXES.items() if member.counts is _CREDENTIAL)
 _SOCKETS = ("gunicorn.socket", "werkzeug.socket")
-_NAMELESS = ("repoze.who.identity", "beaker.session")
+_READ_WITHIN = frozenset({"asgi.scope", *_SOCKETS})
+_CREDENTIAL_NAMES = frozenset(name for name, member in ENVIRON.items() if member.counts is _CREDENTIAL) - _READ_WITHIN
+_CREDENTIAL_PREFIXES = tuple(prefix for prefix, member in ENVIRON_PREFIXES.items() if member.counts is _CREDENTIAL)
+_NAMELESS = tuple(name for name, member in ENVIRON.items() if member.counts is _BYPASS)
 _NOBODY = (b"", b"NONE")  # what servers say where there is no certificate
 
 

@@ -105,6 +105,21 @@ def test_of_a_wsgi_environ(environ: dict[str, Any], attested: Attested) -> None:
     assert attested_in_environ(environ) == attested
 
 
+def shown_by(name: str) -> Any:
+    if name == "asgi.scope":
+        return {**SCOPES, "extensions": {"tls": {"client_cert_name": "CN=alice"}}}
+    return Socket(b"DER") if name.endswith(".socket") else "alice"
+
+
+@pytest.mark.parametrize(("name", "counts"), [(name, member.counts) for name, member in ENVIRON.items()])
+def test_what_a_row_says_is_what_its_member_counts_for(name: str, counts: Counts) -> None:
+    """A2: the table decides, so that a new row is one line."""
+    attested = attested_in_environ({name: shown_by(name)})
+
+    assert bool(attested.credentials) is (counts is Counts.CREDENTIAL)
+    assert attested.is_nameless is (counts is Counts.BYPASS)
+
+
 def test_every_row_says_why() -> None:
     """A2."""
     rows = [*SCOPE.values(), *EXTENSIONS.values(), *ENVIRON.values(), *ENVIRON_PREFIXES.values()]
