@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cachemw.cli.serving import configured, listen, run, url_of
+from cachemw.cli.serve import configured, listen, run, url_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from time import process_time
 from starlette.types import ASGIApp, Message, Scope
 
 from benchmarks.asking import PATH, Fields, chat
-from cachemw.cli.serving import configured
+from cachemw.cli.serve import configured
 
 SEED = 1234567
 BEFORE, AFTER = chat(1_000, stream=True, seed=SEED).split(b"%d" % SEED)

@@ -4,11 +4,10 @@ from benchmarks.asking import HEADERS, PATH, chat, spaced
 from benchmarks.plan import Plan
 from benchmarks.tables import Table
 from benchmarks.timing import seconds_per_call
-from cachemw.core.chat import ChatRequest, read_chat
-from cachemw.core.fingerprint import Key, fingerprint
-from cachemw.core.messages import HttpAnswerer, Request
-from cachemw.core.partition import ANONYMOUS
-from cachemw.core.policy import Policy
+from cachemw.cache.key import ANONYMOUS, Key, fingerprint
+from cachemw.cache.policy import Policy
+from cachemw.endpoints.chat.request import ChatRequest, read_chat
+from cachemw.messages import HttpAnswerer, Request
 
 BODIES = {
     "1 KB": chat(1_000),

@@ -17,10 +17,10 @@ from benchmarks.inside import AFTER, BEFORE
 from benchmarks.plan import Plan
 from benchmarks.tables import Table
 from benchmarks.timing import Elapsed, in_turn, timed
+from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp
 from cachemw.httpx import CacheTransport
 from cachemw.stores import DiskStore, MemoryStore, Store
 from cachemw.wsgi import CacheMiddleware
-from cachemw.wsgi_wire import Environ, StartResponse, WsgiApp
 
 ANSWER = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}]}'
 FIELDS = [("Content-Type", "application/json"), ("Content-Length", str(len(ANSWER)))]

@@ -15,8 +15,8 @@ from benchmarks.plan import Plan
 from benchmarks.tables import Cell, Table
 from benchmarks.timing import in_turn
 from cachemw.asgi import CacheMiddleware
-from cachemw.core.policy import Policy
-from cachemw.core.report import Hook
+from cachemw.cache.policy import Policy
+from cachemw.report import Hook
 from cachemw.stores import MemoryStore
 
 FEW, MANY = 10, 1_000

@@ -1,7 +1,6 @@
 """A response cache for OpenAI-style chat completions."""
 
-from cachemw.core.policy import Policy
-from cachemw.core.report import ExchangeReport, Hook
+from cachemw.cache.policy import Policy
 from cachemw.errors import (
     CacheError,
     ConfigurationError,
@@ -12,6 +11,7 @@ from cachemw.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from cachemw.report import ExchangeReport, Hook
 from cachemw.stores import DiskStore, MemoryStore, Store
 
 __all__ = [

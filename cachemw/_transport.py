@@ -1,30 +1,209 @@
-"""What the transports of httpx and of httpx2 share: the families differ in their classes, and in nothing else.
+"""The transports of httpx and of httpx2, as far as they are the same: the families differ in their classes alone.
 
 `Any` stands for a family's own class: to httpx2 a request or a response of httpx is nothing.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from cachemw._transport_wire import AsyncInner, AsyncUpload, SyncInner, SyncUpload
-from cachemw.async_pulling import AsyncAnswer, AsyncPullDriver
-from cachemw.core.cookies import Cookies
-from cachemw.core.directives import CONTROL_HEADER
-from cachemw.core.effects import Failed
-from cachemw.core.headers import without
-from cachemw.core.intake import NotAsked, NotChat, TakenIn, body_limit, script_for, take_in, unfinished
-from cachemw.core.messages import DirectAnswerer, Headers, Request, Unread, header_values
-from cachemw.core.policy import Policy
-from cachemw.core.report import Hook
-from cachemw.core.transfer import Relay
+from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, script_for, unfinished
+from cachemw.cache.directives import CONTROL_HEADER
+from cachemw.cache.effects import Failed
+from cachemw.cache.live_response import Relay
+from cachemw.cache.policy import Policy
+from cachemw.drivers.pull_async import AsyncAnswer, AsyncPullDriver
+from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
 from cachemw.errors import UpstreamError, UpstreamTimeout
+from cachemw.messages import DirectAnswerer, Head, Headers, Request, Unread, header_values
+from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
-from cachemw.sync_driver import SyncAnswer, SyncDriver
-from cachemw.upstreams.http_source import origin_of
+from cachemw.upstreams.connections import SyncTransports, Transports
+from cachemw.upstreams.http import head_of, hurried, origin_of
 from cachemw.upstreams.providers import bookkeeping_of
-from cachemw.upstreams.transports import SyncTransports, Transports
+from cachemw.wire.fields import without
+
+
+class SyncUpload:
+    """A request's body: what was read of it, and then what was not. Never more at once than it comes in."""
+
+    def __init__(self, stream: Any) -> None:
+        self._chunks: Iterator[bytes] = iter(stream)
+        self._read: list[bytes] = []
+
+    def read(self, limit_bytes: int) -> bytes | None:
+        """Return the body, `None` where it is larger than the limit."""
+        size = 0
+        for chunk in self._chunks:
+            self._read.append(chunk)
+            size += len(chunk)
+            if size > limit_bytes:
+                return None
+        return b"".join(self._read)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._read
+        yield from self._chunks
+
+
+class AsyncUpload:
+    """The same, awaited."""
+
+    def __init__(self, stream: Any) -> None:
+        self._chunks: AsyncIterator[bytes] = aiter(stream)
+        self._read: list[bytes] = []
+
+    async def read(self, limit_bytes: int) -> bytes | None:
+        """Return the body, `None` where it is larger than the limit."""
+        size = 0
+        async for chunk in self._chunks:
+            self._read.append(chunk)
+            size += len(chunk)
+            if size > limit_bytes:
+                return None
+        return b"".join(self._read)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._read:
+            yield chunk
+        async for chunk in self._chunks:
+            yield chunk
+
+
+class SyncStream:
+    """Chunks, and how to close where they come from; a family's byte stream."""
+
+    def __init__(self, chunks: Iterable[bytes], close: Callable[[], None]) -> None:
+        self._chunks, self._close = chunks, close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._chunks)
+
+    def close(self) -> None:
+        self._close()
+
+
+class AsyncStream:
+    """The same, awaited."""
+
+    def __init__(self, chunks: AsyncIterable[bytes], close: Callable[[], Awaitable[None]]) -> None:
+        self._chunks, self._close = chunks, close
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._chunks)
+
+    async def aclose(self) -> None:
+        await self._close()
+
+
+class SyncInner:
+    """Let an inner transport answer; `extensions` are those of its response."""
+
+    def __init__(self, family: Any, get_transport: Callable[[], Any], request_for: Callable[[bool, Headers], Any]) -> None:
+        self.extensions: dict[str, Any] = {}
+        self._family, self._get_transport, self._request_for = family, get_transport, request_for
+
+    def open(self, recorded: bool, rewritten: Headers, push: object) -> "SyncInner":
+        request = self._request_for(recorded, rewritten)
+        try:
+            response = self._response = self._get_transport().handle_request(request)
+        except Exception as exc:
+            raise _translated(self._family, exc) from exc
+        self.extensions, self.head = response.extensions, _head(request.method, response)
+        self._chunks: Iterator[bytes] = iter([response.content] if response.is_closed else response.stream)
+        return self
+
+    def read(self, within: float | None) -> bytes | None:
+        try:
+            with hurried(self._response, within):
+                return next(filter(None, self._chunks), None)
+        except Exception as exc:
+            raise _translated(self._family, exc) from exc
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class AsyncInner:
+    """The same, awaited."""
+
+    def __init__(
+        self, family: Any, get_transport: Callable[[], Awaitable[Any]], request_for: Callable[[bool, Headers], Any]
+    ) -> None:
+        self.extensions: dict[str, Any] = {}
+        self._family, self._get_transport, self._request_for = family, get_transport, request_for
+
+    async def open(self, recorded: bool, rewritten: Headers) -> "AsyncInner":
+        request = self._request_for(recorded, rewritten)
+        try:
+            response = self._response = await (await self._get_transport()).handle_async_request(request)
+        except Exception as exc:
+            raise _translated(self._family, exc) from exc
+        self.extensions, self.head = response.extensions, _head(request.method, response)
+        self._chunks: AsyncIterator[bytes] = aiter(
+            self._family.ByteStream(response.content) if response.is_closed else response.stream
+        )
+        return self
+
+    async def read(self) -> bytes | None:
+        try:
+            async for chunk in self._chunks:
+                if chunk:
+                    return chunk
+        except Exception as exc:
+            raise _translated(self._family, exc) from exc
+        return None
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+def _head(method: str, response: Any) -> Head:
+    """Return a response's head; one that was read by an inner transport was decoded, too."""
+    head = head_of(method, response)
+    if not response.is_closed:
+        return head
+    return Head(head.status, without(head.headers, (b"content-encoding", b"content-length", b"transfer-encoding")))
+
+
+def _translated(family: Any, exc: Exception) -> UpstreamError:
+    """Return an inner transport's exception as an error of ours: others may wait for the same, and that is what they get."""
+    kind = UpstreamTimeout if isinstance(exc, family.TimeoutException) else UpstreamError
+    return kind("the upstream cannot be reached, or broke off")
+
+
+EDGE_COOKIES = frozenset(
+    b"__cf_bm _cfuvid __cflb __cfruid __cfseq cf_clearance AWSALB AWSALBCORS AWSALBTG AWSALBTGCORS".split()
+)
+"""By which networks before an upstream know a client again, and send it to the same machine: they say nothing of who asks."""
+
+
+class Cookies:
+    """Those that came with answers to chat requests; they and those of an upstream's edge are not in the key."""
+
+    LIMIT = 1024
+
+    def __init__(self) -> None:
+        self._pairs: dict[bytes, None] = {}
+
+    def note(self, asked: Request, head: Head) -> None:
+        """Remember what an answer sets, unless it was to no chat request; the oldest are forgotten."""
+        for value in header_values(head.headers, b"set-cookie") if isinstance(asked.body, bytes) else ():
+            self._pairs[value.partition(b";")[0].strip()] = None
+            if len(self._pairs) > self.LIMIT:
+                self._pairs.pop(next(iter(self._pairs)), None)
+
+    def left_out(self, headers: Headers) -> Headers:
+        """Return the fields without them; what is left stays as it is."""
+        return tuple([field for name, value in headers for field in self._kept(name, value)])
+
+    def _kept(self, name: bytes, value: bytes) -> Headers:
+        if name.lower() != b"cookie":
+            return ((name, value),)
+        cookies = [cookie.strip() for cookie in value.split(b";")]
+        kept = [one for one in cookies if one not in self._pairs and one.partition(b"=")[0] not in EDGE_COOKIES]
+        return ((name, b"; ".join(kept)),) if kept else ()
 
 
 class SyncCaching:
@@ -37,20 +216,20 @@ class SyncCaching:
         self._inner, self._inners = inner, SyncTransports(self._family.HTTPTransport)
         self._owns_store, self._store = store is None, DiskStore() if store is None else store
         self._cookies = Cookies()
-        self.driver = SyncDriver(self._store, policy or Policy(default="on"), hooks=hooks)
+        self.driver = SyncPullDriver(self._store, policy or Policy(default="on"), hooks=hooks)
 
     def handle_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
-        outgoing = Outgoing(self._family, request)
-        policy, taken_in = self.driver.policy, outgoing.taken_in(self.driver.policy)
-        if outgoing.is_untouched(taken_in):
+        outgoing = TransportRequest(self._family, request)
+        policy, classified = self.driver.policy, outgoing.classified(self.driver.policy)
+        if outgoing.is_untouched(classified):
             return self._get_inner().handle_request(request)
-        upload, limit = SyncUpload(request.stream), body_limit(taken_in, policy)
+        upload, limit = SyncUpload(request.stream), body_limit(classified, policy)
         body = upload.read(limit) if limit else None
         sent = request.stream if not limit else self._stream(upload, request.stream.close)
         opening = SyncInner(self._family, self._get_inner, partial(outgoing.sent_on, sent, body))
         asked = outgoing.described(body, self._cookies)
-        answer = self.driver.run(script_for(taken_in, asked, policy, self.driver.verified), opening, outgoing.timeout)
+        answer = self.driver.run(script_for(classified, asked, policy, self.driver.verified), opening, outgoing.timeout)
         if isinstance(answer.outcome, Failed):
             answer.close()
             raise outgoing.failed(answer.outcome)
@@ -81,16 +260,16 @@ class AsyncCaching:
 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
-        outgoing = Outgoing(self._family, request)
-        policy, taken_in = self.driver.policy, outgoing.taken_in(self.driver.policy)
-        if outgoing.is_untouched(taken_in):
+        outgoing = TransportRequest(self._family, request)
+        policy, classified = self.driver.policy, outgoing.classified(self.driver.policy)
+        if outgoing.is_untouched(classified):
             return await (await self._get_inner()).handle_async_request(request)
-        upload, limit = AsyncUpload(request.stream), body_limit(taken_in, policy)
+        upload, limit = AsyncUpload(request.stream), body_limit(classified, policy)
         body = await upload.read(limit) if limit else None
         sent = request.stream if not limit else self._stream(upload, request.stream.aclose)
         opening = AsyncInner(self._family, self._get_inner, partial(outgoing.sent_on, sent, body))
         asked = outgoing.described(body, self._cookies)
-        answer = await self.driver.run(script_for(taken_in, asked, policy, self.driver.verified), opening, outgoing.timeout)
+        answer = await self.driver.run(script_for(classified, asked, policy, self.driver.verified), opening, outgoing.timeout)
         if isinstance(answer.outcome, Failed):
             await answer.aclose()
             raise outgoing.failed(answer.outcome)
@@ -107,7 +286,7 @@ class AsyncCaching:
         return await self._inners.get() if self._inner is None else self._inner
 
 
-class Outgoing:
+class TransportRequest:
     """A request as its client sends it, and as it goes on from here."""
 
     def __init__(self, family: Any, request: Any) -> None:
@@ -120,13 +299,15 @@ class Outgoing:
         seconds: float | None = self.request.extensions.get("timeout", {}).get("read")
         return seconds
 
-    def taken_in(self, policy: Policy) -> TakenIn:
+    def classified(self, policy: Policy) -> Classified:
         """Say what it is to us."""
-        return unfinished(take_in(self.request.method, self.request.url.path, self.headers, policy))
+        return unfinished(classify(self.request.method, self.request.url.path, self.headers, policy))
 
-    def is_untouched(self, taken_in: TakenIn) -> bool:
+    def is_untouched(self, classified: Classified) -> bool:
         """Say whether the very same request goes on; one that says `off` loses just that."""
-        is_asked = not isinstance(taken_in, NotAsked) and not (isinstance(taken_in, NotChat) and taken_in.asked is None)
+        is_asked = not isinstance(classified, NotOptedIn) and not (
+            isinstance(classified, OtherRequest) and classified.asked is None
+        )
         return not is_asked and not header_values(self.headers, CONTROL_HEADER)
 
     def described(self, body: bytes | None, cookies: Cookies) -> Request:

@@ -4,29 +4,265 @@ Pure ASGI. Mount it outside of `BaseHTTPMiddleware`, which hides from the server
 inside of what authenticates callers: who is refused there learns nothing of what is stored.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from types import MappingProxyType
+from urllib.parse import quote
 
+import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw.asgi_wire import (
-    AsgiClient,
-    ClientLeftError,
-    FromApp,
-    FromUpstream,
-    Incoming,
-)
-from cachemw.async_driver import AsyncDriver
+from cachemw import limits
 from cachemw.budget import Budget
-from cachemw.core import limits
-from cachemw.core.intake import NotAsked, NotChat, TakenIn, body_limit, script_for, take_in
-from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request, Unread
-from cachemw.core.policy import Policy
-from cachemw.core.report import Hook
-from cachemw.core.seen import attested_in_scope
-from cachemw.errors import ConfigurationError
+from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, script_for
+from cachemw.cache.context import attested_in_scope
+from cachemw.cache.directives import CONTROL_HEADER
+from cachemw.cache.policy import Policy
+from cachemw.drivers.push import PushDriver
+from cachemw.errors import ClientLeftError, ConfigurationError
+from cachemw.messages import Answerer, AppAnswerer, Head, Headers, HttpAnswerer, Request, Unread
+from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
-from cachemw.upstreams.http import HttpUpstream
+from cachemw.upstreams.base import END, Answer, Emit, Ending
+from cachemw.upstreams.http import HttpUpstream, UpstreamRequest
+from cachemw.wire.fields import without
+
+
+class AsgiRequest:
+    """A request as the server hands it over. Its body is read here within a limit, then handed on to whoever answers.
+
+    `path` and `raw_path` are below `root_path`.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, budget: Budget) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path, self.raw_path = path_below(scope), raw_path_below(scope)
+        self.headers: Headers = tuple([(name, value) for name, value in scope["headers"]])
+        self._receive, self._budget = receive, budget
+        self._held = bytearray()  # what was read; one buffer, for the memory of many small ones is never given back
+        self._whole: bytes | None = None
+        self._taken = 0
+        self._has_more = True
+        self._handed_over: anyio.Event | None = None
+
+    @property
+    def root(self) -> bytes:
+        return str(self.scope.get("root_path", "")).encode(errors="surrogatepass")
+
+    @property
+    def query(self) -> bytes:
+        query: bytes = self.scope["query_string"]
+        return query
+
+    @property
+    def target(self) -> bytes:
+        """Path and query as they were sent."""
+        return self.raw_path + b"?" + self.query if self.query else self.raw_path
+
+    async def read(self, limit_bytes: int | None) -> bytes | Unread:
+        """Return the body, if it is within the limit; 0 only looks whether there is one, `None` does not even that.
+
+        Raises `ClientLeftError`.
+        """
+        if limit_bytes is None:
+            return Unread.LEFT_ALONE
+        size = 0
+        while self._has_more:
+            chunk = await self._next()
+            size += len(chunk)
+            is_within_budget = self._hold(chunk)
+            if size > limit_bytes or not is_within_budget:
+                return Unread.TOO_LARGE if size > limit_bytes else Unread.BUSY
+        return self._in_one()
+
+    def replayed(self) -> Receive:
+        """Return a `receive` that first gives what was read, then what the server gives: the rest, or a real disconnect."""
+        read = None if self._has_more else self._in_one()
+        has_begun = False
+
+        async def replay() -> Message:
+            nonlocal has_begun
+            if has_begun and not (self._has_more and self._held):
+                return await self._receive()
+            has_begun = True
+            return {"type": "http.request", "body": self._hand_on() if read is None else read, "more_body": self._has_more}
+
+        return replay
+
+    def until(self, ending: Ending) -> Receive:
+        """Return a `receive` that gives the body in one message, and then a disconnect when that is due."""
+        messages: list[Message] = [{"type": "http.request", "body": self._in_one(), "more_body": False}]
+
+        async def receive() -> Message:
+            if messages:
+                return messages.pop()
+            await ending()
+            return {"type": "http.disconnect"}
+
+        return receive
+
+    def content(self) -> bytes | AsyncIterator[bytes]:
+        """Return the body to send on: whole, or what was read and then piece by piece."""
+        return self._pieces() if self._has_more else self._in_one()
+
+    def let_go(self) -> None:
+        """Hold nothing more of the body: the request is over."""
+        self._held, self._whole = bytearray(), None
+        self._budget.give_back(self._taken)
+        self._taken = 0
+
+    async def left(self) -> None:
+        """Return when the client has left. Nobody can tell before the body is handed over."""
+        if self._has_more:
+            self._handed_over = anyio.Event()
+            await self._handed_over.wait()
+        if (await self._receive())["type"] != "http.disconnect":
+            await anyio.sleep_forever()  # a `receive` that goes on giving the body cannot tell
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        while self._held:
+            yield self._hand_on()
+        while self._has_more:
+            yield await self._next()
+        if self._handed_over is not None:
+            self._handed_over.set()
+
+    def _hold(self, chunk: bytes) -> bool:
+        """Hold what came; say whether all requests together hold no more than they may."""
+        if self._has_more or self._held:
+            self._held += chunk
+        else:
+            self._whole = chunk  # as most bodies are: in one piece
+        self._taken += len(chunk)
+        return self._budget.take(len(chunk))
+
+    def _hand_on(self) -> bytes:
+        """Return a piece of what was read, and hold it no longer."""
+        chunk = bytes(self._held[: limits.PIECE_BYTES])
+        del self._held[: limits.PIECE_BYTES]
+        self._taken -= len(chunk)
+        self._budget.give_back(len(chunk))
+        return chunk
+
+    def _in_one(self) -> bytes:
+        """Return all that was read, which may be asked for again."""
+        if self._whole is None:
+            self._whole, self._held = bytes(self._held), bytearray()
+        return self._whole
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] != "http.request":
+            raise ClientLeftError
+        self._has_more = message.get("more_body", False)
+        body: bytes = message.get("body", b"")
+        return body
+
+
+class AsgiClient:
+    """The server's `send`, as a client to answer."""
+
+    def __init__(self, send: Send, incoming: AsgiRequest) -> None:
+        self._send, self._incoming = send, incoming
+        self._has_ended = False
+
+    async def start(self, head: Head) -> None:
+        await self._send({"type": "http.response.start", "status": head.status, "headers": list(head.headers)})
+
+    async def write(self, chunk: bytes, more: bool) -> None:
+        self._has_ended = not more
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+    async def left(self) -> None:
+        """Return when the client has left; one that has its whole answer, which servers tell in the same way, has not."""
+        await self._incoming.left()
+        if self._has_ended:
+            await anyio.sleep_forever()
+
+
+class AsgiAppUpstream:
+    """Let a wrapped app answer."""
+
+    hears_client = True
+    target: bytes | None = None  # no upstream is asked for any
+
+    def __init__(self, app: ASGIApp, incoming: AsgiRequest) -> None:
+        self._app, self._incoming = app, incoming
+        self.stop_notice = limits.STOP_NOTICE
+
+    def alone(self, rewritten: Headers) -> Answer:
+        """In the request's own task, with the server's own `receive`: it sees a real disconnect."""
+        return self._answer(self._incoming.headers, self._incoming.replayed())
+
+    def in_flight(self, ending: Ending, rewritten: Headers) -> Answer:
+        """In a task of its own. It is told of a disconnect when nobody wants its answer any more, or all have it."""
+        headers = without(self._incoming.headers, (b"accept-encoding",))
+        return self._answer((*headers, (b"accept-encoding", b"identity")), self._incoming.until(ending))
+
+    def _answer(self, headers: Headers, receive: Receive) -> Answer:
+        async def answer(emit: Emit) -> None:
+            scope, fields = self._incoming.scope, list(without(headers, (CONTROL_HEADER,)))
+            offered = {name: member for name, member in (scope.get("extensions") or {}).items() if name == "tls"}
+            await self._app({**scope, "headers": fields, "extensions": offered}, receive, _emitting(emit))
+
+        return answer
+
+
+class FromUpstream:
+    """Let an HTTP upstream answer."""
+
+    stop_notice, hears_client = 0.0, False
+
+    def __init__(self, upstream: HttpUpstream, incoming: AsgiRequest, policy: Policy) -> None:
+        self._upstream, self._incoming, self._rules = upstream, incoming, policy.header_rules
+        self.target: bytes | None = incoming.target
+
+    def alone(self, rewritten: Headers) -> Answer:
+        """In any content coding the client takes."""
+        return self._upstream.answer(self._outgoing(rewritten), self._rules, recorded=False)
+
+    def in_flight(self, ending: Ending, rewritten: Headers) -> Answer:
+        """In none."""
+        return self._upstream.answer(self._outgoing(rewritten), self._rules, recorded=True)
+
+    def _outgoing(self, rewritten: Headers) -> UpstreamRequest:
+        incoming = self._incoming
+        url = self._upstream.url_for(incoming.raw_path, incoming.query)
+        return UpstreamRequest(incoming.method, url, incoming.headers, incoming.content(), rewritten)
+
+
+def _emitting(emit: Emit) -> Send:
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            fields = tuple((bytes(name), bytes(value)) for name, value in message.get("headers", ()))
+            await emit(Head(message["status"], fields))
+        elif message["type"] == "http.response.body":
+            if chunk := bytes(message.get("body", b"")):
+                await emit(chunk)
+            if not message.get("more_body", False):
+                await emit(END)
+
+    return send
+
+
+def path_below(scope: Scope) -> str:
+    """Return the request's path below `root_path`."""
+    return _below(scope["path"], scope.get("root_path", ""))
+
+
+def raw_path_below(scope: Scope) -> bytes:
+    """Return the path below `root_path` as it was sent."""
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None:
+        return quote(path_below(scope), safe="/:@!$&'()*+,;=~").encode()
+    if not scope.get("root_path"):
+        return raw
+    return _below(raw.decode("latin-1"), quote(scope.get("root_path", ""))).encode("latin-1")
+
+
+def _below(path: str, root: str) -> str:
+    below = path.removeprefix(root)
+    return below if root and below[:1] in ("", "/") else path
 
 
 class CacheMiddleware:
@@ -54,7 +290,7 @@ class CacheMiddleware:
         self._upstream, self._name = upstream, name or ""
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
-        self.driver = AsyncDriver(self._store, self.policy, hooks=hooks)
+        self.driver = PushDriver(self._store, self.policy, hooks=hooks)
         self.bodies = Budget(limits.REQUESTS_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,32 +317,32 @@ class CacheMiddleware:
         return observe
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        incoming = Incoming(scope, receive, self.bodies)
-        match take_in(incoming.method, incoming.path, incoming.headers, self.policy):
-            case NotChat(asked, headers):
+        incoming = AsgiRequest(scope, receive, self.bodies)
+        match classify(incoming.method, incoming.path, incoming.headers, self.policy):
+            case OtherRequest(asked, headers):
                 await self.app(scope if asked is None else {**scope, "headers": list(headers)}, receive, send)
-            case NotAsked() if self._upstream is None:
+            case NotOptedIn() if self._upstream is None:
                 await self.app(scope, receive, send)
-            case taken_in:
+            case classified:
                 try:
-                    await self._run(taken_in, incoming, send)
+                    await self._run(classified, incoming, send)
                 except ClientLeftError:
                     pass
                 finally:
                     incoming.let_go()
 
-    async def _run(self, taken_in: TakenIn, incoming: Incoming, send: Send) -> None:
+    async def _run(self, classified: Classified, incoming: AsgiRequest, send: Send) -> None:
         forwarding = self._forwarding(incoming)
-        body = await incoming.read(body_limit(taken_in, self.policy))
-        script = script_for(taken_in, self.request(incoming, body), self.policy, self.driver.verified, forwarding.target)
+        body = await incoming.read(body_limit(classified, self.policy))
+        script = script_for(classified, self.request(incoming, body), self.policy, self.driver.verified, forwarding.target)
         await self.driver.run(script, forwarding, AsgiClient(send, incoming))
 
-    def _forwarding(self, incoming: Incoming) -> FromApp | FromUpstream:
+    def _forwarding(self, incoming: AsgiRequest) -> AsgiAppUpstream | FromUpstream:
         if self._upstream is None:
-            return FromApp(self.app, incoming)
+            return AsgiAppUpstream(self.app, incoming)
         return FromUpstream(self._upstream, incoming, self.policy)
 
-    def request(self, incoming: Incoming, body: bytes | Unread) -> Request:
+    def request(self, incoming: AsgiRequest, body: bytes | Unread) -> Request:
         """Return a request as a value."""
         scope, raw_path = incoming.scope, incoming.raw_path
         path = incoming.path.encode(errors="surrogatepass")

@@ -1,4 +1,4 @@
-"""How much all requests together may hold of something."""
+"""A budget of bytes that all requests share."""
 
 import threading
 

@@ -89,3 +89,7 @@ class UpstreamTimeout(UpstreamError):
 
 class TruncatedResponse(UpstreamError):
     """The response ended before it was complete."""
+
+
+class ClientLeftError(OSError):
+    """The client went away before its request was whole. No error of ours: nobody is there to be told."""

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 
 import httpx2
 
-from cachemw._transport import AsyncCaching, SyncCaching
-from cachemw._transport_wire import AsyncStream, SyncStream
-from cachemw.core.policy import Policy
-from cachemw.core.report import Hook
+from cachemw._transport import AsyncCaching, AsyncStream, SyncCaching, SyncStream
+from cachemw.cache.policy import Policy
+from cachemw.report import Hook
 from cachemw.stores import Store
 
 

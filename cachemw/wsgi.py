@@ -5,23 +5,194 @@ authenticates callers: who is refused there learns nothing of what is stored.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType
+from typing import Any
 
+from cachemw import limits
+from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp, WsgiRequest, start, without_control
 from cachemw.budget import Budget
-from cachemw.core import limits
-from cachemw.core.effects import Failed, Serve
-from cachemw.core.intake import NotAsked, NotChat, TakenIn, body_limit, script_for, take_in, unfinished
-from cachemw.core.messages import Answerer, AppAnswerer, HttpAnswerer, Request, Unread
-from cachemw.core.policy import Policy
-from cachemw.core.report import Hook
-from cachemw.core.seen import attested_in_environ
-from cachemw.errors import ConfigurationError, UpstreamError
+from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, script_for, unfinished
+from cachemw.cache.context import attested_in_environ
+from cachemw.cache.effects import Failed, Outcome, Serve
+from cachemw.cache.live_response import Relay
+from cachemw.cache.policy import Policy
+from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
+from cachemw.errors import ClientLeftError, ConfigurationError, UpstreamError
+from cachemw.messages import Answerer, AppAnswerer, Head, Headers, HttpAnswerer, Request, Unread
+from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
-from cachemw.sync_driver import SyncAnswer, SyncDriver
-from cachemw.upstreams.http import HttpUpstream
-from cachemw.wsgi_answering import Body, FromApp, FromUpstream
-from cachemw.wsgi_wire import ClientLeftError, Environ, Incoming, StartResponse, WsgiApp, start, without_control
+from cachemw.upstreams.base import Source, as_upstream_error
+from cachemw.upstreams.http import HttpUpstream, UpstreamRequest
+
+
+class WsgiAppUpstream:
+    """Let a wrapped app answer, in the server's own thread.
+
+    `raised` is what it raised; `is_begun`: it has sent its head itself; `handed_over` is a file that only the server can
+    send at its best. What it returned is closed when the server closes what we return, as without us: by `end`.
+    """
+
+    def __init__(self, app: WsgiApp, incoming: WsgiRequest, start_response: StartResponse) -> None:
+        self.raised: Exception | None = None
+        self.is_begun = False
+        self.handed_over: Iterable[bytes] | None = None
+        self._app, self._incoming, self._start_response = app, incoming, start_response
+        self._push: Callable[[Head], Outcome]
+        self._write: Callable[[bytes], object] | None = None
+        self._head: Head | None = None
+        self._is_final = False
+        self._result: Iterable[bytes] = ()
+        self._chunks: Iterator[bytes] = iter(())
+        self._first: bytes | None = None
+        self.target: bytes | None = None  # no upstream is asked for any
+
+    @property
+    def head(self) -> Head:
+        """What the app said last, before its first byte."""
+        assert self._head is not None  # noqa: S101 - it is open
+        return self._head
+
+    def open(self, recorded: bool, rewritten: Headers, push: Callable[[Head], Outcome]) -> Source:
+        """Call the app, and go on until its head is final: with its first byte, as PEP 3333 has it."""
+        self._push = push
+        try:
+            self._call(recorded)
+        except Exception as exc:
+            raise self._failed(exc) from exc
+        self._is_final = True
+        return self
+
+    def read(self, within: float | None) -> bytes | None:
+        """Return the next chunk, `None` at the end. Raises `UpstreamError` for what the app raises. It cannot be hurried."""
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        try:
+            return self._next()
+        except Exception as exc:
+            raise self._failed(exc) from exc
+
+    def close(self) -> None:
+        """Ask for no more; it is closed later."""
+        self._chunks = iter(())
+
+    def end(self) -> None:
+        """Close what the app returned, unless the server is to. Raises what that raises."""
+        self._incoming.let_go()
+        result, self._result, self._chunks = self._result, (), iter(())
+        if self.handed_over is None and hasattr(result, "close"):
+            result.close()
+
+    def _call(self, recorded: bool) -> None:
+        self._result = self._app(self._incoming.handed_on(recorded), self._started)
+        if self._head is not None and _is_file(self._result, self._incoming.environ):
+            self._hand_over()
+        else:
+            self._chunks = filter(None, iter(self._result))
+            self._first = None if self.is_begun else self._next()
+        if self._head is None:
+            raise RuntimeError("the wrapped app never called start_response")
+
+    def _next(self) -> bytes | None:
+        chunk = next(self._chunks, None)
+        if not isinstance(chunk, bytes | None):
+            raise TypeError(f"the wrapped app's answer is of bytes, and not {type(chunk).__name__}")
+        return chunk
+
+    def _started(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        if self._head is not None and exc_info is None:
+            raise RuntimeError("start_response was called twice")
+        if self.is_begun or self._is_final:
+            raise exc_info[1].with_traceback(exc_info[2])
+        fields = tuple([(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
+        self._head = Head(int(status[:3]), fields)
+        return self._written
+
+    def _written(self, chunk: bytes) -> None:
+        """Pass on what the app does not return but write."""
+        if self._is_final:
+            raise RuntimeError("write was called by what is being iterated")
+        if self._write is None:
+            self._write = self._begin() or _nowhere
+        if chunk:
+            self._write(chunk)
+
+    def _hand_over(self) -> None:
+        if self._begin() is not None:
+            self.handed_over = self._result
+
+    def _begin(self) -> Callable[[bytes], object] | None:
+        """Send the head of an answer that nobody pulls, if it is to be sent."""
+        outcome = self._push(self.head)
+        if not isinstance(outcome, Relay):
+            return None
+        self.is_begun = True
+        return start(self._start_response, outcome.head)
+
+    def _failed(self, exc: Exception) -> UpstreamError:
+        self.raised = exc
+        return as_upstream_error(exc)
+
+
+class FromWsgiUpstream:
+    """Let an HTTP upstream answer."""
+
+    raised: Exception | None = None
+    is_begun = False
+    handed_over: Iterable[bytes] | None = None
+
+    def __init__(self, upstream: HttpUpstream, incoming: WsgiRequest, policy: Policy) -> None:
+        self._upstream, self._incoming, self._rules = upstream, incoming, policy.header_rules
+        self.target: bytes | None = incoming.target
+
+    def open(self, recorded: bool, rewritten: Headers, push: Callable[[Head], Outcome]) -> Source:
+        incoming = self._incoming
+        url = self._upstream.url_for(incoming.raw_path, incoming.query)
+        outgoing = UpstreamRequest(incoming.method, url, incoming.headers, incoming.content(), rewritten)
+        return self._upstream.open(outgoing, self._rules, recorded)
+
+    def end(self) -> None:
+        """Hold nothing more of the request."""
+        self._incoming.let_go()
+
+
+class WsgiBody:
+    """What the server iterates and closes. An answer that breaks off is broken off here too, by raising."""
+
+    def __init__(self, answer: SyncAnswer, forwarding: WsgiAppUpstream | FromWsgiUpstream) -> None:
+        self._answer, self._forwarding = answer, forwarding
+        self._error: UpstreamError | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._error is None:
+            try:
+                return next(self._answer)
+            except UpstreamError as error:
+                self._error = error
+                if broken := self._answer.broken(error):
+                    return broken
+        raise self._forwarding.raised or self._error
+
+    def close(self) -> None:
+        """End it, wherever it is."""
+        try:
+            self._answer.close()
+        finally:
+            self._forwarding.end()
+
+
+def _is_file(result: Iterable[bytes], environ: Environ) -> bool:
+    wrapper = environ.get("wsgi.file_wrapper")
+    return isinstance(wrapper, type) and isinstance(result, wrapper)
+
+
+def _nowhere(chunk: bytes) -> None:
+    """Take what a stored answer is better than."""
+
 
 logger = logging.getLogger(__name__)
 
@@ -52,18 +223,18 @@ class CacheMiddleware:
         self._upstream, self._name = upstream, name or ""
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
-        self.driver = SyncDriver(self._store, policy or Policy(), hooks=hooks)
+        self.driver = SyncPullDriver(self._store, policy or Policy(), hooks=hooks)
         self.bodies = Budget(limits.REQUESTS_BYTES)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        incoming = Incoming(environ, self.bodies)
-        match take_in(incoming.method, incoming.path, incoming.headers, self.driver.policy):
-            case NotChat(asked):
+        incoming = WsgiRequest(environ, self.bodies)
+        match classify(incoming.method, incoming.path, incoming.headers, self.driver.policy):
+            case OtherRequest(asked):
                 return self.app(environ if asked is None else without_control(environ), start_response)
-            case NotAsked() if self._upstream is None:
+            case NotOptedIn() if self._upstream is None:
                 return self.app(environ, start_response)
-            case taken_in:
-                return self._answer(unfinished(taken_in), incoming, start_response)
+            case classified:
+                return self._answer(unfinished(classified), incoming, start_response)
 
     def close(self) -> None:
         """Close the upstream's connections, and the store if it is our own. May be called twice."""
@@ -72,13 +243,13 @@ class CacheMiddleware:
         if self._owns_store:
             self._store.close()
 
-    def _answer(self, taken_in: TakenIn, incoming: Incoming, start_response: StartResponse) -> Iterable[bytes]:
+    def _answer(self, classified: Classified, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
         policy = self.driver.policy
         forwarding = self._forwarding(incoming, start_response)
         try:
-            body = incoming.read(body_limit(taken_in, policy))
+            body = incoming.read(body_limit(classified, policy))
             request = self._request(incoming, body)
-            script = script_for(taken_in, request, policy, self.driver.verified, forwarding.target)
+            script = script_for(classified, request, policy, self.driver.verified, forwarding.target)
             answer = self.driver.run(script, forwarding)
         except ClientLeftError:
             return self._left(incoming, start_response)
@@ -92,9 +263,11 @@ class CacheMiddleware:
         forwarding.end()
         raise raised
 
-    def _begun(self, answer: SyncAnswer, forwarding: FromApp | FromUpstream, start_response: StartResponse) -> Iterable[bytes]:
+    def _begun(
+        self, answer: SyncAnswer, forwarding: WsgiAppUpstream | FromWsgiUpstream, start_response: StartResponse
+    ) -> Iterable[bytes]:
         """Send the head, and return the body. Who cannot be answered is raised at, as by the app without us."""
-        body = Body(answer, forwarding)
+        body = WsgiBody(answer, forwarding)
         if isinstance(answer.outcome, Serve) and forwarding.raised is not None:
             logger.warning("the wrapped app raised %s: a stored response answers", type(forwarding.raised).__name__)
         if forwarding.handed_over is not None:
@@ -111,7 +284,7 @@ class CacheMiddleware:
             raise
         return body
 
-    def _left(self, incoming: Incoming, start_response: StartResponse) -> Iterable[bytes]:
+    def _left(self, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
         """Let the app have what came of a request that is not whole, as without us. An upstream gets nothing of it."""
         incoming.let_go()
         if self._upstream is None:
@@ -119,12 +292,12 @@ class CacheMiddleware:
         start_response("400 Bad Request", [("Content-Length", "0")])
         return []
 
-    def _forwarding(self, incoming: Incoming, start_response: StartResponse) -> FromApp | FromUpstream:
+    def _forwarding(self, incoming: WsgiRequest, start_response: StartResponse) -> WsgiAppUpstream | FromWsgiUpstream:
         if self._upstream is None:
-            return FromApp(self.app, incoming, start_response)
-        return FromUpstream(self._upstream, incoming, self.driver.policy)
+            return WsgiAppUpstream(self.app, incoming, start_response)
+        return FromWsgiUpstream(self._upstream, incoming, self.driver.policy)
 
-    def _request(self, incoming: Incoming, body: bytes | Unread) -> Request:
+    def _request(self, incoming: WsgiRequest, body: bytes | Unread) -> Request:
         environ, raw_path = incoming.environ, incoming.raw_path
         answerer: Answerer
         if self._upstream is None:

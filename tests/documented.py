@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from cachemw.core.headers import OTHERS, ROWS, Counts, Row
-from cachemw.core.seen import ENVIRON, ENVIRON_PREFIXES, EXTENSIONS, SCOPE, Member
+from cachemw.cache.context import ENVIRON, ENVIRON_PREFIXES, EXTENSIONS, SCOPE, Member
+from cachemw.cache.header_rules import OTHERS, ROWS, Counts, Row
 from cachemw.upstreams.providers import PROVIDERS
+from tests import house
 
 
 def quoted(names: Iterable[str]) -> str:
@@ -55,6 +56,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
         "\n".join(members("`extensions`", EXTENSIONS)),
         "\n".join(members("WSGI environ", ENVIRON, ENVIRON_PREFIXES)),
     ),
+    "docs/house.md": ("\n".join(house.table()),),
 }
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.inside import Caller
 from benchmarks.relays import FEW, ways
-from cachemw.core.report import ExchangeReport
+from cachemw.report import ExchangeReport
 
 ROOT = Path(__file__).parents[1]
 ROWS = {

@@ -12,7 +12,7 @@ import flask
 import openai
 import pytest
 
-from cachemw.core.messages import HttpAnswerer, Request
+from cachemw.messages import HttpAnswerer, Request
 from cachemw.proxy import Proxy
 from cachemw.simulator import Simulator
 from cachemw.stores import MemoryStore

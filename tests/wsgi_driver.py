@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from wsgiref.util import is_hop_by_hop
 from wsgiref.validate import validator
 
-from cachemw.wsgi_wire import Environ, WsgiApp
+from cachemw._wsgi_environ import Environ, WsgiApp
 from tests.asgi_driver import Hears, RawHeaders, Reply, ignore
 
 

@@ -1,4 +1,4 @@
-"""The commands: options in, and the work is done elsewhere."""
+"""The commands of the command line, and their options."""
 
 import os
 import sys
@@ -11,12 +11,11 @@ import typer
 from rich.console import Console
 
 import cachemw
+from cachemw import limits
 from cachemw.cli import demo as demonstration
-from cachemw.cli import upkeep
-from cachemw.cli.serving import configured, interrupt_on_sigterm, listen, url_of
-from cachemw.cli.serving import run as run_server
-from cachemw.cli.starting import Place, serve_proxy
-from cachemw.core import limits
+from cachemw.cli import store as upkeep
+from cachemw.cli.serve import ListenAt, configured, interrupt_on_sigterm, listen, serve_proxy, url_of
+from cachemw.cli.serve import run as run_server
 from cachemw.errors import CacheError
 from cachemw.proxy import Settings
 from cachemw.proxy.settings import PREFIX, several
@@ -161,7 +160,7 @@ def serve(
         lend=tuple(lend) or _from_variable("CACHEMW_LEND"),
         bookkeeping=tuple(bookkeeping) or _from_variable("CACHEMW_BOOKKEEPING"),
     )
-    serve_proxy(settings, Place(host, port, workers, log_level.value, insecure), typer.echo)
+    serve_proxy(settings, ListenAt(host, port, workers, log_level.value, insecure), typer.echo)
 
 
 @app.command()

@@ -2,28 +2,195 @@
 
 import re
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
 import httpx
+import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from cachemw.cli.demo_rounds import QUESTIONS, Claim, Reply, Round, ask, claims, milliseconds
-from cachemw.cli.demo_together import Together, ask_as_the_other_kind, ask_together, other_kind_claims, together_claims
-from cachemw.cli.serving import running
-from cachemw.core.policy import Policy
+from cachemw.cache.policy import Policy
+from cachemw.cli.serve import running
 from cachemw.proxy import Proxy
 from cachemw.simulator import Simulator
 from cachemw.stores import DiskStore
 from cachemw.upstreams import HttpUpstream
+from cachemw.wire.sse import Parser
+
+Question = Mapping[str, object]
+
+QUESTIONS: Mapping[str, Question] = {  # two prompts: a record of one kind answers the other kind too
+    "JSON": {"messages": [{"role": "user", "content": "What does a cache do?"}]},
+    "stream": {"messages": [{"role": "user", "content": "What is a stream?"}], "stream": True},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer as its client saw it; `calls`: how often the upstream was called for it."""
+
+    status: int
+    cache_status: str
+    body: bytes
+    first_byte_seconds: float
+    seconds: float
+    calls: int
+
+    @property
+    def is_hit(self) -> bool:
+        return self.status == 200 and "hit" in self.cache_status.split("; ")
+
+    @property
+    def is_miss(self) -> bool:
+        return self.status == 200 and "fwd=miss" in self.cache_status.split("; ")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The same question twice; `kind` is "JSON" or "stream"."""
+
+    kind: str
+    first: Reply
+    again: Reply
+
+    @property
+    def is_same(self) -> bool:
+        return self.first.body == self.again.body != b""
+
+    @property
+    def unpaid_tokens(self) -> int:
+        """What the second answer says it cost, where nobody was asked for it."""
+        return total_tokens(self.again.body, self.kind) if self.again.is_hit and not self.again.calls else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A sentence, and whether it is true."""
+
+    sentence: str
+    is_true: bool
+
+
+def ask(client: httpx.Client, question: Question, simulator: Simulator) -> Reply:
+    """Ask through the proxy, and watch the clock and the upstream."""
+    calls_before, began = simulator.calls, time.perf_counter()
+    with client.stream("POST", "/v1/chat/completions", json=question, headers={"Cachemw": "on"}) as response:
+        chunks = [(time.perf_counter(), chunk) for chunk in response.iter_raw()]
+    ended = time.perf_counter()
+    return Reply(
+        status=response.status_code,
+        cache_status=response.headers.get("cache-status", ""),
+        body=b"".join(chunk for _, chunk in chunks),
+        first_byte_seconds=(chunks[0][0] if chunks else ended) - began,
+        seconds=ended - began,
+        calls=simulator.calls - calls_before,
+    )
+
+
+def claims(rounds: Sequence[Round]) -> list[Promise]:
+    """Return everything the demo claims."""
+    unpaid = sum(each.unpaid_tokens for each in rounds)
+    return [claim for each in rounds for claim in _claims(each)] + [Promise(f"{unpaid} tokens were not paid for", unpaid > 0)]
+
+
+def _claims(each: Round) -> list[Promise]:
+    first, again, kind = each.first, each.again, each.kind
+    calls = first.calls + again.calls
+    return [
+        Promise(f"{kind}: the first request was a miss and went to the upstream", first.is_miss and first.calls == 1),
+        Promise(f"{kind}: the same request again was a hit, and nothing was forwarded", again.is_hit and again.calls == 0),
+        Promise(f"{kind}: two requests made the upstream work once (calls: {calls})", calls == 1),
+        Promise(f"{kind}: both answers are the same, byte for byte", each.is_same),
+        _faster(f"{kind}: the first byte of the hit came", again.first_byte_seconds, first.first_byte_seconds),
+        _faster(f"{kind}: the whole of the hit came", again.seconds, first.seconds),
+    ]
+
+
+def _faster(what: str, seconds: float, miss_seconds: float) -> Promise:
+    return Promise(f"{what} after {milliseconds(seconds)}, not {milliseconds(miss_seconds)}", seconds < miss_seconds)
+
+
+def milliseconds(seconds: float) -> str:
+    """Show a duration."""
+    return f"{seconds * 1000:,.0f} ms"
+
+
+def total_tokens(body: bytes, kind: str) -> int:
+    """Return the tokens that an answer says it cost."""
+    documents = [event.data for event in Parser().feed(body)] if kind == "stream" else [body]
+    told = [msgspec.json.decode(document).get("usage") for document in documents if document.startswith(b"{")]
+    return next((usage["total_tokens"] for usage in reversed(told) if usage), 0)
+
+
+CALLERS = 10
+SAME_STREAM: Question = {"messages": [{"role": "user", "content": "What do ten people ask at once?"}], "stream": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What ten callers got, how often the upstream was called for them, and how long the slowest took, in seconds."""
+
+    replies: Sequence[Reply]
+    calls: int
+    seconds: float
+
+    @property
+    def collapsed(self) -> int:
+        """How many of them were answered by another's forward."""
+        return sum("collapsed" in reply.cache_status.split("; ") for reply in self.replies)
+
+
+def ask_as_the_other_kind(client: httpx.Client, simulator: Simulator) -> dict[str, Reply]:
+    """Ask for what is stored as JSON as a stream, and the reverse."""
+    as_stream = {**QUESTIONS["JSON"], "stream": True}
+    as_json = {**QUESTIONS["stream"], "stream": False}
+    return {"JSON": ask(client, as_stream, simulator), "stream": ask(client, as_json, simulator)}
+
+
+def ask_together(client: httpx.Client, simulator: Simulator) -> Together:
+    """Let ten callers ask for one stream at the same time."""
+    before = simulator.calls
+    with ThreadPoolExecutor(CALLERS) as callers:
+        replies = list(callers.map(lambda _: ask(client, SAME_STREAM, simulator), range(CALLERS)))
+    return Together(replies, simulator.calls - before, max(reply.seconds for reply in replies))
+
+
+def other_kind_claims(replies: dict[str, Reply]) -> list[Promise]:
+    """Return what is claimed of one record and both kinds."""
+    return [
+        Promise(
+            f"{kind}: the stored answer also came as the other kind, and nothing was forwarded",
+            reply.is_hit and reply.calls == 0 and "detail=transcoded" in reply.cache_status,
+        )
+        for kind, reply in replies.items()
+    ]
+
+
+def together_claims(together: Together, alone: Reply) -> list[Promise]:
+    """Return what is claimed of ten callers; `alone` is a stream of about the same length that nobody shared."""
+    bodies = {reply.body for reply in together.replies}
+    whole = all(reply.status == 200 and reply.body.endswith(b"data: [DONE]\n\n") for reply in together.replies)
+    live = max(reply.first_byte_seconds for reply in together.replies) < min(reply.seconds for reply in together.replies)
+    return [
+        Promise(f"ten callers of one stream made the upstream work once (calls: {together.calls})", together.calls == 1),
+        Promise("nine of them read the forward of the tenth, and say so", together.collapsed == CALLERS - 1),
+        Promise("all ten got the same stream, whole", len(bodies) == 1 and whole),
+        Promise("every one of them had its first byte before any had its last", live),
+        Promise(
+            "the slowest of the ten did not wait for two answers one after the other", together.seconds < 2 * alone.seconds
+        ),
+    ]
+
 
 FIRST_TOKEN_SECONDS = 0.5
 TOKENS_PER_SECOND = 45.0
-PATIENCE = 30.0
+DEMO_SECONDS = 30.0
 
 COLUMNS = ("request", "first byte", "total", "calls", "answer", "Cache-Status")
 _KEY = re.compile(r'(key="\w{4})\w+')  # the rest of it takes two lines and says nothing
@@ -46,7 +213,7 @@ class Played:
     other_kind: dict[str, Reply]
     together: Together
 
-    def claims(self) -> list[Claim]:
+    def claims(self) -> list[Promise]:
         """Return everything that is claimed of it."""
         alone = self.rounds[-1].first
         return [*claims(self.rounds), *other_kind_claims(self.other_kind), *together_claims(self.together, alone)]
@@ -73,7 +240,7 @@ def play(simulator: Simulator, policy: Policy | None) -> Played:
         closing(DiskStore(directory)) as store,
         running(simulator) as upstream_url,
         running(Proxy(HttpUpstream(f"{upstream_url}/v1"), store=store, policy=policy)) as proxy_url,
-        httpx.Client(base_url=proxy_url, trust_env=False, timeout=PATIENCE) as client,
+        httpx.Client(base_url=proxy_url, trust_env=False, timeout=DEMO_SECONDS) as client,
     ):
         rounds = [
             Round(kind, ask(client, question, simulator), ask(client, question, simulator))
@@ -109,7 +276,7 @@ def _status(reply: Reply) -> Text:
     return Text(_KEY.sub(r"\1...", reply.cache_status))
 
 
-def _judged(claim: Claim) -> Text:
+def _judged(claim: Promise) -> Text:
     verdict = Text(" true  ", "green") if claim.is_true else Text(" FALSE ", "bold red")
     return verdict.append(claim.sentence, "default" if claim.is_true else "red")
 

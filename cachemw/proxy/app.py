@@ -1,6 +1,7 @@
 """The standalone proxy: change `base_url`, add one header."""
 
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Iterable
 
 from starlette.requests import Request as Page
@@ -9,19 +10,18 @@ from starlette.routing import Mount, Route, Router
 from starlette.types import Lifespan, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from cachemw.asgi import CacheMiddleware
-from cachemw.asgi_wire import AsgiClient, ClientLeftError, FromUpstream, Incoming, path_below, raw_path_below
+from cachemw.asgi import AsgiClient, AsgiRequest, CacheMiddleware, FromUpstream, path_below, raw_path_below
 from cachemw.budget import Budget
-from cachemw.core import refusals
-from cachemw.core.admission import HEALTH
-from cachemw.core.chat import is_chat
-from cachemw.core.endpoints import WARMING, is_api
-from cachemw.core.intake import script_for, take_in
-from cachemw.core.messages import Unread
-from cachemw.core.policy import Policy
-from cachemw.core.report import Hook
+from cachemw.cache.classify import classify, is_chat, script_for
+from cachemw.cache.policy import Policy
+from cachemw.endpoints import errors as refusals
+from cachemw.errors import ClientLeftError
+from cachemw.messages import Unread
+from cachemw.proxy.admission import HEALTH
 from cachemw.proxy.gate import Gate
+from cachemw.proxy.lending import WARMING, is_api
 from cachemw.proxy.settings import Settings
+from cachemw.report import Hook
 from cachemw.stores import Store
 from cachemw.upstreams import HttpUpstream, upstream_of
 
@@ -76,16 +76,16 @@ class Proxy:
             await self._relay(scope, receive, send)
         else:
             head, body = refusals.not_found()
-            client = AsgiClient(send, Incoming(scope, receive, self._cache.bodies))
+            client = AsgiClient(send, AsgiRequest(scope, receive, self._cache.bodies))
             await client.start(head)
             await client.write(body, more=False)
 
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> None:
-        policy, incoming = self._cache.policy, Incoming(scope, receive, self._cache.bodies)
-        taken_in = take_in(incoming.method, incoming.path, incoming.headers, policy)
+        policy, incoming = self._cache.policy, AsgiRequest(scope, receive, self._cache.bodies)
+        classified = classify(incoming.method, incoming.path, incoming.headers, policy)
         forwarding = FromUpstream(self._upstream, incoming, policy)
         request = self._cache.request(incoming, Unread.LEFT_ALONE)
-        script = script_for(taken_in, request, policy, self._cache.driver.verified, forwarding.target)
+        script = script_for(classified, request, policy, self._cache.driver.verified, forwarding.target)
         try:
             await incoming.read(0)
             await self._cache.driver.run(script, forwarding, AsgiClient(send, incoming))
@@ -124,3 +124,10 @@ async def _healthy(_: Page) -> JSONResponse:
 
 async def _warm(_: Page) -> JSONResponse:
     return JSONResponse({})
+
+
+def work() -> Gate:
+    """Make the proxy that the environment describes, in a process that has nothing else to do."""
+    gc.collect()
+    gc.freeze()  # what is imported stays: to look through it again and again is a good part of a hit's cost
+    return create()

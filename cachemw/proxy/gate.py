@@ -1,17 +1,19 @@
-"""The gate before the proxy: who may not come in is told why, and nothing behind it hears of them."""
+"""The gate before the proxy: refuses a request that may not come in, and says why."""
 
 import asyncio
 from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw.asgi_wire import ClientLeftError, Incoming, raw_path_below
+from cachemw import limits
+from cachemw.asgi import AsgiRequest, raw_path_below
 from cachemw.budget import Budget
-from cachemw.core import limits, refusals
-from cachemw.core.admission import Admitted, Refused, Rules, admit
-from cachemw.core.lending import judge
-from cachemw.core.messages import Headers, Unread
-from cachemw.core.refusals import Answer
+from cachemw.endpoints import errors as refusals
+from cachemw.endpoints.errors import ErrorResponse
+from cachemw.errors import ClientLeftError
+from cachemw.messages import Headers, Unread
+from cachemw.proxy.admission import AccessRules, Admitted, Refused, admit
+from cachemw.proxy.lending import judge
 
 SEALED: Headers = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"sandbox"))
 """On every answer: a page among them, such as an upstream's 404, would be of our origin, and could ask with our key."""
@@ -31,7 +33,7 @@ class Gate:
     among the `bodies` that are held.
     """
 
-    def __init__(self, app: ASGIApp, rules: Rules, bodies: Budget | None = None) -> None:
+    def __init__(self, app: ASGIApp, rules: AccessRules, bodies: Budget | None = None) -> None:
         self.app = app
         self._rules, self._bodies = rules, bodies or Budget(limits.REQUESTS_BYTES)
 
@@ -58,7 +60,7 @@ class Gate:
 
     async def _judged(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app answer if the body may be answered with a lent key."""
-        incoming = Incoming(scope, receive, self._bodies)
+        incoming = AsgiRequest(scope, receive, self._bodies)
         try:
             body = await incoming.read(self._rules.policy.max_request_bytes)
             answer = refusals.busy() if body is Unread.BUSY else judge(incoming.headers, body)
@@ -141,7 +143,7 @@ async def _refuse(scope: Scope, refused: Refused, send: Send) -> None:
         await _say(refused.answer, refused.closes, send)
 
 
-async def _say(answer: Answer, closes: bool, send: Send) -> None:
+async def _say(answer: ErrorResponse, closes: bool, send: Send) -> None:
     head, body = answer
     fields = [*head.headers, *SEALED, *([(b"connection", b"close")] if closes else [])]
     await send({"type": "http.response.start", "status": head.status, "headers": fields})

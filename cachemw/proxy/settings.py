@@ -1,17 +1,17 @@
-"""What the proxy is told, by the command line or the environment: every worker reads it there."""
+"""The settings of the proxy, from the command line or the environment: every worker reads them there."""
 
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from cachemw.core import limits
-from cachemw.core.admission import Rules
-from cachemw.core.endpoints import lent_paths
-from cachemw.core.hosts import host_of, hosts_of
-from cachemw.core.policy import Policy
+from cachemw import limits
+from cachemw.cache.policy import Policy
 from cachemw.errors import ConfigurationError
+from cachemw.proxy.admission import AccessRules
+from cachemw.proxy.lending import lent_paths
 from cachemw.stores import DiskStore
+from cachemw.wire.hosts import host_of, hosts_of
 
 PREFIX = "CACHEMW_"
 
@@ -96,12 +96,12 @@ class Settings:
             max_request_bytes=self.max_request_bytes,
         )
 
-    def rules(self) -> Rules:
+    def rules(self) -> AccessRules:
         """Return whom the proxy answers. Raises `ConfigurationError`."""
         if self.max_body < 0:
             raise ConfigurationError("the largest body must not be negative")
         keys = tuple(key.encode(errors="surrogatepass") for key in self.client_keys)  # what is not ASCII is refused
-        return Rules(
+        return AccessRules(
             self.policy(),
             hosts_of(self.allow_host),
             keys,

@@ -1,16 +1,55 @@
-"""The answer, before it has any form: the same ask has the same answer, always."""
+"""The answer, before it has any form: the same request has the same answer, always."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from msgspec import json
 
-from cachemw.simulator.asking import Ask, Body, Function
-from cachemw.simulator.dice import derive, draw
-from cachemw.simulator.fitting import fit
-from cachemw.simulator.prose import paragraph, pieces, salient_words
-from cachemw.simulator.scoring import Score, score
+from cachemw.simulator.asking import Ask, AskedBody, Function
+from cachemw.simulator.prose import derive, draw, fit, paragraph, pieces, salient_words
+
+RIVALS: tuple[str, ...] = (" the", " a", " and", ",", ".", " of", " to", " in", " is", " it", " that")
+RIVALS += (" was", " for", " on", " with", " as", " at", " by", " from", " or")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    token: str
+    logprob: float
+
+    __repr__ = object.__repr__  # it holds what somebody said
+
+    def shown(self) -> dict[str, object]:
+        return {"token": self.token, "logprob": self.logprob, "bytes": list(self.token.encode())}
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A token that was chosen, and the likeliest candidates for its place, itself the first."""
+
+    chosen: Candidate
+    candidates: tuple[Candidate, ...]
+
+    __repr__ = object.__repr__  # it holds what somebody said
+
+    def shown(self) -> dict[str, object]:
+        return self.chosen.shown() | {"top_logprobs": [candidate.shown() for candidate in self.candidates]}
+
+
+def score(pieces: Sequence[str], seed: bytes, top: int) -> tuple[Score, ...]:
+    """Score each piece, with its `top` likeliest candidates."""
+    return tuple(_score(piece, seed, f"token {position}", top) for position, piece in enumerate(pieces))
+
+
+def _score(piece: str, seed: bytes, place: str, top: int) -> Score:
+    chosen = Candidate(piece, -draw(seed, place, 690_000) / 1_000_000)  # more than one half: no rival is likelier
+    rivals = (rival for rival in RIVALS if rival != piece)
+    ranked = [chosen, *(Candidate(rival, -3.25 - 0.5 * rank) for rank, rival in enumerate(islice(rivals, top)))]
+    return Score(chosen, tuple(ranked[:top]))
+
 
 EPOCH = 1_750_000_000  # answers seem to be made in the year that follows
 YEAR_SECONDS = 31_536_000
@@ -75,7 +114,7 @@ Choice = Said | Called
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SimulatedAnswer:
     """What is said, by whom, when, and at what expense."""
 
     digest: bytes
@@ -96,10 +135,10 @@ class Answer:
         return max(choice.tokens for choice in self.choices)
 
 
-def answer(ask: Ask) -> Answer:
+def answer(ask: Ask) -> SimulatedAnswer:
     body = ask.body
     write = _call_tools if _wants_tools(body) else _say
-    return Answer(
+    return SimulatedAnswer(
         digest=ask.digest,
         created=EPOCH + draw(ask.digest, "created", YEAR_SECONDS),
         model=body.model,
@@ -108,7 +147,7 @@ def answer(ask: Ask) -> Answer:
     )
 
 
-def _say(body: Body, seed: bytes, index: int) -> Choice:
+def _say(body: AskedBody, seed: bytes, index: int) -> Choice:
     whole = pieces(_until_stop(paragraph(seed, _subject(body)), body.stop))
     limits = [limit for limit in (body.max_tokens, body.max_completion_tokens) if limit is not None]
     kept = whole[: min(limits, default=len(whole))]
@@ -122,7 +161,7 @@ def _until_stop(text: str, stop: str | tuple[str, ...] | None) -> str:
     return text[: min(found, default=len(text))]
 
 
-def _call_tools(body: Body, seed: bytes, index: int) -> Choice:
+def _call_tools(body: AskedBody, seed: bytes, index: int) -> Choice:
     functions = _chosen(body)[: 1 if body.parallel_tool_calls is False else PARALLEL_CALLS]
     words = _subject(body)
     return Called(index, tuple(_call(function, derive(seed, f"call {j}"), words) for j, function in enumerate(functions)))
@@ -133,11 +172,11 @@ def _call(function: Function, seed: bytes, words: tuple[str, ...]) -> Call:
     return Call(seed.hex()[:24], function.name, tuple(re.findall(r"\W*\w*", arguments)[:-1]))
 
 
-def _wants_tools(body: Body) -> bool:
+def _wants_tools(body: AskedBody) -> bool:
     return bool(_chosen(body)) and body.tool_choice != "none" and body.messages[-1].role != "tool"
 
 
-def _chosen(body: Body) -> list[Function]:
+def _chosen(body: AskedBody) -> list[Function]:
     functions = [tool.function for tool in body.tools or () if tool.function is not None]
     if isinstance(body.tool_choice, str) or body.tool_choice is None or body.tool_choice.function is None:
         return functions
@@ -145,7 +184,7 @@ def _chosen(body: Body) -> list[Function]:
     return [function for function in functions if function.name == name]
 
 
-def _subject(body: Body) -> tuple[str, ...]:
+def _subject(body: AskedBody) -> tuple[str, ...]:
     """The words of the last user message that an answer should take up."""
     texts = [message.text for message in body.messages if message.role == "user"]
     return salient_words(texts[-1]) if texts else ()

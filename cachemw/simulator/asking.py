@@ -1,4 +1,4 @@
-"""The request: what is asked for, in which words, and which failure the caller wants to see."""
+"""The request to the simulator: the prompt, the options, and the failure that the caller wants to see."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,43 @@ from typing import Annotated
 
 from msgspec import DecodeError, Meta, Struct, ValidationError, convert, field, json
 
-from cachemw.simulator.refusing import Refusal
+MESSAGES = {
+    400: "The request is not valid.",
+    401: "Wrong API Key",
+    402: "Payment required to access this resource. Visit your billing tab.",
+    403: "You are not allowed to access this resource.",
+    404: "Model does not exist or you do not have access to it.",
+    408: "The request took too long to arrive.",
+    413: "The request is too large.",
+    429: "Requests per minute limit exceeded - too many requests sent.",
+    500: "The server had an error while processing your request. Sorry about that!",
+    503: "We're experiencing high traffic right now! Please try again soon.",
+}
+EXTRA_HEADERS = {
+    402: ((b"x-should-retry", b"false"),),
+    429: ((b"retry-after", b"1"),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why there is no answer; `param` names the member of the request at fault."""
+
+    status: int
+    message: str
+    param: str | None = None
+
+    __repr__ = object.__repr__  # it holds what somebody said
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return EXTRA_HEADERS.get(self.status, ())
+
+
+def simulated(status: int) -> Refusal:
+    """Return the refusal a provider would give with this status."""
+    return Refusal(status, MESSAGES.get(status, f"Simulated failure with status {status}."))
+
 
 UNASKED = ("stream", "stream_options", "simulate")  # they change how an answer travels, not what it says
 
@@ -28,7 +64,7 @@ class Simulate(Struct, frozen=True, forbid_unknown_fields=True):
     tokens_per_second: Seconds | None = None
 
 
-class Part(Struct, frozen=True):
+class ContentPart(Struct, frozen=True):
     text: str | None = None
 
     __repr__ = object.__repr__  # it holds what somebody said
@@ -36,7 +72,7 @@ class Part(Struct, frozen=True):
 
 class Message(Struct, frozen=True):
     role: str
-    content: str | tuple[Part, ...] | None = None
+    content: str | tuple[ContentPart, ...] | None = None
 
     __repr__ = object.__repr__  # it holds what somebody said
 
@@ -68,7 +104,7 @@ class StreamOptions(Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class Body(Struct, frozen=True):
+class AskedBody(Struct, frozen=True):
     """The members of a chat request that make a difference here; any other is welcome, and part of the digest."""
 
     messages: Annotated[tuple[Message, ...], Meta(min_length=1)]
@@ -93,7 +129,7 @@ class Body(Struct, frozen=True):
 class Ask:
     """A request that can be answered. The digest is of everything in it that is asked."""
 
-    body: Body
+    body: AskedBody
     digest: bytes
 
     __repr__ = object.__repr__  # it holds what somebody said
@@ -103,7 +139,7 @@ def read(raw: bytes) -> Ask | Refusal:
     """Read a request's body, or say why it cannot be answered."""
     try:
         content = json.decode(raw)
-        return Ask(convert(content, Body), _digest(content))
+        return Ask(convert(content, AskedBody), _digest(content))
     except ValidationError as exc:
         return Refusal(400, str(exc), _member(str(exc)))
     except (DecodeError, RecursionError) as exc:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from uuid import UUID
 
-from cachemw.simulator.answering import Answer, Call, Choice, Said
+from cachemw.simulator.answering import Call, Choice, Said, SimulatedAnswer
+from cachemw.simulator.asking import Refusal
 from cachemw.simulator.dialect import Json, RawHeaders
-from cachemw.simulator.dice import derive, draw
-from cachemw.simulator.refusing import Refusal
+from cachemw.simulator.prose import derive, draw
 
 PROMPT_TOKEN_SECONDS = 0.00004
 COMPLETION_TOKEN_SECONDS = 0.0005
@@ -32,7 +32,7 @@ RATE_LIMITS: RawHeaders = (
 
 
 class Cerebras:
-    def completion(self, answer: Answer) -> Json:
+    def completion(self, answer: SimulatedAnswer) -> Json:
         choices = [_whole(choice) for choice in answer.choices]
         return _envelope(answer, choices, "chat.completion") | _expense(answer)
 
@@ -56,10 +56,10 @@ class Cerebras:
     def closing(self, choice: Choice) -> Json:
         return {"delta": {}, "finish_reason": choice.finish_reason, "index": choice.index}
 
-    def chunk(self, answer: Answer, entry: Json, *, include_usage: bool) -> Json:
+    def chunk(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Json:
         return _envelope(answer, [entry], "chat.completion.chunk")
 
-    def last_chunks(self, answer: Answer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
+    def last_chunks(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
         return [self.chunk(answer, entry, include_usage=include_usage) | _expense(answer)]
 
     def error(self, refusal: Refusal) -> Json:
@@ -74,7 +74,7 @@ class Cerebras:
         return ((b"inference-id", _id(digest).encode()), *RATE_LIMITS)
 
 
-def _envelope(answer: Answer, choices: list[Json], kind: str) -> Json:
+def _envelope(answer: SimulatedAnswer, choices: list[Json], kind: str) -> Json:
     return {
         "id": _id(answer.digest),
         "choices": choices,
@@ -93,7 +93,7 @@ def _whole(choice: Choice) -> Json:
     return whole | {"message": {"tool_calls": [_tool_call(call) for call in choice.calls], "role": "assistant"}}
 
 
-def _expense(answer: Answer) -> Json:
+def _expense(answer: SimulatedAnswer) -> Json:
     """Usage, and how long it took: as deterministic as the rest."""
     usage = {
         "total_tokens": answer.prompt_tokens + answer.completion_tokens,
@@ -121,7 +121,7 @@ def _tool_call(call: Call) -> Json:
     return {"function": {"name": call.name, "arguments": call.arguments}, "type": "function", "id": call.mark[:9]}
 
 
-def _time_info(answer: Answer) -> Json:
+def _time_info(answer: SimulatedAnswer) -> Json:
     queue = draw(answer.digest, "queue", 5_000) / 1_000_000
     prompt = round(answer.prompt_tokens * PROMPT_TOKEN_SECONDS, 9)
     completion = round(answer.completion_tokens * COMPLETION_TOKEN_SECONDS, 9)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from cachemw.simulator.answering import Answer, Choice
-from cachemw.simulator.refusing import Refusal
+from cachemw.simulator.answering import Choice, SimulatedAnswer
+from cachemw.simulator.asking import Refusal
 
 Json = dict[str, object]
 RawHeaders = tuple[tuple[bytes, bytes], ...]
@@ -13,7 +13,7 @@ RawHeaders = tuple[tuple[bytes, bytes], ...]
 class Dialect(Protocol):
     """How one provider puts an answer on the wire."""
 
-    def completion(self, answer: Answer) -> Json:
+    def completion(self, answer: SimulatedAnswer) -> Json:
         """Return the whole answer as one object."""
 
     def opening(self, choice: Choice) -> Json:
@@ -25,10 +25,10 @@ class Dialect(Protocol):
     def closing(self, choice: Choice) -> Json:
         """Return the entry with the finish reason."""
 
-    def chunk(self, answer: Answer, entry: Json, *, include_usage: bool) -> Json:
+    def chunk(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Json:
         """Wrap an entry as a chunk."""
 
-    def last_chunks(self, answer: Answer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
+    def last_chunks(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
         """Wrap the very last entry, and say the usage where the dialect does."""
 
     def error(self, refusal: Refusal) -> Json:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from cachemw.simulator.answering import Answer, Call, Called, Choice, Said
+from cachemw.simulator.answering import Call, Called, Choice, Said, SimulatedAnswer
+from cachemw.simulator.asking import Refusal
 from cachemw.simulator.dialect import Json, RawHeaders
-from cachemw.simulator.dice import derive
-from cachemw.simulator.refusing import Refusal
+from cachemw.simulator.prose import derive
 
 KINDS: dict[int, tuple[str, str | None]] = {  # status: type, code
     401: ("invalid_request_error", "invalid_api_key"),
@@ -25,7 +25,7 @@ RATE_LIMITS: RawHeaders = (
 
 
 class OpenAI:
-    def completion(self, answer: Answer) -> Json:
+    def completion(self, answer: SimulatedAnswer) -> Json:
         return {
             "id": _id(answer),
             "object": "chat.completion",
@@ -55,10 +55,10 @@ class OpenAI:
     def closing(self, choice: Choice) -> Json:
         return _entry(choice, {}) | {"finish_reason": choice.finish_reason}
 
-    def chunk(self, answer: Answer, entry: Json, *, include_usage: bool) -> Json:
+    def chunk(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Json:
         return _envelope(answer, [entry]) | ({"usage": None} if include_usage else {})
 
-    def last_chunks(self, answer: Answer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
+    def last_chunks(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
         usage = [_envelope(answer, []) | {"usage": _usage(answer)}] if include_usage else []
         return [self.chunk(answer, entry, include_usage=include_usage), *usage]
 
@@ -87,7 +87,7 @@ def _whole(choice: Choice) -> Json:
     }
 
 
-def _envelope(answer: Answer, choices: list[Json]) -> Json:
+def _envelope(answer: SimulatedAnswer, choices: list[Json]) -> Json:
     return {
         "id": _id(answer),
         "object": "chat.completion.chunk",
@@ -118,7 +118,7 @@ def _slices(call: Call) -> Iterator[Json]:
         yield {"function": {"arguments": piece}}
 
 
-def _usage(answer: Answer) -> Json:
+def _usage(answer: SimulatedAnswer) -> Json:
     return {
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
@@ -133,7 +133,7 @@ def _usage(answer: Answer) -> Json:
     }
 
 
-def _id(answer: Answer) -> str:
+def _id(answer: SimulatedAnswer) -> str:
     return f"chatcmpl-{answer.digest.hex()[:29]}"
 
 

@@ -1,11 +1,56 @@
-"""What the server will do, written down before it does it: head, chunks, pauses, end. Faults are edits to it."""
+"""The script of a response: head, chunks, pauses, end. A fault is an edit to it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
-from cachemw.simulator.dialect import RawHeaders
-from cachemw.simulator.framing import Event
+from msgspec import json
+
+from cachemw.simulator.answering import SimulatedAnswer
+from cachemw.simulator.asking import simulated
+from cachemw.simulator.dialect import Dialect, Json, RawHeaders
+
+DONE_EVENT = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptEvent:
+    """One event of a stream; `token` is the place, from 0, of the token that it waits for."""
+
+    token: int
+    chunk: bytes
+
+    __repr__ = object.__repr__  # it holds what somebody said
+
+
+def whole(content: Json) -> bytes:
+    return json.encode(content)
+
+
+def events(answer: SimulatedAnswer, dialect: Dialect, *, include_usage: bool) -> tuple[ScriptEvent, ...]:
+    """Return the events of a stream; the deltas of several choices are interleaved."""
+    *entries, (token, last) = _entries(answer, dialect)
+    chunks = [(token, dialect.chunk(answer, entry, include_usage=include_usage)) for token, entry in entries]
+    chunks += [(token, chunk) for chunk in dialect.last_chunks(answer, last, include_usage=include_usage)]
+    return (*(ScriptEvent(token, _event(chunk)) for token, chunk in chunks), ScriptEvent(token, DONE_EVENT))
+
+
+def failing(stream: tuple[ScriptEvent, ...], after: int, dialect: Dialect) -> tuple[ScriptEvent, ...]:
+    """Return the stream as it is when the provider gives up after so many events: an error, and no end mark."""
+    kept = stream[:-1][:after]
+    token = kept[-1].token if kept else 0
+    return (*kept, ScriptEvent(token, _event(dialect.error_event(simulated(500)))))
+
+
+def _entries(answer: SimulatedAnswer, dialect: Dialect) -> Iterator[tuple[int, Json]]:
+    yield from ((0, dialect.opening(choice)) for choice in answer.choices)
+    for token, row in enumerate(zip_longest(*(dialect.entries(choice) for choice in answer.choices))):
+        yield from ((token, entry) for entry in row if entry is not None)
+    yield from ((max(0, answer.longest - 1), dialect.closing(choice)) for choice in answer.choices)
+
+
+def _event(content: Json) -> bytes:
+    return b"data: " + json.encode(content) + b"\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,46 +92,46 @@ class Finish:
     """The body is complete; a script without this breaks the transfer."""
 
 
-Step = Begin | Wait | Write | Finish
-Script = tuple[Step, ...]
+ScriptStep = Begin | Wait | Write | Finish
+ResponseScript = tuple[ScriptStep, ...]
 
 
-def reply(status: int, headers: RawHeaders, body: bytes, seconds: float = 0.0) -> Script:
+def reply(status: int, headers: RawHeaders, body: bytes, seconds: float = 0.0) -> ResponseScript:
     """Answer with one JSON body, head and all, after so many seconds."""
     length = (b"content-length", str(len(body)).encode())
     head = Begin(status, ((b"content-type", b"application/json"), length, *headers))
     return (*_wait(seconds), head, Write(body), Finish())
 
 
-def stream(headers: RawHeaders, events: Sequence[Event], pace: Pace) -> Script:
+def stream(headers: RawHeaders, events: Sequence[ScriptEvent], pace: Pace) -> ResponseScript:
     """Answer with an event stream: the head at once, the events at their pace."""
     head = Begin(200, ((b"content-type", b"text/event-stream; charset=utf-8"), *headers))
     return (head, *_wait(pace.first_token_seconds), *_paced(events, pace), Finish())
 
 
-def cut(script: Script, after: int) -> Script:
+def cut(script: ResponseScript, after: int) -> ResponseScript:
     """Break the transfer once so many bytes of the body are sent."""
     return _split(script, after)[0]
 
 
-def stall(script: Script, after: int, seconds: float) -> Script:
+def stall(script: ResponseScript, after: int, seconds: float) -> ResponseScript:
     """Send so many bytes of the body, pause, and go on."""
     before, rest = _split(script, after)
     return (*before, Wait(seconds), *rest) if rest else before
 
 
-def _wait(seconds: float) -> Script:
+def _wait(seconds: float) -> ResponseScript:
     return (Wait(seconds),) if seconds > 0 else ()
 
 
-def _paced(events: Sequence[Event], pace: Pace) -> Iterator[Step]:
+def _paced(events: Sequence[ScriptEvent], pace: Pace) -> Iterator[ScriptStep]:
     yield from (Write(event.chunk) for event in events[:1])
     for previous, event in pairwise(events):
         yield from _wait(pace.seconds(event.token - previous.token))
         yield Write(event.chunk)
 
 
-def _split(script: Script, after: int) -> tuple[Script, Script]:
+def _split(script: ResponseScript, after: int) -> tuple[ResponseScript, ResponseScript]:
     """Cut a script where `after` bytes of the body are sent; the rest is empty if they never are."""
     left = after
     begun = False

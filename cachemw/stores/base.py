@@ -1,9 +1,9 @@
-"""The store's port: records under indexes, bytes in and bytes out. Thread-safe; every method may block but as said."""
+"""The port of stores: records under indexes, bytes in and bytes out. Thread-safe; every method may block but as said."""
 
 from collections.abc import Iterator
 from typing import Protocol
 
-from cachemw.core.order import Order
+from cachemw.cache.order import Order
 from cachemw.errors import ConfigurationError
 
 

@@ -22,7 +22,7 @@ _prepared: list[Forking] = []
 _one_at_a_time = threading.Lock()
 
 
-def over_forks(store: Forking) -> None:
+def on_fork(store: Forking) -> None:
     """Tell a store of every fork, as long as there is that store."""
     _begin()
     with _one_at_a_time:

@@ -1,16 +1,23 @@
-"""A store around any store: nobody waits for it long, and while it fails it is left alone."""
+"""A guard around any store: bounds every call in time, and leaves a store that fails alone for a while."""
 
+import asyncio
+import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from cachemw.core import limits
-from cachemw.core.order import Order
+import anyio
+from anyio.lowlevel import current_token
+
+from cachemw import limits
+from cachemw.cache.effects import not_kept
+from cachemw.cache.live_response import Put
+from cachemw.cache.order import Order
 from cachemw.errors import StoreError
-from cachemw.stores.attempts import Attempt, translated
 from cachemw.stores.base import Store
-from cachemw.stores.calls import Calls
+from cachemw.stores.calls import CallQueue, StoreCall, translated
 from cachemw.stores.memory import MemoryStore
 
 T = TypeVar("T")
@@ -35,7 +42,7 @@ class GuardedStore:
         self._store = store
         self.never_waits = type(store) is MemoryStore  # what is derived from it may
         self._thread = store if isinstance(store, HasThread) else None
-        self._calls: dict[int, Calls] = {}
+        self._calls: dict[int, CallQueue] = {}
         self._known_secret = b""
 
     @property
@@ -92,7 +99,7 @@ class GuardedStore:
     def close(self) -> None:
         self._store.close()
 
-    def begin_secret(self) -> Attempt[bytes]:
+    def begin_secret(self) -> StoreCall[bytes]:
         """Begin to ask for the secret; all who ask at once share one call."""
         calls = self._here()
         with calls.asking:
@@ -101,23 +108,23 @@ class GuardedStore:
                 calls.secret = calls.read(self._ask_secret, patience)
             return calls.secret
 
-    def begin_get(self, index: bytes) -> Attempt[bytes | None]:
+    def begin_get(self, index: bytes) -> StoreCall[bytes | None]:
         """Begin to read; a store that could be read inline, were it open, is given the time to open."""
         return self._here().read(lambda: self._get(index), self._reading_patience)
 
-    def begin_order(self) -> Attempt[Order]:
+    def begin_order(self) -> StoreCall[Order]:
         """Begin to ask for the order, with the patience of `begin_get`."""
         return self._here().read(self._order, self._reading_patience)
 
     def begin_put(
         self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, waits: bool = True
-    ) -> Attempt[None]:
+    ) -> StoreCall[None]:
         """Begin to write; who does not wait gives it up at once, and it goes on."""
         attempt = self._here().write(index, lambda: self._store.put(index, record, keep, order), len(record))
         attempt.patience *= waits
         return attempt
 
-    def begin_discard(self, index: bytes) -> Attempt[None]:
+    def begin_discard(self, index: bytes) -> StoreCall[None]:
         return self._here().write(index, lambda: self._store.discard(index), 0)
 
     @property
@@ -154,7 +161,74 @@ class GuardedStore:
         self._known_secret = secret
         return secret
 
-    def _here(self) -> Calls:
+    def _here(self) -> CallQueue:
         pid = os.getpid()
         calls = self._calls.get(pid)
-        return calls or self._calls.setdefault(pid, Calls(None if self._thread is None else self._thread.submit))
+        return calls or self._calls.setdefault(pid, CallQueue(None if self._thread is None else self._thread.submit))
+
+
+class AsyncStore:
+    """The port, awaited. Raises `StoreError` only."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = GuardedStore(store)
+
+    async def secret(self) -> bytes:
+        """Return the store's secret; it is asked once."""
+        return self._store.known_secret or await _awaited(self._store.begin_secret())
+
+    async def get(self, index: bytes) -> bytes | None:
+        """Return a record, or `None`."""
+        store = self._store
+        return store.get(index) if store.inline_reads else await _awaited(store.begin_get(index))
+
+    async def order(self) -> Order:
+        """Return where a forward stands that begins now."""
+        store = self._store
+        return store.order() if store.inline_reads else await _awaited(store.begin_order())
+
+    async def put(self, put: Put) -> str | None:
+        """Store a record; return why a client cannot rely on it, `None` where it can."""
+        store = self._store
+        try:
+            if store.never_waits:
+                store.put(put.index, put.record, put.keep, put.order)
+            else:
+                await _awaited(store.begin_put(put.index, put.record, put.keep, put.order, put.waits))
+        except StoreError as error:
+            return not_kept(error)
+        return None
+
+    async def discard(self, index: bytes) -> None:
+        """Remove a record that is none, if that is possible."""
+        store = self._store
+        with contextlib.suppress(StoreError):
+            if store.never_waits:
+                store.discard(index)
+            else:
+                await _awaited(store.begin_discard(index))
+
+
+async def _awaited(attempt: StoreCall[T]) -> T:
+    """Return what comes of it, soon. Raises `StoreTimeout` and `StoreError`."""
+    over, token, here = anyio.Event(), current_token().native_token, threading.get_ident()
+
+    def tell(_: object) -> None:
+        if threading.get_ident() == here:
+            over.set()
+        else:
+            _soon(token, over)
+
+    attempt.done.add_done_callback(tell)
+    with anyio.move_on_after(attempt.patience):
+        await over.wait()
+    if not attempt.is_over:
+        raise attempt.give_up()
+    return attempt.done.result()
+
+
+def _soon(token: Any, over: anyio.Event) -> None:
+    """Set an event of another thread's loop, and do not wait: that loop may be waiting for this thread."""
+    call = token.call_soon_threadsafe if isinstance(token, asyncio.AbstractEventLoop) else token.run_sync_soon
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        call(over.set)

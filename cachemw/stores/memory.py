@@ -7,11 +7,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
-from cachemw.core import limits
-from cachemw.core.order import Order, Placed, place
+from cachemw import limits
+from cachemw.cache.order import Order, Placed, place
 from cachemw.errors import RecordTooLarge
 from cachemw.stores.base import refuse_limits
-from cachemw.stores.forks import over_forks
+from cachemw.stores.forks import on_fork
 
 _NOTHING: tuple[None, float, None] = None, 0.0, None
 
@@ -34,7 +34,7 @@ class MemoryStore:
         self._size = self._generation = self._puts = 0
         self._lock = threading.Lock()
         self._secret = os.urandom(32)
-        over_forks(self)
+        on_fork(self)
 
     def secret(self) -> bytes:
         return self._secret

@@ -1,7 +1,6 @@
-"""Upstreams: who answers what the store does not."""
+"""Upstreams: where a miss is forwarded to."""
 
-from cachemw.upstreams.http import HttpUpstream
+from cachemw.upstreams.http import HttpUpstream, Timeouts
 from cachemw.upstreams.providers import cerebras, upstream_of
-from cachemw.upstreams.timing import Timeouts
 
 __all__ = ["HttpUpstream", "Timeouts", "cerebras", "upstream_of"]

@@ -1,12 +1,12 @@
-"""The upstream's port: who answers a miss, be it an HTTP upstream or a wrapped app."""
+"""The port of upstreams: who answers a miss, be it an HTTP upstream or a wrapped app."""
 
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Protocol
 
-from cachemw.core.effects import Outcome
-from cachemw.core.messages import Head, Headers
+from cachemw.cache.effects import Outcome
 from cachemw.errors import TruncatedResponse, UpstreamError
+from cachemw.messages import Head, Headers
 
 
 class End(Enum):
@@ -29,11 +29,11 @@ Ending = Callable[[], Awaitable[None]]
 class Forwarding(Protocol):
     """Who answers one request.
 
-    `notice`: how many seconds one that is to be stopped has before it is cancelled. `hears_client`: on its own it is
+    `stop_notice`: how many seconds one that is to be stopped has before it is cancelled. `hears_client`: on its own it is
     handed the client's `receive`, so that it sees a disconnect itself.
     """
 
-    notice: float
+    stop_notice: float
     hears_client: bool
 
     def alone(self, rewritten: Headers) -> Answer:

@@ -1,27 +1,27 @@
 """An HTTP upstream, over an httpx transport."""
 
+import contextlib
 import math
 import re
+import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
+import aiohttp
 import anyio
 import httpx
 
-from cachemw.core.discreet import sizes_only
-from cachemw.core.headers import CREDENTIALS, NEVER_FORWARDED, HeaderRules, forwarded, in_utf8
-from cachemw.core.messages import Head, Headers, HttpTarget, Sends, header_values
-from cachemw.core.partition import with_credential
-from cachemw.core.paths import below_version, is_target
-from cachemw.core.upstream_head import sayable
+from cachemw.cache.header_rules import NEVER_FORWARDED, HeaderRules, forwarded
+from cachemw.cache.key import with_credential
 from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
+from cachemw.messages import Head, Headers, HttpTarget, Sends, header_values
+from cachemw.redaction import redacted_repr
 from cachemw.upstreams.base import END, Answer, Emit, Source
-from cachemw.upstreams.http_source import DEFAULT_PORTS, TROUBLE, HttpSource, head_of, origin_of, translated
-from cachemw.upstreams.timing import Timeouts
-from cachemw.upstreams.transports import (
+from cachemw.upstreams.connections import (
     MakeSyncTransport,
     MakeTransport,
     SyncTransports,
@@ -29,6 +29,137 @@ from cachemw.upstreams.transports import (
     default_sync_transport,
     default_transport,
 )
+from cachemw.wire.fields import CREDENTIALS, in_utf8, without
+from cachemw.wire.paths import below_version, is_target
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_DIGITS = re.compile(rb"[0-9]+")
+_WITHOUT_BODY = (204, 304)
+
+
+def sayable(method: str, head: Head) -> Head:
+    """Return a head as a server can say it, without the length of a body that does not come. Raises `UpstreamError`."""
+    if not 200 <= head.status < 600:  # RFC 9110 §15: nor did anybody ask for another protocol
+        raise UpstreamError("the status is not one of an answer")
+    if any(_CONTROL.search(value) for _, value in head.headers):  # RFC 9110 §5.5
+        raise UpstreamError("a header field holds a control character")
+    codings = [value.lower() for value in header_values(head.headers, b"transfer-encoding")]
+    if codings not in ([], [b"chunked"]):  # that one is undone on the way here (RFC 9112 §6.1)
+        raise UpstreamError("the body is in a transfer coding that was not asked for")
+    length = _length(head)
+    is_empty = head.status in _WITHOUT_BODY and method != "HEAD"  # RFC 9110 §8.6: servers wait for a body as long as that
+    if codings or is_empty:  # RFC 9112 §6.3: chunks overrule a length
+        return Head(head.status, without(head.headers, (b"content-length",)), head.delimited)
+    if len(length) > 1:  # one that was said twice is said once (RFC 9110 §8.6): clients refuse two
+        kept = without(head.headers, (b"content-length",))
+        return Head(head.status, (*kept, (b"content-length", length[0])), head.delimited)
+    return head
+
+
+def _length(head: Head) -> list[bytes]:
+    """Return the length of the body as often as it is said. Raises `UpstreamError` where it is said in different ways."""
+    said = [part.strip(b" \t") for value in header_values(head.headers, b"content-length") for part in value.split(b",")]
+    if not all(map(_DIGITS.fullmatch, said)) or len({part.lstrip(b"0") for part in said}) > 1:  # RFC 9112 §6.3
+        raise UpstreamError("the length of the body is none, or more than one")
+    return said
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """In seconds: to connect and send the request until the first byte, between two bytes, and in all."""
+
+    first_byte: float = 600.0
+    idle: float = 120.0
+    total: float = 3_600.0
+    connect: float = 10.0
+
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError)
+
+
+class HttpSource:
+    """An upstream's answer, pulled. Raises `UpstreamError` when it is made, and when it is read."""
+
+    def __init__(self, transport: httpx.BaseTransport, request: httpx.Request, timeouts: Timeouts) -> None:
+        self._timeouts, self._began = timeouts, time.monotonic()
+        waits = request.extensions["timeout"]
+        waits.update(read=timeouts.first_byte, write=timeouts.first_byte)
+        try:
+            self._response = transport.handle_request(request)
+        except TRANSPORT_ERRORS as exc:
+            raise translated(exc) from exc
+        waits["read"] = timeouts.idle  # it is looked up anew when the body is begun
+        try:
+            self.head = sayable(request.method, head_of(request.method, self._response))
+        except UpstreamError:
+            self._response.close()
+            raise
+        self._chunks: Iterator[bytes] = iter(cast(httpx.SyncByteStream, self._response.stream))
+
+    def read(self, within: float | None) -> bytes | None:
+        """Return the next chunk, `None` at the end."""
+        try:
+            with hurried(self._response, within):
+                chunk = next(filter(None, self._chunks), None)
+        except TRANSPORT_ERRORS as exc:
+            raise translated(exc) from exc
+        if chunk is not None and time.monotonic() - self._began > self._timeouts.total:
+            raise UpstreamTimeout("the upstream took too long in all")
+        return chunk
+
+    def close(self) -> None:
+        """Close the connection, unless all has been read."""
+        self._response.close()
+
+
+@contextlib.contextmanager
+def hurried(response: Any, within: float | None) -> Iterator[None]:
+    """Let a read of a response's body take no longer than `within` seconds, if that is possible.
+
+    httpcore has fixed the time of its reads by then, but shows the connection that it reads from. When the body ends, that
+    connection is any other thread's at once: what is changed holds in this one alone.
+    """
+    stream = response.extensions.get("network_stream")
+    if within is None or not hasattr(stream, "__dict__"):
+        yield
+        return
+    read, here = stream.read, threading.get_ident()
+
+    def sooner(max_bytes: int, timeout: float | None = None) -> bytes:
+        is_ours = threading.get_ident() == here
+        data: bytes = read(max_bytes, min(within, timeout or within) if is_ours else timeout)
+        return data
+
+    stream.read = sooner
+    try:
+        yield
+    finally:
+        del stream.read
+
+
+def origin_of(url: httpx.URL) -> str:
+    """Return the origin of a URL as it is in the key: scheme and host in lower case, port written."""
+    host = f"[{url.host}]" if ":" in url.host else url.raw_host.decode()
+    return f"{url.scheme}://{host}:{url.port or DEFAULT_PORTS.get(url.scheme, 0)}"
+
+
+def head_of(method: str, response: httpx.Response) -> Head:
+    """Return a response's head. Only in HTTP/1 can the end of a connection be all the end a body has (RFC 9112 §6.3)."""
+    fields = tuple(response.headers.raw)
+    framed = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in fields)
+    framed = framed or response.extensions.get("http_version") not in (b"HTTP/1.0", b"HTTP/1.1")
+    return Head(response.status_code, fields, framed or method == "HEAD" or response.status_code in (204, 304))
+
+
+def translated(exc: Exception) -> UpstreamError:
+    """Return one of `TRANSPORT_ERRORS` as an error of ours."""
+    cause = exc.__cause__
+    own = cause if isinstance(cause, aiohttp.ClientError) else exc  # the transport calls a dropped connection a timeout
+    if isinstance(own, TimeoutError | httpx.TimeoutException):
+        return UpstreamTimeout("the upstream cannot be reached in time")
+    return UpstreamError("the upstream cannot be reached, or broke off")
+
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEY = re.compile(r"[!-~](?:[ -~]*[!-~])?")
@@ -38,7 +169,7 @@ Credentials = Literal["replace", "pass", "lend"]
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class UpstreamRequest:
     """A request on its way out, with the client's own header fields, and what some of them are to be instead."""
 
     method: str
@@ -47,7 +178,7 @@ class Outgoing:
     body: bytes | Iterator[bytes] | AsyncIterator[bytes]
     rewritten: Headers = ()
 
-    __repr__ = sizes_only
+    __repr__ = redacted_repr
 
 
 class HttpUpstream:
@@ -87,7 +218,7 @@ class HttpUpstream:
         """Return the absolute URL for a client's raw path and query: `/v1/X` and `/v1/v1/X` are `X` below `base_url`."""
         return _joined(self.base_url, path, query)
 
-    def answer(self, outgoing: Outgoing, rules: HeaderRules, recorded: bool) -> Answer:
+    def answer(self, outgoing: UpstreamRequest, rules: HeaderRules, recorded: bool) -> Answer:
         """Return who answers this request; `recorded`: in no content coding."""
 
         async def answer(emit: Emit) -> None:
@@ -95,7 +226,7 @@ class HttpUpstream:
 
         return answer
 
-    def open(self, outgoing: Outgoing, rules: HeaderRules, recorded: bool) -> Source:
+    def open(self, outgoing: UpstreamRequest, rules: HeaderRules, recorded: bool) -> Source:
         """Begin to answer this request without `await`. Raises `UpstreamError`."""
         return HttpSource(self._sync_transports.get(), self._request(outgoing, rules, recorded), self._timeouts)
 
@@ -107,7 +238,7 @@ class HttpUpstream:
         """Close the connections that were opened without `await`. May be called twice, and before first use."""
         self._sync_transports.close()
 
-    def _request(self, outgoing: Outgoing, rules: HeaderRules, recorded: bool) -> httpx.Request:
+    def _request(self, outgoing: UpstreamRequest, rules: HeaderRules, recorded: bool) -> httpx.Request:
         passed_on = forwarded(outgoing.headers, self.target, rules)
         sent = [*with_credential(passed_on, self.target, self._api_key), *outgoing.rewritten]
         accepted = [] if recorded else header_values(outgoing.headers, b"accept-encoding")
@@ -142,7 +273,7 @@ class HttpUpstream:
                 yield sayable(request.method, head_of(request.method, response))
                 async for chunk in cast(httpx.AsyncByteStream, response.stream):
                     yield chunk
-        except TROUBLE as exc:
+        except TRANSPORT_ERRORS as exc:
             raise translated(exc) from exc
 
 

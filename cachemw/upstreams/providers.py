@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import httpx
 
-from cachemw.core.chat import BOOKKEEPING
+from cachemw.endpoints.chat.request import BOOKKEEPING
 from cachemw.errors import ConfigurationError
-from cachemw.upstreams.http import Credentials, HttpUpstream
-from cachemw.upstreams.http_source import origin_of
-from cachemw.upstreams.timing import Timeouts
+from cachemw.upstreams.http import Credentials, HttpUpstream, Timeouts, origin_of
 
 
 @dataclass(frozen=True, slots=True)

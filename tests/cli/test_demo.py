@@ -15,9 +15,7 @@ import pytest
 from rich.console import Console
 
 from cachemw import Policy
-from cachemw.cli.demo import perform
-from cachemw.cli.demo_rounds import Reply, Round, claims, total_tokens
-from cachemw.cli.demo_together import Together, other_kind_claims, together_claims
+from cachemw.cli.demo import Reply, Round, Together, claims, other_kind_claims, perform, together_claims, total_tokens
 from cachemw.simulator import Simulator
 from tests.cli.command import Command, at_home, without_warnings
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cachemw.cli.serving import is_loopback
-from cachemw.cli.starting import try_out
+from cachemw.cli.serve import is_loopback, try_out
 from cachemw.proxy import Settings
 from cachemw.simulator import Simulator
-from cachemw.stores import DiskStore, places, private
+from cachemw.stores import DiskStore
+from cachemw.stores.disk import files as places
+from cachemw.stores.disk import files as private
 from tests.cli.command import Command, Done, Serving, ask, cache_status, refusal
 from tests.stores.planting import locked, rows
 
@@ -83,7 +84,7 @@ def test_a_signal_ends_it_in_order(command: Command, workers: int, by: signal.Si
 
 ENDED_AT_ONCE = """
 import os, signal, sys
-from cachemw.cli.serving import configured, listen, run
+from cachemw.cli.serve import configured, listen, run
 from cachemw.simulator import Simulator
 
 with listen("127.0.0.1", 0) as listener:

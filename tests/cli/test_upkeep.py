@@ -12,9 +12,9 @@ import pytest
 from msgspec.structs import replace
 
 from cachemw import DiskStore, MemoryStore
-from cachemw.cli.upkeep import Stats, survey
-from cachemw.core import codec
-from cachemw.core.messages import Kind, StoredResponse
+from cachemw.cache import record as codec
+from cachemw.cli.store import Stats, survey
+from cachemw.messages import Kind, StoredResponse
 from tests.cli.command import Done, refusal, without_warnings
 
 Here = Callable[..., Done]

@@ -11,11 +11,11 @@ from typing import Any
 import anyio
 
 from cachemw import MemoryStore
-from cachemw.core.chat import Bypass, read_chat
-from cachemw.core.fingerprint import Key
-from cachemw.core.messages import Answerer
+from cachemw.cache.key import Key
+from cachemw.endpoints.chat.request import Bypass, read_chat
+from cachemw.messages import Answerer
 from tests.asgi_driver import Reply
-from tests.core.keying import APP, UPSTREAM, asking, key_of
+from tests.cache.keying import APP, UPSTREAM, asking, key_of
 from tests.faults.fault import ALL, Fault, Tally
 from tests.faults.reflecting import KINDS, PATH, asked, is_hit, mount_of, patient, reflect
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from cachemw import Store
 from cachemw.asgi import CacheMiddleware
-from cachemw.core.headers import STORED
+from cachemw.cache.header_rules import STORED
 from tests.asgi_driver import RawHeaders, Reply, call
 from tests.faults.fault import Tally
 from tests.faults.truth import true_body, truthful

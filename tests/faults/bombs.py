@@ -25,13 +25,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cachemw import MemoryStore
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
-from tests.core.bombs import ANSWERS, REQUESTS, WORST, Make
 from tests.faults.fault import ALL, Fault, Tally
 from tests.faults.reflecting import asked, mount_of
 from tests.faults.truth import question
 from tests.mounts.mounting import MAKERS, PATH, Sent
 from tests.serving import serving_in_thread
 from tests.upstream import DONE, EVENT_STREAM, JSON, Told, Upstream, always, completion, event
+from tests.wire.bombs import ANSWERS, REQUESTS, WORST, Make
 
 ON = (b"content-type", b"application/json"), (b"cachemw", b"on")
 LIMIT = 0.5

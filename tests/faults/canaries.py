@@ -32,7 +32,7 @@ import xxhash
 
 import cachemw
 from cachemw import CacheError, DiskStore, ExchangeReport, Policy
-from cachemw.core.messages import Request
+from cachemw.messages import Request
 from cachemw.upstreams import HttpUpstream
 from tests.asgi_driver import Reply
 from tests.faults.fault import ALL, Fault, Tally

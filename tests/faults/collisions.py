@@ -16,11 +16,10 @@ import anyio
 import anyio.to_thread
 
 from cachemw import asgi
-from cachemw.core.fingerprint import Key
-from cachemw.core.messages import Answerer, AppAnswerer, DirectAnswerer, HttpAnswerer
-from cachemw.core.partition import ANONYMOUS, ANONYMOUS_LENT
+from cachemw.cache.key import ANONYMOUS, ANONYMOUS_LENT, Key
+from cachemw.messages import Answerer, AppAnswerer, DirectAnswerer, HttpAnswerer
 from tests.asgi_driver import Reply
-from tests.core.keying import key_of
+from tests.cache.keying import key_of
 from tests.faults.fault import Fault, Tally
 from tests.faults.reflecting import KINDS, PATH, Ask, asked, is_hit, mount_of, patient
 from tests.faults.truth import true_body, truthful

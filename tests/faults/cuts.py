@@ -179,8 +179,8 @@ def _asgi(name: str, ways: tuple[Way, ...], app: Any, cache: cachemw.asgi.CacheM
         return Reply(caller.status, caller.headers, tuple(caller.chunks), caller.is_complete)
 
     def is_tidy() -> bool:
-        traffic = cache.driver.flights.here()
-        return (len(traffic), traffic.held, traffic.detached) == (0, 0, 0)
+        table = cache.driver.flights.here()
+        return (len(table), table.held, table.detached) == (0, 0, 0)
 
     return Subject(name, ways, ask, is_tidy)
 

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import anyio
 
 from cachemw import DiskStore, StoreError
-from cachemw.core import codec
+from cachemw.cache import record as codec
 from tests.faults.asking import ASKED, apart, ask, ask_and_judge, mounted, quiet, tell
 from tests.faults.fault import Fault, Tally
 from tests.faults.hostile_records import ask_for_lies
@@ -214,7 +214,7 @@ def _of_another(ground: Ground, random: Random, records: list[bytes]) -> Columns
 
 def _no_record(ground: Ground, random: Random, records: list[bytes]) -> Columns:
     whole = random.choice(records)
-    payload = random.choice((b"\x91" * 50_000, random.randbytes(200), whole[codec.HEAD_BYTES : -5], b""))
+    payload = random.choice((b"\x91" * 50_000, random.randbytes(200), whole[codec.RECORD_HEAD_BYTES : -5], b""))
     sealed = codec.MAGIC + bytes([random.choice((1, 1, 0, 2, 255))]) + codec.checksum(payload) + payload
     return {"value": random.choice((sealed, whole[: random.randrange(len(whole))], whole * 2, random.randbytes(100)))}
 

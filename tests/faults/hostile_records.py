@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from cachemw import MemoryStore, Policy
 from cachemw.asgi import CacheMiddleware
-from cachemw.core import codec
-from cachemw.core.messages import Kind, StoredResponse
+from cachemw.cache import record as codec
 from cachemw.httpx import CacheTransport
+from cachemw.messages import Kind, StoredResponse
 from cachemw.wsgi import CacheMiddleware as WsgiCacheMiddleware
 from tests import transport_driver, wsgi_driver
 from tests.asgi_driver import RawHeaders, Reply, call

@@ -16,11 +16,11 @@ import anyio
 import httpx
 from starlette.types import Message, Receive, Scope, Send
 
-from cachemw import MemoryStore
+from cachemw import MemoryStore, limits
 from cachemw.asgi import CacheMiddleware
-from cachemw.core import codec, limits
-from cachemw.flight import Flight
-from cachemw.flights import Traffic
+from cachemw.cache import record as codec
+from cachemw.flights.flight import Flight
+from cachemw.flights.registry import FlightTable
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
 from tests.faults.fault import ALL, Fault, Tally
@@ -173,7 +173,7 @@ class House:
     slowest: float = 0.0  # seconds an upstream was open that nobody read
 
     @property
-    def traffic(self) -> Traffic[Flight]:
+    def table(self) -> FlightTable[Flight]:
         return self.cache.driver.flights.here()
 
     def take_records(self) -> list[bytes]:
@@ -184,7 +184,7 @@ class House:
         return [codec.decode(record).body for _, record in records]
 
     def is_tidy(self) -> bool:
-        return (len(self.traffic), self.traffic.held, self.traffic.detached, self.upstream.open) == (0, 0, 0, 0)
+        return (len(self.table), self.table.held, self.table.detached, self.upstream.open) == (0, 0, 0, 0)
 
 
 def houses() -> Iterator[House]:
@@ -240,7 +240,7 @@ async def _act(house: House, case: Case, leader: Caller, follower: Caller) -> No
 
 
 def _seats(house: House) -> int:
-    return sum(len(flight.seats) for flights in house.traffic._flights.values() for flight in flights)
+    return sum(len(flight.readers) for flights in house.table._flights.values() for flight in flights)
 
 
 async def _until(holds: Callable[[], bool]) -> None:
@@ -314,11 +314,11 @@ async def _leave_for_good(ground: Ground, server: str, mount: str, point: Point,
         await call_and_leave(scene, held, f"on, abandon={abandon}")
         began = anyio.current_time()
         if abandon == "finish":
-            await until(lambda: scene.traffic.detached == 1)
+            await until(lambda: scene.table.detached == 1)
             held.rest.set()
             await until(lambda: scene.records == 1)
         else:
-            await until(lambda: held.left.is_set() and not scene.traffic and scene.sockets() == 0)
+            await until(lambda: held.left.is_set() and not scene.table and scene.sockets() == 0)
             assert anyio.current_time() - began < PROMPTLY, "the upstream was closed late"
             assert scene.records == 0, "something was stored"
             held.rest.set()

@@ -9,20 +9,19 @@ from typing import Any
 import anyio
 import httpx
 
-from cachemw import MemoryStore, Policy, asgi, wsgi
-from cachemw.core import limits
-from cachemw.core.chat import BOOKKEEPING
+from cachemw import MemoryStore, Policy, asgi, limits, wsgi
+from cachemw.endpoints.chat.request import BOOKKEEPING
 from cachemw.httpx import CacheTransport
 from cachemw.upstreams import HttpUpstream
 from tests import wsgi_driver
 from tests.asgi_driver import Reply, call
-from tests.core.keying import LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP, RICH
-from tests.core.spelling import spell
-from tests.core.test_canonical import reference, values_in
+from tests.cache.keying import LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP, RICH
+from tests.endpoints.test_canonical import reference, values_in
 from tests.faults.fault import Fault, Tally
 from tests.mounts.gates import Gate
 from tests.mounts.wsgi_upstream import WsgiUpstream
 from tests.upstream import Asked, Told, Upstream, completion
+from tests.wire.spelling import spell
 
 Ask = tuple[str, bytes, tuple[tuple[bytes, bytes], ...]]
 """Path and query, body, headers."""

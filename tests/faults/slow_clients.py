@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cachemw.core import limits
+from cachemw import limits
 from tests.faults.fault import Fault, Tally
 from tests.faults.truth import question, true_body, truthful
 from tests.serving import serving_in_thread
@@ -36,7 +36,7 @@ PATIENCE = 30.0
 
 _WITH_DEADLINES = """
 import sys
-from cachemw.core import limits
+from cachemw import limits
 limits.HEAD_TIME, limits.BODY_TIME = map(float, sys.argv[1:3])
 limits.DERIVED_BYTES = 2**20  # full soon: what fills up looks like a leak
 from cachemw.cli.app import run

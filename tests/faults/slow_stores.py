@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from cachemw import DiskStore, MemoryStore, Policy, Store, StoreError
 from cachemw.asgi import CacheMiddleware
-from cachemw.core.order import Order
+from cachemw.cache.order import Order
 from cachemw.httpx import CacheTransport
 from tests.asgi_driver import Reply
 from tests.faults.asking import ASKED, PATH, apart, ask, is_hit, judge, mounted, quiet, tell

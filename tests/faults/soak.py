@@ -22,7 +22,7 @@ import anyio
 import httpx
 from starlette.types import Receive, Scope, Send
 
-from cachemw.core import limits
+from cachemw import limits
 from tests.faults.fault import Fault, Tally
 from tests.faults.slow_clients import CHAT, FIELDS, Served, proc_is_missing, served
 from tests.faults.truth import answer_to, question, true_body

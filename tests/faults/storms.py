@@ -16,7 +16,7 @@ import httpx
 from cachemw import MemoryStore
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
-from cachemw.upstreams.transports import MakeTransport, default_transport
+from cachemw.upstreams.connections import MakeTransport, default_transport
 from tests.faults.fault import Fault, Tally
 from tests.faults.leaving import patient
 from tests.faults.slow_clients import proc_is_missing
@@ -60,8 +60,8 @@ async def _stormed(make: MakeTransport, afterwards: int, seed: int) -> Tally:
         proxy = Proxy(http, store=store)
         front, url = ground.fronts["uvicorn"]
         front.app, ground.upstream.app = proxy, upstream
-        traffic = proxy._cache.driver.flights.here()
-        scene = Scene(url, upstream, store, traffic, [], ground.client, ground.sockets)
+        table = proxy._cache.driver.flights.here()
+        scene = Scene(url, upstream, store, table, [], ground.client, ground.sockets)
         try:
             tally = await _weather(scene, upstream, random.Random(seed), afterwards)
             await front.settle()
@@ -80,7 +80,7 @@ async def _weather(scene: Scene, upstream: Hesitant, dice: random.Random, afterw
     upstream.refuses = False
     not_refused = sum(status != 429 for status in said)
     tally = Tally(failed=not_refused, examples=(f"{not_refused} were not told 429",) if not_refused else ())
-    tally += await _left("answers upstream", lambda: len(scene.traffic) + scene.traffic.detached + upstream.answering)
+    tally += await _left("answers upstream", lambda: len(scene.table) + scene.table.detached + upstream.answering)
     replies = await _all_at_once(scene, upstream, afterwards)
     return tally + _judge(replies)
 

@@ -18,13 +18,13 @@ from starlette.routing import Mount, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cachemw import MemoryStore, Policy, asgi, wsgi
-from cachemw.core.admission import Rules
+from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp
 from cachemw.httpx import CacheTransport
 from cachemw.proxy import Proxy
+from cachemw.proxy.admission import AccessRules
 from cachemw.proxy.gate import Gate
 from cachemw.upstreams import HttpUpstream
 from cachemw.upstreams.http import Credentials
-from cachemw.wsgi_wire import Environ, StartResponse, WsgiApp
 from tests import wsgi_driver
 from tests.asgi_driver import Reply, call
 from tests.faults.credentials import CREDENTIALS, PLACEHOLDER, THE_SERVERS, Fields, said_in, who
@@ -196,7 +196,7 @@ def beside_asgi(telling: Telling) -> Asks:
 
 
 def proxy(telling: Telling) -> Asks:
-    rules = Rules(Policy(), client_keys=KEYS)
+    rules = AccessRules(Policy(), client_keys=KEYS)
     gate = Gate(Proxy(_upstream(telling, credentials="lend"), store=MemoryStore()), rules)
     return to_asgi(gate, gate)
 

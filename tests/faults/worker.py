@@ -13,11 +13,11 @@ from itertools import count
 from pathlib import Path
 from random import Random
 
-from cachemw.core import codec
+from cachemw._wsgi_environ import Environ, StartResponse
+from cachemw.cache import record as codec
 from cachemw.errors import RecordError, StoreError
 from cachemw.stores import DiskStore
 from cachemw.wsgi import CacheMiddleware
-from cachemw.wsgi_wire import Environ, StartResponse
 from tests.asgi_driver import Reply
 from tests.faults.fault import Tally
 from tests.faults.truth import answer_to, question, true_body

@@ -10,11 +10,11 @@ import pytest
 from anyio.abc import TaskGroup
 from starlette.types import ASGIApp
 
-from cachemw import ExchangeReport, MemoryStore, Policy, Store
+from cachemw import ExchangeReport, MemoryStore, Policy, Store, limits
 from cachemw.asgi import CacheMiddleware
-from cachemw.core import codec, limits
-from cachemw.flight import Flight
-from cachemw.flights import Traffic
+from cachemw.cache import record as codec
+from cachemw.flights.flight import Flight
+from cachemw.flights.registry import FlightTable
 from tests.flights.callers import Caller
 
 
@@ -32,26 +32,26 @@ class House:
         return self.app
 
     @property
-    def traffic(self) -> Traffic[Flight]:
+    def table(self) -> FlightTable[Flight]:
         return self.app.driver.flights.here()
 
     @property
     def flight(self) -> Flight:
         """The one that can be joined."""
-        ((flight,),) = self.traffic._flights.values()
+        ((flight,),) = self.table._flights.values()
         return flight
 
     @property
-    def seats(self) -> int:
+    def readers(self) -> int:
         """How many are taken, in all flights that can be joined."""
-        return sum(len(flight.seats) for flights in self.traffic._flights.values() for flight in flights)
+        return sum(len(flight.readers) for flights in self.table._flights.values() for flight in flights)
 
     @property
     def records(self) -> list[bytes]:
         """The bodies that are stored."""
         return [codec.decode(record).body for _, record in self.store.scan()]
 
-    async def board(self, tasks: TaskGroup, *callers: Caller) -> None:
+    async def join(self, tasks: TaskGroup, *callers: Caller) -> None:
         """Let callers ask, one after the other, each once the one before it has its seat."""
         for caller in callers:
             tasks.start_soon(caller.call, self.app)
@@ -72,7 +72,7 @@ class House:
                     tasks.start_soon(caller.call, self.app)
 
     def is_tidy(self) -> bool:
-        return not len(self.traffic) and not self.traffic.held and not self.traffic.detached
+        return not len(self.table) and not self.table.held and not self.table.detached
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -106,4 +106,4 @@ async def house(anyio_backend: str) -> AsyncIterator[House]:
     house = House()
     yield house
     await until(lambda: tasks_here() <= before)
-    assert (len(house.traffic), house.traffic.held, house.traffic.detached) == (0, 0, 0)
+    assert (len(house.table), house.table.held, house.table.detached) == (0, 0, 0)

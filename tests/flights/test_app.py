@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from cachemw.core import limits
+from cachemw import limits
 from tests.flights.bots import EVENTS, WHOLE, say, streaming
 from tests.flights.callers import STREAM, Caller
 from tests.flights.conftest import House, until
@@ -92,7 +92,7 @@ async def test_it_is_told_of_a_disconnect_when_its_answer_is_over_and_not_before
     house.mount(app)
     leader, follower = Caller(control="on, abandon=finish"), Caller(control="on, abandon=finish")
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, follower)
+        await house.join(tasks, leader, follower)
         await follower.hears(EVENTS[0])
         leader.leave()
         follower.leave()
@@ -188,7 +188,7 @@ async def test_background_tasks_run_on_to_their_end_outside_every_deadline(
     house.mount(answering(after=works))
     leader = Caller(control="on, abandon=finish", leaves_after=2 if leaves else None)
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader)
+        await house.join(tasks, leader)
         await until(lambda: house.records == [WHOLE])
         again = await house.ask()
         if leaves:
@@ -212,7 +212,7 @@ async def test_a_background_task_that_raises_is_heard_outside_after_all_were_ser
     house.mount(answering(after=fails))
     leader, follower = Caller(), Caller()
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, follower)
+        await house.join(tasks, leader, follower)
 
     assert repr(leader.raised) == "ValueError('afterwards')"
     assert follower.raised is None

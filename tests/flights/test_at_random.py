@@ -8,8 +8,7 @@ import anyio.lowlevel
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from cachemw import MemoryStore
-from cachemw.core import limits
+from cachemw import MemoryStore, limits
 from tests.flights.bots import EVENTS, RETRY, WHOLE, say, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House

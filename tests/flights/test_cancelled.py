@@ -7,9 +7,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from cachemw.core import limits
-from cachemw.flight import Flight
-from cachemw.flights import Traffic
+from cachemw import limits
+from cachemw.flights.flight import Flight
+from cachemw.flights.registry import FlightTable
 from tests.flights.bots import EVENTS, WHOLE, Bot, held_at, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, tasks_here, until
@@ -91,10 +91,10 @@ async def test_a_leader_with_a_follower_goes_on_for_it(abandon: str, house: Hous
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(timeout.around, lambda: leader.call(house.app))
         await leader.listening.wait()
-        await house.board(tasks, follower)
+        await house.join(tasks, follower)
         await follower.hears(b"".join(EVENTS[:2]))
         timeout.scope.cancel()
-        await until(lambda: not len(house.traffic))
+        await until(lambda: not len(house.table))
         gate.set()
 
     assert leader.body == b"".join(EVENTS[:2])
@@ -113,10 +113,10 @@ async def test_a_leader_that_was_cancelled_ends_when_its_last_follower_leaves(ho
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(timeout.around, lambda: leader.call(house.app))
         await leader.listening.wait()
-        await house.board(tasks, follower)
+        await house.join(tasks, follower)
         await follower.hears(EVENTS[0])
         timeout.scope.cancel()
-        await until(lambda: not len(house.traffic))
+        await until(lambda: not len(house.table))
         assert not timeout.ended.is_set()
         follower.leave()
         await timeout.ends_at_once()
@@ -137,8 +137,8 @@ async def test_a_leader_of_what_is_too_large_goes_on_for_its_slow_follower(house
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(timeout.around, lambda: leader.call(house.app))
         await leader.listening.wait()
-        await house.board(tasks, follower)
-        await until(lambda: not len(house.traffic))
+        await house.join(tasks, follower)
+        await until(lambda: not len(house.table))
         await anyio.wait_all_tasks_blocked()
         timeout.scope.cancel()
         await anyio.wait_all_tasks_blocked()
@@ -157,7 +157,7 @@ async def test_readers_are_freed_when_the_pump_itself_is_cancelled(hears: int, h
     leader, follower = Caller(), Caller()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, follower)
+        await house.join(tasks, leader, follower)
         await follower.hears(b"".join(EVENTS[:hears]))
         await leader.hears(b"".join(EVENTS[:hears]))
         (pump,) = [task for task in asyncio.all_tasks() if "Pump.run" in task.get_name()]
@@ -173,27 +173,27 @@ async def test_readers_are_freed_when_the_pump_itself_is_cancelled(hears: int, h
 async def test_a_loop_that_shuts_down_waits_for_no_flight(anyio_backend: str) -> None:
     """P5: read, followed, detached, and stopping ones; in a loop of their own."""
     house = House()
-    traffics: list[Traffic[Flight]] = []
+    traffics: list[FlightTable[Flight]] = []
 
     async def serve_and_shut_down() -> None:
         house.mount(Bot(held_at(1, anyio.Event())))
-        traffics.append(house.traffic)
+        traffics.append(house.table)
         callers = [Caller(prompt(f"{n}", stream=True), control) for n, control in enumerate(("on", FINISH) * 3)]
         async with anyio.create_task_group() as tasks:
-            await house.board(tasks, *callers)
+            await house.join(tasks, *callers)
             for caller in callers:
                 await caller.hears(EVENTS[0])
-            await house.board(tasks, Caller(prompt("0", stream=True)), Caller(prompt("1", stream=True)))
+            await house.join(tasks, Caller(prompt("0", stream=True)), Caller(prompt("1", stream=True)))
             for caller in callers[2:4]:
                 caller.leave()
-            await until(lambda: house.traffic.detached == 1)
+            await until(lambda: house.table.detached == 1)
             tasks.cancel_scope.cancel()
 
     with anyio.fail_after(1):
         await anyio.to_thread.run_sync(lambda: anyio.run(serve_and_shut_down, backend=anyio_backend))
 
-    (traffic,) = traffics
-    assert (len(traffic), traffic.held, traffic.detached) == (0, 0, 0)
+    (table,) = traffics
+    assert (len(table), table.held, table.detached) == (0, 0, 0)
     assert house.records == []
 
 
@@ -204,11 +204,11 @@ async def test_a_follower_alone_ends_at_once(house: House) -> None:
     leader, follower, timeout = Caller(), Caller(), Timeout()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader)
+        await house.join(tasks, leader)
         tasks.start_soon(timeout.around, lambda: follower.call(house.app))
         await follower.hears(EVENTS[0])
         await timeout.ends_at_once()
-        assert len(house.flight.seats) == 1
+        assert len(house.flight.readers) == 1
         gate.set()
 
     assert leader.body == WHOLE
@@ -222,7 +222,7 @@ async def test_a_follower_that_waits_for_another_kind_ends_at_once(house: House)
     leader, other, timeout = Caller(STREAM), Caller(JSON), Timeout()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader)
+        await house.join(tasks, leader)
         tasks.start_soon(timeout.around, lambda: other.call(house.app))
         await other.listening.wait()
         await timeout.ends_at_once()
@@ -242,7 +242,7 @@ async def test_a_leader_ends_at_once_while_its_flight_goes_on_for_nobody(house: 
         tasks.start_soon(timeout.around, lambda: leader.call(house.app))
         await leader.hears(EVENTS[0])
         leader.leave()
-        await until(lambda: house.traffic.detached == 1)
+        await until(lambda: house.table.detached == 1)
         await timeout.ends_at_once()
 
     assert bot.was_cancelled
@@ -264,7 +264,7 @@ async def test_a_leader_ends_at_once_while_its_app_has_notice(house: House) -> N
         tasks.start_soon(timeout.around, lambda: leader.call(house.app))
         await leader.hears(EVENTS[0])
         leader.leave()
-        await until(lambda: not len(house.traffic))
+        await until(lambda: not len(house.table))
         await timeout.ends_at_once()
 
     assert bot.was_cancelled
@@ -280,9 +280,9 @@ async def test_a_follower_is_not_served_less_where_the_leader_is_cancelled_befor
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(timeout.around, lambda: leader.call(house.app))
         await leader.listening.wait()
-        await house.board(tasks, follower)
+        await house.join(tasks, follower)
         timeout.scope.cancel()
-        await until(lambda: not len(house.traffic))
+        await until(lambda: not len(house.table))
         assert bot.gate is not None
         bot.gate.set()
 

@@ -7,8 +7,7 @@ import anyio
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from cachemw import MemoryStore
-from cachemw.core import limits
+from cachemw import MemoryStore, limits
 from tests.flights.bots import RETRY, WHOLE, Bot, held_at, say, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, until
@@ -52,8 +51,8 @@ async def test_a_follower_that_leaves_before_the_leader_has_begun_changes_nothin
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(leader.call, house.app)
         await until(lambda: store.reads == 2)
-        await house.board(tasks, follower)
-        await until(lambda: len(house.flight.seats) == 1)
+        await house.join(tasks, follower)
+        await until(lambda: len(house.flight.readers) == 1)
         follower.leave()
         await follower.returns()
         store.gates[2].set()
@@ -72,9 +71,9 @@ async def test_when_patience_is_over_one_leads_for_each_kind_and_the_others_foll
     others = [Caller(JSON) for _ in range(20)]
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, stream, *others)
-        await until(lambda: house.seats == 21)  # patience is over for all of them
-        await house.board(tasks, late)
+        await house.join(tasks, stream, *others)
+        await until(lambda: house.readers == 21)  # patience is over for all of them
+        await house.join(tasks, late)
         slowly.set()
         for other in others:
             await other.returns()
@@ -117,7 +116,7 @@ async def test_who_is_answered_in_the_end_is_not_told_what_was_raised_before(hou
     leader, follower, fresh = Caller(), Caller(), Caller(control="on, mode=refresh")
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, follower)
+        await house.join(tasks, leader, follower)
         bot.gate = None
         await house.ask(fresh)
         gate.set()
@@ -140,8 +139,8 @@ async def test_a_claim_that_came_to_nothing_is_nobodys_forward(house: House) -> 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(leader.call, house.app)
         await until(lambda: store.reads == 2)
-        await house.board(tasks, follower)
-        await until(lambda: len(house.flight.seats) == 1)
+        await house.join(tasks, follower)
+        await until(lambda: len(house.flight.readers) == 1)
         store.gates[2].set()
 
     assert [caller.said[:3] for caller in (leader, follower)] == ["hit", "hit"]

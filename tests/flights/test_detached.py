@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from cachemw.core import limits
+from cachemw import limits
 from tests.flights.bots import EVENTS, WHOLE, Bot, held_at, streaming
 from tests.flights.callers import JSON, Caller
 from tests.flights.conftest import House, until
@@ -44,12 +44,12 @@ async def test_who_joins_what_was_left_gets_it_whole_and_its_grace_is_off(
     leader, late = Caller(control=FINISH), Caller(control=FINISH)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader)
+        await house.join(tasks, leader)
         await leader.hears(b"".join(EVENTS[:2]))
         leader.leave()
-        await until(lambda: house.traffic.detached == 1)
-        await house.board(tasks, late)
-        assert house.traffic.detached == 0
+        await until(lambda: house.table.detached == 1)
+        await house.join(tasks, late)
+        assert house.table.detached == 0
         await late.hears(b"".join(EVENTS[:2]))
         await anyio.sleep(1.5 * limits.ABANDON_GRACE)
         gate.set()
@@ -67,15 +67,15 @@ async def test_it_can_be_left_again_and_has_a_new_grace(house: House, monkeypatc
     leader, late = Caller(control=FINISH), Caller(control=FINISH)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader)
+        await house.join(tasks, leader)
         await leader.hears(EVENTS[0])
         leader.leave()
-        await until(lambda: house.traffic.detached == 1)
-        await house.board(tasks, late)
+        await until(lambda: house.table.detached == 1)
+        await house.join(tasks, late)
         await late.hears(EVENTS[0])
         late.leave()
         await late.returns()
-        assert house.traffic.detached == 1
+        assert house.table.detached == 1
         await leader.returns()
 
     assert bot.was_cancelled
@@ -90,11 +90,11 @@ async def test_beyond_the_limit_what_is_left_is_stopped(house: House, monkeypatc
     callers = [Caller(prompt(f"{number}", stream=True), FINISH) for number in range(4)]
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, *callers)
+        await house.join(tasks, *callers)
         for caller in callers:
             await caller.hears(EVENTS[0])
             caller.leave()
-            await until(lambda: house.traffic.detached == min(2, callers.index(caller) + 1))  # noqa: B023 - waited for here
+            await until(lambda: house.table.detached == min(2, callers.index(caller) + 1))  # noqa: B023 - waited for here
         await callers[2].returns()
         await callers[3].returns()
         gate.set()
@@ -112,10 +112,10 @@ async def test_nobody_joins_what_is_being_stopped(house: House, monkeypatch: pyt
     leader, late = Caller(control="on, abandon=cancel"), Caller()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader)
+        await house.join(tasks, leader)
         await leader.hears(EVENTS[0])
         leader.leave()
-        await until(lambda: not len(house.traffic))
+        await until(lambda: not len(house.table))
         await house.ask(late)
         assert not leader.returned.is_set()
         gate.set()
@@ -133,7 +133,7 @@ async def test_nobody_waits_for_what_is_being_stopped(house: House, monkeypatch:
     leader, other = Caller(control="on, abandon=cancel"), Caller(JSON)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, other)
+        await house.join(tasks, leader, other)
         await leader.hears(EVENTS[0])
         leader.leave()
         await other.returns()
@@ -151,10 +151,10 @@ async def test_what_turns_out_too_large_while_nobody_reads_it_is_stopped(house: 
 
     async with anyio.create_task_group() as tasks:
         caller = Caller(control=FINISH)
-        await house.board(tasks, caller)
+        await house.join(tasks, caller)
         await caller.hears(EVENTS[0])
         caller.leave()
-        await until(lambda: house.traffic.detached == 1)
+        await until(lambda: house.table.detached == 1)
         gate.set()
         await caller.returns(within=limits.ABANDON_GRACE / 2)
 

@@ -46,7 +46,7 @@ async def test_an_app_that_always_raises_costs_twenty_callers_two_calls(body: by
     callers = [Caller(body) for _ in range(20)]
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, *callers)
+        await house.join(tasks, *callers)
         assert bot.gate is not None
         bot.gate.set()
 
@@ -64,7 +64,7 @@ async def test_whom_the_second_call_serves_has_nothing_of_the_first(body: bytes,
     callers = [Caller(body) for _ in range(20)]
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, *callers)
+        await house.join(tasks, *callers)
         assert bot.gate is not None
         bot.gate.set()
 
@@ -82,7 +82,7 @@ async def test_a_follower_of_a_failure_that_then_waits_for_another_kind_has_noth
     leader, follower, other = Caller(STREAM), Caller(STREAM), Caller(JSON)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, other, follower)
+        await house.join(tasks, leader, other, follower)
         assert bot.gate is not None
         bot.gate.set()
 
@@ -120,7 +120,7 @@ async def test_a_stream_that_breaks_is_told_broken_to_everybody_and_ended_to_nob
     leader, follower = Caller(), Caller()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, follower)
+        await house.join(tasks, leader, follower)
         assert bot.gate is not None
         bot.gate.set()
 
@@ -167,7 +167,7 @@ async def test_who_may_only_follow_forwards_alone_when_that_fails(house: House) 
     leader, reader = Caller(), Caller(control="on, mode=read")
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, reader)
+        await house.join(tasks, leader, reader)
         assert bot.gate is not None
         bot.gate.set()
 
@@ -185,7 +185,7 @@ async def test_json_that_fails_half_way_is_shown_to_nobody_and_tried_again(house
     callers = [Caller(JSON) for _ in range(10)]
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, *callers)
+        await house.join(tasks, *callers)
         assert bot.gate is not None
         bot.gate.set()
 
@@ -204,7 +204,7 @@ async def test_json_that_always_fails_half_way_costs_two_calls(house: House) -> 
     callers = [Caller(JSON) for _ in range(20)]
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, *callers)
+        await house.join(tasks, *callers)
         assert bot.gate is not None
         bot.gate.set()
 
@@ -220,7 +220,7 @@ async def test_what_the_second_call_fails_with_is_what_everybody_is_told(house: 
     callers = [Caller(JSON) for _ in range(5)]
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, *callers)
+        await house.join(tasks, *callers)
         assert bot.gate is not None
         bot.gate.set()
 
@@ -236,9 +236,9 @@ async def test_who_joins_a_stream_that_then_breaks_is_told_too(house: House) -> 
     leader, late = Caller(), Caller()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader)
+        await house.join(tasks, leader)
         await leader.hears(b"".join(EVENTS[:3]))
-        await house.board(tasks, late)
+        await house.join(tasks, late)
         gate.set()
 
     assert events_after(late, b"".join(EVENTS[:3])) == [b"error"]
@@ -269,7 +269,7 @@ async def test_an_error_in_sending_that_is_not_a_client_leaving_comes_out_as_its
     strange, follower = Caller(on_message=complain), Caller()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, strange, follower)
+        await house.join(tasks, strange, follower)
         gate.set()
 
     assert repr(strange.raised) == "RuntimeError('unexpected message')"

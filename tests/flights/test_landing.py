@@ -6,9 +6,8 @@ import anyio
 import pytest
 from starlette.types import Message
 
-from cachemw import MemoryStore
-from cachemw.core import limits
-from cachemw.core.order import Order
+from cachemw import MemoryStore, limits
+from cachemw.cache.order import Order
 from tests.flights.bots import EVENTS, WHOLE, Bot, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, until
@@ -88,7 +87,7 @@ async def test_done_is_held_for_the_end_and_then_let_go_unstored(house: House, m
     leader, follower = Caller(), Caller()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, follower)
+        await house.join(tasks, leader, follower)
         await leader.hears(b"".join(EVENTS[:-1]))
         await leader.hears(WHOLE)
         await follower.hears(WHOLE)
@@ -109,7 +108,7 @@ async def test_done_is_not_let_go_before_its_time(house: House) -> None:
     caller = Caller()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, caller)
+        await house.join(tasks, caller)
         await caller.hears(b"".join(EVENTS[:-1]))
         await anyio.sleep(0.05)
         assert caller.body == b"".join(EVENTS[:-1])
@@ -129,7 +128,7 @@ async def test_what_waits_for_its_put_is_not_overdue(body: bytes, house: House, 
     caller = Caller(body)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, caller)
+        await house.join(tasks, caller)
         await anyio.sleep(0.15)
         assert not caller.body.endswith(DONE if body == STREAM else b"}")
         store.gate.set()
@@ -163,7 +162,7 @@ async def test_json_is_held_no_longer_than_its_hold(house: House, monkeypatch: p
     leader, follower = Caller(JSON), Caller(JSON)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, follower)
+        await house.join(tasks, leader, follower)
         await leader.hears(b"  ")
         await follower.hears(b"  ")
         gate.set()
@@ -182,9 +181,9 @@ async def test_who_joins_json_that_leaves_as_it_comes_starts_at_once(house: Hous
     leader, late = Caller(JSON), Caller(JSON)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader)
+        await house.join(tasks, leader)
         await leader.hears(b" ")
-        await house.board(tasks, late)
+        await house.join(tasks, late)
         await late.hears(b" ")
         gate.set()
 

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from cachemw.core import limits
+from cachemw import limits
 from tests.flights.bots import EVENTS, RETRY, WHOLE, Bot, held_at, say, streaming
 from tests.flights.callers import JSON, PATH, STREAM, Caller, Way
 from tests.flights.conftest import House, until
@@ -61,13 +61,13 @@ async def leave_at(point: str, house: House, abandon: str, by: Way) -> tuple[Bot
     house.mount(bot)
     caller = Caller(body, f"on, abandon={abandon}", by=by, leaves_after=1 if point == "at the head" else None)
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, caller)
+        await house.join(tasks, caller)
         await until(lambda: bot.calls == 1)
         if point == "amid the stream":
             await caller.hears(b"".join(EVENTS[:2]))
         caller.leave()
         if by == "disconnect":
-            await until(lambda: not house.traffic._flights or not house.flight.seats)
+            await until(lambda: not house.table._flights or not house.flight.readers)
         if abandon == "finish" or by == "oserror":
             gate.set()
     return bot, caller
@@ -135,10 +135,10 @@ async def test_the_client_says_what_becomes_of_it_and_then_the_operator(
     caller = Caller(control=control)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, caller)
+        await house.join(tasks, caller)
         await caller.hears(EVENTS[0])
         caller.leave()
-        await until(lambda: not house.traffic._flights or not house.flight.seats)
+        await until(lambda: not house.table._flights or not house.flight.readers)
         await until(lambda: abandoned == "finish" or caller.returned.is_set())
         gate.set()
 
@@ -158,7 +158,7 @@ async def test_a_stopped_app_is_told_of_a_disconnect_and_cancelled_later(
     caller = Caller()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, caller)
+        await house.join(tasks, caller)
         await caller.hears(EVENTS[0])
         assert app.seen == ["http.request"]
         caller.leave()
@@ -203,12 +203,12 @@ async def test_a_leader_that_leaves_changes_nothing_for_its_follower(abandon: st
     follower = Caller(body, f"on, abandon={abandon}")
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, follower)
+        await house.join(tasks, leader, follower)
         if body == STREAM:
             await follower.hears(b"".join(EVENTS[:2]))
         leader.leave()
         if by == "disconnect":
-            await until(lambda: len(house.flight.seats) == 1)
+            await until(lambda: len(house.flight.readers) == 1)
         gate.set()
 
     assert follower.is_complete
@@ -227,7 +227,7 @@ async def test_a_follower_that_leaves_changes_nothing_for_its_leader(abandon: st
     leader, follower = Caller(), Caller(control=f"on, abandon={abandon}", by=by)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, follower)
+        await house.join(tasks, leader, follower)
         await follower.hears(b"".join(EVENTS[:2]))
         follower.leave()
         if by == "disconnect":
@@ -254,10 +254,10 @@ async def test_the_last_one_to_leave_decides_and_says_so(last: str, abandoned: s
     follower = Caller(control=f"on, abandon={last}")
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, follower)
+        await house.join(tasks, leader, follower)
         await follower.hears(EVENTS[0])
         leader.leave()
-        await until(lambda: len(house.flight.seats) == 1)
+        await until(lambda: len(house.flight.readers) == 1)
         follower.leave()
         await follower.returns()
         if last == "finish":
@@ -276,7 +276,7 @@ async def test_what_will_not_be_stored_is_stopped_when_all_have_left(abandon: st
     caller = Caller(control=f"on, abandon={abandon}")
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, caller)
+        await house.join(tasks, caller)
         await caller.hears(b"wait")
         caller.leave()
 

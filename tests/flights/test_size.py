@@ -5,7 +5,7 @@ import anyio.lowlevel
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from cachemw.core import limits
+from cachemw import limits
 from tests.flights.bots import Bot, say, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, until
@@ -36,14 +36,14 @@ class Scales:
         for chunk in self.events:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             self.sent += 1
-            self.heaviest = max(self.heaviest, self.house.traffic.held)
+            self.heaviest = max(self.heaviest, self.house.table.held)
         await send({"type": "http.response.body"})
 
 
 @pytest.fixture(autouse=True)
 async def _piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader takes one chunk at a time, so that what it has taken can be counted."""
-    monkeypatch.setattr("cachemw.core.transfer.PIECE_BYTES", len(CHUNK))
+    monkeypatch.setattr("cachemw.cache.live_response.PIECE_BYTES", len(CHUNK))
 
 
 async def test_within_the_limit_a_slow_reader_slows_nobody(house: House) -> None:
@@ -54,7 +54,7 @@ async def test_within_the_limit_a_slow_reader_slows_nobody(house: House) -> None
     slow.stop_reading()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, slow, quick)
+        await house.join(tasks, slow, quick)
         app.gate.set()
         await quick.hears(b"".join(SHORT))
         await until(lambda: house.records == [b"".join(SHORT)])
@@ -72,7 +72,7 @@ async def test_a_slow_leader_slows_nobody_either(house: House) -> None:
     slow.stop_reading()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, slow)
+        await house.join(tasks, slow)
         app.gate.set()
         await until(lambda: house.records == [b"".join(SHORT)])
         hit = await house.ask()
@@ -90,9 +90,9 @@ async def test_beyond_the_limit_the_slowest_reader_sets_the_pace(house: House) -
     slow.stop_reading()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, slow, quick)
+        await house.join(tasks, slow, quick)
         app.gate.set()
-        await until(lambda: not len(house.traffic))
+        await until(lambda: not len(house.table))
         await anyio.wait_all_tasks_blocked()
         stuck_at = app.sent
         assert stuck_at == LIMIT // len(CHUNK)
@@ -117,9 +117,9 @@ async def test_the_pace_is_each_readers_in_turn(house: House) -> None:
         caller.stop_reading()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, first, second, third)
+        await house.join(tasks, first, second, third)
         app.gate.set()
-        await until(lambda: not len(house.traffic))
+        await until(lambda: not len(house.table))
         first.read_on()
         await anyio.wait_all_tasks_blocked()
         assert app.sent < len(LONG)
@@ -143,8 +143,8 @@ async def test_nobody_joins_what_is_too_large_to_keep(body: bytes, house: House)
     leader, late = Caller(body), Caller(body)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader)
-        await until(lambda: not len(house.traffic))
+        await house.join(tasks, leader)
+        await until(lambda: not len(house.table))
         await house.ask(late)
         assert not leader.is_complete
         gate.set()
@@ -162,7 +162,7 @@ async def test_json_over_the_limit_leaves_as_it_comes(house: House) -> None:
     leader, follower = Caller(JSON), Caller(JSON)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, follower)
+        await house.join(tasks, leader, follower)
         await leader.hears(b" " * LIMIT + b"[")
         await follower.hears(b" " * LIMIT + b"[")
         assert leader.said == "fwd=miss; fwd-status=200; detail=record-too-large"
@@ -192,10 +192,10 @@ async def test_a_miss_beyond_what_all_may_hold_is_relayed_unrecorded(house: Hous
     first.stop_reading()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, first)
-        await until(lambda: house.traffic.is_full)
+        await house.join(tasks, first)
+        await until(lambda: house.table.is_full)
         await house.ask(second)
-        assert house.traffic.held <= limits.FLIGHT_BYTES + 2 * len(CHUNK)
+        assert house.table.held <= limits.FLIGHT_BYTES + 2 * len(CHUNK)
         first.read_on()
         gate.set()
     await house.ask(third)
@@ -215,7 +215,7 @@ async def test_what_is_not_recorded_is_not_held(house: House) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         async def weighing(message: Message) -> None:
             await send(message)
-            held.append(house.traffic.held)
+            held.append(house.table.held)
 
         await receive()
         await say(streaming(*LONG), weighing)
@@ -235,9 +235,9 @@ async def test_a_reader_that_leaves_makes_room(house: House) -> None:
     stuck.stop_reading()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, stuck, reader)
+        await house.join(tasks, stuck, reader)
         app.gate.set()
-        await until(lambda: not len(house.traffic))
+        await until(lambda: not len(house.table))
         await anyio.wait_all_tasks_blocked()
         assert app.sent < len(LONG)
         stuck.leave()

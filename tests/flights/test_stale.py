@@ -5,7 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
-from cachemw.core import limits
+from cachemw import limits
 from tests.flights.bots import EVENTS, RETRY, WHOLE, Bot, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, until
@@ -52,7 +52,7 @@ async def test_a_stale_hit_is_out_before_the_upstream_answers_and_the_next_is_fr
         await until(lambda: hit.is_complete)
         await until(lambda: bot.calls == 2)
         assert not hit.returned.is_set()
-        assert house.traffic.detached == 1
+        assert house.table.detached == 1
         bot.gate.set()
     fresh = await house.ask(Caller(body, TTL))
 
@@ -90,10 +90,10 @@ async def test_who_may_not_have_it_stale_follows_the_flight(house: House) -> Non
     hit, strict = Caller(control=TTL), Caller(control=TTL, headers=((b"cache-control", b"max-stale=0, max-age=5"),))
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, hit)
-        await until(lambda: house.traffic.detached == 1)
-        await house.board(tasks, strict)
-        assert house.traffic.detached == 0
+        await house.join(tasks, hit)
+        await until(lambda: house.table.detached == 1)
+        await house.join(tasks, strict)
+        assert house.table.detached == 0
         bot.gate.set()
 
     assert strict.body == b"".join(NEW)
@@ -151,7 +151,7 @@ async def test_a_stale_record_stands_in_for_a_429_for_leader_and_followers(body:
     callers = [Caller(body, TTL) for _ in range(5)]
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, *callers)
+        await house.join(tasks, *callers)
         bot.gate.set()
 
     assert bot.calls == 2
@@ -185,7 +185,7 @@ async def test_a_stale_record_stands_in_for_an_app_that_raises(house: House) -> 
     callers = [Caller(control=TTL) for _ in range(5)]
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, *callers)
+        await house.join(tasks, *callers)
         bot.gate.set()
 
     assert bot.calls <= 3

@@ -9,8 +9,7 @@ import anyio.lowlevel
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from cachemw import MemoryStore
-from cachemw.core import limits
+from cachemw import MemoryStore, limits
 from tests.flights.bots import WHOLE, Bot, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, tasks_here, until
@@ -96,7 +95,7 @@ async def test_a_leader_cancelled_anywhere_leaves_nothing_and_its_follower_is_se
             tasks.start_soon(stepper.run, leader.call(house.app), how)
             await until(lambda: leader.listening.is_set() or leader.returned.is_set())
             if case.company == "with a follower":
-                await house.board(tasks, follower)
+                await house.join(tasks, follower)
             elif case.company == "left by its client" and case.kind == "json":
                 await until(lambda: bot.calls == 1 or leader.returned.is_set())
                 leader.leave()
@@ -123,12 +122,12 @@ async def test_a_follower_cancelled_anywhere_changes_nothing_for_the_others(
         bot, leader, follower = _begin(case, house), case.caller(leaves_after=case.leaves_after), case.caller()
         other = case.caller()
         async with anyio.create_task_group() as tasks:
-            await house.board(tasks, leader)
+            await house.join(tasks, leader)
             await until(lambda: bot.calls == 1)
             tasks.start_soon(stepper.run, follower.call(house.app), how)
             await until(lambda: follower.listening.is_set() or follower.returned.is_set())
             if case.company == "with a follower":
-                await house.board(tasks, other)
+                await house.join(tasks, other)
             elif leader_leaves and case.kind == "json":
                 leader.leave()
             _go_on(bot)

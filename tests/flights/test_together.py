@@ -56,7 +56,7 @@ async def test_different_questions_do_not_wait_for_each_other(house: House) -> N
     first, second = Caller(), Caller(prompt("something else", stream=True))
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, first)
+        await house.join(tasks, first)
         await house.ask(second)
         assert not first.is_complete
         gate.set()
@@ -72,10 +72,10 @@ async def test_a_late_joiner_starts_with_what_has_arrived_and_continues_live(hou
     leader, late = Caller(), Caller()
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader)
+        await house.join(tasks, leader)
         gates[0].set()
         await leader.hears(b"".join(EVENTS[:2]))
-        await house.board(tasks, late)
+        await house.join(tasks, late)
         await late.hears(b"".join(EVENTS[:2]))
         for number in range(1, len(EVENTS) - 2):
             gates[number].set()
@@ -98,7 +98,7 @@ async def test_each_chunk_is_offered_to_every_reader_before_the_next_is_made(hou
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        await until(lambda: len(house.flight.seats) == len(callers))
+        await until(lambda: len(house.flight.readers) == len(callers))
         await send({"type": "http.response.start", "status": 200, "headers": EVENT_STREAM})
         for number, event in enumerate(events[:-1]):
             unheard.extend(number for caller in callers if caller.body != b"".join(events[:number]))
@@ -120,7 +120,7 @@ async def test_no_cache_and_refresh_forward_alone_and_nobody_joins_them(house: H
     fresh = Caller(headers=((b"cache-control", b"no-cache"),))
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, *callers[:3], fresh)
+        await house.join(tasks, *callers[:3], fresh)
         tasks.start_soon(callers[3].call, house.app)
         await until(lambda: bot.calls == 4)
         assert bot.gate is not None
@@ -138,7 +138,7 @@ async def test_a_follower_of_another_kind_waits_and_is_served_from_the_record(ho
     leader, other = Caller(STREAM), Caller(JSON)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, other)
+        await house.join(tasks, leader, other)
         await leader.hears(b"".join(EVENTS[:2]))
         assert not other.messages
         gate.set()
@@ -157,7 +157,7 @@ async def test_a_follower_of_another_kind_claims_again_where_nothing_was_stored(
     leader, other = Caller(STREAM), Caller(JSON)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, other)
+        await house.join(tasks, leader, other)
         assert bot.gate is not None
         bot.gate.set()
 
@@ -174,7 +174,7 @@ async def test_a_follower_of_another_kind_waits_no_longer_than_its_patience(hous
     leader, other = Caller(STREAM), Caller(JSON)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader)
+        await house.join(tasks, leader)
         await house.ask(other)
         gate.set()
 
@@ -190,7 +190,7 @@ async def test_other_stream_options_are_another_kind(house: House) -> None:
     leader, other = Caller(STREAM), Caller(STREAM_WITH_USAGE)
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, leader, other)
+        await house.join(tasks, leader, other)
         await leader.hears(b"".join(EVENTS[:2]))
         assert not other.messages
         gate.set()
@@ -207,7 +207,7 @@ async def test_callers_with_other_credentials_never_share(house: House) -> None:
     callers = [Caller(headers=((b"authorization", b"Bearer " + name),)) for name in (b"alice", b"bob", b"alice")]
 
     async with anyio.create_task_group() as tasks:
-        await house.board(tasks, *callers)
+        await house.join(tasks, *callers)
         await until(lambda: bot.calls == 2)
         assert bot.gate is not None
         bot.gate.set()

@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
-from cachemw.core.chat import ChatRequest, read_chat
-from cachemw.core.messages import Answerer
-from cachemw.core.strict_json import AMBIGUOUS, DEPTH_LIMIT, INVALID, TOO_COMPLEX, parse
+from cachemw.endpoints.chat.request import ChatRequest, read_chat
 from cachemw.errors import Unreadable
-from tests.core.keying import APP, LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP, UPSTREAM, asking
-from tests.core.test_canonical import reference
+from cachemw.messages import Answerer
+from cachemw.wire.strict_json import AMBIGUOUS, DEPTH_LIMIT, INVALID, TOO_COMPLEX, parse
+from tests.cache.keying import APP, LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP, UPSTREAM, asking
+from tests.endpoints.test_canonical import reference
 from tests.fuzz.documents import document
 
 _SURROGATES = range(0xD800, 0xE000)

@@ -2,11 +2,18 @@
 
 import math
 
-from cachemw.core.control import Restrictions, restrictions
-from cachemw.core.directives import NAMESPACE_LIMIT, UNKNOWN_LIMIT, Directives, InvalidControl, read_directives
-from cachemw.core.limits import FOREVER
-from cachemw.core.messages import Headers
-from cachemw.core.policy import Policy
+from cachemw.cache.directives import (
+    NAMESPACE_LIMIT,
+    UNKNOWN_LIMIT,
+    CacheControl,
+    Directives,
+    InvalidControl,
+    cache_control,
+    read_directives,
+)
+from cachemw.cache.policy import Policy
+from cachemw.limits import FOREVER
+from cachemw.messages import Headers
 
 DEFAULTS = ("off", "on", "on, mode=replay")
 HONOUR = Policy().honour
@@ -15,8 +22,8 @@ HONOUR = Policy().honour
 def fuzz_one(data: bytes) -> None:
     """What stands before the first line end is a `Cachemw` field, what follows a `Cache-Control` field."""
     asked, _, control = data.partition(b"\n")
-    _is_read_as_it_may_be(restrictions(control))
-    assert restrictions(b"no-store, " + control).no_store
+    _is_read_as_it_may_be(cache_control(control))
+    assert cache_control(b"no-store, " + control).no_store
     for default in DEFAULTS:
         for headers in _ways_to_say(asked, control):
             read = read_directives(headers, default, HONOUR)
@@ -29,7 +36,7 @@ def _ways_to_say(asked: bytes, control: bytes) -> list[Headers]:
     return [((b"Cachemw", asked), (b"Cache-Control", control)), ((b"cachemw", asked),), ((b"cache-control", control),)]
 
 
-def _is_read_as_it_may_be(read: Restrictions) -> None:
+def _is_read_as_it_may_be(read: CacheControl) -> None:
     assert read.max_age is None or type(read.max_age) is int and 0 <= read.max_age <= FOREVER
     for seconds in (read.min_fresh, read.max_stale, read.stale_if_error):
         assert seconds is None or seconds == math.inf or 0 <= seconds <= FOREVER

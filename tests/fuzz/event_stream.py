@@ -1,12 +1,12 @@
 """An event stream: read as the standard says, and the same wherever it is cut."""
 
-from cachemw.core.completeness import StreamJudge, stream_fault
-from cachemw.core.policy import FINISH_REASONS
-from cachemw.core.sse import Event, Parser
-from cachemw.core.transcode import NO_USAGE, OTHER_KIND, derive
-from tests.core.answers import STREAM_HEAD, chat, one_by_one, record_of, terms
-from tests.core.test_sse import parse, parse_slowly
-from tests.core.transcoding import JSON, STREAM, WITH_USAGE, record
+from cachemw.cache.policy import FINISH_REASONS
+from cachemw.endpoints.chat.completeness import StreamJudge, stream_fault
+from cachemw.endpoints.chat.transcode import NO_USAGE, OTHER_KIND, derive
+from cachemw.wire.sse import Event, Parser
+from tests.cache.answers import STREAM_HEAD, chat, one_by_one, record_of, terms
+from tests.endpoints.transcoding import JSON, STREAM, WITH_USAGE, record
+from tests.wire.test_sse import parse, parse_slowly
 
 ASKED = chat(stream=True)
 TERMS = terms(stream=True)

@@ -2,16 +2,16 @@
 
 from msgspec.structs import replace
 
-from cachemw.core import codec
-from cachemw.core.directives import Abandon, Directives, Mode
-from cachemw.core.messages import Head, StoredResponse
-from cachemw.core.policy import Policy
-from cachemw.core.replay import head, paced, pieces
-from cachemw.core.report import ExchangeReport
-from cachemw.core.selection import Query, Usable, Verified, select
+from cachemw.cache import record as codec
+from cachemw.cache.directives import Abandon, Directives, Mode
+from cachemw.cache.lookup import Match, Query, VerifiedRecords, select
+from cachemw.cache.policy import Policy
+from cachemw.cache.replay import head, paced, pieces
 from cachemw.errors import RecordError
-from tests.core.answers import chat, key, request
-from tests.core.test_codec import with_checksum
+from cachemw.messages import Head, StoredResponse
+from cachemw.report import ExchangeReport
+from tests.cache.answers import chat, key, request
+from tests.cache.test_record import with_checksum
 
 NOW = 1_790_000_010.0
 ASKED = [chat(), chat(stream=True), chat(stream=True, stream_options={"include_usage": True})]
@@ -41,10 +41,10 @@ def _is_served_or_refused(stored: StoredResponse) -> None:
         for mode in (Mode.READ_WRITE, Mode.REPLAY):
             query = Query(found, asked, Directives(mode), Policy(), Abandon.FINISH, request())
             try:
-                usable = select(record, query, Verified(), NOW)
+                usable = select(record, query, VerifiedRecords(), NOW)
             except RecordError:
                 continue
-            if isinstance(usable, Usable):
+            if isinstance(usable, Match):
                 _is_sent(usable.stored)
 
 

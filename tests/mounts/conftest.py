@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cachemw import ExchangeReport, MemoryStore, Policy
-from cachemw.core import limits
+from cachemw import ExchangeReport, MemoryStore, Policy, limits
 from tests.asgi_driver import Hears, RawHeaders, Reply, ignore
 from tests.mounts.mounting import AROUND_AN_APP, ASGI, KINDS, MAKERS, PATH, PULLED, TRANSPORTS, AsgiMount, Mount, Sent
 from tests.serving import serving, serving_in_thread

@@ -23,9 +23,9 @@ import cachemw.asgi
 import cachemw.httpx
 import cachemw.httpx2
 import cachemw.wsgi
+from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
-from cachemw.wsgi_wire import Environ, StartResponse, WsgiApp
 from tests import asgi_driver, transport_driver, wsgi_driver
 from tests.asgi_driver import Hears, RawHeaders, Reply, ignore
 from tests.mounts.wsgi_upstream import WsgiUpstream

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cachemw.upstreams.http_source import head_of, hurried
+from cachemw.upstreams.http import head_of, hurried
 
 BARE = {"content-type": "application/json"}
 SIZED = {"Content-Length": "2"}

@@ -4,78 +4,78 @@ import threading
 
 import pytest
 
-from cachemw.core.directives import Abandon
-from cachemw.core.effects import Claim, Claimed
-from cachemw.core.messages import Kind
-from cachemw.core.pull import Landing
-from cachemw.core.report import ExchangeReport
-from cachemw.core.sharing import Course, Sender
+from cachemw.cache.directives import Abandon
+from cachemw.cache.effects import Claim, Claimed
+from cachemw.cache.sharing import Course, Sender
 from cachemw.errors import UpstreamError
-from cachemw.landings import SharedLandings
+from cachemw.flights.pulled import PulledFlight
+from cachemw.flights.registry import PulledFlightTable
+from cachemw.messages import Kind
+from cachemw.report import ExchangeReport
 
 JSON = Kind(stream=False)
 CLAIM = Claim(Course(b"key", JSON, 0, Sender((), ())), True, True, Abandon.CANCEL, ExchangeReport())
 
 
 @pytest.fixture
-def landings() -> SharedLandings:
-    return SharedLandings(threading.Event)
+def pulled_flights() -> PulledFlightTable:
+    return PulledFlightTable(threading.Event)
 
 
-def lead(landings: SharedLandings, after: Landing | None = None) -> Landing:
-    claimed, led = landings.claim(CLAIM, after)
+def lead(pulled_flights: PulledFlightTable, after: PulledFlight | None = None) -> PulledFlight:
+    claimed, led = pulled_flights.claim(CLAIM, after)
     assert claimed is Claimed.LEAD
     assert led is not None
     return led
 
 
-def fail(landings: SharedLandings, landing: Landing) -> None:
+def fail(pulled_flights: PulledFlightTable, landing: PulledFlight) -> None:
     landing.fail(UpstreamError("refused"))
-    landings.land(landing)
+    pulled_flights.land(landing)
 
 
-def test_who_asks_for_the_same_waits_until_it_is_over(landings: SharedLandings) -> None:
+def test_who_asks_for_the_same_waits_until_it_is_over(pulled_flights: PulledFlightTable) -> None:
     """P1."""
-    first = lead(landings)
+    first = lead(pulled_flights)
 
-    assert landings.claim(CLAIM, None) == (None, first)
-    landings.land(first)
-    assert landings.claim(CLAIM, None) != (None, first)
+    assert pulled_flights.claim(CLAIM, None) == (None, first)
+    pulled_flights.land(first)
+    assert pulled_flights.claim(CLAIM, None) != (None, first)
 
 
 @pytest.mark.parametrize("is_over", [False, True], ids=["under way", "over already"])
-def test_all_who_waited_for_one_that_failed_wait_for_one_and_the_same(landings: SharedLandings, is_over: bool) -> None:
+def test_all_who_waited_for_one_that_failed_wait_for_one_and_the_same(pulled_flights: PulledFlightTable, is_over: bool) -> None:
     """P1: the last of them may be slow to ask."""
-    first = lead(landings)
-    fail(landings, first)
-    second = lead(landings, after=first)
+    first = lead(pulled_flights)
+    fail(pulled_flights, first)
+    second = lead(pulled_flights, after=first)
     if is_over:
-        fail(landings, second)
+        fail(pulled_flights, second)
 
-    assert [landings.claim(CLAIM, first) for _ in range(3)] == [(None, second)] * 3
+    assert [pulled_flights.claim(CLAIM, first) for _ in range(3)] == [(None, second)] * 3
 
 
-def test_who_waited_in_vain_for_that_one_too_waits_for_the_next(landings: SharedLandings) -> None:
+def test_who_waited_in_vain_for_that_one_too_waits_for_the_next(pulled_flights: PulledFlightTable) -> None:
     """P1: and who waited for neither begins anew."""
-    first = lead(landings)
-    fail(landings, first)
-    second = lead(landings, after=first)
-    fail(landings, second)
+    first = lead(pulled_flights)
+    fail(pulled_flights, first)
+    second = lead(pulled_flights, after=first)
+    fail(pulled_flights, second)
 
-    third = lead(landings, after=second)
-    landings.land(third)
+    third = lead(pulled_flights, after=second)
+    pulled_flights.land(third)
 
-    assert landings.claim(CLAIM, second) == (None, third)
-    assert landings.claim(CLAIM, first) == (None, second)
-    assert lead(landings) not in (first, second, third)
+    assert pulled_flights.claim(CLAIM, second) == (None, third)
+    assert pulled_flights.claim(CLAIM, first) == (None, second)
+    assert lead(pulled_flights) not in (first, second, third)
 
 
-def test_one_that_waited_for_nobody_may_lead_for_those_who_did(landings: SharedLandings) -> None:
+def test_one_that_waited_for_nobody_may_lead_for_those_who_did(pulled_flights: PulledFlightTable) -> None:
     """P1: they wait for that one and the same, too."""
-    first = lead(landings)
-    fail(landings, first)
-    stranger = lead(landings)
-    assert landings.claim(CLAIM, first) == (None, stranger)
-    fail(landings, stranger)
+    first = lead(pulled_flights)
+    fail(pulled_flights, first)
+    stranger = lead(pulled_flights)
+    assert pulled_flights.claim(CLAIM, first) == (None, stranger)
+    fail(pulled_flights, stranger)
 
-    assert landings.claim(CLAIM, first) == (None, stranger)
+    assert pulled_flights.claim(CLAIM, first) == (None, stranger)

@@ -5,8 +5,7 @@ import threading
 import anyio
 import pytest
 
-from cachemw import Policy
-from cachemw.core import limits
+from cachemw import Policy, limits
 from tests.mounts.conftest import Mounted, status_of
 from tests.mounts.mounting import ASGI
 from tests.upstream import prompt

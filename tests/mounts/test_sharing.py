@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from cachemw import MemoryStore
-from cachemw.core.codec import decode
-from cachemw.core.messages import StoredResponse
+from cachemw.cache.record import decode
+from cachemw.messages import StoredResponse
 from tests.mounts.conftest import CREDENTIAL, Mounted, Switch, status_of
 from tests.mounts.mounting import AROUND_AN_APP, KINDS, OVER_HTTP
 from tests.upstream import Upstream, prompt

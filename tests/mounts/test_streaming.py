@@ -10,9 +10,8 @@ import httpx2
 import pytest
 from starlette.types import Message
 
-from cachemw import Policy
-from cachemw.core import limits
-from cachemw.core.codec import decode
+from cachemw import Policy, limits
+from cachemw.cache.record import decode
 from tests.asgi_driver import scope_for
 from tests.mounts.conftest import CREDENTIAL, Mounted, status_of
 from tests.mounts.gates import Gate

@@ -8,8 +8,7 @@ import anyio.to_thread
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from cachemw import MemoryStore
-from cachemw.core import limits
+from cachemw import MemoryStore, limits
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import Switch, status_of
 from tests.mounts.gates import Gate

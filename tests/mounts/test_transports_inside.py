@@ -98,13 +98,13 @@ async def test_a_response_that_is_dropped_leaves_nothing_behind(family: Any, mou
     told: list[ExchangeReport] = []
     inner = inner_of(family, lambda request: (EVENT_STREAM, stream_events(), None))
     transport = transport_of(mount, True, inner, hooks=[told.append])
-    traffic = transport.driver.landings.here()._traffic
+    table = transport.driver.pulled_flights.here()._table
 
     async def read_one() -> None:
         response = await transport.handle_async_request(asking(family, prompt(stream=True)))
         async for _ in response.aiter_raw():
             break
-        assert traffic.held > 0
+        assert table.held > 0
 
     await read_one()
     gc.collect()
@@ -112,7 +112,7 @@ async def test_a_response_that_is_dropped_leaves_nothing_behind(family: Any, mou
         await anyio.lowlevel.checkpoint()
 
     assert [(report.stored, report.details) for report in told] == [(False, ("client-left",))]
-    assert (traffic.held, inner.body.closed) == (0, 1)
+    assert (table.held, inner.body.closed) == (0, 1)
 
 
 def refusal_of(family: Any, name: str) -> Callable[[], Exception]:

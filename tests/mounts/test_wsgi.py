@@ -9,8 +9,8 @@ from wsgiref.util import FileWrapper
 import pytest
 
 from cachemw import ConfigurationError, DiskStore, ExchangeReport, MemoryStore, Policy
+from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp
 from cachemw.wsgi import CacheMiddleware
-from cachemw.wsgi_wire import Environ, StartResponse, WsgiApp
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import status_of
 from tests.mounts.mounting import PATH

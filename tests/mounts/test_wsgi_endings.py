@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from cachemw import ExchangeReport, MemoryStore, Policy
+from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp
 from cachemw.upstreams import HttpUpstream
 from cachemw.wsgi import CacheMiddleware
-from cachemw.wsgi_wire import Environ, StartResponse, WsgiApp
 from tests.mounts.conftest import status_of
 from tests.mounts.inner_transports import inner_of
 from tests.mounts.mounting import PATH

@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from cachemw import MemoryStore, Policy
+from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp, WsgiRequest
 from cachemw.budget import Budget
-from cachemw.core.messages import Unread
+from cachemw.messages import Unread
 from cachemw.upstreams import HttpUpstream
 from cachemw.wsgi import CacheMiddleware
-from cachemw.wsgi_wire import Environ, Incoming, StartResponse, WsgiApp
 from tests.mounts.conftest import status_of
 from tests.mounts.inner_transports import answering, inner_of
 from tests.mounts.mounting import PATH
@@ -132,7 +132,7 @@ def test_chunks_that_end_by_themselves_are_read_whatever_a_length_says(length: s
 
 def test_to_hand_on_a_large_body_piece_by_piece_copies_no_more_than_the_piece() -> None:
     """P3, D7: else a few megabytes take minutes."""
-    incoming = Incoming(environ_for("POST", PATH, ON, bytes(21 * MIB)), Budget(MIB * 30))
+    incoming = WsgiRequest(environ_for("POST", PATH, ON, bytes(21 * MIB)), Budget(MIB * 30))
     assert incoming.read(20 * MIB) is Unread.TOO_LARGE
     body = incoming.handed_on(recorded=False)["wsgi.input"]
     body.read(1)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from urllib.parse import quote
 
-from cachemw.wsgi_wire import Environ, StartResponse
+from cachemw._wsgi_environ import Environ, StartResponse
 from tests.mounts.gates import Gate
 from tests.upstream import Asked, Part, Told, Upstream
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cachemw.core import seen
+from cachemw.cache import context as seen
 from tests.peers.noting import Name, names_in
 from tests.peers.running import CHAT, GUNICORN, HYPERCORN, JSON, ON, PATIENCE_SECONDS, UVICORN, Server, running
 from tests.peers.test_frameworks import FRAMEWORKS

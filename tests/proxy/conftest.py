@@ -9,8 +9,7 @@ import pytest
 from anyio.abc import SocketStream
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cachemw import ExchangeReport, MemoryStore
-from cachemw.core import limits
+from cachemw import ExchangeReport, MemoryStore, limits
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
 from tests.serving import serving

@@ -10,15 +10,15 @@ from anyio.abc import SocketStream
 from starlette.types import ASGIApp
 
 from cachemw import MemoryStore, Policy
-from cachemw.cli.serving import configured, listen, url_of
-from cachemw.core.admission import Rules
+from cachemw.cli.serve import configured, listen, url_of
 from cachemw.proxy import Gate, Proxy
-from cachemw.proxy.protocol import GuardedProtocol
+from cachemw.proxy.admission import AccessRules
+from cachemw.proxy.listener import GuardedProtocol
 from cachemw.upstreams import HttpUpstream
 from tests.serving import served_here, serving
 from tests.upstream import Upstream
 
-RULES = Rules(Policy(max_request_bytes=1_000), max_body=100_000)
+RULES = AccessRules(Policy(max_request_bytes=1_000), max_body=100_000)
 
 
 class Hasty(GuardedProtocol):
@@ -76,7 +76,7 @@ async def rest(stream: SocketStream, seconds: float = 5.0) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def guarding(protocol: type[GuardedProtocol] = GuardedProtocol, rules: Rules = RULES) -> AsyncIterator[Guarded]:
+async def guarding(protocol: type[GuardedProtocol] = GuardedProtocol, rules: AccessRules = RULES) -> AsyncIterator[Guarded]:
     """Serve the proxy before an upstream that counts."""
     behind = Upstream()
     async with serving(behind) as upstream_url:

@@ -11,8 +11,8 @@ import pytest
 from anyio.abc import SocketStream
 from starlette.types import Message, Receive, Scope, Send
 
-from cachemw.core import limits
-from cachemw.proxy.protocol import GuardedProtocol
+from cachemw import limits
+from cachemw.proxy.listener import GuardedProtocol
 from tests.proxy.guarded import Guarded, Hasty, guarding, listening, rest, status_of
 from tests.upstream import Told, completion, prompt
 

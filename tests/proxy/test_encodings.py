@@ -7,7 +7,7 @@ import brotli  # type: ignore[import-untyped]
 import pytest
 import zstandard
 
-from cachemw.core import codec
+from cachemw.cache import record as codec
 from tests.proxy.conftest import ALICE, ON, Place, status_of
 from tests.upstream import EVENT_STREAM, JSON, Asked, Told, completion, prompt, stream_events
 

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from cachemw.core.sse import Parser
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream, Timeouts
+from cachemw.wire.sse import Parser
 from tests.proxy.conftest import ALICE, CHAT, ON, Place, status_of
 from tests.upstream import EVENT_STREAM, JSON, Part, Told, always, completion, prompt, stream_events
 from tests.upstreams.raw import answer, closing, listening

@@ -8,10 +8,9 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from cachemw import Policy
-from cachemw.core import limits
-from cachemw.core.admission import Rules
+from cachemw import Policy, limits
 from cachemw.proxy import Gate
+from cachemw.proxy.admission import AccessRules
 from tests.proxy.guarded import RULES, Guarded, guarding, rest, status_of
 from tests.upstream import Told, always, completion, prompt
 
@@ -22,7 +21,7 @@ JSON = {"content-type": "application/json"}
 ON = {**JSON, "cachemw": "on"}
 HOST = b"Host: 127.0.0.1\r\n"
 CHUNKED = b"POST /v1/chat/completions HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n" + HOST
-KEYED = Rules(Policy(), client_keys=(b"sk-alice", b"sk-bob"))
+KEYED = AccessRules(Policy(), client_keys=(b"sk-alice", b"sk-bob"))
 LIMIT = RULES.max_body
 
 
@@ -429,7 +428,7 @@ async def test_a_client_that_leaves_in_the_middle_of_one_is_nobodys_fault(keyed:
 
 async def test_without_client_keys_the_callers_own_opens_what_it_opens() -> None:
     """F125, A4: the server's, beyond loopback, opens what keeps no state."""
-    async with guarding(rules=Rules(Policy(), is_open=True)) as opened:
+    async with guarding(rules=AccessRules(Policy(), is_open=True)) as opened:
         theirs = await reached(opened, "GET", "/v1/files")
         lent = await reached(opened, "GET", "/v1/files", authorization="Bearer cachemw")
 

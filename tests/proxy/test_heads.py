@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from cachemw import MemoryStore
 from cachemw.asgi import CacheMiddleware
-from cachemw.core import codec
+from cachemw.cache import record as codec
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
 from tests.proxy.conftest import ALICE, CHAT, ON, Place, status_of

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cachemw.core import codec
+from cachemw.cache import record as codec
 from tests.proxy.conftest import ALICE, CHAT, ON, Place, status_of
 from tests.upstream import Told, always, completion, prompt, stream
 from tests.upstreams.raw import CHUNKED, Part, answer, chunk, listening

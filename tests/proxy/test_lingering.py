@@ -7,7 +7,7 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
-from cachemw.core import limits
+from cachemw import limits
 from tests.proxy.guarded import Hasty, guarding, rest, status_of
 
 pytestmark = pytest.mark.anyio

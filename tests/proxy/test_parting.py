@@ -12,7 +12,7 @@ from anyio.abc import SocketStream
 
 from cachemw import ExchangeReport, MemoryStore
 from cachemw.proxy import Gate, Proxy
-from cachemw.proxy.protocol import GuardedProtocol
+from cachemw.proxy.listener import GuardedProtocol
 from cachemw.upstreams import HttpUpstream
 from tests.proxy.guarded import RULES, listening, rest, status_of
 from tests.serving import until

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cachemw import ConfigurationError, DiskStore, Policy
+from cachemw import ConfigurationError, DiskStore, Policy, limits
 from cachemw.asgi import CacheMiddleware
-from cachemw.core import limits
 from cachemw.proxy import Gate, Proxy, Settings, create
 from tests.asgi_driver import call
 from tests.proxy.conftest import CHAT

@@ -11,9 +11,9 @@ from anyio import to_thread
 
 from cachemw import MemoryStore, Policy
 from cachemw.asgi import CacheMiddleware as AsgiMount
-from cachemw.core.admission import Rules
 from cachemw.proxy import Gate, Proxy
-from cachemw.proxy.protocol import GuardedProtocol
+from cachemw.proxy.admission import AccessRules
+from cachemw.proxy.listener import GuardedProtocol
 from cachemw.upstreams import HttpUpstream
 from cachemw.wsgi import CacheMiddleware as WsgiMount
 from tests import asgi_driver, wsgi_driver
@@ -53,7 +53,7 @@ class Line:
 
 
 @contextlib.asynccontextmanager
-async def line(rules: Rules) -> AsyncIterator[Line]:
+async def line(rules: AccessRules) -> AsyncIterator[Line]:
     async with (
         answering(answer(completion().parts[0], b"Content-Type: application/json")) as server,  # type: ignore[arg-type]
         closing(HttpUpstream(server.url + "/api/v1", api_key="sk-server")) as upstream,
@@ -96,7 +96,7 @@ EXACT = [
 @pytest.mark.parametrize("target", EXACT, ids=repr)
 async def test_the_bytes_of_a_target_go_on_as_they_came(target: bytes) -> None:
     """F121, A8: RFC 9112 §3.2: opted in, not opted in, with a body and without."""
-    async with line(Rules(Policy())) as asked:
+    async with line(AccessRules(Policy())) as asked:
         replies = [
             await asked.ask(b"GET", target),
             await asked.ask(b"POST", target, BODY),
@@ -109,7 +109,7 @@ async def test_the_bytes_of_a_target_go_on_as_they_came(target: bytes) -> None:
 
 async def test_two_spellings_are_two_records() -> None:
     """K2: an upstream may tell them apart."""
-    async with line(Rules(Policy())) as asked:
+    async with line(AccessRules(Policy())) as asked:
         replies = [
             await asked.ask(b"POST", spelling, BODY, b"Cachemw: on\r\n")
             for spelling in (
@@ -133,7 +133,7 @@ CLIMBING = [
 @pytest.mark.parametrize("keys", [(), (b"sk-alice",)], ids=["own", "lent"])
 async def test_nothing_leaves_the_base_urls_path(keys: tuple[bytes, ...]) -> None:
     """F120, A8: nobody is contacted."""
-    async with line(Rules(Policy(), client_keys=keys)) as asked:
+    async with line(AccessRules(Policy(), client_keys=keys)) as asked:
         for target in CLIMBING:
             for body, control in ((b"", b""), (BODY, b""), (BODY, b"Cachemw: on\r\n")):
                 reply = await asked.ask(b"POST", target, body, control + b"Authorization: Bearer sk-alice\r\n")
@@ -147,7 +147,7 @@ async def test_nothing_leaves_the_base_urls_path(keys: tuple[bytes, ...]) -> Non
 async def test_what_is_outside_of_the_api_goes_nowhere() -> None:
     """F123, A8: whoever asks."""
     for keys in ((), (b"sk-alice",)):
-        async with line(Rules(Policy(), client_keys=keys)) as asked:
+        async with line(AccessRules(Policy(), client_keys=keys)) as asked:
             for target in (b"/favicon.ico", b"/docs", b"/metrics", b"/admin", b"/v1", b"/%761/files", b"/files", b"//v1/files"):
                 reply = await asked.ask(b"GET", target, b"", b"Authorization: Bearer sk-alice\r\n")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cachemw.core import limits
+from cachemw import limits
 from tests.real.grounds import Ground, grounded
 from tests.real.proxied import Servers, started
 

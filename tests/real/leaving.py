@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cachemw import ExchangeReport, MemoryStore, Policy
 from cachemw.asgi import CacheMiddleware
-from cachemw.flight import Flight
-from cachemw.flights import Traffic
+from cachemw.flights.flight import Flight
+from cachemw.flights.registry import FlightTable
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
 from tests.real.grounds import AROUND, CLOSE, Around, Ground
@@ -117,7 +117,7 @@ class Scene:
     url: str
     upstream: ASGIApp
     store: MemoryStore
-    traffic: Traffic[Flight]
+    table: FlightTable[Flight]
     reports: list[ExchangeReport]
     client: httpx.AsyncClient
     sockets: Callable[[], int]
@@ -128,7 +128,7 @@ class Scene:
 
     def flight(self) -> Flight:
         """Return the one that is under way."""
-        ((flight,),) = self.traffic._flights.values()
+        ((flight,),) = self.table._flights.values()
         return flight
 
     async def ask(self, body: bytes, control: str = "on") -> httpx.Response:
@@ -158,11 +158,11 @@ async def staged(
     else:
         app = cache = CacheMiddleware(upstream, name="held", store=store, policy=policy, hooks=[reports.append])
     front.app = around(app)
-    traffic = cache.driver.flights.here()
+    table = cache.driver.flights.here()
     try:
-        yield Scene(url, upstream, store, traffic, reports, ground.client, ground.sockets)
+        yield Scene(url, upstream, store, table, reports, ground.client, ground.sockets)
         await front.settle()
-        assert (len(traffic), traffic.detached, traffic.held) == (0, 0, 0)
+        assert (len(table), table.detached, table.held) == (0, 0, 0)
     finally:
         await http.aclose()
     with contextlib.suppress(TimeoutError):
@@ -217,5 +217,5 @@ async def come_to(scene: Scene, held: Held, stream: SocketStream) -> None:
     with anyio.fail_after(PATIENCE):
         await held.holds.wait()
     said = sum(map(len, held.point.first or ()))
-    await until(lambda: scene.traffic.held == said)
+    await until(lambda: scene.table.held == said)
     await hear(stream, held.point.until)

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cachemw import ExchangeReport, MemoryStore, Policy, Store
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
-from cachemw.upstreams.transports import MakeTransport, default_transport
+from cachemw.upstreams.connections import MakeTransport, default_transport
 from tests.serving import serving
 from tests.upstream import Asked, Told, Upstream, completion
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from cachemw import DiskStore
-from cachemw.upstreams.transports import default_transport
+from cachemw.upstreams.connections import default_transport
 from tests.cassettes import FOLDER, cassette
 from tests.real.cutting import cut_awkwardly
 from tests.real.proxied import Servers, World, by_model

@@ -29,7 +29,7 @@ async def test_what_a_client_left_is_read_to_its_end_and_is_the_next_ones_hit(
 
     async with staged(ground, server, mount, held, around=AROUND[around], policy=policy) as scene:
         await call_and_leave(scene, held, control)
-        await until(lambda: scene.traffic.detached == 1)
+        await until(lambda: scene.table.detached == 1)
         held.rest.set()
         await until(lambda: scene.records == 1)
         reply = await scene.ask(point.request())
@@ -51,7 +51,7 @@ async def test_what_a_client_left_is_ended_within_a_second(
         await call_and_leave(scene, held, control)
         with anyio.fail_after(PROMPTLY):
             await held.left.wait()
-            await until(lambda: not scene.traffic and scene.sockets() == 0)
+            await until(lambda: not scene.table and scene.sockets() == 0)
         assert scene.records == 0
         held.rest.set()
         reply = await scene.ask(point.request())
@@ -77,8 +77,8 @@ async def test_who_reads_along_is_served_whole_when_the_first_one_leaves(
         async with calling(scene.url, point.request(), control) as leading:
             await come_to(scene, held, leading)
             tasks.start_soon(follow)
-            await until(lambda: len(scene.flight().seats) == 2)
-        await until(lambda: len(scene.flight().seats) == 1)
+            await until(lambda: len(scene.flight().readers) == 2)
+        await until(lambda: len(scene.flight().readers) == 1)
         held.rest.set()
         await until(lambda: len(bodies) == 1)
         assert scene.records == 1

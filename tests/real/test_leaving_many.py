@@ -159,7 +159,7 @@ async def test_those_who_left_take_nothing_from_those_who_come(ground: Ground, s
         upstream.refuses = True
         said = await refused(COUNT, scene, dice)
         upstream.refuses = False
-        await until(lambda: not scene.traffic and scene.traffic.detached == 0 and upstream.answering == 0)
+        await until(lambda: not scene.table and scene.table.detached == 0 and upstream.answering == 0)
         idle = scene.sockets()
         replies = await many_at_once(upstream, scene)
         assert scene.sockets() <= max(idle, AFTERWARDS)

@@ -98,7 +98,7 @@ async def test_an_app_that_listens_to_nobody_is_cancelled(ground: Ground) -> Non
     async with staged(ground, "uvicorn", "around-an-app", shutting.hanging) as scene:
         async with calling(scene.url, MID_STREAM.request(), "on, abandon=cancel") as stream:
             await hear(stream, MID_STREAM.until)
-        await until(lambda: not scene.traffic, PROMPTLY)
+        await until(lambda: not scene.table, PROMPTLY)
         assert not scene.reports  # it has its second
         await until(lambda: bool(scene.reports), PROMPTLY)
 

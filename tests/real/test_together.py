@@ -70,7 +70,7 @@ async def test_a_hundred_clients_read_one_stream_as_it_comes(ground: Ground, ser
         await crowd.all_have_begun()
         if leaves:
             await leading.close()
-            await until(lambda: len(scene.flight().seats) == CLIENTS - 1)
+            await until(lambda: len(scene.flight().readers) == CLIENTS - 1)
         held.rest.set()
         if not leaves:
             assert [chunk.choices[0].delta.content async for chunk in leading][:-1] == ["there ", "my ", "friend "]
@@ -103,7 +103,7 @@ async def test_who_reads_slowly_slows_nobody(ground: Ground, server: str, leads:
             await held.holds.wait()
             if leads:
                 tasks.start_soon(read)
-            await until(lambda: len(scene.traffic) == 1 and len(scene.flight().seats) == 2)
+            await until(lambda: len(scene.table) == 1 and len(scene.flight().readers) == 2)
             held.rest.set()
             await until(lambda: len(bodies) == 1)
             await until(lambda: len(scene.reports) == 1)  # the slow one's request is under way as yet

@@ -12,9 +12,9 @@ import pytest
 from openai.lib.streaming.chat import ChatCompletionStream
 from openai.types.chat import ChatCompletion
 
-from cachemw.core.messages import Kind, StoredResponse
-from cachemw.core.transcode import NO_USAGE, derive
-from tests.core.transcoding import (
+from cachemw.endpoints.chat.transcode import NO_USAGE, derive
+from cachemw.messages import Kind, StoredResponse
+from tests.endpoints.transcoding import (
     JSON,
     STREAM,
     TIMES,

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from cachemw.simulator import Simulator
 from cachemw.simulator.answering import answer
-from cachemw.simulator.asking import Ask, Body, Message
+from cachemw.simulator.asking import Ask, AskedBody, Message
 from tests.simulator.requests import NEWS, WEATHER, ask, chunks, completion, post, text_of
 
 pytestmark = pytest.mark.anyio
@@ -128,7 +128,7 @@ async def test_a_limit_of_tokens_bites_only_when_there_is_more_to_say(name: str,
 
 
 def test_a_text_of_exactly_the_limit_has_come_to_its_end() -> None:
-    body = Body((Message("user", "Hello"),))
+    body = AskedBody((Message("user", "Hello"),))
     tokens = answer(Ask(body, bytes(32))).completion_tokens
 
     reasons = [

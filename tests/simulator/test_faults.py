@@ -8,9 +8,9 @@ import pytest
 from starlette.types import Message
 
 from cachemw.simulator import Simulator
+from cachemw.simulator.app import script_for
 from cachemw.simulator.cerebras import Cerebras
-from cachemw.simulator.replying import script_for
-from cachemw.simulator.script import Begin, Finish, Pace, Script, Wait, Write
+from cachemw.simulator.script import Begin, Finish, Pace, ResponseScript, Wait, Write
 from tests.asgi_driver import call_and_leave, scope_for
 from tests.simulator.requests import CHAT, ask, chunks, completion, events_of, nothing_more, post
 
@@ -99,15 +99,15 @@ async def test_failures_to_come_do_not_change_what_is_said() -> None:
     assert await chunks(app) == await chunks(app, simulate={"cut_after": 1_000_000})
 
 
-def script(pace: Pace | None = None, **members: Any) -> Script:
+def script(pace: Pace | None = None, **members: Any) -> ResponseScript:
     return script_for(ask(**members), Cerebras(), pace or Pace())
 
 
-def waits(script: Script) -> list[float]:
+def waits(script: ResponseScript) -> list[float]:
     return [step.seconds for step in script if isinstance(step, Wait)]
 
 
-def written(script: Script) -> bytes:
+def written(script: ResponseScript) -> bytes:
     return b"".join(step.chunk for step in script if isinstance(step, Write))
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
 
-from cachemw.simulator.fitting import fit
+from cachemw.simulator.prose import fit
 
 SEED = bytes(32)
 WORDS = ("Lisbon",)

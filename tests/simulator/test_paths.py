@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Message
 
 from cachemw.simulator import Simulator
-from cachemw.simulator.serving import REQUEST_LIMIT_BYTES
+from cachemw.simulator.app import REQUEST_LIMIT_BYTES
 from tests.asgi_driver import call, call_and_leave
 from tests.simulator.requests import CHAT, ask, nothing_more, post
 

@@ -10,12 +10,12 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from cachemw.async_store import AsyncStore
-from cachemw.core import limits
-from cachemw.core.order import Order
-from cachemw.core.transfer import Put
+from cachemw import limits
+from cachemw.cache.live_response import Put
+from cachemw.cache.order import Order
 from cachemw.errors import StoreError, StoreTimeout
 from cachemw.stores import DiskStore, MemoryStore
+from cachemw.stores.guard import AsyncStore
 from tests.stores.planting import locked
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cachemw.core import limits
+from cachemw import limits
 from cachemw.errors import ConfigurationError, Purged, RecordTooLarge, Superseded
 from cachemw.stores import DiskStore, MemoryStore, Store
 from tests.stores.kinds import DiskKind, Kind, MemoryKind

@@ -15,7 +15,7 @@ import pytest
 
 from cachemw.errors import StoreError
 from cachemw.stores import DiskStore
-from cachemw.stores.private import locked
+from cachemw.stores.disk.files import locked
 from tests.stores.planting import rows
 from tests.stores.scripts import run
 
@@ -107,7 +107,7 @@ def test_a_directory_that_is_taken_away_while_it_is_opened_is_not_made_for_all_t
 
     store = DiskStore(tmp_path / "store")
     with monkeypatch.context() as patched:
-        patched.setattr("cachemw.stores.inline.refuse_foreign_schema", lambda _: shutil.rmtree(store.path))
+        patched.setattr("cachemw.stores.disk.database.refuse_foreign_schema", lambda _: shutil.rmtree(store.path))
         with pytest.raises(StoreError, match="taken away"):
             store.put(INDEX, b"a record", None)
     store.put(INDEX, b"a record", None)

@@ -13,9 +13,9 @@ import pytest
 
 from cachemw import DiskStore
 from cachemw.errors import StoreError
-from cachemw.stores import inline
-from cachemw.stores.inline import InlineCache
-from cachemw.stores.private import locked
+from cachemw.stores.disk import database as inline
+from cachemw.stores.disk.database import Database
+from cachemw.stores.disk.files import locked
 from tests.stores.planting import rows
 from tests.stores.scripts import run
 
@@ -133,7 +133,7 @@ def test_a_database_that_is_damaged_while_it_is_open_is_set_aside(store: DiskSto
 TRUNCATED = """
 import os, sys
 from cachemw.errors import StoreError
-from cachemw.stores.inline import InlineCache
+from cachemw.stores.disk.database import Database
 from cachemw.stores import DiskStore
 
 store = DiskStore(sys.argv[1])
@@ -217,9 +217,9 @@ def test_a_database_that_fails_once_is_opened_again_and_not_set_aside(
 ) -> None:
     """F2, D5: a disk that cannot be read for once looks like damage too."""
     store.put(INDEX, b"a record", None)
-    read, fails = InlineCache.read, [True]
+    read, fails = Database.read, [True]
 
-    def fail_once(cache: InlineCache, index: bytes) -> bytes | None:
+    def fail_once(cache: Database, index: bytes) -> bytes | None:
         if fails:
             fails.clear()
             error = sqlite3.DatabaseError("database disk image is malformed")
@@ -227,7 +227,7 @@ def test_a_database_that_fails_once_is_opened_again_and_not_set_aside(
             raise error
         return read(cache, index)
 
-    monkeypatch.setattr(InlineCache, "read", fail_once)
+    monkeypatch.setattr(Database, "read", fail_once)
     with pytest.raises(StoreError):
         store.get(INDEX)
 
@@ -244,7 +244,7 @@ def test_what_was_set_aside_goes_before_space_runs_out_and_with_everything_else(
     assert len(_aside(store.path)) == 1
 
     with monkeypatch.context() as patched:
-        patched.setattr("cachemw.stores.disk.has_room", lambda *_: False)
+        patched.setattr("cachemw.stores.disk.store.has_room", lambda *_: False)
         with pytest.raises(StoreError, match="space"):
             store.put(INDEX, b"a record", None)
     assert _aside(store.path) == []
@@ -261,13 +261,13 @@ def test_a_database_is_closed_under_the_lock_under_which_others_open_it(
 ) -> None:
     """F3, D5: SQLite removes the log by its name then, and it may be the next database's."""
     store.put(INDEX, b"a record", None)
-    close, was_locked = InlineCache.close, []
+    close, was_locked = Database.close, []
 
-    def note(cache: InlineCache) -> None:
+    def note(cache: Database) -> None:
         was_locked.append(_is_locked(store.path / "lock"))
         close(cache)
 
-    monkeypatch.setattr(InlineCache, "close", note)
+    monkeypatch.setattr(Database, "close", note)
     store.close()
 
     assert was_locked == [True]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cachemw.errors import ConfigurationError, RecordTooLarge, StoreError
-from cachemw.stores import DiskStore, inline
-from cachemw.stores.inline import InlineCache
-from cachemw.stores.schema import SCHEMA
+from cachemw.stores import DiskStore
+from cachemw.stores.disk import database as inline
+from cachemw.stores.disk.database import SCHEMA, Database
 from tests.stores.planting import locked, rows
 
 INDEX, OTHER = bytes(16), bytes([1]) * 16
@@ -75,7 +75,7 @@ def test_a_database_with_what_is_not_ours_is_set_aside_and_a_new_one_serves(
 
 def test_what_is_ours_is_what_diskcache_makes(tmp_path: Path) -> None:
     """F106: should it make something else one day, every database would be set aside."""
-    InlineCache(tmp_path, lambda: False).close()
+    Database(tmp_path, lambda: False).close()
 
     assert set(rows(tmp_path, "SELECT type, name, sql FROM sqlite_master")) == SCHEMA
 

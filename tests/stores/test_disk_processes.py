@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cachemw.errors import StoreError
-from cachemw.stores import DiskStore, inline
+from cachemw.stores import DiskStore
+from cachemw.stores.disk import database as inline
 from tests.stores.planting import locked, rows
 from tests.stores.scripts import run, run_at_once
 

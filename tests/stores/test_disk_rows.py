@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cachemw.stores import DiskStore
-from cachemw.stores.inline import ForeignRowError, InlineCache
+from cachemw.stores.disk.database import Database, ForeignRowError
 from tests.stores.planting import rows
 
 INDEX, OTHER, THIRD = bytes(16), bytes([1]) * 16, bytes([2]) * 16
@@ -107,7 +107,7 @@ def test_a_setting_that_is_planted_is_not_obeyed(store: DiskStore) -> None:
 def test_not_even_diskcache_itself_reads_a_key_the_store_never_wrote(store: DiskStore, change: str) -> None:
     """I3"""
     _plant(store, change)
-    cache = InlineCache(store.path, lambda: False)
+    cache = Database(store.path, lambda: False)
 
     with pytest.raises(ForeignRowError):
         list(cache)

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from cachemw import DiskStore, MemoryStore, Store
-from cachemw.core import limits
-from cachemw.core.order import Order
+from cachemw import DiskStore, MemoryStore, Store, limits
+from cachemw.cache.order import Order
 from cachemw.errors import StoreError, StoreTimeout
-from cachemw.stores import inline
+from cachemw.stores.disk import database as inline
 from cachemw.stores.guard import GuardedStore
 from tests.stores.planting import locked
 from tests.stores.scripts import run
@@ -493,7 +492,7 @@ def test_a_process_ends_though_a_store_hangs() -> None:
 FORKED = """
 import os, threading
 from cachemw import MemoryStore
-from cachemw.core import limits
+from cachemw import limits
 from cachemw.errors import StoreError
 from cachemw.stores.guard import GuardedStore
 

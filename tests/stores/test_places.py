@@ -8,7 +8,7 @@ import pytest
 
 from cachemw import DiskStore
 from cachemw.errors import StoreError
-from cachemw.stores import places
+from cachemw.stores.disk import files as places
 
 MOUNTINFO = """\
 21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw

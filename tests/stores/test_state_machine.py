@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-import cachemw.stores.inline
+import cachemw.stores.disk.database
 from cachemw.stores import DiskStore, MemoryStore, Store
 
 pytestmark = pytest.mark.faults
@@ -218,7 +218,7 @@ class DiskMachine(StoreMachine):
         self.patched = pytest.MonkeyPatch()
         super().__init__()
         clock = SimpleNamespace(**{**vars(time), "time": self.clock})
-        for module in (cachemw.stores.inline, diskcache.core):
+        for module in (cachemw.stores.disk.database, diskcache.core):
             self.patched.setattr(module, "time", clock)
 
     def opened(self) -> Store:

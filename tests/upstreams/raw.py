@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
-from cachemw.core.headers import HeaderRules
-from cachemw.core.messages import Head, Headers
+from cachemw.cache.header_rules import HeaderRules
+from cachemw.messages import Head, Headers
 from cachemw.upstreams import HttpUpstream, Timeouts
 from cachemw.upstreams.base import End
-from cachemw.upstreams.http import Credentials, Outgoing
+from cachemw.upstreams.http import Credentials, UpstreamRequest
 
 Part = bytes | anyio.Event
 """Of an answer: bytes to send, or an event to wait for."""
@@ -162,9 +162,9 @@ def outgoing(
     *,
     headers: Headers = (),
     method: str = "POST",
-) -> Outgoing:
+) -> UpstreamRequest:
     """Return the request that a client's path and header fields become."""
-    return Outgoing(method, upstream.url_for(path, query), headers, b"" if method in ("GET", "HEAD") else b"{}")
+    return UpstreamRequest(method, upstream.url_for(path, query), headers, b"" if method in ("GET", "HEAD") else b"{}")
 
 
 async def ask(
@@ -185,12 +185,12 @@ async def ask(
     return heard
 
 
-async def hear_out(upstream: HttpUpstream, request: Outgoing, listener: Listener) -> None:
+async def hear_out(upstream: HttpUpstream, request: UpstreamRequest, listener: Listener) -> None:
     """Ask, where nobody waits for the listener."""
     await upstream.answer(request, RULES, False)(listener.emit)
 
 
-def read_out(upstream: HttpUpstream, request: Outgoing) -> tuple[Head, bytes]:
+def read_out(upstream: HttpUpstream, request: UpstreamRequest) -> tuple[Head, bytes]:
     """Ask without `await`, and read the answer to its end. Raises `UpstreamError`."""
     with contextlib.closing(upstream), contextlib.closing(upstream.open(request, RULES, False)) as source:
         chunks = list(iter(lambda: source.read(None), None))

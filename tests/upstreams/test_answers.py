@@ -4,8 +4,8 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from cachemw.core.messages import Head, header_values
 from cachemw.errors import UpstreamError, UpstreamTimeout
+from cachemw.messages import Head, header_values
 from cachemw.upstreams import HttpUpstream, Timeouts
 from tests.serving import nobody_there
 from tests.upstreams.raw import (

@@ -7,11 +7,11 @@ import pytest
 import uvicorn
 from anyio import to_thread
 
-from cachemw.core.headers import HeaderRules
-from cachemw.core.messages import Headers
+from cachemw.cache.header_rules import HeaderRules
+from cachemw.messages import Headers
 from cachemw.upstreams import HttpUpstream
-from cachemw.upstreams.http import Outgoing
-from cachemw.upstreams.transports import KEEPALIVE
+from cachemw.upstreams.connections import KEEPALIVE
+from cachemw.upstreams.http import UpstreamRequest
 from tests.upstreams.raw import Listener, answer, ask, closing, hear_out, listening, outgoing, reaching, read_out
 
 pytestmark = pytest.mark.anyio
@@ -215,7 +215,7 @@ async def test_a_body_is_sent_piece_by_piece_and_in_the_length_the_client_gave()
         yield b"and half"
 
     async with reaching() as (server, upstream):
-        request = Outgoing("POST", upstream.url_for(b"/files", b""), ((b"content-length", b"13"),), pieces())
+        request = UpstreamRequest("POST", upstream.url_for(b"/files", b""), ((b"content-length", b"13"),), pieces())
         listener = Listener()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hear_out, upstream, request, listener)
@@ -233,7 +233,7 @@ async def test_a_body_of_unknown_length_is_chunked() -> None:
         yield b"some"
 
     async with reaching() as (server, upstream):
-        request = Outgoing("POST", upstream.url_for(b"/files", b""), (), pieces())
+        request = UpstreamRequest("POST", upstream.url_for(b"/files", b""), (), pieces())
         await hear_out(upstream, request, Listener())
 
     assert server.sent(b"transfer-encoding") == [b"chunked"]

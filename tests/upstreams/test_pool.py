@@ -12,7 +12,8 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from cachemw.errors import UpstreamTimeout
-from cachemw.upstreams import HttpUpstream, Timeouts, pool
+from cachemw.upstreams import HttpUpstream, Timeouts
+from cachemw.upstreams import connections as pool
 from tests.serving import serving_in_thread, until
 from tests.upstream import Upstream
 from tests.upstreams.raw import Listener, Part, ask, closing, head, listening

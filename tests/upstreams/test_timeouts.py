@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
-from cachemw.core.messages import Head
 from cachemw.errors import UpstreamTimeout
+from cachemw.messages import Head
 from cachemw.upstreams import HttpUpstream, Timeouts
 from cachemw.upstreams.base import End
 from tests.upstreams.raw import CHUNKED, RULES, Listener, Part, answer, ask, chunk, closing, head, hear_out, outgoing, reaching

@@ -1,0 +1,242 @@
+"""What the client asks of the cache: the `Cachemw` and `Cache-Control` fields of a request."""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache, partial
+from typing import Any, cast
+
+import http_sf
+import msgspec
+
+from cachemw.limits import FOREVER
+from cachemw.messages import Headers, header_values
+from cachemw.redaction import redacted_repr
+
+_DIRECTIVE = re.compile(rb'[ \t]*([^=,; \t"]+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"[ \t]*(?=,|$)|([^,]*)))?[^,]*(?:,|$)')
+_EMPTY = re.compile(rb"[ \t,]*")
+
+
+class CacheControl(msgspec.Struct, frozen=True):
+    """What a request's `Cache-Control` asks of us; seconds. `max_stale` is infinite where it has no argument."""
+
+    no_store: bool = False
+    no_cache: bool = False
+    only_if_cached: bool = False
+    max_age: int | None = None
+    min_fresh: float | None = None
+    max_stale: float | None = None
+    stale_if_error: float | None = None
+
+
+UNRESTRICTED = CacheControl()
+
+
+@lru_cache(256)
+def cache_control(field: bytes) -> CacheControl:
+    """Read the field's combined value. A bad number is the strictest reading; repeats add up to the strictest."""
+    said: dict[bytes, list[bytes | None]] = {}
+    for name, argument in _named_directives(field):
+        said.setdefault(name, []).append(argument)
+    max_age = [_seconds(argument, bad=0) for argument in said.get(b"max-age", ())]
+    min_fresh = [_seconds(argument, bad=math.inf) for argument in said.get(b"min-fresh", ())]
+    max_stale = [math.inf if argument is None else _seconds(argument, bad=0) for argument in said.get(b"max-stale", ())]
+    stale_if_error = [_seconds(argument, bad=0) for argument in said.get(b"stale-if-error", ())]  # RFC 5861 §4
+    return CacheControl(
+        no_store=b"no-store" in said,
+        no_cache=b"no-cache" in said,
+        only_if_cached=b"only-if-cached" in said,
+        max_age=int(min(max_age)) if max_age else None,
+        min_fresh=max(min_fresh, default=None),
+        max_stale=min(max_stale, default=None),
+        stale_if_error=min(stale_if_error, default=None),
+    )
+
+
+def _named_directives(field: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+    at = 0
+    while (blank := _EMPTY.match(field, at)) and (at := blank.end()) < len(field):
+        found = _DIRECTIVE.match(field, at)
+        if found is None:  # nothing that reads as a name: on to the next comma
+            comma = field.find(b",", at)
+            at = len(field) if comma < 0 else comma
+            continue
+        name, quoted, plain = found.groups()
+        argument = plain.strip() if plain is not None else quoted
+        yield name.lower(), argument
+        at = found.end()
+
+
+def _seconds(argument: bytes | None, bad: float) -> float:
+    if argument is None or not argument.isdigit():
+        return bad
+    digits = argument.lstrip(b"0") or b"0"
+    return min(int(digits), FOREVER) if len(digits) < 20 else FOREVER
+
+
+CONTROL_HEADER = b"cachemw"
+NAMESPACE_LIMIT = 128
+NAME_LIMIT = UNKNOWN_LIMIT = 16
+"""How much of a member nobody knows is reported, and how many of them."""
+
+
+class Mode(Enum):
+    """The member `mode`."""
+
+    READ_WRITE = "read-write"
+    READ = "read"
+    REFRESH = "refresh"
+    REPLAY = "replay"
+
+
+class Abandon(Enum):
+    """The member `abandon`: what becomes of a response that every reader has left."""
+
+    FINISH = "finish"
+    CANCEL = "cancel"
+
+
+class Directives(msgspec.Struct, frozen=True):
+    """A request that opted in, and what it asked for. `ttl` is in seconds; `ignored` names what was not obeyed.
+
+    `speed` is the pace of a replay: 0 at once, 1 as recorded, 2 twice as fast.
+    """
+
+    mode: Mode = Mode.READ_WRITE
+    ttl: int | None = None
+    namespace: str | None = None
+    sample: int = 0
+    speed: float = 0.0
+    abandon: Abandon | None = None
+    control: CacheControl = UNRESTRICTED
+    ignored: tuple[str, ...] = ()
+
+    __repr__ = redacted_repr
+
+    @property
+    def wants_fresh_answer(self) -> bool:
+        """`no-cache` and `refresh`: nothing stored may answer, and what comes replaces it."""
+        return self.control.no_cache or self.mode is Mode.REFRESH
+
+    @property
+    def may_forward(self) -> bool:
+        """Whether the upstream may be contacted at all."""
+        return not self.control.only_if_cached and self.mode is not Mode.REPLAY
+
+    @property
+    def may_store(self) -> bool:
+        """Whether the answer may be kept."""
+        return not self.control.no_store and self.mode is not Mode.READ
+
+
+class InvalidControl(msgspec.Struct, frozen=True):
+    """A `Cachemw` field that cannot be read, or a known member with a bad value."""
+
+    param: str
+    message: str
+
+    __repr__ = redacted_repr
+
+
+class ControlMembers(msgspec.Struct, frozen=True):
+    """A `Cachemw` dictionary: whether it opts in (`None`: says nothing of it), its known members, and the others."""
+
+    on: bool | None = None
+    known: dict[str, Any] = {}
+    unknown: tuple[str, ...] = ()
+
+    __repr__ = redacted_repr
+
+
+NO_MEMBERS = ControlMembers()
+
+
+def read_directives(headers: Headers, default: str, honour: frozenset[str]) -> Directives | InvalidControl | None:
+    """Return what a request asks of the cache, `None` where it did not opt in.
+
+    The request's members override the operator's `default` one by one; what is not in `honour` is reported, not obeyed.
+    """
+    asked = header_values(headers, CONTROL_HEADER)
+    if not asked and default == "off":
+        return None
+    control = header_values(headers, b"cache-control")
+    return _directives(b", ".join(asked) if asked else None, b", ".join(control), default, honour)
+
+
+@lru_cache(256)
+def _directives(
+    field: bytes | None, control: bytes, default: str, honour: frozenset[str]
+) -> Directives | InvalidControl | None:
+    asked = NO_MEMBERS if field is None else parse_members(field)
+    by_default = parse_members(default.encode())
+    if isinstance(asked, InvalidControl) or isinstance(by_default, InvalidControl):
+        return asked if isinstance(asked, InvalidControl) else None
+    switch = asked.on if "on" in honour else None
+    if not (by_default.on if switch is None else switch):
+        return None
+    obeyed = {name: value for name, value in asked.known.items() if name in honour}
+    ignored = [*asked.unknown, *(name for name in asked.known if name not in honour)]
+    if asked.on is False and switch is None:
+        ignored.append("off")
+    if control and "cache-control" not in honour:
+        ignored.append("cache-control")
+    limits = cache_control(control) if control and "cache-control" in honour else UNRESTRICTED
+    return Directives(**{**by_default.known, **obeyed}, control=limits, ignored=tuple(ignored))
+
+
+@lru_cache(256)
+def parse_members(value: bytes) -> ControlMembers | InvalidControl:
+    """Read a `Cachemw` field value, an RFC 9651 dictionary. Nothing is guessed."""
+    try:
+        dictionary = cast(dict[str, Any], http_sf.parse(value, tltype="dictionary"))
+    except http_sf.StructuredFieldError as exc:
+        return InvalidControl("cachemw", f"the Cachemw header is not a dictionary of RFC 9651: {exc}")
+    known: dict[str, Any] = {}
+    for name, (item, parameters) in dictionary.items():
+        read = _MEMBERS.get(name)
+        if read is None:
+            continue
+        if parameters:  # `on; ttl=60` for `on, ttl=60`: a typo must not become a paid call
+            return InvalidControl(name, f"{name} takes no parameters; members are separated by commas")
+        known[name] = read(item)
+        if known[name] is None:
+            return InvalidControl(name, f"{name} has a value that cannot be used")
+    switches = [known.pop("on", True), not known.pop("off", False)]
+    on = None if not dictionary.keys() & {"on", "off"} and not known else all(switches)
+    unknown = [name[:NAME_LIMIT] for name in dictionary if name not in _MEMBERS]
+    return ControlMembers(on, known, tuple(unknown[:UNKNOWN_LIMIT]))
+
+
+def _boolean(item: object) -> bool | None:
+    return item if isinstance(item, bool) else None
+
+
+def _count(item: object) -> int | None:
+    return item if isinstance(item, int) and not isinstance(item, bool) and item >= 0 else None
+
+
+def _pace(item: object) -> float | None:
+    return float(item) if isinstance(item, (int, Decimal)) and not isinstance(item, bool) and item >= 0 else None
+
+
+def _text(item: object) -> str | None:
+    text = str(item) if isinstance(item, (str, http_sf.Token)) else None
+    return text if text is not None and len(text) <= NAMESPACE_LIMIT else None
+
+
+def _word(words: type[Enum], item: object) -> Enum | None:
+    return next((word for word in words if isinstance(item, http_sf.Token) and word.value == str(item)), None)
+
+
+_MEMBERS: Mapping[str, Callable[[object], Any]] = {
+    "on": _boolean,
+    "off": _boolean,
+    "mode": partial(_word, Mode),
+    "ttl": _count,
+    "namespace": _text,
+    "sample": _count,
+    "speed": _pace,
+    "abandon": partial(_word, Abandon),
+}

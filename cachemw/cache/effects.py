@@ -1,0 +1,180 @@
+"""The effects that the script asks of its driver, and the outcomes that it ends in. Values only."""
+
+from collections.abc import Callable, Generator
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from cachemw.cache.directives import Abandon, InvalidControl
+from cachemw.cache.live_response import LiveResponse, Relay
+from cachemw.cache.recording import Terms
+from cachemw.cache.sharing import Course, Sender
+from cachemw.errors import CacheError, RecordRefused, StoreError, StoreTimeout, UpstreamError
+from cachemw.messages import Headers, Request, StoredResponse
+from cachemw.redaction import redacted_repr
+from cachemw.report import STORE_SLOW, ExchangeReport
+
+
+class ReadSecret(msgspec.Struct, frozen=True):
+    """Get the store's secret: sent `bytes`, or thrown `StoreError`."""
+
+
+class AskPartition(msgspec.Struct, frozen=True):
+    """Ask the operator's function for the partition's name: sent `bytes | None`, or thrown `PartitionError`."""
+
+    request: Request
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """Read a record: sent `Found`, or thrown `StoreError`."""
+
+    index: bytes
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a lookup found, and the time: seconds since the epoch."""
+
+    record: bytes | None
+    now: float
+
+    __repr__ = redacted_repr
+
+
+class RunInThread(msgspec.Struct, frozen=True):
+    """Call this, which takes long, where nobody else waits meanwhile: sent what it returns, or thrown `RecordError`."""
+
+    call: Callable[[], Any]
+
+    __repr__ = redacted_repr
+
+
+class DeleteRecord(msgspec.Struct, frozen=True):
+    """Remove a record that is none: sent `None`; failing to is no matter."""
+
+    index: bytes
+
+
+class GetOrder(msgspec.Struct, frozen=True):
+    """Ask where a forward stands that begins now: sent `Order`, or thrown `StoreError`."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Be the one that forwards, or read what another's forward brings.
+
+    Sent a `Claimed`, or `Arrived` where one of the same kind is followed; thrown `UpstreamError` where another's forward
+    failed before there was anything to show. Without `may_lead` only follow, without `may_follow` only lead. `report`: what is
+    known of the exchange, should its client leave.
+    """
+
+    course: Course
+    may_lead: bool
+    may_follow: bool
+    on_abandon: Abandon
+    report: ExchangeReport
+
+    __repr__ = redacted_repr
+
+
+class Claimed(Enum):
+    """How a claim went, where nothing is followed."""
+
+    LEAD = "others may follow this one"
+    LANDED = "another's forward is over, and its answer may be in the store"
+    RELEASED = "another's claim came to nothing, and no forward was made"
+    ALONE = "there is nothing to follow, and it may not lead"
+
+
+class Forward(msgspec.Struct, frozen=True):
+    """Send the request on: sent `Arrived`, or thrown `UpstreamError`.
+
+    With `terms` the answer is a flight: it asks for no content coding and may be kept. `report` as in `Claim`; `None`
+    where the client did not opt in. An HTTP upstream is sent the `rewritten` fields in the place of the caller's.
+    """
+
+    terms: Terms | None
+    on_abandon: Abandon
+    report: ExchangeReport | None
+    rewritten: Headers = ()
+
+    __repr__ = redacted_repr
+
+
+class Arrived(msgspec.Struct, frozen=True):
+    """The upstream's answer, now that there is something to show, and the time: seconds since the epoch.
+
+    `leader` is on whose account it was asked for, where that was another request.
+    """
+
+    response: LiveResponse
+    now: float
+    leader: Sender | None = None
+
+
+Effect = ReadSecret | AskPartition | Lookup | RunInThread | DeleteRecord | GetOrder | Claim | Forward
+
+
+class Serve(msgspec.Struct, frozen=True):
+    """Answer with a stored response; `now` is when that was decided.
+
+    `speed` is the pace of a replay, 0 at once; on the terms `revalidate` the leader forwards the request meanwhile, with the
+    `rewritten` fields.
+    """
+
+    stored: StoredResponse
+    report: ExchangeReport
+    now: float
+    speed: float = 0.0
+    revalidate: Terms | None = None
+    rewritten: Headers = ()
+
+    __repr__ = redacted_repr
+
+
+class Unsatisfiable(msgspec.Struct, frozen=True):
+    """Only the store might have answered, and cannot: 504."""
+
+    report: ExchangeReport
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """The upstream gave no head: 502 or 504. `report` is `None` where the client did not opt in."""
+
+    report: ExchangeReport | None
+    error: UpstreamError
+
+    __repr__ = redacted_repr
+
+
+class InvalidPath(msgspec.Struct, frozen=True):
+    """A path that climbs out of the upstream's, or that no request can carry."""
+
+
+class Unacceptable(msgspec.Struct, frozen=True):
+    """The request's control header cannot be obeyed, or its path not be asked for: 400.
+
+    `report` is `None` where the client did not opt in.
+    """
+
+    report: ExchangeReport | None
+    invalid: InvalidControl | InvalidPath
+
+
+Outcome = Serve | Relay | Unsatisfiable | Failed | Unacceptable
+Script = Generator[Effect, Any, Outcome]
+
+
+def resume(script: Script, result: Any) -> Effect | Outcome:
+    """Send a script what it asked for, or throw it the failure; return what it asks next, or its outcome."""
+    try:
+        return script.throw(result) if isinstance(result, CacheError) else script.send(result)
+    except StopIteration as stop:
+        outcome: Outcome = stop.value
+        return outcome
+
+
+def not_kept(error: StoreError) -> str:
+    """Say why a client cannot rely on a record that a store did not take in time, or at all."""
+    if isinstance(error, RecordRefused):
+        return error.detail
+    return STORE_SLOW if isinstance(error, StoreTimeout) else "store-failed"

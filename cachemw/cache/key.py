@@ -1,0 +1,139 @@
+"""The key: what selects a stored response. Its parts, their index and their proof."""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterable
+from functools import lru_cache
+
+import msgspec
+import xxhash
+
+from cachemw.cache.header_rules import HeaderRules, credentials, keyed
+from cachemw.messages import AppAnswerer, DirectAnswerer, Headers, HttpTarget, Request, Sends, Target
+from cachemw.redaction import redacted_repr
+from cachemw.wire.fields import CREDENTIALS, without
+
+SCHEME = b"cachemw/2"
+"""Changes whenever a request would get another key than before."""
+
+
+class Key(msgspec.Struct, frozen=True):
+    """`parts` is everything an answer depends on; `index` finds a record, `proof` shows that it is the right one.
+
+    xxh3-128 is no more than an index: two chat bodies with one digest are made in milliseconds.
+    """
+
+    parts: bytes
+    index: bytes
+    proof: bytes
+
+    __repr__ = redacted_repr
+
+
+def fingerprint(
+    request: Request, canonical: bytes, partition: bytes, namespace: str | None, sample: int, rules: HeaderRules
+) -> Key:
+    """Return the key of a chat request."""
+    fields = keyed(request.headers, request.answerer.target, rules)
+    parts = frame(
+        (
+            SCHEME,
+            partition,
+            b"" if namespace is None else b"=" + namespace.encode(),
+            b"%d" % sample,
+            _identity(request, rules),
+            frame([part for field in fields for part in field]),
+            canonical,
+        )
+    )
+    return Key(parts, xxhash.xxh3_128_digest(parts), hashlib.sha256(parts).digest())
+
+
+def frame(parts: Iterable[bytes]) -> bytes:
+    """Put parts behind one another, each with its length before it, so that no two lists come out alike."""
+    return b"".join([len(part).to_bytes(8) + part for part in parts])
+
+
+def _identity(request: Request, rules: HeaderRules) -> bytes:
+    """Say who answers; an app may answer by the caller's session, and by where it is mounted, unless that is inert."""
+    answerer, session = request.answerer, request.attested.session
+    if isinstance(answerer, AppAnswerer):
+        root = b"" if b"root_path" in rules.inert else answerer.root
+        asked = (answerer.name.encode(), root, answerer.path, answerer.raw_path, answerer.query)
+        return frame((b"app", *asked, session) if session else (b"app", *asked))
+    if isinstance(answerer, DirectAnswerer) and answerer.host:
+        return frame((b"http", answerer.url.encode(), answerer.host))
+    return frame((b"http", answerer.url.encode()))
+
+
+ANONYMOUS = b"anonymous"
+ANONYMOUS_LENT = b"anonymous, with a lent key"
+SHARED = b"shared"
+
+PLACEHOLDERS = ((b"authorization", b"bearer cachemw"), (b"x-api-key", b"cachemw"))
+"""What SDKs that cannot send no key at all are told to send to an HTTP upstream; it names nobody, and is not forwarded."""
+
+
+def callers_credentials(headers: Headers, over_http: bool) -> Headers:
+    """Return the credentials the caller sent; over HTTP without the placeholders."""
+    found = credentials(headers)
+    return without_placeholder(found) if over_http else found
+
+
+def without_placeholder(headers: Headers) -> Headers:
+    """Return the fields that are no placeholder."""
+    return tuple((name, value) for name, value in headers if (name.lower(), value.lower()) not in PLACEHOLDERS)
+
+
+def is_lent(brought: Headers, target: Target) -> bool:
+    """Say whether an upstream is sent the operator's credential for a caller who brought these, and none of the caller's."""
+    if not isinstance(target, HttpTarget):
+        return False
+    return target.sends is Sends.OURS or target.sends is Sends.CALLERS_OR_OURS and not brought
+
+
+def by_credential(secret: bytes, lent: bool, sent: Headers) -> bytes:
+    """Return the partition of a caller with these credentials; without any, the anonymous one needs no secret.
+
+    What was answered to the operator's credential, which was `lent`, is not what would be answered to a caller's own.
+    """
+    if not sent:
+        return ANONYMOUS_LENT if lent else ANONYMOUS
+    return b"credential:" + code(secret, b"lent" if lent else b"own", *[part for field in sent for part in field])
+
+
+def by_name(name: bytes | None) -> bytes:
+    """Return the partition an operator's function named; `None` is the anonymous one."""
+    return ANONYMOUS if name is None else b"named:" + name
+
+
+def code(secret: bytes, *parts: bytes) -> bytes:
+    """Return a code of these parts that nobody can search for who has not the secret (HMAC-SHA-256)."""
+    keyed = _keyed(secret).copy()
+    keyed.update(b"".join([len(part).to_bytes(4) + part for part in parts]))  # lengths, so that no two lists read alike
+    return keyed.digest()
+
+
+@lru_cache(8)
+def _keyed(secret: bytes) -> hmac.HMAC:
+    """Return an HMAC that has taken in nothing yet: to set one up costs more than to copy it."""
+    return hmac.new(secret, digestmod="sha256")
+
+
+def idempotency_key(secret: bytes, sent: Headers, *bound_to: bytes) -> Headers:
+    """Return the `Idempotency-Key` for an upstream in the place of the caller's: one for this caller and question alone.
+
+    An upstream knows one key, and may give whoever brings the same value the same answer.
+    """
+    value = b", ".join([value for name, value in sent if name.lower() == b"idempotency-key"])
+    digest = code(secret, b"idempotency-key", *bound_to, value)
+    return ((b"idempotency-key", base64.urlsafe_b64encode(digest).rstrip(b"=")),)
+
+
+def with_credential(fields: Headers, target: HttpTarget, ours: bytes) -> Headers:
+    """Return the fields for an HTTP upstream with the credential that it is sent; `ours` is empty where there is none."""
+    if not is_lent(callers_credentials(fields, over_http=True), target):
+        return without_placeholder(fields)
+    bearer = ((b"authorization", b"Bearer " + ours),) if ours else ()
+    return (*without(fields, CREDENTIALS), *bearer)

@@ -1,0 +1,267 @@
+"""A response in progress, shared by its readers: what of it may leave now, how it ends, and what is kept of it."""
+
+from dataclasses import replace
+
+import msgspec
+
+from cachemw.cache import record as codec
+from cachemw.cache.directives import CONTROL_HEADER, Abandon, ControlMembers, parse_members
+from cachemw.cache.header_rules import without_account
+from cachemw.cache.order import Order
+from cachemw.cache.recording import Recording, Terms, head_fault, is_coded, start
+from cachemw.endpoints import errors as refusals
+from cachemw.endpoints.chat.completeness import CUT
+from cachemw.errors import TruncatedResponse, UpstreamError
+from cachemw.limits import PIECE_BYTES
+from cachemw.messages import Head, StoredResponse, header_values
+from cachemw.redaction import redacted_repr
+from cachemw.report import ExchangeReport
+from cachemw.wire.cache_status import announce
+from cachemw.wire.fields import content_length, end_to_end, without
+
+Part = Head | bytes
+
+
+class Put(msgspec.Struct, frozen=True):
+    """A record to store, for `keep` seconds; `None` until it is evicted. Whether anybody `waits` for that, for a moment."""
+
+    index: bytes
+    record: bytes
+    keep: float | None
+    order: Order
+    waits: bool
+
+    __repr__ = redacted_repr
+
+
+class LiveResponse:
+    """The upstream's answer as it comes: written once, read from any offset that is still held.
+
+    Its writer calls `feed` for every chunk, then `finish` and `close`, or `fail`. `faults` says why it is not kept.
+    """
+
+    def __init__(self, head: Head, recording: Recording | None = None, faults: tuple[str, ...] = ()) -> None:
+        self.head, self.faults = head, faults
+        self._is_chat = recording is not None or bool(faults)
+        self.is_stored = False
+        self.is_stream = _is_event_stream(head)
+        self.can_say_more = self.is_stream and not is_coded(head)  # an event of ours can be added
+        self._recording = recording
+        self._is_void = False
+        self._body = bytearray() if recording is None else recording.body
+        self._forgotten = 0  # how many bytes are held no more
+        self._tail = b""  # the last of those
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether it may still be kept."""
+        return self._recording is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be shown: JSON that may be kept is not before it is whole, for half of it is of no use."""
+        return not self._is_void and (self._recording is None or self.is_stream or self._recording.left > 0)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that has come is in memory."""
+        return self._forgotten == 0
+
+    @property
+    def held(self) -> int:
+        """How many bytes are in memory."""
+        return len(self._body)
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last byte that may leave."""
+        return self._forgotten + (len(self._body) if self._recording is None else self._recording.left)
+
+    @property
+    def hold_seconds(self) -> float | None:
+        """How many seconds what is held back now may be held back; `None` where nothing is."""
+        return None if self._recording is None else self._recording.hold_seconds
+
+    def feed(self, chunk: bytes, now: float) -> None:
+        """Take in what has come."""
+        if self._recording is None:
+            self._body += chunk
+            return
+        self._recording.feed(chunk, now)
+        if self._recording.dropped is not None:
+            self.drop(self._recording.dropped)
+
+    def over_limit(self, limit_bytes: int, is_full: bool) -> str | None:
+        """Say why no more of it may be held than somebody has yet to read; `is_full`: all answers together hold too much."""
+        if is_full and self.held:
+            return "busy"
+        return "record-too-large" if self.held > limit_bytes else None
+
+    def drop(self, why: str) -> None:
+        """Keep no record of it; it only passes."""
+        if self._recording is not None:
+            self._recording = None
+            self.faults = (why, *self.faults)
+
+    def release_held(self) -> None:
+        """Let go what was held back for an end that does not come in time."""
+        if self._recording is not None:
+            self._recording.release_held()
+            if self._recording.dropped is not None:
+                self.drop(self._recording.dropped)
+
+    def read(self, start: int) -> bytes:
+        """Return what may leave from the offset `start` on, as much as is sent at once."""
+        at = start - self._forgotten
+        return bytes(self._body[at : min(at + PIECE_BYTES, self.end - self._forgotten)])
+
+    def forget(self, before: int) -> None:
+        """Hold no byte before this offset any more; what is recorded is held whole."""
+        count = before - self._forgotten
+        if self._recording is None and count > 0:
+            self._tail = (self._tail + self._body[max(0, count - 3) : count])[-3:]
+            del self._body[:count]
+            self._forgotten = before
+
+    def finish(self, now: float) -> Put | None:
+        """Return the record to put, now that the upstream's body has ended.
+
+        Raises `TruncatedResponse` where that end may be a cut: nothing but the content says that it is not.
+        """
+        self._check_length()
+        if self._recording is None:
+            return None
+        recorded = self._recording.finish(now)
+        if isinstance(recorded, StoredResponse):
+            terms = self._recording.terms
+            assert isinstance(terms.order, Order)  # noqa: S101 - else nothing was recorded
+            return Put(terms.key.index, codec.encode(recorded), terms.keep, terms.order, terms.waits)
+        if recorded in CUT and not self.head.delimited:
+            raise TruncatedResponse("the connection closed before the answer was complete")
+        self.drop(recorded)
+        return None
+
+    def _check_length(self) -> None:
+        """A stream's length is not announced any more, for an event of ours may follow: nobody else would notice."""
+        came = self._forgotten + len(self._body)
+        has_body = self.head.status not in (204, 304) and (came > 0 or self._is_chat)  # a HEAD has none
+        if self.can_say_more and has_body and content_length(self.head.headers) not in (None, came):
+            raise TruncatedResponse("the answer is not as long as it said")
+
+    def close(self, fault: str | None) -> None:
+        """Let the last bytes go. `fault` says why a record that `finish` gave was not stored; `None`: it was."""
+        if self._recording is None:
+            return
+        self.is_stored = fault is None
+        self._recording = None
+        if fault is not None:
+            self.faults = (fault, *self.faults)
+
+    def fail(self, error: UpstreamError | None) -> None:
+        """Note that the upstream broke off, or was told to: `None`. What was held back is never shown: it was no end."""
+        self._is_void = not self.is_open
+        if error is not None:
+            self.faults = ("truncated" if isinstance(error, TruncatedResponse) else "broken", *self.faults)
+        if self._recording is not None:
+            del self._body[self._recording.left :]
+            self._recording = None
+
+    def broken(self, error: UpstreamError) -> bytes:
+        """Return what a reader who has had everything is told of the failure; nothing where it cannot be."""
+        if not self.can_say_more:
+            return b""
+        tail = (self._tail + self._body[-3:])[-3:]
+        return refusals.broken_stream(error, not tail or tail.endswith((b"\n\n", b"\r\r", b"\n\r\n")))
+
+    def final_report(self, report: ExchangeReport) -> ExchangeReport:
+        """Return what is said of an exchange, with what has become of this answer; a collapsed one stored nothing."""
+        if self.faults:
+            stored, details = False, (*self.faults, *report.details)
+        elif self.is_stored:
+            stored, details = True, report.details
+        else:
+            return report
+        return replace(report, stored=None if report.collapsed else stored, details=tuple(dict.fromkeys(details)))
+
+    def client_head(self, report: ExchangeReport | None, is_of_another_account: bool = False) -> Head:
+        """Return the head as a client gets it; what it says of the account it was asked for is for nobody else."""
+        headers = end_to_end(self.head.headers)
+        if report is not None and report.collapsed:
+            headers = without(headers, (b"set-cookie", b"set-cookie2"))  # another request's: its answer is shared, no more
+        if is_of_another_account:
+            headers = without_account(headers)
+        if self.can_say_more:
+            headers = without(headers, (b"content-length",))
+        return Head(
+            self.head.status, headers if report is None else announce(headers, self.final_report(report), self.is_stream)
+        )
+
+
+class Relay:
+    """An outcome: the answer is passed on to one client as it comes. `report` is `None` where it did not opt in.
+
+    `is_of_another_account`: it was asked for with a credential that is not this client's.
+    """
+
+    def __init__(self, response: LiveResponse, report: ExchangeReport | None, is_of_another_account: bool = False) -> None:
+        self.response, self.at = response, 0
+        self.early_report = report  # before it was known what becomes of the response
+        self._is_of_another_account = is_of_another_account
+        self._has_begun = False
+
+    @property
+    def report(self) -> ExchangeReport | None:
+        """What came of it, as far as is known."""
+        return None if self.early_report is None else self.response.final_report(self.early_report)
+
+    @property
+    def has_had_all(self) -> bool:
+        """Whether everything that may leave has."""
+        return self._has_begun and self.at == self.response.end
+
+    def take(self) -> tuple[Part, ...]:
+        """Return what may leave now and has not yet: nothing, or a piece of it."""
+        if not self.response.is_open:
+            return ()
+        piece = self.response.read(self.at)
+        self.at += len(piece)
+        chunks = (piece,) if piece else ()
+        if self._has_begun:
+            return chunks
+        self._has_begun = True
+        return (self.head, *chunks)
+
+    @property
+    def head(self) -> Head:
+        """The head as its client gets it, with what is known by now."""
+        return self.response.client_head(self.early_report, self._is_of_another_account)
+
+
+def last_left(wish: Abandon, response: LiveResponse | None, has_room: bool) -> Abandon:
+    """Say what becomes of an answer that every reader has left; `response` is `None` where it has no head yet.
+
+    It is read on only where it may be kept, and where there is room for one more that nobody reads.
+    """
+    may_be_kept = response is None or response.is_recorded
+    return Abandon.FINISH if wish is Abandon.FINISH and may_be_kept and has_room else Abandon.CANCEL
+
+
+def begin(head: Head, terms: Terms | None, now: float) -> LiveResponse:
+    """Begin to pass on an answer whose head came `now`; without `terms` nothing of it is kept."""
+    if terms is None:
+        return LiveResponse(head)
+    fault = _kept_out(head) or head_fault(head, terms.chat.kind.stream)
+    if fault is None and not isinstance(terms.order, Order):
+        fault = terms.order
+    return LiveResponse(head, start(head, terms, now)) if fault is None else LiveResponse(head, None, (fault,))
+
+
+def _kept_out(head: Head) -> str | None:
+    """Read `Cachemw: off` in a response: a wrapped app keeps this answer out. What cannot be read is not stored either."""
+    fields = header_values(head.headers, CONTROL_HEADER)
+    members = parse_members(b", ".join(fields)) if fields else ControlMembers(on=True)
+    return None if isinstance(members, ControlMembers) and members.on is not False else "kept-out"
+
+
+def _is_event_stream(head: Head) -> bool:
+    return any(value.lower().startswith(b"text/event-stream") for value in header_values(head.headers, b"content-type"))

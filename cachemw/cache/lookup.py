@@ -1,0 +1,177 @@
+"""Select a stored response: say whether what the store holds under a key may answer a request."""
+
+import math
+from collections import OrderedDict
+from itertools import pairwise
+
+import msgspec
+
+from cachemw import limits
+from cachemw.cache import record as codec
+from cachemw.cache.directives import Abandon, Directives, Mode
+from cachemw.cache.freshness import is_fresh, satisfies, stands_in, while_revalidating
+from cachemw.cache.header_rules import storable
+from cachemw.cache.key import Key
+from cachemw.cache.policy import Policy
+from cachemw.cache.recording import head_fault
+from cachemw.endpoints.chat.completeness import json_fault, stream_fault
+from cachemw.endpoints.chat.request import ChatRequest
+from cachemw.endpoints.chat.transcode import derive
+from cachemw.errors import RecordError
+from cachemw.messages import Head, Kind, Request, StoredResponse
+from cachemw.redaction import redacted_repr
+from cachemw.report import Fwd
+
+Mark = bytes
+"""Says which record it is: its header, with the checksum, and its proof."""
+
+
+class TranscodeCache:
+    """Keeps answers of other kinds, as many as take `limits.DERIVED_BYTES`; then the oldest go."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[Mark, Kind], StoredResponse] = OrderedDict()
+        self._size = 0
+
+    def of(self, mark: Mark, stored: StoredResponse, kind: Kind) -> StoredResponse | str:
+        """Return the record in this kind, or the `detail` that says why it cannot be had."""
+        if stored.kind == kind:
+            return stored
+        kept = self._kept.get((mark, kind))
+        if kept is not None:
+            return kept
+        answer = derive(stored, kind)
+        if isinstance(answer, StoredResponse):
+            self._keep(mark, answer)
+        return answer
+
+    def _keep(self, mark: Mark, answer: StoredResponse) -> None:
+        self._kept[mark, answer.kind] = answer
+        self._size += memory_of(answer)
+        while self._size > limits.DERIVED_BYTES:
+            try:
+                _, oldest = self._kept.popitem(last=False)
+            except KeyError:  # an event loop in another thread has just taken the last one
+                self._size = 0
+            else:
+                self._size -= memory_of(oldest)
+
+
+def memory_of(answer: StoredResponse) -> int:
+    """Return about how many bytes of memory it takes: of small ones the body is the smaller part."""
+    return len(answer.body) + 100 * len(answer.event_ends) + 1000
+
+
+def is_sound(stored: StoredResponse, now: float) -> bool:
+    """Say whether it is something that a recording may have come to by now; its body is judged elsewhere."""
+    return (
+        stored.status == 200
+        and -limits.FOREVER <= stored.stored_at - now <= limits.CLOCK_AHEAD
+        and 0 <= stored.lifetime <= limits.FOREVER
+        and stored.headers == storable(stored.headers)
+        and head_fault(Head(200, stored.headers), stored.kind.stream) is None
+        and _are_events(stored)
+    )
+
+
+def _are_events(stored: StoredResponse) -> bool:
+    ends, arrivals = stored.event_ends, stored.arrivals
+    return (
+        bool(ends) == stored.kind.stream
+        and len(ends) == len(arrivals)
+        and all(end < next_end for end, next_end in pairwise((0, *ends, len(stored.body) + 1)))
+        and all(0 <= arrival < math.inf for arrival in arrivals)
+    )
+
+
+class Match(msgspec.Struct, frozen=True):
+    """It answers; `details` say so where it is stale or of another kind. `revalidate`: a newer one is to be had meanwhile."""
+
+    stored: StoredResponse
+    details: tuple[str, ...] = ()
+    revalidate: bool = False
+
+
+class NoMatch(msgspec.Struct, frozen=True):
+    """It does not, and why: in the word of RFC 9211 and, where that is not enough, in ours.
+
+    `stands_in` answers all the same should the upstream fail (RFC 5861 §4).
+    """
+
+    fwd: Fwd
+    detail: str | None = None
+    stands_in: Match | None = None
+
+
+class Query(msgspec.Struct, frozen=True):
+    """What is looked for: the key, the request it stands for, how that is restricted and what the operator allows.
+
+    `on_abandon`: what becomes of a forward of it that every reader has left. `request` is what is forwarded.
+    """
+
+    key: Key
+    chat: ChatRequest
+    asked: Directives
+    policy: Policy
+    on_abandon: Abandon
+    request: Request
+
+    __repr__ = redacted_repr
+
+
+class VerifiedRecords:
+    """The records whose body has been judged in this process, and what was derived from them: records do not change."""
+
+    LIMIT = 8192
+
+    def __init__(self) -> None:
+        self.derived = TranscodeCache()
+        self._seen: set[bytes] = set()
+
+    def __contains__(self, mark: bytes) -> bool:
+        return mark in self._seen
+
+    def add(self, mark: bytes) -> None:
+        """Remember one; when there are too many, begin anew."""
+        if len(self._seen) >= self.LIMIT:
+            self._seen.clear()
+        self._seen.add(mark)
+
+
+def select(record: bytes, query: Query, verified: VerifiedRecords, now: float) -> Match | NoMatch:
+    """Judge the record found under the query's index. Raises `RecordError` for one that is damaged or never was complete."""
+    stored = codec.decode(record)
+    if stored.proof != query.key.proof:  # another request with the same index: xxhash is no proof
+        return NoMatch("miss", "key-mismatch")
+    mark = record[: codec.RECORD_HEAD_BYTES] + stored.proof
+    _verify(mark, stored, query, verified, now)
+    answer = verified.derived.of(mark, stored, query.chat.kind)
+    if isinstance(answer, str):
+        return NoMatch("miss", answer)
+    return _restricted(answer, () if answer is stored else ("transcoded",), query, now)
+
+
+def _restricted(answer: StoredResponse, how: tuple[str, ...], query: Query, now: float) -> Match | NoMatch:
+    asked, policy, fresh = query.asked, query.policy, is_fresh(answer, now)
+    if asked.mode is Mode.REPLAY:
+        return Match(answer, how if fresh else ("replay", *how))
+    if satisfies(answer, asked.control, now):
+        return Match(answer, how if fresh else ("max-stale", *how))
+    if asked.may_store and while_revalidating(answer, asked.control, policy.stale_while_revalidate, now):
+        return Match(answer, ("stale-while-revalidate", *how), revalidate=True)
+    may_stand_in = stands_in(answer, asked.control, policy.stale_if_error, now)
+    return NoMatch("request" if fresh else "stale", None, Match(answer, ("stale-if-error", *how)) if may_stand_in else None)
+
+
+def _verify(mark: bytes, stored: StoredResponse, query: Query, verified: VerifiedRecords, now: float) -> None:
+    if mark in verified:
+        return
+    chat = query.chat
+    if stored.kind != chat.kind:  # this request may be due usage that its own was not: that is no fault of it
+        chat = msgspec.structs.replace(chat, wants_usage=False)
+    if not is_sound(stored, now):
+        raise RecordError("not what a recording comes to")
+    judge = stream_fault if stored.kind.stream else json_fault
+    if fault := judge(stored.body, chat, query.policy.store_when):
+        raise RecordError(f"not a complete answer: {fault}")
+    verified.add(mark)

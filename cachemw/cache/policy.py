@@ -1,0 +1,132 @@
+"""What the operator allows: one frozen `Policy`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cachemw import limits
+from cachemw.cache.directives import InvalidControl, parse_members
+from cachemw.cache.freshness import Keep
+from cachemw.cache.header_rules import NEVER_FORWARDED, HeaderRules
+from cachemw.endpoints.chat.request import ASKED
+from cachemw.errors import ConfigurationError
+from cachemw.messages import Request
+from cachemw.wire.fields import CREDENTIALS
+
+CONTROLS = frozenset({"on", "mode", "ttl", "namespace", "sample", "speed", "abandon", "cache-control"})
+FINISH_REASONS = frozenset({"stop", "tool_calls", "function_call", "length"})
+
+Partition = Literal["credential", "shared"] | Callable[[Request], bytes | None]
+
+_NUMBERS = (
+    *("lifetime", "max_lifetime", "stale_if_error", "stale_while_revalidate", "patience", "max_replay"),
+    *("max_request_bytes", "max_record_bytes"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The operator's side of the contract. Durations are in seconds, sizes in bytes.
+
+    default            a `Cachemw` dictionary that applies where the request says nothing: "off", "on", "on, mode=replay"
+    paths              suffixes of the paths, below `root_path`, that are chat completions
+    lifetime           how long an answer is fresh unless the request says `ttl`
+    max_lifetime       what `ttl` is clamped to
+    stale_if_error     how long after its lifetime a record answers when the upstream cannot
+    stale_while_revalidate
+                       how long a stale record answers at once while one flight fetches anew; not under WSGI and in transports
+    keep               how long the store holds a record: a number, "windows" (its lifetime and the larger stale window)
+                       or None (until evicted)
+    partition          "credential", "shared", or a function of the request; its `None` is the anonymous partition
+    vary               more request headers that are in the key
+    inert              more request headers that change nothing
+    forward            more request headers that an HTTP upstream is sent; they are in the key
+    bookkeeping        members of a request's body that an HTTP upstream only counts and pays by; they are not in the key.
+                       Those that the providers with a name take so need not be named
+    store_when         the finish reasons that may be stored; "length" counts only where the caller bounded the answer
+    keep_requests      whether records hold the request's canonical body too
+    max_request_bytes  the largest request body that is read into memory
+    max_record_bytes   the largest response body that is stored
+    patience           how long a request waits for an identical one that is under way
+    on_abandon         what becomes of a response every reader has left: "finish", "cancel" or None, which is to finish over
+                       an HTTP upstream and to cancel around an app; under WSGI and in transports it is always cancelled
+    max_replay         the longest a paced replay may take; what would take longer is sent faster
+    honour             the client's controls that are obeyed
+
+    Raises `ConfigurationError` where a value cannot work.
+    """
+
+    default: str = "off"
+    paths: tuple[str, ...] = ("/chat/completions",)
+    lifetime: float = limits.LIFETIME
+    max_lifetime: float = limits.LONGEST_LIFETIME
+    stale_if_error: float = limits.STALE_IF_ERROR
+    stale_while_revalidate: float = 0.0
+    keep: Keep = "windows"
+    partition: Partition = field(default="credential", repr=False)  # a function may hold anything
+    vary: tuple[str, ...] = ()
+    inert: tuple[str, ...] = ()
+    forward: tuple[str, ...] = ()
+    bookkeeping: frozenset[str] = frozenset()
+    store_when: frozenset[str] = FINISH_REASONS
+    keep_requests: bool = False
+    max_request_bytes: int = limits.REQUEST_BYTES
+    max_record_bytes: int = limits.RECORD_BYTES
+    patience: float = limits.PATIENCE
+    on_abandon: Literal["finish", "cancel"] | None = None
+    max_replay: float = limits.LONGEST_REPLAY
+    honour: frozenset[str] = CONTROLS
+    header_rules: HeaderRules = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        members = parse_members(self.default.encode())
+        if isinstance(members, InvalidControl):
+            raise ConfigurationError(f"Policy.default: {members.message}")
+        if members.unknown:
+            raise ConfigurationError(f"Policy.default: unknown member {members.unknown[0]!r}")
+        self._check()
+        for name, whole in (("paths", tuple), ("bookkeeping", frozenset), ("store_when", frozenset), ("honour", frozenset)):
+            object.__setattr__(self, name, whole(getattr(self, name)))  # nobody else's to change
+        rules = HeaderRules(*map(_names, (self.vary, self.inert, self.forward)))
+        _check_rules(rules)
+        object.__setattr__(self, "header_rules", rules)
+
+    def _check(self) -> None:
+        for name in _NUMBERS:
+            if not getattr(self, name) >= 0:
+                raise ConfigurationError(f"Policy.{name} must not be negative")
+        for name in ("paths", "vary", "inert", "forward", "bookkeeping", "store_when", "honour"):
+            if isinstance(getattr(self, name), str):
+                raise ConfigurationError(f"Policy.{name} is a collection of strings")
+        if self.partition not in ("credential", "shared") and not callable(self.partition):
+            raise ConfigurationError('Policy.partition is "credential", "shared" or a function')
+        if self.on_abandon not in ("finish", "cancel", None):
+            raise ConfigurationError('Policy.on_abandon is "finish", "cancel" or None')
+        if "content_filter" in self.store_when:  # a filtered answer is a fragment, and the next may not be
+            raise ConfigurationError("Policy.store_when cannot hold content_filter")
+        if asked := ASKED.intersection(self.bookkeeping):
+            raise ConfigurationError(f"Policy.bookkeeping cannot hold {min(asked)!r}, on which answers depend")
+        if unknown := set(self.honour) - CONTROLS:
+            raise ConfigurationError(f"Policy.honour: unknown control {min(unknown)!r}")
+        if self.keep is not None and self.keep != "windows" and not self.keep >= 0:
+            raise ConfigurationError("Policy.keep must not be negative")
+
+    @property
+    def window(self) -> float:
+        """How long after its lifetime a record may still be of use: the larger of the two stale windows."""
+        return max(self.stale_if_error, self.stale_while_revalidate)
+
+    def lifetime_of(self, ttl: int | None) -> float:
+        """Return the lifetime of what a request stores that asked for `ttl` seconds."""
+        return min(self.lifetime if ttl is None else ttl, self.max_lifetime, limits.FOREVER)
+
+
+def _names(names: tuple[str, ...]) -> frozenset[bytes]:
+    return frozenset(name.lower().encode("latin-1") for name in names)
+
+
+def _check_rules(rules: HeaderRules) -> None:
+    if credentials := (rules.vary | rules.inert).intersection(CREDENTIALS):
+        raise ConfigurationError(f"Policy.vary, Policy.inert: {min(credentials).decode()} is in the key by Policy.partition")
+    if never := rules.forward & NEVER_FORWARDED:
+        raise ConfigurationError(f"Policy.forward: {min(never).decode()} is never forwarded")

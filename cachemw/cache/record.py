@@ -1,0 +1,100 @@
+"""Record ↔ bytes: magic, version, checksum, then MessagePack. Never pickle.
+
+    "CMW" | version, 1 byte | xxh3-64 of the payload, 8 bytes, big endian | payload
+
+Records of every released version stay readable or are refused by their version: `tests/data/records`.
+"""
+
+import struct
+
+import msgspec
+import xxhash
+
+from cachemw.errors import RecordError
+from cachemw.messages import Kind, StoredResponse
+from cachemw.redaction import redacted_repr
+
+MAGIC = b"CMW"
+VERSION = 1
+
+_HEAD = struct.Struct(">3sB8s")
+RECORD_HEAD_BYTES = _HEAD.size
+
+
+class _Payload(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    event_ends: bytes
+    arrivals: bytes
+    stream: bool
+    options: bytes
+    proof: bytes
+    stored_at: float
+    lifetime: float
+    request: bytes | None
+
+    __repr__ = redacted_repr
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Payload)
+
+
+def encode(stored: StoredResponse) -> bytes:
+    """Return the record of a stored response."""
+    payload = _encoder.encode(
+        _Payload(
+            status=stored.status,
+            headers=stored.headers,
+            body=stored.body,
+            event_ends=struct.pack(f"<{len(stored.event_ends)}Q", *stored.event_ends),
+            arrivals=struct.pack(f"<{len(stored.arrivals)}d", *stored.arrivals),
+            stream=stored.kind.stream,
+            options=stored.kind.options,
+            proof=stored.proof,
+            stored_at=stored.stored_at,
+            lifetime=stored.lifetime,
+            request=stored.request,
+        )
+    )
+    return _HEAD.pack(MAGIC, VERSION, checksum(payload)) + payload
+
+
+def decode(record: bytes) -> StoredResponse:
+    """Return the stored response of a record. Raises `RecordError` for bytes that are not one, whole, of this version."""
+    if len(record) < _HEAD.size:
+        raise RecordError("too short for a record")
+    magic, version, said = _HEAD.unpack_from(record)
+    if magic != MAGIC or version != VERSION:
+        raise RecordError("not a record of this version")
+    payload = memoryview(record)[_HEAD.size :]
+    if checksum(payload) != said:
+        raise RecordError("damaged: its checksum differs")
+    try:
+        read = _decoder.decode(payload)
+        ends, arrivals = _numbers("Q", read.event_ends), _numbers("d", read.arrivals)
+    except (msgspec.DecodeError, UnicodeDecodeError, struct.error) as exc:
+        raise RecordError("not a record's payload") from exc
+    kind = Kind(read.stream, read.options)
+    return StoredResponse(
+        read.status,
+        read.headers,
+        read.body,
+        ends,
+        arrivals,
+        kind,
+        read.proof,
+        read.stored_at,
+        read.lifetime,
+        read.request,
+    )
+
+
+def checksum(payload: bytes | memoryview) -> bytes:
+    """Return the xxh3-64 of a payload: against bit rot, not against anyone."""
+    return xxhash.xxh3_64_digest(payload)
+
+
+def _numbers(form: str, packed: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(packed) // 8}{form}", packed) if packed else ()

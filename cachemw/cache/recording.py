@@ -1,0 +1,192 @@
+"""Record a response chunk by chunk: say what may leave now, and in the end give the record, or the reason why there is none."""
+
+import re
+from array import array
+from typing import Protocol
+
+import msgspec
+
+from cachemw import limits
+from cachemw.cache.header_rules import storable
+from cachemw.cache.key import Key
+from cachemw.cache.order import Order
+from cachemw.endpoints.chat.completeness import StreamJudge, json_fault
+from cachemw.endpoints.chat.request import ChatRequest
+from cachemw.messages import Head, StoredResponse, header_values
+from cachemw.wire.sse import Event, Parser
+from cachemw.wire.strict_json import TOO_COMPLEX
+
+_FIELD_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 §5.5
+
+LINES = 2**17
+LINES_AT_ONCE = 2**15
+"""How many lines a stream may have, in all and in one chunk: each takes a microsecond, and nothing else runs meanwhile.
+
+A stream of 4 MiB with a token in each event has 35,000, where an event is as long as upstreams make it.
+"""
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """On which terms an answer is kept; `keep` is how long the store holds it, in seconds, `None` until it is evicted.
+
+    `order` is where its forward stands among others; where the store cannot say, it is why not, and nothing is kept.
+    """
+
+    chat: ChatRequest
+    key: Key
+    lifetime: float
+    keep: float | None
+    store_when: frozenset[str]
+    limit_bytes: int
+    keep_request: bool
+    order: Order | str
+    waits: bool
+    """Whether the end of the answer waits, for a moment, until it is kept."""
+
+
+class Recording(Protocol):
+    """An answer being recorded: the first `left` bytes of `body` may leave. `dropped` says why nothing is kept any more."""
+
+    terms: Terms
+    body: bytearray
+    left: int
+    dropped: str | None
+
+    @property
+    def hold_seconds(self) -> float | None:
+        """How many seconds what is held now may be held; `None` where nothing is."""
+
+    def feed(self, chunk: bytes, now: float) -> None:
+        """Take in what came."""
+
+    def release_held(self) -> None:
+        """Let go what was held that long."""
+
+    def finish(self, now: float) -> StoredResponse | str:
+        """Return the record if the answer was complete, else why it is not kept."""
+
+
+def head_fault(head: Head, stream: bool) -> str | None:
+    """Return why an answer with this head is not recorded; `None` where it is."""
+    if head.status != 200:
+        return "not-200"
+    kept = storable(head.headers)
+    media_types = [value.lower().partition(b";")[0].strip() for value in header_values(kept, b"content-type")]
+    if media_types != [b"text/event-stream" if stream else b"application/json"]:
+        return "content-type"
+    if not all(_FIELD_VALUE.fullmatch(value) for _, value in kept):  # an app in this process may say anything
+        return "content-type"
+    return "encoded-answer" if is_coded(head) else None
+
+
+def is_coded(head: Head) -> bool:
+    """Say whether the body is not what it says, but a coding of it."""
+    return any(value.strip().lower() != b"identity" for value in header_values(head.headers, b"content-encoding"))
+
+
+def start(head: Head, terms: Terms, now: float) -> Recording:
+    """Begin to record an answer whose head came `now`."""
+    return StreamRecording(head, terms, now) if terms.chat.kind.stream else JsonRecording(head, terms)
+
+
+class JsonRecording:
+    """JSON is held until it is complete, for half of it is of no use: then its head can say whether it was stored."""
+
+    def __init__(self, head: Head, terms: Terms) -> None:
+        self._head, self.terms = head, terms
+        self.body, self.left = bytearray(), 0
+        self.dropped: str | None = None
+        self._is_late = False
+
+    @property
+    def hold_seconds(self) -> float | None:
+        return limits.JSON_HOLD if self.left < len(self.body) else None
+
+    def feed(self, chunk: bytes, now: float) -> None:
+        self.body += chunk
+        if len(self.body) > self.terms.limit_bytes:
+            self.dropped = "record-too-large"
+        if self._is_late:
+            self.left = len(self.body)
+
+    def release_held(self) -> None:
+        """Let it leave as it comes: it can still be kept, but its head cannot say so."""
+        self._is_late, self.left = True, len(self.body)
+
+    def finish(self, now: float) -> StoredResponse | str:
+        body = bytes(self.body)
+        fault = _length_fault(self._head, body) or json_fault(body, self.terms.chat, self.terms.store_when)
+        return fault or _stored(self._head, body, (), (), self.terms, now)
+
+
+class StreamRecording:
+    """A stream leaves as it comes, but for the bytes from `data: [DONE]` on: clients hang up there."""
+
+    def __init__(self, head: Head, terms: Terms, now: float) -> None:
+        self._head, self.terms, self._began = head, terms, now
+        self.body, self.left = bytearray(), 0
+        self.dropped: str | None = None
+        self._parser, self._judge = Parser(self.body), StreamJudge()
+        self._ends, self._arrivals = array("Q"), array("d")
+        self._lines = 0
+
+    @property
+    def hold_seconds(self) -> float | None:
+        return limits.DONE_HOLD if self.left < len(self.body) else None
+
+    def feed(self, chunk: bytes, now: float) -> None:
+        self.body += chunk
+        if len(self.body) > self.terms.limit_bytes:
+            self.dropped = "record-too-large"
+        elif self._has_too_many_lines(chunk):
+            self.dropped = TOO_COMPLEX
+        else:
+            self._read_on(now)
+
+    def _read_on(self, now: float) -> None:
+        self._note(self._parser.read_on(), now)
+        done_at = self._parser.done_at()
+        self.left = len(self.body) if done_at is None else max(self.left, done_at)
+
+    def release_held(self) -> None:
+        """Give it up: an answer whose end was not seen is not kept."""
+        self.dropped = "no-end"
+
+    def finish(self, now: float) -> StoredResponse | str:
+        self._note(self._parser.close(), now)
+        body = bytes(self.body)
+        fault = _length_fault(self._head, body) or self._judge.fault(self.terms.chat, self.terms.store_when)
+        return fault or _stored(self._head, body, tuple(self._ends), tuple(self._arrivals), self.terms, now)
+
+    def _has_too_many_lines(self, chunk: bytes) -> bool:
+        lines = chunk.count(b"\n") + chunk.count(b"\r") - chunk.count(b"\r\n")
+        self._lines += lines
+        return lines > LINES_AT_ONCE or self._lines > LINES
+
+    def _note(self, events: list[Event], now: float) -> None:
+        for event in events:
+            self._judge.see(event)
+            self._ends.append(event.end)
+            self._arrivals.append(max(0.0, now - self._began))
+
+
+def _length_fault(head: Head, body: bytes) -> str | None:
+    said = header_values(head.headers, b"content-length")
+    return "incomplete" if said and said != [b"%d" % len(body)] else None
+
+
+def _stored(
+    head: Head, body: bytes, ends: tuple[int, ...], arrivals: tuple[float, ...], terms: Terms, now: float
+) -> StoredResponse:
+    return StoredResponse(
+        status=head.status,
+        headers=storable(head.headers),
+        body=body,
+        event_ends=ends,
+        arrivals=arrivals,
+        kind=terms.chat.kind,
+        proof=terms.key.proof,
+        stored_at=now,
+        lifetime=terms.lifetime,
+        request=terms.chat.canonical if terms.keep_request else None,
+    )

@@ -1,0 +1,32 @@
+"""Call the operator's code, whatever it raises: the partition function, and hooks."""
+
+import logging
+from collections.abc import Iterable
+
+from cachemw.cache.policy import Policy
+from cachemw.errors import PartitionError
+from cachemw.messages import Request
+from cachemw.report import ExchangeReport, Hook
+
+logger = logging.getLogger(__name__)
+
+
+def name_partition(policy: Policy, request: Request) -> bytes | None:
+    """Return what the operator's function says. Raises `PartitionError` where it raises, or says something else."""
+    assert callable(policy.partition)  # noqa: S101 - the script asks only then
+    try:
+        name = policy.partition(request)
+    except Exception as exc:
+        raise PartitionError("the partition function raised") from exc
+    if name is not None and not isinstance(name, bytes):
+        raise PartitionError("the partition function must return bytes or None")
+    return name
+
+
+def call_hooks(hooks: Iterable[Hook], report: ExchangeReport) -> None:
+    """Tell every hook."""
+    for hook in hooks:
+        try:
+            hook(report)
+        except Exception as exc:  # noqa: BLE001 - a hook is not part of the answer
+            logger.warning("a hook raised %s", type(exc).__name__)

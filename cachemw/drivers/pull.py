@@ -1,0 +1,243 @@
+"""One exchange whose response is pulled by its reader, in mounts that start no thread and no task.
+
+What is to be done is yielded: two drivers do it, one with `await` and one without. JSON is read whole inside the call, so
+identical requests can wait for it and share it. Streams are not awaited: one thread may open two before it reads either.
+"""
+
+from dataclasses import replace
+
+from cachemw.cache import replay
+from cachemw.cache.effects import Arrived, Claim, Claimed, Effect, Forward, Outcome, Script, Serve, resume
+from cachemw.cache.live_response import LiveResponse, Relay, begin
+from cachemw.cache.policy import Policy
+from cachemw.cache.replay import DirectOutcome, respond
+from cachemw.drivers.pull_effects import Close, IoSteps, Open, Pieces, Read, ReadResult, SleepUntil, WaitFor, attempt
+from cachemw.errors import UpstreamError, UpstreamTimeout
+from cachemw.flights.pulled import PulledFlight, PulledFlights, PulledResponse
+from cachemw.messages import Head
+from cachemw.report import ExchangeReport
+
+
+def pull_policy(policy: Policy) -> Policy:
+    """Return what an operator allows where nobody reads on for a reader that left, and nobody fetches anew meanwhile."""
+    return replace(policy, on_abandon="cancel", stale_while_revalidate=0.0)
+
+
+class PullExchange:
+    """First `outcome`, then `answer`, and `over` when its reader asks for no more, in any case.
+
+    `timeout`: how many seconds this very request may wait for an answer, where it has a limit of its own.
+    """
+
+    def __init__(self, script: Script, pulled_flights: PulledFlights, policy: Policy, timeout: float | None = None) -> None:
+        self._script, self._flights, self._policy = script, pulled_flights, policy
+        self._timeout = timeout
+        self._waited = 0.0
+        self._led: PulledFlight | None = None
+        self._awaited: PulledFlight | None = None
+        self._pull: PulledResponse | None = None
+        self._forward: Forward | None = None
+        self._report: ExchangeReport | None = None  # of an exchange that is stopped before its outcome is known
+        self._pushed: Outcome | None = None
+        self._outcome: Outcome | None = None
+        self._patience = policy.patience
+        self._held = 0
+        self._has_broken = False  # what was pushed
+
+    def outcome(self) -> IoSteps:
+        """Find out what the answer is; its head may be sent then. Returns an `Outcome`."""
+        try:
+            step = resume(self._script, None)
+            while isinstance(step, Effect):
+                result = yield from self._perform(step)
+                step = self._pushed or resume(self._script, result)
+            if not isinstance(step, Relay):
+                yield Close()
+            self._outcome = step
+            return step
+        finally:
+            self._land_if_settled()
+
+    def push(self, head: Head, now: float) -> Outcome:
+        """Say what becomes of an answer that is not to be pulled: its answerer sends it on. While it is being opened."""
+        assert self._forward is not None  # noqa: S101 - it is being opened
+        faults = () if self._forward.terms is None else ("not-iterated",)
+        outcome = resume(self._script, Arrived(LiveResponse(head, None, faults), now))
+        assert not isinstance(outcome, Effect)  # noqa: S101 - a script ends with what has arrived
+        self._pushed = outcome
+        return outcome
+
+    def answer(self, outcome: Outcome) -> tuple[Head, Pieces]:
+        """Return the head and the pieces to send; those raise `UpstreamError` where the upstream breaks off."""
+        if isinstance(outcome, Relay):
+            return outcome.head, self._relayed(outcome)
+        return _concluded(outcome, self._policy.max_replay)
+
+    def _relayed(self, relay: Relay) -> Pieces:
+        """Pass the upstream's answer on, as far as its reader asks."""
+        pull = self._pull or _whole(relay.response)
+        while True:
+            while piece := pull.take(relay):
+                yield piece
+            if pull.has_ended:
+                return
+            yield from self._read_on(pull)
+
+    def over(self) -> ExchangeReport | None:
+        """Return what came of it, now that its reader asks for no more."""
+        self._weigh(0)
+        self._land()
+        outcome, pull = self._outcome or self._pushed, self._pull
+        if outcome is None:
+            return None if self._report is None else _left(self._report, is_stored=False)
+        if outcome.report is None or not isinstance(outcome, Relay):
+            return outcome.report
+        has_had_all = outcome.has_had_all and (pull is None or pull.has_ended or pull.has_failed)
+        return outcome.report if has_had_all or self._has_broken else _left(outcome.report, outcome.response.is_stored)
+
+    def _perform(self, effect: Effect) -> IoSteps:
+        match effect:
+            case Claim():
+                return (yield from self._claim(effect))
+            case Forward():
+                return (yield from self._begin(effect))
+            case _:
+                return (yield from attempt(effect))
+
+    def _claim(self, claim: Claim) -> IoSteps:
+        self._report = claim.report
+        if self._waited == self._timeout:
+            return _timed_out()
+        if claim.course.kind.stream or self._patience <= 0:
+            return Claimed.ALONE
+        claimed, flight = self._flights.claim(claim, self._awaited)
+        if flight is None:
+            return claimed
+        if claimed is Claimed.LEAD:
+            self._led = flight
+            return claimed
+        self._awaited, self._report = flight, replace(claim.report, collapsed=True, stored=None)
+        return (yield from self._await(flight, claim))
+
+    def _await(self, flight: PulledFlight, claim: Claim) -> IoSteps:
+        """However many are waited for, patience is one; and what had its answer to itself is not waited for again."""
+        seconds = self._patience if self._timeout is None else min(self._patience, self._timeout - self._waited)
+        waited = yield WaitFor(flight, seconds)
+        if waited.is_over:
+            self._patience, self._waited = self._patience - waited.seconds, self._waited + waited.seconds
+            brought = flight.brought(claim.course, waited.now)
+            if brought is Claimed.LANDED:
+                self._patience = 0.0
+            return brought
+        if seconds < self._patience and self._timeout is not None:
+            self._waited = self._timeout
+            return _timed_out()
+        self._patience = 0.0
+        return Claimed.ALONE
+
+    def _begin(self, forward: Forward) -> IoSteps:
+        """Begin an answer, and read on until something of it may be shown."""
+        self._forward, self._report = forward, forward.report
+        try:
+            opened = yield Open(forward.terms is not None, forward.rewritten)
+            if not isinstance(self._pushed, Relay | None):
+                return None
+            pull, now = self._opened(opened.head, opened.now), opened.now
+            while pull.is_held:
+                now = yield from self._read_on(pull)
+        except UpstreamError as error:
+            if isinstance(self._pushed, Relay):
+                self._has_broken = True
+                self._pushed.response.fail(error)
+                raise
+            if self._led is not None and not (self._timeout is not None and isinstance(error, UpstreamTimeout)):
+                self._led.fail(error)  # a limit of this request's own is nobody else's
+            return error
+        return Arrived(pull.response, now)
+
+    def _opened(self, head: Head, now: float) -> PulledResponse:
+        assert self._forward is not None  # noqa: S101 - it has been opened
+        response = self._pushed.response if isinstance(self._pushed, Relay) else begin(head, self._forward.terms, now)
+        pull = self._pull = PulledResponse(
+            response, self._policy.max_record_bytes, self._led is not None and self._pushed is None
+        )
+        if self._led is not None:
+            self._led.begin(pull)
+        return pull
+
+    def _read_on(self, pull: PulledResponse) -> IoSteps:
+        try:
+            came = yield from _come(pull.end_within)
+            if came.is_late:
+                pull.release()
+                pull.end(None)
+            elif came.chunk is not None:
+                pull.feed(came.chunk, came.now, self._flights.is_full)
+            else:
+                put = pull.response.finish(came.now)
+                pull.end(None if put is None else (yield put))
+        except UpstreamError as error:
+            pull.fail(error)
+            yield Close()
+            raise
+        self._weigh(0 if pull.has_ended else pull.response.held)
+        if self._outcome is not None:
+            self._land_if_settled()
+        if pull.has_ended:
+            yield Close()
+        return came.now
+
+    def _land_if_settled(self) -> None:
+        """Let nobody wait any more, unless the answer leaves as it comes and may yet be found in the store."""
+        if self._pull is None or not self._pull.may_still_be_stored:
+            self._land()
+
+    def _land(self) -> None:
+        led, self._led = self._led, None
+        if led is not None:
+            self._flights.land(led)
+
+    def _weigh(self, held: int) -> None:
+        if held != self._held:
+            self._flights.weigh(held - self._held)
+            self._held = held
+
+
+def _timed_out() -> UpstreamTimeout:
+    return UpstreamTimeout("what another request asked for did not come in this one's time")
+
+
+def _come(within: float | None) -> IoSteps:
+    """Read on. Who does not await can stop waiting for the end behind a `[DONE]` by a timeout only."""
+    try:
+        return (yield Read(within))
+    except UpstreamTimeout:
+        if within is None:
+            raise
+        return ReadResult(None, 0.0, is_late=True)
+
+
+def _concluded(outcome: DirectOutcome, longest: float) -> tuple[Head, Pieces]:
+    """Return an answer that needs no upstream any more; a stored one at the pace that was asked for."""
+    if isinstance(outcome, Serve) and outcome.speed:
+        return replay.head(outcome.stored, outcome.report, outcome.now), _paced(outcome, longest)
+    head, *pieces = respond(outcome)
+    assert isinstance(head, Head)  # noqa: S101
+    return head, (piece for piece in pieces if isinstance(piece, bytes))
+
+
+def _paced(outcome: Serve, longest: float) -> Pieces:
+    for due, piece in replay.paced(outcome.stored, outcome.speed, longest):
+        yield SleepUntil(due)
+        yield piece
+
+
+def _whole(response: LiveResponse) -> PulledResponse:
+    """Return the pull of an answer that another has read."""
+    pull = PulledResponse(response, 0, awaited=False)
+    pull.has_ended = True
+    return pull
+
+
+def _left(report: ExchangeReport, is_stored: bool) -> ExchangeReport:
+    return replace(report, stored=None if report.collapsed else is_stored, details=("client-left", *report.details))

@@ -1,0 +1,165 @@
+"""Run scripts in the task that asks, which pulls the response: the asynchronous transports."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import anyio
+
+from cachemw.cache.effects import AskPartition, DeleteRecord, Found, GetOrder, Lookup, Outcome, ReadSecret, RunInThread, Script
+from cachemw.cache.live_response import Put
+from cachemw.cache.lookup import VerifiedRecords
+from cachemw.cache.policy import Policy
+from cachemw.drivers.hooks import call_hooks, name_partition
+from cachemw.drivers.pull import PullExchange, pull_policy
+from cachemw.drivers.pull_effects import (
+    Close,
+    IoEffect,
+    IoSteps,
+    Open,
+    OpenResult,
+    Read,
+    ReadResult,
+    SleepUntil,
+    WaitFor,
+    WaitResult,
+    advance,
+)
+from cachemw.drivers.push import apart
+from cachemw.errors import CacheError
+from cachemw.flights.pulled import PulledFlight
+from cachemw.flights.registry import PulledFlightsByLoop, WaitableFlight
+from cachemw.report import Hook
+from cachemw.stores.base import Store
+from cachemw.stores.guard import AsyncStore
+from cachemw.upstreams.base import AsyncOpening, AsyncSource
+
+
+class AsyncPullDriver:
+    """Runs scripts against a store, any number of them at once, in any number of event loops; starts no task."""
+
+    def __init__(
+        self, store: Store, policy: Policy, *, hooks: Iterable[Hook] = (), clock: Callable[[], float] = time.time
+    ) -> None:
+        self.store, self.policy, self.hooks, self.clock = AsyncStore(store), pull_policy(policy), tuple(hooks), clock
+        self.verified, self.pulled_flights = VerifiedRecords(), PulledFlightsByLoop()
+
+    async def run(self, script: Script, opening: AsyncOpening, timeout: float | None = None) -> "AsyncAnswer":
+        """Begin to answer one request, which may have a limit of its own."""
+        answer = AsyncAnswer(self, script, opening, timeout)
+        await answer.begin()
+        return answer
+
+
+class AsyncAnswer:
+    """One answer: its `head`, the `report` as known by then, and its body, which is to be read or closed.
+
+    Iterating raises `UpstreamError` where the answer breaks off.
+    """
+
+    def __init__(self, driver: AsyncPullDriver, script: Script, opening: AsyncOpening, timeout: float | None) -> None:
+        self._driver, self._opening = driver, opening
+        self._pulling = PullExchange(script, driver.pulled_flights.here(), driver.policy, timeout)
+        self._source: AsyncSource | None = None
+        self._is_over = False
+
+    async def begin(self) -> None:
+        """Find out what the answer is."""
+        try:
+            self.outcome: Outcome = await self._drive(self._pulling.outcome())
+        except BaseException:
+            await self.aclose()
+            raise
+        self._began = anyio.current_time()
+        self.report = self.outcome.report
+        self.head, self._pieces = self._pulling.answer(self.outcome)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            step = advance(self._pieces, None)
+            while not isinstance(step, bytes):
+                step = advance(self._pieces, await self._attempt(step))
+        except StopIteration:
+            await self.aclose()
+            raise StopAsyncIteration from None
+        except BaseException:
+            await self.aclose()
+            raise
+        return step
+
+    async def aclose(self) -> None:
+        """End it, wherever it is, and tell the hooks. May be called twice."""
+        if self._is_over:
+            return
+        self._is_over = True
+        try:
+            await self._perform(Close())
+        finally:
+            if (report := self._pulling.over()) is not None:
+                call_hooks(self._driver.hooks, report)
+
+    async def _drive(self, effects: IoSteps) -> Any:
+        result = None
+        try:
+            while True:
+                result = await self._attempt(advance(effects, result))
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            effects.close()
+
+    async def _attempt(self, effect: IoEffect) -> Any:
+        try:
+            return await self._perform(effect)
+        except CacheError as error:
+            return error
+
+    async def _perform(self, effect: IoEffect) -> Any:
+        driver = self._driver
+        match effect:
+            case Lookup(index):
+                return Found(await driver.store.get(index), driver.clock())
+            case RunInThread(call):
+                return await apart(call)
+            case ReadSecret():
+                return await driver.store.secret()
+            case AskPartition(request):
+                return name_partition(driver.policy, request)
+            case DeleteRecord(index):
+                await driver.store.discard(index)
+            case GetOrder():
+                return await driver.store.order()
+            case Put():
+                return await driver.store.put(effect)
+            case Open(recorded, rewritten):
+                self._source = await self._opening.open(recorded, rewritten)
+                return OpenResult(self._source.head, driver.clock())
+            case Read(within):
+                return await self._read(within)
+            case Close():
+                if self._source is not None:
+                    with anyio.CancelScope(shield=True):
+                        await self._source.aclose()
+            case WaitFor(flight, seconds):
+                return await self._wait(flight, seconds)
+            case SleepUntil(until):
+                await anyio.sleep_until(self._began + until)
+        return None
+
+    async def _read(self, within: float | None) -> ReadResult:
+        assert self._source is not None  # noqa: S101 - it is open
+        if within is None:
+            return ReadResult(await self._source.read(), self._driver.clock())
+        with anyio.move_on_after(within):
+            return ReadResult(await self._source.read(), self._driver.clock())
+        return ReadResult(None, self._driver.clock(), is_late=True)
+
+    async def _wait(self, flight: PulledFlight, seconds: float) -> WaitResult:
+        assert isinstance(flight, WaitableFlight)  # noqa: S101 - the driver's own
+        began = anyio.current_time()
+        with anyio.move_on_after(seconds) as patience:
+            await flight.over.wait()
+        return WaitResult(anyio.current_time() - began, not patience.cancelled_caught, self._driver.clock())

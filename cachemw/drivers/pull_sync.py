@@ -1,0 +1,170 @@
+"""Run scripts in the thread that asks, which pulls the response: WSGI and the synchronous transports."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from cachemw.cache.effects import (
+    AskPartition,
+    DeleteRecord,
+    Found,
+    GetOrder,
+    Lookup,
+    Outcome,
+    ReadSecret,
+    RunInThread,
+    Script,
+    not_kept,
+)
+from cachemw.cache.live_response import Put, Relay
+from cachemw.cache.lookup import VerifiedRecords
+from cachemw.cache.policy import Policy
+from cachemw.drivers.hooks import call_hooks, name_partition
+from cachemw.drivers.pull import PullExchange, pull_policy
+from cachemw.drivers.pull_effects import (
+    Close,
+    IoEffect,
+    IoSteps,
+    Open,
+    OpenResult,
+    Read,
+    ReadResult,
+    SleepUntil,
+    WaitFor,
+    WaitResult,
+    advance,
+)
+from cachemw.errors import CacheError, StoreError, UpstreamError
+from cachemw.flights.pulled import PulledFlight
+from cachemw.flights.registry import PulledFlightsByProcess, WaitableFlight
+from cachemw.report import Hook
+from cachemw.stores.base import Store
+from cachemw.stores.guard import GuardedStore
+from cachemw.upstreams.base import Opening, Source
+
+
+class SyncPullDriver:
+    """Runs scripts against a store, in any number of threads at once; starts none."""
+
+    def __init__(
+        self, store: Store, policy: Policy, *, hooks: Iterable[Hook] = (), clock: Callable[[], float] = time.time
+    ) -> None:
+        self.store, self.policy, self.hooks, self.clock = GuardedStore(store), pull_policy(policy), tuple(hooks), clock
+        self.verified, self.pulled_flights = VerifiedRecords(), PulledFlightsByProcess()
+
+    def run(self, script: Script, opening: Opening, timeout: float | None = None) -> "SyncAnswer":
+        """Begin to answer one request, which may have a limit of its own. Raises `UpstreamError` only for a pushed answer."""
+        return SyncAnswer(self, script, opening, timeout)
+
+
+class SyncAnswer:
+    """One answer: its `head`, the `report` as known by then, and its body, which is to be read or closed.
+
+    Iterating raises `UpstreamError` where the answer breaks off.
+    """
+
+    def __init__(self, driver: SyncPullDriver, script: Script, opening: Opening, timeout: float | None) -> None:
+        self._driver, self._opening = driver, opening
+        self._pulling = PullExchange(script, driver.pulled_flights.here(), driver.policy, timeout)
+        self._source: Source | None = None
+        self._is_over = False
+        try:
+            self.outcome: Outcome = self._drive(self._pulling.outcome())
+        except BaseException:
+            self.close()
+            raise
+        self._began = time.monotonic()
+        self.report = self.outcome.report
+        self.head, self._pieces = self._pulling.answer(self.outcome)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            step = advance(self._pieces, None)
+            while not isinstance(step, bytes):
+                step = advance(self._pieces, self._attempt(step))
+        except BaseException:
+            self.close()
+            raise
+        return step
+
+    def broken(self, error: UpstreamError) -> bytes:
+        """Return what its reader is told of an answer that breaks off; nothing where it cannot be."""
+        return self.outcome.response.broken(error) if isinstance(self.outcome, Relay) else b""
+
+    def close(self) -> None:
+        """End it, wherever it is, and tell the hooks. May be called twice."""
+        if self._is_over:
+            return
+        self._is_over = True
+        try:
+            self._perform(Close())
+        finally:
+            if (report := self._pulling.over()) is not None:
+                call_hooks(self._driver.hooks, report)
+
+    def _drive(self, effects: IoSteps) -> Any:
+        result = None
+        with contextlib.closing(effects):
+            while True:
+                try:
+                    effect = advance(effects, result)
+                except StopIteration as stop:
+                    return stop.value
+                result = self._attempt(effect)
+
+    def _attempt(self, effect: IoEffect) -> Any:
+        try:
+            return self._perform(effect)
+        except CacheError as error:
+            return error
+
+    def _perform(self, effect: IoEffect) -> Any:
+        driver = self._driver
+        match effect:
+            case Lookup(index):
+                return Found(driver.store.get(index), driver.clock())
+            case RunInThread(call):
+                return call()
+            case ReadSecret():
+                return driver.store.secret()
+            case AskPartition(request):
+                return name_partition(driver.policy, request)
+            case DeleteRecord(index):
+                with contextlib.suppress(StoreError):
+                    driver.store.discard(index)
+            case GetOrder():
+                return driver.store.order()
+            case Put():
+                return self._put(effect)
+            case Open(recorded, rewritten):
+                self._source = self._opening.open(recorded, rewritten, lambda head: self._pulling.push(head, driver.clock()))
+                return OpenResult(self._source.head, driver.clock())
+            case Read(within):
+                assert self._source is not None  # noqa: S101 - it is open
+                return ReadResult(self._source.read(within), driver.clock())
+            case Close():
+                if self._source is not None:
+                    self._source.close()
+            case WaitFor(flight, seconds):
+                return self._wait(flight, seconds)
+            case SleepUntil(until):
+                time.sleep(max(0.0, self._began + until - time.monotonic()))
+        return None
+
+    def _put(self, put: Put) -> str | None:
+        try:
+            self._driver.store.put(put.index, put.record, put.keep, put.order, put.waits)
+        except StoreError as error:
+            return not_kept(error)
+        return None
+
+    def _wait(self, flight: PulledFlight, seconds: float) -> WaitResult:
+        assert isinstance(flight, WaitableFlight)  # noqa: S101 - the driver's own
+        began = time.monotonic()
+        is_over = flight.over.wait(min(seconds, threading.TIMEOUT_MAX))
+        return WaitResult(time.monotonic() - began, is_over, self._driver.clock())

@@ -1,0 +1,219 @@
+"""Read a chat request: its canonical form, and the members that decide how its answer is judged."""
+
+from collections.abc import Mapping
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from cachemw.errors import Unreadable
+from cachemw.messages import Answerer, AppAnswerer, DirectAnswerer, Headers, HttpAnswerer, Kind, Request, Unread, header_values
+from cachemw.redaction import redacted_repr
+from cachemw.wire.strict_json import parse
+
+NULL_IS_ABSENT = frozenset(
+    "audio frequency_penalty logit_bias logprobs max_completion_tokens max_tokens modalities moderation n prediction"
+    " presence_penalty reasoning_effort seed stop temperature top_logprobs top_p verbosity".split()
+)
+INTEGER_IS_FLOAT = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+
+
+def canonical(body: Mapping[str, Any], left_out: frozenset[str]) -> bytes:
+    """Return the canonical JSON of a chat request's body without the top-level members in `left_out`.
+
+    Member order is ignored in the objects that are parsed into named fields, and only there: tools and schemas are
+    rendered to the model in the order they came. Arrays, text and numbers stay as they are, in shortest form.
+    """
+    kept = {
+        name: _by_name.get(name, _as_it_is)(body[name])
+        for name in sorted(body.keys() - left_out)
+        if not (body[name] is None and name in NULL_IS_ABSENT)
+    }
+    return msgspec.json.encode(kept)
+
+
+def ordered(value: Any) -> Any:
+    """Return an object with its members sorted by name (code points, which is the order of their UTF-8)."""
+    return dict(sorted(value.items())) if isinstance(value, dict) else value
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _number(value: Any) -> Any:
+    if type(value) is not int:
+        return value
+    try:
+        as_float = float(value)
+    except OverflowError:
+        return value
+    return as_float if as_float == value else value
+
+
+def _messages(value: Any) -> Any:
+    return [_message(message) for message in value]
+
+
+def _message(message: Any) -> Any:
+    message = ordered(message)
+    if isinstance(message, dict) and isinstance(message.get("content"), list):
+        message["content"] = [ordered(part) for part in message["content"]]
+    return message
+
+
+def _with_ordered(*names: str) -> Any:
+    def ordered_with_members(value: Any) -> Any:
+        value = ordered(value)
+        for name in names:
+            if isinstance(value, dict) and name in value:
+                value[name] = ordered(value[name])
+        return value
+
+    return ordered_with_members
+
+
+_by_name = {
+    **dict.fromkeys(INTEGER_IS_FLOAT, _number),
+    "messages": _messages,
+    "response_format": _with_ordered("json_schema"),
+    "tool_choice": _with_ordered("function"),
+    "logit_bias": ordered,
+    "prediction": ordered,
+}
+
+
+class Place(Enum):
+    """Where a member of the request's body counts."""
+
+    KEY = "key"
+    TRANSPORT = "transport"  # how the answer travels: in the record's kind
+    BOOKKEEPING = "bookkeeping"  # who pays and who is counted; not in the key where the upstream is known to take it so
+
+
+# Every documented field. One that is not here is in the key, for it may change the answer.
+FIELDS: Mapping[str, Place] = {
+    **dict.fromkeys(
+        "model messages temperature top_p frequency_penalty presence_penalty logit_bias logprobs top_logprobs n seed stop"
+        " max_tokens max_completion_tokens min_tokens min_completion_tokens response_format tools tool_choice"
+        " parallel_tool_calls functions function_call reasoning_effort verbosity modalities audio prediction"
+        " web_search_options moderation disable_reasoning clear_thinking reasoning_format model_parameters store".split(),
+        Place.KEY,
+    ),
+    **dict.fromkeys(("stream", "stream_options"), Place.TRANSPORT),
+    **dict.fromkeys(
+        "user safety_identifier metadata service_tier prompt_cache_key prompt_cache_options prompt_cache_retention".split(),
+        Place.BOOKKEEPING,
+    ),
+}
+PLAIN = Kind(stream=False)
+_SWITCH = (bool, type(None))
+_OPTIONS = (dict, type(None))
+
+BOOKKEEPING = frozenset(name for name, place in FIELDS.items() if place is Place.BOOKKEEPING)
+ASKED = frozenset(name for name, place in FIELDS.items() if place is not Place.BOOKKEEPING)
+"""What answers depend on; a field that is not documented may be either."""
+
+HOW_IT_TRAVELS = frozenset(name for name, place in FIELDS.items() if place is Place.TRANSPORT)
+
+
+class ChatRequest(msgspec.Struct, frozen=True):
+    """What of a chat request matters here. `choices` is `n`; `bounded`: the caller itself limited the answer's length."""
+
+    canonical: bytes
+    kind: Kind
+    choices: int
+    bounded: bool
+    wants_usage: bool
+
+    __repr__ = redacted_repr
+
+
+class Bypass(msgspec.Struct, frozen=True):
+    """A request that is not ours to cache, and the reason as `Cache-Status` tells it."""
+
+    detail: str
+
+
+def is_plain_json(headers: Headers) -> bool:
+    """Say whether a body is said to be JSON, in UTF-8 and no content coding."""
+    return _is_not_plain_json(headers) is None
+
+
+def read_chat(request: Request, bookkeeping: frozenset[str] = frozenset()) -> ChatRequest | Bypass:
+    """Parse and canonicalise the request's body; `Bypass` where its answer cannot be cached.
+
+    `bookkeeping` names members that an HTTP upstream only counts by, besides those that it is known to.
+    """
+    if isinstance(request.body, Unread):
+        return Bypass(request.body.value)
+    if detail := _is_not_plain_json(request.headers):
+        return Bypass(detail)
+    try:
+        body = parse(request.body)
+    except Unreadable as exc:
+        return Bypass(exc.detail)
+    if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
+        return Bypass("no-messages")
+    if detail := _cannot_be_replayed(body):
+        return Bypass(detail)
+    return _chat(body, _left_out(request.answerer, bookkeeping))
+
+
+def _left_out(answerer: Answerer, named: frozenset[str]) -> frozenset[str]:
+    """Return the members that are not in the key; an app may read any of those that say who asks and who pays."""
+    match answerer:
+        case AppAnswerer():
+            return HOW_IT_TRAVELS
+        case DirectAnswerer():
+            return _all_of(answerer.bookkeeping, named)
+        case HttpAnswerer():
+            return _all_of(answerer.target.bookkeeping, named)
+
+
+@lru_cache(16)
+def _all_of(known: frozenset[str], named: frozenset[str]) -> frozenset[str]:
+    return HOW_IT_TRAVELS | known | named
+
+
+def _chat(body: Mapping[str, Any], left_out: frozenset[str]) -> ChatRequest:
+    options = body.get("stream_options") or {}
+    is_stream = body.get("stream") is True
+    choices = body.get("n")
+    return ChatRequest(
+        canonical=canonical(body, left_out),
+        kind=Kind(is_stream, msgspec.json.encode(ordered(options))) if options or is_stream else PLAIN,
+        choices=choices if type(choices) is int and choices > 0 else 1,
+        bounded=body.get("max_tokens") is not None or body.get("max_completion_tokens") is not None,
+        wants_usage=is_stream and options.get("include_usage") is True,
+    )
+
+
+def _is_not_plain_json(headers: Headers) -> str | None:
+    types = header_values(headers, b"content-type")
+    if len(types) != 1 or not _names_json(types[0]):
+        return "not-json"
+    encodings = header_values(headers, b"content-encoding")
+    return "encoded-request" if any(value.strip().lower() not in (b"", b"identity") for value in encodings) else None
+
+
+@lru_cache(64)
+def _names_json(content_type: bytes) -> bool:
+    media_type, _, parameters = content_type.lower().partition(b";")
+    charset = parameters.partition(b"charset")[2].strip(b' \t="')
+    return media_type.strip() == b"application/json" and charset in (b"", b"utf-8")
+
+
+def _cannot_be_replayed(body: Mapping[str, Any]) -> str | None:
+    """Name what makes an answer one that a stored response cannot stand in for."""
+    if type(body.get("stream")) not in _SWITCH or type(body.get("stream_options")) not in _OPTIONS:
+        return "ambiguous-stream"
+    if not (body.get("store") is None or body["store"] is False):
+        return "store-requested"
+    if "web_search_options" in body:
+        return "web-search"
+    modalities = body.get("modalities")
+    if body.get("audio") is not None or isinstance(modalities, list) and "audio" in modalities:
+        return "audio"
+    return None

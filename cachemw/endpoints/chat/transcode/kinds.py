@@ -1,0 +1,149 @@
+"""Derive one kind of an answer from the kind that was recorded."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import msgspec
+
+from cachemw.endpoints.chat.transcode.aggregate import aggregate
+from cachemw.endpoints.chat.transcode.reading import (
+    NO_USAGE,
+    OTHER_KIND,
+    PADDING,
+    JsonObject,
+    Loss,
+    choices_of,
+    read_object,
+    read_stream,
+)
+from cachemw.endpoints.chat.transcode.synthesise import synthesise
+from cachemw.messages import Headers, Kind, StoredResponse
+from cachemw.wire import sse
+from cachemw.wire.fields import without
+
+_NO_ANSWER = frozenset({"choices", "usage", PADDING})
+
+
+def adapt(stored: StoredResponse, *, include_usage: bool, include_obfuscation: bool) -> list[tuple[bytes, float]]:
+    """Return the events for these options, each with its arrival. One that needs no change keeps its bytes."""
+    stream = read_stream(stored.body, stored.event_ends)
+    if len(stored.arrivals) != len(stream.chunks) + 1:
+        raise Loss
+    chunks = [members for _, members in stream.chunks]
+    wanted = _with_usage(chunks) if include_usage else _without_usage(chunks)
+    events = []
+    for (event, members), chunk, arrival in zip(stream.chunks, wanted, stored.arrivals, strict=False):
+        if chunk is not None:
+            chunk = chunk if include_obfuscation else _less(chunk, PADDING)
+            as_recorded = stored.body[event.start : event.end]
+            events.append((as_recorded if chunk is members else sse.encode(msgspec.json.encode(chunk)), arrival))
+    return [*events, (stored.body[stream.done.start : stream.done.end], stored.arrivals[-1])]
+
+
+def _with_usage(chunks: list[JsonObject]) -> list[JsonObject | None]:
+    """Usage on a chunk of its own comes once. On others it is part of the dialect."""
+    if all(chunk.get("usage") is None for chunk in chunks):
+        raise Loss(NO_USAGE)
+    last = max((at for at, chunk in enumerate(chunks) if _is_usage(chunk)), default=0)
+    said = _said(chunks)
+    return [_unsaid(chunk, said) if _is_usage(chunk) and at < last else chunk for at, chunk in enumerate(chunks)]
+
+
+def _without_usage(chunks: list[JsonObject]) -> list[JsonObject | None]:
+    said = _said(chunks)
+    return [
+        _unsaid(chunk, said) if _is_usage(chunk) else _less(chunk, "usage") if chunk.get("usage") is None else chunk
+        for chunk in chunks
+    ]
+
+
+def _is_usage(chunk: JsonObject) -> bool:
+    return not choices_of(chunk) and chunk.get("usage") is not None
+
+
+def _said(chunks: list[JsonObject]) -> set[str]:
+    """Return the members that the stream has without its chunks of usage."""
+    return {name for chunk in chunks if not _is_usage(chunk) for name, value in chunk.items() if value is not None}
+
+
+def _unsaid(chunk: JsonObject, said: set[str]) -> JsonObject | None:
+    """Return a chunk of usage without it, if something is left that no other chunk says: moderation comes that way too."""
+    names = {name for name, value in chunk.items() if value is not None} - said - _NO_ANSWER
+    return _less(chunk, "usage") if names else None
+
+
+def _less(chunk: JsonObject, name: str) -> JsonObject:
+    """Return the chunk without a member: itself, where it has none of this name."""
+    return {other: value for other, value in chunk.items() if other != name} if name in chunk else chunk
+
+
+JSON = b"application/json"
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+
+SLICE_CHARS = 24
+SLICES = 512
+"""Into how many slices a text is cut at most: each costs a frame, and a long answer must not become ten times as long."""
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The stream options that we know how to meet."""
+
+    include_usage: bool = False
+    include_obfuscation: bool = True
+
+
+_options = msgspec.json.Decoder(Options)
+
+
+def derive(stored: StoredResponse, kind: Kind) -> StoredResponse | str:
+    """Return the stored response in another kind, or the `detail` that says why it cannot be had without loss."""
+    if stored.kind == kind:
+        return stored
+    try:
+        _understood(stored.kind)
+        asked = _understood(kind)
+        if not kind.stream:
+            return _as_json(stored, kind)
+        return _adapted(stored, kind, asked) if stored.kind.stream else _synthesised(stored, kind, asked)
+    except Loss as exc:
+        return exc.detail
+    except RecursionError:  # JSON that is nested too deeply to be taken apart
+        return OTHER_KIND
+
+
+def _understood(kind: Kind) -> Options:
+    if not kind.stream and kind.options != b"{}":
+        raise Loss
+    try:
+        return _options.decode(kind.options)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Loss from None
+
+
+def _as_json(stored: StoredResponse, kind: Kind) -> StoredResponse:
+    completion = aggregate(members for _, members in read_stream(stored.body, stored.event_ends).chunks)
+    if completion.get("usage") is None:
+        raise Loss(NO_USAGE)
+    headers, body = _headers(stored, JSON), msgspec.json.encode(completion)
+    return msgspec.structs.replace(stored, kind=kind, headers=headers, body=body, event_ends=(), arrivals=())
+
+
+def _synthesised(stored: StoredResponse, kind: Kind, asked: Options) -> StoredResponse:
+    slice_chars = max(SLICE_CHARS, -(-len(stored.body) // SLICES))  # a character is a byte of it at least
+    chunks = synthesise(read_object(stored.body), include_usage=asked.include_usage, slice_chars=slice_chars)
+    lines = (*map(msgspec.json.encode, chunks), sse.DONE)
+    return _as_stream(stored, kind, [sse.encode(line) for line in lines], (0.0,) * len(lines))
+
+
+def _adapted(stored: StoredResponse, kind: Kind, asked: Options) -> StoredResponse:
+    events = adapt(stored, include_usage=asked.include_usage, include_obfuscation=asked.include_obfuscation)
+    return _as_stream(stored, kind, [event for event, _ in events], tuple(arrival for _, arrival in events))
+
+
+def _as_stream(stored: StoredResponse, kind: Kind, events: Sequence[bytes], arrivals: tuple[float, ...]) -> StoredResponse:
+    headers, body, ends = _headers(stored, EVENT_STREAM), b"".join(events), tuple(accumulate(map(len, events)))
+    return msgspec.structs.replace(stored, kind=kind, headers=headers, body=body, event_ends=ends, arrivals=arrivals)
+
+
+def _headers(stored: StoredResponse, content_type: bytes) -> Headers:
+    return ((b"content-type", content_type), *without(stored.headers, [b"content-type"]))

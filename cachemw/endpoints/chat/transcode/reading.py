@@ -1,0 +1,98 @@
+"""Read a record as JSON, and refuse to derive what would lose something."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from cachemw.errors import CacheError
+from cachemw.redaction import redacted_repr
+from cachemw.wire.sse import DONE, Event, Parser
+from cachemw.wire.strict_json import WORK_LIMIT, is_too_complex
+
+OTHER_KIND = "other-kind"
+NO_USAGE = "no-usage"
+
+
+class Loss(CacheError):
+    """Something of the answer would be lost or made up; `detail` is what the report says. It never leaves this package."""
+
+    def __init__(self, detail: str = OTHER_KIND) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+JsonObject = dict[str, Any]
+"""The members of a JSON object, in their order."""
+
+PADDING = "obfuscation"
+"""A chunk's member of random length, so that the lengths of what is sent tell nothing."""
+
+_WORK_LIMIT = 4 * WORK_LIMIT  # an answer may have the probabilities of 20 tokens beside each of 500
+
+_NAMES = (b"", b"message")  # an event of another name is no chunk
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """The chunks of a stream, each with its event, and the event that ended it."""
+
+    chunks: list[tuple[Event, JsonObject]]
+    done: Event
+
+    __repr__ = redacted_repr
+
+
+def read_stream(body: bytes, event_ends: Sequence[int] = ()) -> Stream:
+    """Read a stream that has chunks and then `[DONE]`, and nothing else."""
+    events = _plain_events(body, event_ends) or _events(body)
+    if len(events) < 2 or events[-1].data != DONE or any(event.name not in _NAMES for event in events):
+        raise Loss
+    return Stream([(event, read_object(event.data)) for event in events[:-1]], events[-1])
+
+
+def _events(body: bytes) -> list[Event]:
+    parser = Parser()
+    return [*parser.feed(body), *parser.close()]
+
+
+def _plain_events(body: bytes, event_ends: Sequence[int]) -> list[Event] | None:
+    """Return the events where each is but one line of data, as upstreams send them: that needs no parser."""
+    events = []
+    for start, end in pairwise((0, *event_ends)):
+        raw = body[start:end]
+        if not (raw.startswith(b"data: ") and raw.endswith(b"\n\n") and raw.count(b"\n") == 2) or b"\r" in raw:
+            return None
+        events.append(Event(b"", raw[6:-2], start, end))
+    return events
+
+
+def read_object(raw: bytes) -> JsonObject:
+    """Read a JSON object that is no error: integers exact, other numbers binary64."""
+    if is_too_complex(raw, _WORK_LIMIT):
+        raise Loss
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Loss from None
+    if not isinstance(value, dict) or value.get("error"):
+        raise Loss
+    return value
+
+
+def choices_of(members: JsonObject) -> list[JsonObject]:
+    """Return the choices of a completion or of a chunk; an absent list is an empty one."""
+    choices = members.get("choices")
+    if choices is None:
+        return []
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        raise Loss
+    return choices
+
+
+def index_of(members: JsonObject) -> int:
+    """Return the index of a choice or of an entry of a list."""
+    index = members.get("index")
+    if type(index) is not int or index < 0:
+        raise Loss
+    return index

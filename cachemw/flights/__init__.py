@@ -1,0 +1,1 @@
+"""One upstream response in progress, and everyone who reads it."""

@@ -1,0 +1,134 @@
+"""A response that its one reader pulls: nothing is read before that reader asks, but JSON, which is read whole."""
+
+import math
+from typing import Protocol
+
+from cachemw import limits
+from cachemw.cache.effects import Arrived, Claim, Claimed
+from cachemw.cache.live_response import LiveResponse, Relay
+from cachemw.cache.sharing import Course
+from cachemw.errors import UpstreamError
+
+
+class PulledResponse:
+    """How far an answer was read. Call `feed` for every chunk, then `end`, or `fail`.
+
+    JSON that others wait for is `awaited`: it is read whole before anything of it is shown, be it kept or not, for then
+    they can have it too.
+    """
+
+    def __init__(self, response: LiveResponse, limit_bytes: int, awaited: bool) -> None:
+        self.response = response
+        self.has_ended = self.has_failed = False
+        self._limit_bytes = limit_bytes
+        self._is_awaited = awaited and not response.is_stream
+        self._release_at = math.inf  # when what is held back is let go
+
+    @property
+    def is_held(self) -> bool:
+        """Whether more is read before anything is shown."""
+        return not self.has_ended and (self._is_awaited or not self.response.is_open)
+
+    @property
+    def may_still_be_stored(self) -> bool:
+        """Whether who waits for JSON that leaves as it comes may find it in the store at its end."""
+        return self.response.is_recorded and not (self.response.is_stream or self.has_ended or self.has_failed or self.is_held)
+
+    @property
+    def end_within(self) -> float | None:
+        """How many seconds the end may take that comes behind a stream's `[DONE]`; `None` before that."""
+        return self.response.hold_seconds if self.response.is_stream else None
+
+    def feed(self, chunk: bytes, now: float, is_full: bool) -> None:
+        """Take in what has come; `is_full`: all answers together hold too much."""
+        self.response.feed(chunk, now)
+        if over_limit := self.response.over_limit(self._limit_bytes, is_full):
+            self.response.drop(over_limit)
+            self._is_awaited = False
+        hold_seconds = limits.JSON_HOLD if self._is_awaited else self.response.hold_seconds
+        if hold_seconds is None:
+            self._release_at = math.inf
+        elif now >= self._release_at:
+            self.release()
+        else:
+            self._release_at = min(self._release_at, now + hold_seconds)
+
+    def release(self) -> None:
+        """Let go what was held back: its end does not come in time."""
+        self._is_awaited, self._release_at = False, math.inf
+        self.response.release_held()
+
+    def end(self, fault: str | None) -> None:
+        """Note that all of it has come. `fault` says why a record of it was not stored; `None`: it was, or there is none."""
+        self.response.close(fault)
+        self.has_ended = True
+
+    def fail(self, error: UpstreamError) -> None:
+        """Note that the upstream broke off."""
+        error.status = self.response.head.status
+        self.response.fail(error)
+        self.has_failed = True
+
+    def take(self, relay: Relay) -> bytes:
+        """Return what its reader may have now and has not yet; nothing where more must be read first."""
+        piece = b"".join([part for part in relay.take() if isinstance(part, bytes)])
+        if not (self.has_ended or self.response.is_recorded):
+            self.response.forget(relay.at)
+        return piece
+
+
+class PulledFlight:
+    """JSON that one request reads whole, while others wait for it; `course` is what it can be shared for."""
+
+    def __init__(self, course: Course) -> None:
+        self.course: Course | None = course
+        self.successor: PulledFlight | None = None  # of one that brought nothing: who waited for it waits for that one
+        self._pull: PulledResponse | None = None
+        self._shared: LiveResponse | None = None
+        self._error: UpstreamError | None = None
+
+    def begin(self, pull: PulledResponse) -> None:
+        """Note that there is an answer."""
+        self._pull = pull
+
+    def fail(self, error: UpstreamError) -> None:
+        """Note that it failed before anything of it was shown."""
+        self._error = error
+
+    def end(self) -> None:
+        """Let those who wait have what came: what is not whole any more, or not yet, its reader has alone."""
+        if self._pull is not None and self._pull.has_ended and self._pull.response.is_whole:
+            self._shared = self._pull.response
+        elif self._pull is not None and self._pull.is_held:
+            self._pull = None  # its request was stopped before it knew
+
+    def brought(self, course: Course, now: float) -> Arrived | Claimed | UpstreamError:
+        """Return what a request for this has of it, now that it is over."""
+        if self._error is not None:
+            return self._error
+        if self._pull is None:
+            return Claimed.RELEASED
+        if self._shared is None or self.course is None or not course.may_follow(self.course):
+            return Claimed.LANDED
+        return Arrived(self._shared, now, self.course.sender)
+
+
+class PulledFlights(Protocol):
+    """What is read whole just now, and how much all answers in progress hold. Thread-safe."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may be held."""
+
+    def claim(self, claim: Claim, after: PulledFlight | None) -> tuple[Claimed | None, PulledFlight | None]:
+        """Return how the claim went, and one's own landing where one leads; or `None`, and what to wait for.
+
+        `after` is what was waited for before: all who waited for that are to wait for one and the same, though it may be
+        over by the time that the last of them asks.
+        """
+
+    def land(self, landing: PulledFlight) -> None:
+        """Let nobody else wait for it, and those who do have what came."""
+
+    def weigh(self, more: int) -> None:
+        """Count so many bytes more, or less."""

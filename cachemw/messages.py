@@ -1,0 +1,201 @@
+"""The values that flow: requests, responses, and who answers."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from cachemw.redaction import redacted_repr
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Raw, ordered, repeats kept. Names as they came, in any case."""
+
+
+class Sends(Enum):
+    """Whose credential an HTTP upstream is sent."""
+
+    CALLERS = "the caller's, if there is one"
+    CALLERS_OR_OURS = "the caller's, else ours"
+    OURS = "ours and never a caller's, also where there is none"
+
+
+class HttpTarget(msgspec.Struct, frozen=True, cache_hash=True):
+    """What an HTTP upstream is told of a request, besides what is asked.
+
+    Of the header fields that are one provider's own it gets those of `provider`, and those of all where nobody knows which
+    one it is. `bookkeeping` names the members of a body by which it only counts and pays. `fields` are the operator's, in
+    lower case, and go in the place of a caller's.
+    """
+
+    provider: str | None = None
+    bookkeeping: frozenset[str] = frozenset()
+    sends: Sends = Sends.CALLERS
+    fields: Headers = ()
+
+    __repr__ = redacted_repr
+
+
+URL_TARGET = HttpTarget()
+"""That of a URL of which nobody knows anything."""
+
+
+class Inside(Enum):
+    """Who is given all of a request, in this very process."""
+
+    APP = "a wrapped app"
+    TRANSPORT = "the transport that a client's own transport is around"
+
+    __hash__ = object.__hash__  # there is one of each, and every request looks something up by it
+
+
+Target = HttpTarget | Inside
+
+
+class HttpAnswerer(msgspec.Struct, frozen=True):
+    """An HTTP upstream: the absolute URL that is requested, after all mapping."""
+
+    url: str
+    target: HttpTarget = URL_TARGET
+
+    __repr__ = redacted_repr
+
+
+class AppAnswerer(msgspec.Struct, frozen=True):
+    """A wrapped application: the name its mount gave it, and what it is asked for.
+
+    `root` is where it is mounted (`root_path`, `SCRIPT_NAME`), `path` is below that, and `raw_path` is the same as it was sent.
+    """
+
+    name: str
+    root: bytes
+    path: bytes
+    raw_path: bytes
+    query: bytes
+
+    __repr__ = redacted_repr
+
+    @property
+    def target(self) -> Target:
+        return Inside.APP
+
+
+class DirectAnswerer(msgspec.Struct, frozen=True):
+    """An HTTP upstream behind a transport in the client's own process: all that the request says reaches it.
+
+    `host` is what the request's `Host` field and its TLS name say, where that is not what the URL says; `bookkeeping` is as in
+    `HttpTarget`.
+    """
+
+    url: str
+    host: bytes = b""
+    bookkeeping: frozenset[str] = frozenset()
+
+    __repr__ = redacted_repr
+
+    @property
+    def target(self) -> Target:
+        return Inside.TRANSPORT
+
+
+Answerer = HttpAnswerer | AppAnswerer | DirectAnswerer
+
+
+class Attested(msgspec.Struct, frozen=True):
+    """What a server says of who asks, besides the header fields.
+
+    `credentials` are in the partition, `session` is in the key. `is_nameless`: somebody is known to the app in a way that no
+    key can hold.
+    """
+
+    credentials: Headers = ()
+    session: bytes = b""
+    is_nameless: bool = False
+
+    __repr__ = redacted_repr
+
+
+NOTHING_ATTESTED = Attested()
+
+
+class Unread(Enum):
+    """Why a request's body was not read to its end, as `Cache-Status` tells it."""
+
+    LEFT_ALONE = "left-alone"  # told to nobody: nothing is forwarded, or nothing cached
+    TOO_LARGE = "request-too-large"
+    BUSY = "busy"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A request as it arrived. `path` is below the mount's `root_path`; `body` is whole, or says why it was not read.
+
+    `context` is what the server, or the client, says of it besides: the ASGI scope, the WSGI environ, or httpx's extensions.
+    """
+
+    method: str
+    path: str
+    headers: Headers
+    body: bytes | Unread
+    answerer: Answerer
+    attested: Attested = NOTHING_ATTESTED
+    context: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+    __repr__ = redacted_repr
+
+    def values(self, name: str) -> list[bytes]:
+        """Return every value of the header `name`, in order."""
+        return header_values(self.headers, name.lower().encode("latin-1"))
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """Which form of the answer was asked for: JSON or an event stream, and with which stream options."""
+
+    stream: bool
+    options: bytes = b"{}"
+
+    __repr__ = redacted_repr
+
+
+class Head(msgspec.Struct, frozen=True):
+    """Status and header fields of a response. Not `delimited`: its body ends where the connection does (RFC 9112 §6.3)."""
+
+    status: int
+    headers: Headers
+    delimited: bool = True
+
+    __repr__ = redacted_repr
+
+
+class StoredResponse(msgspec.Struct, frozen=True):
+    """A complete response, what it answers, and when its last byte came.
+
+    `event_ends` are offsets into `body`, `arrivals` seconds since the head, one for each event; both are empty for JSON.
+    `stored_at` is in seconds since the epoch, `lifetime` in seconds.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes
+    event_ends: tuple[int, ...]
+    arrivals: tuple[float, ...]
+    kind: Kind
+    proof: bytes
+    stored_at: float
+    lifetime: float
+    request: bytes | None = None
+
+    __repr__ = redacted_repr
+
+
+def header_values(headers: Headers, lower_name: bytes) -> list[bytes]:
+    """Return every value of the field whose lower-case name is given, in order."""
+    size = len(lower_name)  # sorts out nearly all, and costs less than the other letter case
+    return [value for name, value in headers if len(name) == size and name.lower() == lower_name]
+
+
+def by_name(headers: Headers) -> dict[bytes, list[bytes]]:
+    """Return the values of all fields by their names in lower case, in order: for who asks for many."""
+    found = {name.lower(): [value] for name, value in headers}
+    if len(found) < len(headers):  # some stand there more than once
+        found = {name: header_values(headers, name) for name in found}
+    return found

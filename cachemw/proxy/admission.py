@@ -1,0 +1,217 @@
+"""Admission to the proxy: decided from the head of a request alone, before anything is read, looked up or forwarded."""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import msgspec
+
+from cachemw import limits
+from cachemw.cache.classify import is_chat
+from cachemw.cache.header_rules import credentials
+from cachemw.cache.key import callers_credentials
+from cachemw.cache.policy import Policy
+from cachemw.endpoints import errors as refusals
+from cachemw.endpoints.errors import ErrorResponse
+from cachemw.errors import ConfigurationError
+from cachemw.messages import Headers, by_name
+from cachemw.proxy.lending import Lent, LentPaths, lent, takes_uploads, what_is_lent
+from cachemw.redaction import redacted_repr
+from cachemw.wire.fields import CREDENTIALS, without
+from cachemw.wire.hosts import host_of, is_loopback, is_origin_of, origin_host, origin_of_url
+from cachemw.wire.paths import climbs, is_target, segments
+
+HEALTH = b"/healthz"
+"""Probes ask for it by address and without a key; it tells nothing."""
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""No `TRACE`: what an upstream says it was sent would hold the server's key."""
+
+_KEY = re.compile(rb"[\x21-\x2b\x2d-\x7e]+")
+_PLACEHOLDER = b"cachemw"  # it stands in the README, for who has no key
+_OF_PAGES = frozenset({b"sec-fetch-site", b"origin", b"referer"})
+_BEARER = re.compile(rb"bearer +(\S+)", re.IGNORECASE)
+_MEDIA_TYPE = re.compile(rb"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
+_UPLOAD = b"multipart/form-data"
+_SIMPLE = frozenset({b"text/plain", b"application/x-www-form-urlencoded", _UPLOAD})
+"""What any web page may send anywhere without being asked about it (Fetch §2.2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRules:
+    """Whom the proxy answers and how much it reads.
+
+    `hosts` may be named besides this machine's own and `own_hosts`, which it listens on; of the former web pages may ask too.
+    With `client_keys` a caller has to bring one of them; where it `is_open` nobody has to, beyond loopback. To both the
+    server's key is lent, for endpoints that keep no state and for what it is told to `lend`. Raises `ConfigurationError` for
+    a key that cannot be one.
+    """
+
+    policy: Policy
+    hosts: frozenset[str] = frozenset()
+    client_keys: tuple[bytes, ...] = ()
+    max_body: int = limits.BODY_BYTES
+    own_hosts: frozenset[str] = frozenset()
+    is_open: bool = False
+    lend: LentPaths = frozenset()
+    by_digest: Mapping[bytes, bytes] = field(init=False, compare=False)
+    """The client keys. By digest, so that it takes no longer to find one among thousands, and that time tells nothing."""
+
+    __repr__ = redacted_repr
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_digest", {_digest(key): key for key in self.client_keys})
+        for key in self.client_keys:
+            if not _KEY.fullmatch(key):
+                raise ConfigurationError("a client key has at least one character, all of them ASCII, no spaces and no commas")
+            if key.lower() == _PLACEHOLDER:
+                raise ConfigurationError('"cachemw" is what clients without a key send, so it cannot be a client key')
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """May come in, with these header fields. Not `sized`: how large its body is will be known when it has come.
+
+    `by_body`: only if its body says what `lending.judge` lets in.
+    """
+
+    headers: Headers
+    sized: bool
+    by_body: bool = False
+
+    __repr__ = redacted_repr
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Is told why not. `closes`: what else comes on the connection is not read."""
+
+    answer: ErrorResponse
+    closes: bool
+
+    __repr__ = redacted_repr
+
+
+Fields = Mapping[bytes, list[bytes]]
+"""The values of a request's header fields by their names in lower case."""
+
+_NONE: list[bytes] = []
+
+
+def admit(method: str, raw_path: bytes, headers: Headers, rules: AccessRules) -> Admitted | Refused:
+    """Decide about a request; `raw_path` is below `root_path`, as it was sent."""
+    fields = by_name(headers)
+    is_sized = b"transfer-encoding" not in fields
+    if raw_path == HEALTH and method in ("GET", "HEAD"):
+        return Admitted(headers, is_sized)
+    is_lent = _lent(method, raw_path, headers, rules)
+    answer = (
+        _misdirected(fields, rules)
+        or (None if method in METHODS else refusals.method_not_allowed(METHODS))
+        or _unknown(headers, rules.by_digest)
+        or (refusals.invalid_path() if climbs(raw_path) or not is_target(raw_path) else None)
+        or (_not_lent(method, raw_path, rules) if is_lent is Lent.NO else None)
+        or _too_large(fields, rules.max_body)
+        or _mistyped(method, raw_path, fields, rules.policy)
+    )
+    if answer is not None:  # who waits for a 100 may send the body all the same, or not: nobody can tell (RFC 9110 §10.1.1)
+        sends_more = _has_body(fields) or b"expect" in fields
+        return Refused(answer, closes=sends_more or answer[0].status in (400, 405))
+    return Admitted(_with_one_key(headers) if rules.client_keys else headers, is_sized, is_lent is Lent.BY_BODY)
+
+
+def _has_body(fields: Fields) -> bool:
+    return fields.get(b"content-length", _NONE) not in ([], [b"0"]) or b"transfer-encoding" in fields
+
+
+def _misdirected(fields: Fields, rules: AccessRules) -> ErrorResponse | None:
+    """Keep out web pages: by their own origin, and by the name they had to give this machine to come here."""
+    named = fields.get(b"host", _NONE)
+    host = host_of(named[0]) if len(named) == 1 else None
+    if host is None:
+        return refusals.invalid_host()
+    is_ours = host in rules.hosts or host in rules.own_hosts or is_loopback(host)
+    if not (is_ours or rules.client_keys):  # a page whose host was given our address has no key
+        return refusals.unknown_host(host)
+    return refusals.foreign_origin() if _is_foreign(fields, named[0], rules.hosts) else None
+
+
+def _is_foreign(fields: Fields, authority: bytes, hosts: frozenset[str]) -> bool:
+    """Say whether a web page asks that is not of the very host and port that it asks, nor of a host that was allowed."""
+    if not fields.keys() & _OF_PAGES:
+        return False
+    sites, origins = fields.get(b"sec-fetch-site", _NONE), fields.get(b"origin", _NONE)
+    referers = [origin_of_url(url) for url in fields.get(b"referer", _NONE) if url]
+    are_ours = all(is_origin_of(origin, authority) or origin_host(origin) in hosts for origin in origins or referers)
+    if b"cross-site" in sites or len(origins) > 1 or origins and not are_ours:
+        return True
+    if origins or sites in ([b"same-origin"], [b"none"]):
+        return False
+    return not are_ours or bool(sites) and not referers  # images and scripts have no `Origin`, and old browsers only a referrer
+
+
+def _unknown(headers: Headers, by_digest: Mapping[bytes, bytes]) -> ErrorResponse | None:
+    if not by_digest:
+        return None
+    brought = {_key_in(name, value) for name, value in credentials(headers)}
+    key = brought.pop() if len(brought) == 1 else b""
+    is_known = hmac.compare_digest(by_digest.get(_digest(key), b""), key)
+    return None if is_known and key else refusals.unknown_key()
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+def _key_in(name: bytes, value: bytes) -> bytes:
+    value = value.strip(b" \t")  # RFC 9110 §5.5: no part of it, and not every server takes them away
+    if name != b"authorization":
+        return value
+    matched = _BEARER.fullmatch(value)
+    return matched[1] if matched else b""
+
+
+def _with_one_key(headers: Headers) -> Headers:
+    """Return the fields with the caller's key in one of them, however it was sent: a key is one partition."""
+    name, value = credentials(headers)[0]
+    return (*without(headers, CREDENTIALS), (b"authorization", b"Bearer " + _key_in(name, value)))
+
+
+def _too_large(fields: Fields, max_body: int) -> ErrorResponse | None:
+    lengths = set(fields.get(b"content-length", _NONE))
+    if not lengths:
+        return None
+    length = lengths.pop()
+    if lengths or not length.isdigit():
+        return refusals.malformed()
+    return refusals.body_too_large(max_body) if len(length) > 18 or int(length) > max_body else None
+
+
+def _lent(method: str, raw_path: bytes, headers: Headers, rules: AccessRules) -> Lent:
+    """Say whether a request may be made with the server's key, or brings one that is not ours to lend."""
+    is_lent = rules.client_keys or rules.is_open and not callers_credentials(headers, over_http=True)
+    return lent(method, raw_path, rules.policy, rules.lend) if is_lent else Lent.YES
+
+
+def _not_lent(method: str, raw_path: bytes, rules: AccessRules) -> ErrorResponse:
+    return refusals.endpoint_not_lent(method, raw_path, what_is_lent(rules.policy, rules.lend))
+
+
+def _mistyped(method: str, raw_path: bytes, fields: Fields, policy: Policy) -> ErrorResponse | None:
+    """Refuse what a web page may send unasked: no type, or a simple one; files are sent as one of those by everybody."""
+    types = fields.get(b"content-type", _NONE)
+    is_for_chat = is_chat(method, _as_routers_read(raw_path), policy.paths)
+    if not types:
+        return refusals.unsupported_type() if is_for_chat or _has_body(fields) else None
+    essence = types[0].partition(b";")[0].strip().lower() if len(types) == 1 else b""
+    is_named = essence == b"application/json" or _MEDIA_TYPE.fullmatch(essence) and essence not in _SIMPLE
+    is_upload = essence == _UPLOAD and takes_uploads(raw_path) and not is_for_chat
+    return None if is_named or is_upload else refusals.unsupported_type()
+
+
+@lru_cache(128)  # a client asks for the same ones again and again
+def _as_routers_read(raw_path: bytes) -> str:
+    """Return a path as a router may read it that is less strict than we are."""
+    read = [segment.decode("latin-1").lower() for segment in segments(raw_path)]
+    return "/" + "/".join([segment for segment in read if segment not in ("", ".")])

@@ -1,0 +1,1 @@
+"""The default store: diskcache in a directory of its own."""

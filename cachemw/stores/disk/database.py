@@ -1,0 +1,372 @@
+"""diskcache, tamed: bytes only, values inline, no pickle, no file names from rows, and connections that can be closed."""
+
+import math
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diskcache
+from diskcache.core import DBNAME, ENOVAL, METADATA, MODE_RAW
+
+from cachemw import limits
+from cachemw.cache.order import Order, place, placed
+from cachemw.stores.disk.damage import identity
+
+_COUNTED = (
+    "CREATE TRIGGER {name} AFTER {event} ON Cache FOR EACH ROW BEGIN UPDATE Settings SET value = {value} WHERE key = {key}; END"
+)
+_SETTINGS = "CREATE TABLE Settings ( key TEXT NOT NULL UNIQUE, value)"
+_CACHE = (
+    "CREATE TABLE Cache ( rowid INTEGER PRIMARY KEY, key BLOB, raw INTEGER, store_time REAL, expire_time REAL,"
+    " access_time REAL, access_count INTEGER DEFAULT 0, tag BLOB, size INTEGER DEFAULT 0, mode INTEGER DEFAULT 0,"
+    " filename TEXT, value BLOB)"
+)
+
+
+class ForeignSchemaError(Exception):
+    """A database that another program made, or changed."""
+
+
+def _trigger(event: str, key: str, value: str) -> tuple[str, str, str]:
+    name = f"Settings_{key}_{event.lower()}"
+    return "trigger", name, _COUNTED.format(name=name, event=event, value=value, key=f'"{key}"')
+
+
+SCHEMA = frozenset(
+    {
+        ("table", "Settings", _SETTINGS),
+        ("index", "sqlite_autoindex_Settings_1", None),
+        ("table", "Cache", _CACHE),
+        ("index", "Cache_key_raw", "CREATE UNIQUE INDEX Cache_key_raw ON Cache(key, raw)"),
+        ("index", "Cache_expire_time", "CREATE INDEX Cache_expire_time ON Cache (expire_time)"),
+        ("index", "Cache_store_time", "CREATE INDEX Cache_store_time ON Cache (store_time)"),
+        _trigger("INSERT", "count", "value + 1"),
+        _trigger("DELETE", "count", "value - 1"),
+        _trigger("INSERT", "size", "value + NEW.size"),
+        _trigger("UPDATE", "size", "value + NEW.size - OLD.size"),
+        _trigger("DELETE", "size", "value - OLD.size"),
+    }
+)
+"""Type, name and statement of everything in a database of ours."""
+
+_FOUND = "SELECT type, name, sql FROM sqlite_master"
+
+
+def refuse_foreign_schema(execute: Callable[[str], Iterable[tuple[object, ...]]]) -> None:
+    """Raise `ForeignSchemaError` where there is anything that is not ours.
+
+    Less than all of it is what a process leaves that was killed while it made the database: diskcache makes the rest.
+    """
+    if any(row not in SCHEMA for row in execute(_FOUND)):
+        raise ForeignSchemaError("the database is another program's")
+
+
+SETTINGS = {
+    "statistics": 0,  # else every read is a write
+    "tag_index": 0,
+    "eviction_policy": "least-recently-stored",  # the others write on every read
+    "cull_limit": 10,
+    "sqlite_auto_vacuum": 1,
+    "sqlite_cache_size": 2**13,
+    "sqlite_journal_mode": "wal",
+    "sqlite_mmap_size": 0,  # a truncated file would be a SIGBUS
+    "sqlite_synchronous": 1,
+    "disk_min_file_size": 2**31,  # inline: nothing is orphaned or torn
+    "disk_pickle_protocol": 0,
+}
+READ_TIMEOUT = 0.02
+WRITE_TIMEOUT = 2.0
+"""How long a connection waits for a lock, in seconds."""
+
+OPENING_TIME = 1.0
+"""How long it may take to open the database, locks and all."""
+
+READ_TIME = 0.05
+WRITE_SECONDS = 1.0
+UPKEEP_TIME = 60.0
+"""How long a statement runs before it is given up: one that reads, one that writes, one that goes through all rows."""
+
+STEPS = 1000
+"""After how many steps of a statement it is looked at whether it is over time; ours have fewer, but for upkeep."""
+
+SEEN = 0.25
+"""For how many seconds a database is taken to be where it was."""
+
+WRITE_TRY = 0.01
+"""How long SQLite itself waits for a lock before it is seen whether that is still wanted."""
+
+_KNOWN = {*SETTINGS, "size_limit", *METADATA}
+_GENERATION, _PUTS = "cachemw_generation", "cachemw_puts"
+"""The rows of diskcache's own table of settings that say which purge was the last, and count what was put."""
+
+_SELECT_ORDER = (
+    "SELECT value FROM Settings WHERE key IN (?, ?) AND typeof(value) = 'integer' ORDER BY key",
+    (_GENERATION, _PUTS),
+)
+_SELECT_PLACE = "SELECT CASE WHEN typeof(tag) = 'blob' AND length(tag) = 16 THEN tag END FROM Cache WHERE key = ? AND raw = 1"
+MARGIN = 64 * 1024
+"""How much larger than its record a row may be: what else is in it has a few hundred bytes."""
+
+LARGEST_ROW = 10**9 - MARGIN
+"""What SQLite takes at most, unless it was built for more."""
+
+KEY_BYTES = 1024
+"""A longer key is none of ours."""
+
+_TRIMMED_AT_ONCE = 100
+
+# What is compared first is the kind of a value: to learn the length of a text, or to compare one, SQLite reads all of it.
+_IS_OURS = "mode IS 1 AND filename IS NULL AND typeof(value) = 'blob' AND length(value) <= ?"
+_SELECT = (
+    f"SELECT CASE WHEN typeof(mode) = 'integer' AND {_IS_OURS} THEN value END FROM Cache"  # noqa: S608 - of constants
+    " WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
+)
+_DELETE_OLDEST = "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache ORDER BY store_time, rowid LIMIT ?)"
+_DELETE_SOME = "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache LIMIT 100)"
+_DELETE_KEY = "DELETE FROM Cache WHERE key = ? AND raw = 1"
+_DELETE_FOREIGN = (
+    f"DELETE FROM Cache WHERE typeof(key) != 'blob' OR length(key) > {KEY_BYTES} OR typeof(raw) != 'integer' OR raw != 1"  # noqa: S608
+    f" OR typeof(mode) != 'integer' OR NOT ({_IS_OURS})"
+)
+
+
+class ForeignRowError(Exception):
+    """A row this store never wrote: pickled, or in a file, or no bytes."""
+
+
+class InlineDisk(diskcache.Disk):  # type: ignore[misc]
+    """Bytes, in the row. CVE-2025-69872 is a row that says otherwise."""
+
+    def put(self, key: bytes) -> tuple[memoryview, bool]:
+        return sqlite3.Binary(key), True
+
+    def get(self, key: object, raw: object) -> bytes:
+        if not raw or not isinstance(key, bytes):
+            raise ForeignRowError
+        return key
+
+    def store(self, value: bytes, read: bool, key: object = None) -> tuple[int, int, None, memoryview]:
+        return 0, MODE_RAW, None, sqlite3.Binary(value)
+
+    def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> bytes:
+        if mode != MODE_RAW or filename is not None or not isinstance(value, bytes):
+            raise ForeignRowError
+        return value
+
+    def remove(self, file_path: str) -> None:
+        """Remove nothing: this store has no files, so the name is not ours."""
+
+
+class Database(diskcache.Cache):  # type: ignore[misc]
+    """Two connections for the process: one for the thread that made this, and one to read with for all others.
+
+    diskcache has one for every thread, and closes none but the caller's.
+    """
+
+    def __init__(
+        self, directory: Path, unless: Callable[[], bool], record_limit: int = limits.ROW_BYTES, **settings: object
+    ) -> None:
+        self._database, self._unless, self._record_limit = directory / DBNAME, unless, record_limit
+        self._opens_until = time.monotonic() + OPENING_TIME
+        self._reads_until = self._writes_until = math.inf
+        self._write_time, self.was_overdue = WRITE_SECONDS, False
+        self._own: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._reading, self._seen = threading.Lock(), time.monotonic()
+        try:
+            refuse_foreign_schema(self._execute)
+            super().__init__(str(directory), timeout=WRITE_TIMEOUT, disk=InlineDisk, **{**SETTINGS, **settings})
+            self._reader = self._connect(READ_TIMEOUT, lambda: self._is_overdue(self._reads_until))
+            self.identity = identity(self._database)
+            self._begin_counting()
+            self._check_counters()
+            self._opens_until = math.inf
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        if self._own is None:
+            self._own = self._connect(WRITE_TRY, lambda: self._is_overdue(self._writes_until))
+        return self._own
+
+    def _begin_counting(self) -> None:
+        """Begin with a generation of this database's own: what was asked for while another one was here is not kept."""
+        begun = ((_GENERATION, secrets.randbits(52)), (_PUTS, 0))
+        for row in begun:
+            self._sql("INSERT OR IGNORE INTO Settings (key, value) VALUES (?, ?)", row)
+
+    def _check_counters(self) -> None:
+        """Raise `ValueError` where the counters are none: with them nothing would be kept, or everything."""
+        found = dict(self._sql("SELECT key, value FROM Settings"))
+        if not all(type(found.get(name)) is int and 0 <= found[name] < 2**53 for name in ("count", "size", _GENERATION, _PUTS)):
+            raise ValueError("the database does not know what it holds")
+
+    def _connect(self, timeout: float, is_overdue: Callable[[], bool]) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._database, timeout=timeout, isolation_level=None, check_same_thread=False)
+        try:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._record_limit + MARGIN)
+            connection.set_progress_handler(is_overdue, STEPS)
+            _tune(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _is_overdue(self, until: float) -> bool:
+        """Serve as SQLite's progress handler: what takes so long is not a statement of ours over a schema of ours."""
+        is_overdue = time.monotonic() > until
+        self.was_overdue |= is_overdue
+        return is_overdue
+
+    @property
+    def _sql(self) -> Any:
+        return self._execute
+
+    @property
+    def _sql_retry(self) -> Any:
+        """`_execute` waits for a lock; diskcache would go on for a minute."""
+        return self._sql
+
+    def _execute(self, *statement: Any) -> sqlite3.Cursor:
+        """Wait for a lock, up to `WRITE_TIMEOUT`, and no longer when the store is closed, or was to be open by now.
+
+        Then it raises `TimeoutError`: over what sqlite3 raises diskcache would go on trying.
+        """
+        until = min(time.monotonic() + WRITE_TIMEOUT, self._opens_until)
+        while True:
+            self._writes_until = min(time.monotonic() + self._write_time, self._opens_until)
+            try:
+                return self._con.execute(*statement)
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and time.monotonic() < until and not self._unless():
+                    continue
+                if time.monotonic() > self._opens_until:
+                    raise TimeoutError(f"it could not be opened within {OPENING_TIME:g} s: {exc}") from exc
+                raise
+
+    def reset(self, key: str, value: object = ENOVAL, update: bool = True) -> object:
+        """Take over a setting, if it is one of ours: diskcache makes an attribute of any that a database holds."""
+        return super().reset(key, value, update) if key in _KNOWN else None
+
+    def read(self, index: bytes) -> bytes | None:
+        """Return a row's value, from any thread. Raises `ForeignRowError`, and what sqlite3 raises."""
+        try:
+            found = self._select(_SELECT, (self._record_limit, index, time.time()))
+        except sqlite3.DataError as exc:  # something else in the row is larger than that
+            raise ForeignRowError from exc
+        if not found:
+            return None
+        if found[0][0] is None:
+            raise ForeignRowError
+        return bytes(found[0][0])
+
+    def order(self) -> Order:
+        """Return where a forward stands that begins now, from any thread. Raises what sqlite3 raises."""
+        return _order(self._select(*_SELECT_ORDER))
+
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None) -> None:
+        """Put a record, unless one is there that goes before it. Raises `Superseded` and `Purged`."""
+        with self.transact():
+            there = self._sql(_SELECT_PLACE, (index,)).fetchone()
+            tag = None
+            if order is not None:
+                now = _order(self._sql(*_SELECT_ORDER).fetchall())
+                tag = sqlite3.Binary(place(order, placed(there and there[0]), now).to_bytes())
+            self._sql("UPDATE Settings SET value = value + 1 WHERE key = ?", (_PUTS,))
+            self.set(index, record, expire=keep, tag=tag)
+
+    def purge(self, index: bytes) -> bool:
+        """Remove a row and say whether there was one; what was asked for before this is not kept."""
+        with self.transact():
+            self.begin_generation()
+            return bool(self.delete(index))
+
+    def begin_generation(self) -> None:
+        """Let nothing be kept that was asked for before this."""
+        self._sql("UPDATE Settings SET value = (value + 1) % 4503599627370496 WHERE key = ?", (_GENERATION,))
+
+    def _select(self, statement: str, values: tuple[object, ...]) -> list[Any]:
+        with self._reading:
+            if self._reader is None:
+                raise sqlite3.ProgrammingError("the store is closed")
+            self._reads_until = time.monotonic() + READ_TIME
+            return self._reader.execute(statement, values).fetchall()
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether this is still the database that others find."""
+        self._seen = time.monotonic()
+        return identity(self._database) == self.identity
+
+    @property
+    def was_seen(self) -> bool:
+        """Whether that was looked at a moment ago."""
+        return time.monotonic() - self._seen < SEEN
+
+    def indexes(self) -> list[bytes]:
+        """Return the key of every row, oldest first; the rows this store never wrote are deleted."""
+        with self._upkeep():
+            self._sql(_DELETE_FOREIGN, (self._record_limit,))
+            return [index for (index,) in self._sql("SELECT key FROM Cache ORDER BY store_time, rowid")]
+
+    def remove(self, index: bytes) -> None:
+        """Delete a row, whatever it is; of one that this store never wrote diskcache would read the name of its file."""
+        self._sql(_DELETE_KEY, (index,))
+
+    def clear(self, retry: bool = False) -> int:
+        """Delete every row, whatever it holds, and return how many there were; diskcache leaves some, and reads of all."""
+        count = 0
+        with self._upkeep():
+            while removed := self._sql(_DELETE_SOME).rowcount:
+                count += removed
+        return count
+
+    def trim(self, count_limit: int) -> None:
+        """Delete the oldest rows beyond so many, a few at a time: there are more puts to come."""
+        surplus = len(self) - count_limit
+        if surplus > 0:
+            self._sql(_DELETE_OLDEST, (min(surplus, _TRIMMED_AT_ONCE),))
+
+    @contextmanager
+    def _upkeep(self) -> Iterator[None]:
+        """Let statements take the time that it takes to go through all rows."""
+        self._write_time = UPKEEP_TIME
+        try:
+            yield
+        finally:
+            self._write_time = WRITE_SECONDS
+
+    def close(self) -> None:
+        """Close every connection, from any thread."""
+        with self._reading:
+            for connection in (self._own, self._reader):
+                if connection is not None:
+                    connection.close()
+            self._own = self._reader = None
+
+    def __getstate__(self) -> Any:
+        raise TypeError("a store is opened where it is used")
+
+
+def _order(rows: list[tuple[object]]) -> Order:
+    """Read the rows of `_SELECT_ORDER`. Raises what damage raises where somebody has written something else there."""
+    match rows:
+        case [(int() as generation,), (int() as puts,)]:
+            return Order(generation, puts, time.monotonic_ns())
+    error = sqlite3.DatabaseError("the database does not know what it holds")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    raise error
+
+
+def _tune(connection: sqlite3.Connection) -> None:
+    """Give a connection the settings that are each connection's own. A schema's functions are not ours to run."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    for name in ("sqlite_cache_size", "sqlite_mmap_size", "sqlite_synchronous"):
+        connection.execute(f"PRAGMA {name.removeprefix('sqlite_')} = {SETTINGS[name]}")

@@ -1,0 +1,276 @@
+"""The default store: diskcache in a directory of the user's, shared by every process that opens it."""
+
+import contextlib
+import functools
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+import platformdirs
+from diskcache.core import DBNAME
+
+from cachemw import limits
+from cachemw.cache.order import Order
+from cachemw.errors import RecordTooLarge, StoreError
+from cachemw.stores.base import refuse_limits
+from cachemw.stores.disk.damage import discard, identity, is_damage, set_aside
+from cachemw.stores.disk.database import LARGEST_ROW, Database, ForeignRowError, ForeignSchemaError
+from cachemw.stores.disk.files import (
+    CLOSING_WAIT,
+    LOCK_FILE,
+    given_secret,
+    has_room,
+    locked,
+    prepare_directory,
+    read_secret,
+    refuse_network,
+    restore_secret,
+    touch,
+)
+from cachemw.stores.disk.thread import DATABASE_ERRORS, DatabaseThread
+from cachemw.stores.forks import on_fork
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_FOREIGN = (ForeignSchemaError, TypeError, ValueError, AttributeError)
+"""What is raised over another program's database; the last ones by diskcache, over settings it does not know."""
+
+CLOSING_TIME = 1.0
+FORKING_TIME = 0.05
+"""How long the calls that were begun have when the store is closed, and when the process forks, in seconds."""
+
+_SOUND_SQLITE = (3, 51, 3)
+"""Before it, two connections that begin a log anew at the same moment may damage the database: the WAL-reset bug."""
+
+
+class DiskStore:
+    """Records in an SQLite database, opened on first use in each process.
+
+    Reads are inline once it is open; every other call runs in the store's one thread. A database that is damaged, or another
+    program's, is set aside as `cache.db.corrupt-…`, and a new one serves.
+    `path` is a directory, `~` and `$VARIABLES` in it expanded; by default `cachemw` in the user's cache directory. On a
+    network file system the store does not open, unless `allow_network`. A record larger than `record_limit` is neither written
+    nor read. Raises `ConfigurationError` for limits, or a `CACHEMW_SECRET`, that cannot work.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        size_limit: int = limits.STORE_BYTES,
+        count_limit: int = limits.STORE_RECORDS,
+        record_limit: int = limits.ROW_BYTES,
+        allow_network: bool = False,
+    ) -> None:
+        refuse_limits(size_limit, count_limit, record_limit)
+        self._path = None if path is None else _absolute(path)
+        self._size_limit, self._count_limit, self._allow_network = size_limit, count_limit, allow_network
+        self._record_limit = min(record_limit, size_limit, LARGEST_ROW)
+        self._given_secret = given_secret()
+        self._sessions: dict[int, DatabaseThread] = {}  # by process, for forks that run no hooks
+        self._closing: list[DatabaseThread] = []
+        self._known_secret = b""
+        self._may_begin = threading.Lock()
+        on_fork(self)
+
+    @property
+    def path(self) -> Path:
+        """The store's directory."""
+        return self._path or Path(platformdirs.user_cache_dir("cachemw"))
+
+    @property
+    def inline_reads(self) -> bool:
+        session = self._sessions.get(os.getpid())
+        return session is not None and session.is_open
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Have a call made in the store's thread. Raises `StoreError`."""
+        return self._here().submit(call)
+
+    def secret(self) -> bytes:
+        if self._given_secret:
+            return self._given_secret
+        try:
+            self._prepare()
+            self._known_secret = read_secret(self.path)
+        except OSError as exc:
+            raise StoreError(f"cannot read the store's secret: {exc}") from exc
+        return self._known_secret
+
+    def get(self, index: bytes) -> bytes | None:
+        session = self._here()
+        cache = session.cache()
+        try:
+            record = cache.read(index)
+        except ForeignRowError:
+            session.submit(lambda: self.discard(index))
+            return None
+        except DATABASE_ERRORS as exc:
+            if is_damage(exc):
+                session.suspect(cache, exc)
+            elif cache.was_overdue:
+                session.suspect(cache)
+            raise StoreError(f"cannot read from the store: {exc}") from exc
+        if (record is None or not cache.was_seen) and not cache.is_in_place:
+            session.suspect(cache)
+            return None
+        return record
+
+    def order(self) -> Order:
+        session = self._here()
+        cache = session.cache()
+        try:
+            order = cache.order()
+        except DATABASE_ERRORS as exc:
+            if is_damage(exc):
+                session.suspect(cache, exc)
+            raise StoreError(f"cannot read from the store: {exc}") from exc
+        if not cache.was_seen and not cache.is_in_place:
+            session.suspect(cache)
+            raise StoreError("the store was taken away")
+        return order
+
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
+        if len(record) > self._record_limit:
+            raise RecordTooLarge("the record is larger than one, or than all of the store, may be")
+
+        def put(cache: Database) -> None:
+            if not has_room(self.path, len(record)):
+                discard(self.path)
+                raise StoreError("too little space is left on the file system")
+            cache.put(index, record, keep, order)
+            cache.trim(self._count_limit)
+
+        self._here().call(put)
+
+    def delete(self, index: bytes) -> bool:
+        return self._here().call(lambda cache: cache.purge(index))
+
+    def discard(self, index: bytes) -> None:
+        self._here().call(lambda cache: cache.remove(index))
+
+    def clear(self) -> int:
+        """Purge every record, those whose time is over too, and what was set aside; return how many there were."""
+
+        def clear(cache: Database) -> int:
+            discard(self.path)
+            cache.begin_generation()
+            return int(cache.clear())
+
+        return self._here().call(clear)
+
+    def scan(self) -> Iterator[tuple[bytes, bytes]]:
+        for index in self._here().call(lambda cache: cache.indexes()):
+            if (record := self.get(index)) is not None:
+                yield index, record
+
+    def size(self) -> int:
+        """Return the bytes the store takes on disk."""
+        try:
+            return int(self._here().call(lambda cache: cache.volume()))
+        except (TypeError, ValueError, OverflowError) as exc:  # diskcache adds up what the database says
+            raise StoreError("the database does not know what it holds") from exc
+
+    def close(self) -> None:
+        self._close(CLOSING_TIME)
+
+    def _close(self, within: float) -> None:
+        session = self._sessions.pop(os.getpid(), None)
+        if session is None:
+            return
+        self._closing.append(session)
+        try:
+            session.close(within)
+        finally:
+            self._closing.remove(session)
+
+    def _here(self) -> DatabaseThread:
+        """Return what this process has open of the store; a forked child opens its own, what ends goes on in its thread."""
+        for session in tuple(self._closing):
+            if session.is_here:
+                return session
+        pid = os.getpid()
+        return self._sessions.get(pid) or self._begin(pid)
+
+    def _begin(self, pid: int) -> DatabaseThread:
+        with self._may_begin:
+            return self._sessions.setdefault(pid, DatabaseThread(self._open, self._locked))
+
+    def before_fork(self) -> None:
+        """Close the store, and let nobody open it again. SQLite forbids carrying connections over a fork.
+
+        Even one that the child leaves alone makes SQLite believe there that it holds locks, which only the parent has: the
+        log is then taken away from under the child.
+        """
+        self._may_begin.acquire()
+        self._close(FORKING_TIME)
+
+    def after_fork(self) -> None:
+        """Let it be opened again, in either process."""
+        self._may_begin.release()
+
+    def _prepare(self) -> None:
+        """Have the directory made. Raises `OSError`."""
+        directory = self.path
+        if not directory.is_absolute():
+            raise OSError("there is no home directory to keep the store in")
+        if not self._allow_network:
+            refuse_network(directory)
+        prepare_directory(directory)
+
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return locked(self.path / LOCK_FILE, CLOSING_WAIT)
+
+    def _open(self, doubted: Database | None, is_damaged: bool, unless: Callable[[], bool]) -> Database:
+        self._prepare()
+        _warn_of_old_sqlite()
+        with locked(self.path / LOCK_FILE, unless=unless):
+            is_in_place = doubted is not None and doubted.is_in_place
+            if doubted is not None:
+                doubted.close()
+            restore_secret(self.path, self._known_secret)
+            if is_damaged and is_in_place:
+                _set_aside(self.path)
+            return self._connected(unless)
+
+    def _connected(self, unless: Callable[[], bool]) -> Database:
+        for _ in range(2):  # a disk that fails once looks like damage too
+            try:
+                return self._connect(unless)
+            except (sqlite3.Error, *_FOREIGN) as exc:
+                if isinstance(exc, sqlite3.Error) and not is_damage(exc):
+                    raise
+        _set_aside(self.path)
+        return self._connect(unless)
+
+    def _connect(self, unless: Callable[[], bool]) -> Database:
+        touch(self.path / DBNAME)  # SQLite gives its other files the same mode
+        touched = identity(self.path / DBNAME)
+        opened = Database(self.path, unless, self._record_limit, size_limit=self._size_limit)
+        if opened.identity != touched:  # diskcache makes it anew, for everybody to read
+            opened.close()
+            raise OSError("the store was taken away while it was opened")
+        return opened
+
+
+def _set_aside(directory: Path) -> None:
+    logger.warning("the store's database is damaged, or another program's: it is set aside as %s", set_aside(directory))
+
+
+@functools.cache
+def _warn_of_old_sqlite() -> None:
+    """Say once what may happen; it is noticed, and costs no more than what was stored."""
+    if sqlite3.sqlite_version_info < _SOUND_SQLITE:
+        logger.warning("SQLite %s may damage the store (the WAL-reset bug, gone since 3.51.3)", sqlite3.sqlite_version)
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    """Return where the path leads now, as diskcache reads it, wherever the process goes later."""
+    return Path(os.path.abspath(os.path.expandvars(os.path.expanduser(path))))

@@ -1,0 +1,138 @@
+"""The thread in which one process has the database open."""
+
+import math
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, suppress
+from typing import Protocol, TypeVar
+
+import diskcache
+
+from cachemw.errors import StoreError
+from cachemw.stores.disk.damage import Identity, is_damage
+from cachemw.stores.disk.database import Database
+
+T = TypeVar("T")
+
+DATABASE_ERRORS = (sqlite3.Error, diskcache.Timeout, OSError)
+
+STRIKES = 60.0
+"""Seconds within which a database that fails twice as a damaged one does is one."""
+
+
+class OpenCache(Protocol):
+    """Opens the database. The `doubted` one is closed; if it is damaged, and still in its place, it is set aside first."""
+
+    def __call__(self, doubted: Database | None, is_damaged: bool, unless: Callable[[], bool]) -> Database:
+        """Raises what is in `DATABASE_ERRORS`, and `StoreError`; it, and the cache, wait for no lock when `unless` holds."""
+
+
+class DatabaseThread:
+    """Opens the database when it is first used, and anew where it fails or was taken away.
+
+    SQLite's last connection to close a database removes its log by its name: it is closed under the lock under which
+    databases are opened and set aside, else the log may be the next one's.
+    """
+
+    def __init__(self, open_cache: OpenCache, lock: Callable[[], AbstractContextManager[None]]) -> None:
+        self._open_cache, self._file_lock = open_cache, lock
+        self._pid, self._idents = os.getpid(), list[int]()
+        self._thread = ThreadPoolExecutor(1, "cachemw-store", initializer=_note, initargs=(self._idents,))
+        self._is_closing = threading.Event()
+        self._until = math.inf
+        self._lock = threading.Lock()
+        self._cache: Database | None = None
+        self._doubted: Database | None = None
+        self._is_damaged = False
+        self._struck: tuple[Identity | None, float] = None, 0.0
+
+    @property
+    def is_open(self) -> bool:
+        return self._cache is not None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this very thread is the one that has it open."""
+        return threading.get_ident() in self._idents and self._pid == os.getpid()
+
+    def cache(self) -> Database:
+        """Return the open database, to read from. Raises `StoreError`."""
+        cache = self._cache
+        return self.call(lambda cache: cache) if cache is None else cache
+
+    def suspect(self, cache: Database, fault: Exception | None = None) -> None:
+        """Use this database no more; the next call opens what is there by then.
+
+        It is set aside where `fault` is its second within `STRIKES` seconds: a disk that fails once looks like damage too.
+        """
+        with self._lock:
+            if self._cache is not cache:
+                return
+            self._cache, self._doubted = None, cache
+            if fault is not None:
+                identity, when = self._struck
+                self._struck = cache.identity, time.monotonic()
+                self._is_damaged = identity == cache.identity and time.monotonic() - when < STRIKES
+
+    def call(self, do: Callable[[Database], T]) -> T:
+        """Do it in the store's thread and wait. Raises `StoreError`."""
+        try:
+            if self.is_here:
+                return self._done(do)
+            return self.submit(lambda: self._done(do)).result()
+        except DATABASE_ERRORS as exc:
+            raise StoreError(f"the store does not work: {exc}") from exc
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Have a call made in the store's thread, and do not wait. Raises `StoreError`."""
+        try:
+            return self._thread.submit(call)
+        except RuntimeError as exc:
+            raise StoreError("the store is closed, or no thread can be started") from exc
+
+    def close(self, within: float) -> None:
+        """Let what was begun end, but begin nothing after so many seconds and wait for no lock; then close the database."""
+        self._until = time.monotonic() + within
+        self._is_closing.set()
+        self._thread.shutdown()
+        opened = [cache for cache in (self._cache, self._doubted) if cache is not None]
+        self._cache = self._doubted = None
+        with ExitStack() as stack:
+            if opened:
+                with suppress(OSError):  # it is gone, or somebody who opens it does not get on: unlikely enough
+                    stack.enter_context(self._file_lock())
+            for cache in opened:
+                cache.close()
+
+    def _done(self, do: Callable[[Database], T]) -> T:
+        if time.monotonic() > self._until:
+            raise StoreError("the store is closed")
+        for _ in range(2):
+            cache = self._opened()
+            try:
+                return do(cache)
+            except DATABASE_ERRORS as exc:
+                if not is_damage(exc):
+                    if cache.was_overdue:
+                        self.suspect(cache)
+                    raise
+                self.suspect(cache, exc)
+        return do(self._opened())
+
+    def _opened(self) -> Database:
+        if self._cache is not None and not self._cache.is_in_place:
+            self.suspect(self._cache)
+        if self._cache is None:
+            opened = self._open_cache(self._doubted, self._is_damaged, self._is_closing.is_set)
+            with self._lock:
+                self._cache, self._doubted, self._is_damaged = opened, None, False
+        return self._cache
+
+
+def _note(idents: list[int]) -> None:
+    """Serve as the thread's initializer; one that held the session would keep it, and the thread, for ever."""
+    idents.append(threading.get_ident())

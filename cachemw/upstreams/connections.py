@@ -1,0 +1,266 @@
+"""One httpx transport for each event loop, closed when that loop ends or earlier."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from functools import cache
+from typing import Any
+
+import aiohttp
+import anyio
+import httpx
+import yarl
+from anyio.lowlevel import RunVar
+from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport, map_aiohttp_exceptions
+
+WAIT = 1.0
+"""Seconds that a request waits for a connection before it is seen whether there can be one."""
+
+
+class Pool:
+    """One transport, which `holder` closes.
+
+    Requests go in their turn to httpx's own, as many at a time as it has connections: one that gets none then has lost some.
+    Nothing is known of what others' transports do while they wait.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, holder: AsyncGenerator[httpx.AsyncBaseTransport, None]) -> None:
+        self.transport = transport
+        self._holder = holder
+        room = _room_of(transport)
+        self._places = None if room is None else anyio.Semaphore(room)
+        self._under_way = 0
+        self._has_lost = self._is_retired = False
+
+    @property
+    def is_wedged(self) -> bool:
+        """Say whether it was seen to have lost connections, and is still in use."""
+        return self._has_lost and not self._is_retired
+
+    @contextlib.asynccontextmanager
+    async def asked(self, request: httpx.Request) -> AsyncIterator[httpx.Response | None]:
+        """Give the answer, closed in the end; `None` where no connection was to be had, so that nothing was sent."""
+        self._under_way += 1
+        try:
+            async with self._places or contextlib.nullcontext():
+                response = await self._answer(request)
+                try:
+                    yield response
+                finally:
+                    if response is not None:
+                        with anyio.CancelScope(shield=True):
+                            await response.aclose()
+        finally:
+            self._under_way -= 1
+            await self._close_if_over()
+
+    async def aclose(self) -> None:
+        """Close it, whoever is under way."""
+        self._is_retired = True
+        await self._holder.aclose()
+
+    async def retire(self) -> None:
+        """Close it as soon as nobody is under way on it."""
+        self._is_retired = True
+        await self._close_if_over()
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response | None:
+        if self._places is None:
+            return await self.transport.handle_async_request(request)
+        request.extensions["timeout"]["pool"] = WAIT
+        if not self._is_retired:
+            with contextlib.suppress(httpx.PoolTimeout):
+                return await self.transport.handle_async_request(request)
+            self._has_lost = True
+        return None
+
+    async def _close_if_over(self) -> None:
+        if self._is_retired and not self._under_way:
+            with anyio.CancelScope(shield=True):
+                await self._holder.aclose()
+
+
+def _room_of(transport: Any) -> int | None:
+    """Return how many connections httpx's own transport has at most; `None` for any other, and over HTTP/2."""
+    if not isinstance(transport, httpx.AsyncHTTPTransport) or getattr(transport._pool, "_http2", False):
+        return None
+    return getattr(transport._pool, "_max_connections", None)
+
+
+logger = logging.getLogger(__name__)
+
+KEEPALIVE = 4.0
+"""Seconds an idle connection stays open: uvicorn and Node close theirs after five, and who asks just then has no answer."""
+
+LARGEST_HEAD_BYTES = 64 * 1024
+"""The longest line of a response's head."""
+
+MakeTransport = Callable[[], httpx.AsyncBaseTransport]
+MakeSyncTransport = Callable[[], httpx.BaseTransport]
+
+
+class Transports:
+    """Gives the running event loop its transport."""
+
+    def __init__(self, make: MakeTransport) -> None:
+        self._make = make
+        self._held: RunVar[Pool | None] = RunVar(f"cachemw transport {id(self)}", None)
+
+    async def get(self) -> httpx.AsyncBaseTransport:
+        """Return the transport of this event loop, made on first use."""
+        return (await self._pool()).transport
+
+    @contextlib.asynccontextmanager
+    async def asked(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+        """Give the answer to a request, closed in the end. It waits for a connection as long as it is let."""
+        has_answer = False
+        while not has_answer:
+            pool = await self._pool()
+            async with pool.asked(request) as response:
+                if response is not None:
+                    has_answer = True
+                    yield response
+            if pool.is_wedged:
+                await self._replace(pool)
+
+    async def aclose(self) -> None:
+        """Close this event loop's transport, if there is one."""
+        pool = self._held.get()
+        if pool is not None:
+            self._held.set(None)
+            await pool.aclose()
+
+    async def _pool(self) -> Pool:
+        pool = self._held.get()
+        if pool is None:
+            pool = await _held(self._make())
+            self._held.set(pool)
+        return pool
+
+    async def _replace(self, pool: Pool) -> None:
+        transport = self._make()
+        if transport is pool.transport:  # its maker has no other, and who else uses it is not known
+            return
+        logger.warning("connections to the upstream were lost in their pool: another one takes its place")
+        self._held.set(await _held(transport))
+        await pool.retire()
+
+
+async def _held(transport: httpx.AsyncBaseTransport) -> Pool:
+    holder = _hold(transport)
+    return Pool(await anext(holder), holder)
+
+
+async def _hold(transport: httpx.AsyncBaseTransport) -> AsyncGenerator[httpx.AsyncBaseTransport, None]:
+    """Event loops close their asynchronous generators when they end: nothing stays open without a lifespan."""
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+class SyncTransports:
+    """Gives every process a transport of its own, for all threads: a forked child must not use its parent's connections."""
+
+    def __init__(self, make: MakeSyncTransport) -> None:
+        self._make = make
+        self._held: dict[int, httpx.BaseTransport] = {}
+
+    def get(self) -> httpx.BaseTransport:
+        """Return this process's transport, made on first use."""
+        held = self._held.get(os.getpid())
+        return self._held.setdefault(os.getpid(), self._make()) if held is None else held
+
+    def close(self) -> None:
+        """Close this process's transport, if there is one."""
+        held = self._held.pop(os.getpid(), None)
+        if held is not None:
+            held.close()
+
+
+class ExactTransport(AiohttpTransport):
+    """Asks for a request's `target` byte by byte, as httpx's own does (RFC 9112 §3.2); its parent has yarl spell it anew."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not isinstance(self.client, aiohttp.ClientSession):
+            self.client = self.get_client()
+        with map_aiohttp_exceptions():
+            answer = await self.client.request(
+                request.method,
+                _exact_url(request),
+                headers=request.headers,
+                data=_content(request),
+                allow_redirects=False,
+                timeout=_waits(request),
+                server_hostname=request.extensions.get("sni_hostname"),
+            )
+        stream = AiohttpResponseStream(answer)
+        extensions = {"http_version": b"HTTP/1.1", "reason_phrase": (answer.reason or "").encode()}
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=stream, extensions=extensions)
+
+
+def _exact_url(request: httpx.Request) -> yarl.URL:
+    target: bytes = request.extensions.get("target", request.url.raw_path)
+    return yarl.URL(f"{request.url.scheme}://{(request.url.netloc + target).decode('ascii')}", encoded=True)
+
+
+def _content(request: httpx.Request) -> Any:
+    """Return the body as aiohttp takes it; it writes the chunks itself."""
+    try:
+        return request.content or None
+    except httpx.RequestNotRead:
+        request.headers.pop("transfer-encoding", None)
+        return request.stream
+
+
+def _waits(request: httpx.Request) -> aiohttp.ClientTimeout:
+    waits = request.extensions.get("timeout", {})
+    return aiohttp.ClientTimeout(connect=waits.get("pool"), sock_connect=waits.get("connect"), sock_read=waits.get("read"))
+
+
+def default_transport() -> httpx.AsyncBaseTransport:
+    """Return a transport that goes to the upstream itself: no proxies or certificates from the environment, HTTP/1.1.
+
+    httpx's own pool wedges for good after cancellations (httpcore#1093), and a relay cancels all day.
+    """
+    if _is_asyncio():
+        return ExactTransport(verify=_tls(), trust_env=False, client=_session)
+    return httpx.AsyncHTTPTransport(**_httpx_options())
+
+
+def _httpx_options() -> dict[str, Any]:
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=KEEPALIVE)
+    return {"verify": _tls(), "trust_env": False, "limits": limits}
+
+
+def default_sync_transport() -> httpx.BaseTransport:
+    """Return the same for who does not await."""
+    return httpx.HTTPTransport(**_httpx_options())
+
+
+def _is_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=_tls(), keepalive_timeout=KEEPALIVE),
+        cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies are not another's
+        skip_auto_headers=("Accept", "Content-Type"),  # what the client did not say is not said for it
+        auto_decompress=False,
+        trust_env=False,
+        max_line_size=LARGEST_HEAD_BYTES,
+        max_field_size=LARGEST_HEAD_BYTES,
+    )
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=False)

@@ -1,0 +1,1 @@
+"""HTTP's own words: header fields, hosts, paths, event streams, JSON. Pure."""

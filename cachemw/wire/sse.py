@@ -1,0 +1,110 @@
+"""Event streams (WHATWG HTML §9.2): an incremental parser, and an encoder."""
+
+import re
+
+import msgspec
+
+from cachemw.redaction import redacted_repr
+
+DONE = b"[DONE]"
+
+_LINE_END = re.compile(rb"\r\n|\n|\r(?=.)", re.DOTALL)  # a CR at the end may yet be half of a CRLF
+_DONE_LINE = re.compile(rb"data: ?\[DONE\]")
+_BOM = b"\xef\xbb\xbf"
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One dispatched event; it is the stream's bytes `start` to `end`, comments and line ends included."""
+
+    name: bytes
+    data: bytes
+    start: int
+    end: int
+
+    __repr__ = redacted_repr
+
+
+class Parser:
+    """Feed it chunks, cut anywhere; it gives the events they complete.
+
+    Over a `body` that somebody else keeps and adds to, it reads on there, and holds no copy.
+    """
+
+    def __init__(self, body: bytearray | None = None) -> None:
+        self._keeps = body is not None
+        self._offset = 0  # of the unfinished event, in the stream; of a body that is kept, 0
+        self._rest = bytearray() if body is None else body  # the bytes from there on
+        self._event_start = 0  # in _rest
+        self._line_start = 0  # in _rest
+        self._scanned = 0  # in _rest: no line ends before it
+        self._name = b""
+        self._data: list[bytes] = []
+        self._done_at: int | None = None
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Return the events this chunk completes."""
+        self._rest += chunk
+        return self.read_on()
+
+    def read_on(self) -> list[Event]:
+        """Return the events that were completed since."""
+        events: list[Event] = []
+        for end in _LINE_END.finditer(self._rest, self._scanned):
+            line_start, self._line_start = self._line_start, end.end()
+            if end.start() > line_start:
+                self._field(line_start, bytes(self._rest[line_start : end.start()]))
+            elif event := self._dispatch(end.end()):
+                events.append(event)
+        self._scanned = max(self._line_start, len(self._rest) - 1)
+        self._forget()
+        return events
+
+    def close(self) -> list[Event]:
+        """Return the event that only a CR at the very end completes; an unfinished one is none (§9.2.6)."""
+        if not self._rest.endswith(b"\r"):
+            return []
+        size = self._offset + len(self._rest)
+        self._rest += b"\n"
+        events = [Event(event.name, event.data, event.start, size) for event in self.read_on()]
+        del self._rest[size - self._offset :]
+        return events
+
+    def done_at(self) -> int | None:
+        """Return the offset of the line `data: [DONE]`, as soon as those bytes are there."""
+        if self._done_at is None and _DONE_LINE.match(self._rest, self._line_start):
+            self._done_at = self._offset + self._line_start
+        return self._done_at
+
+    def _field(self, start: int, line: bytes) -> None:
+        if self._offset + start == 0:
+            line = line.removeprefix(_BOM)
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+            if value.startswith(DONE) and self._done_at is None:  # as the SDKs recognise it
+                self._done_at = self._offset + start
+        elif name == b"event":
+            self._name = value
+
+    def _dispatch(self, end: int) -> Event | None:
+        name, data = self._name, self._data
+        self._name, self._data = b"", []
+        if not data:
+            return None
+        start, self._event_start = self._event_start, end
+        return Event(name, b"\n".join(data), self._offset + start, self._offset + end)
+
+    def _forget(self) -> None:
+        count = self._event_start
+        if count and not self._keeps:
+            del self._rest[:count]
+            self._offset += count
+            self._line_start -= count
+            self._scanned -= count
+            self._event_start = 0
+
+
+def encode(data: bytes) -> bytes:
+    """Return the bytes of an event with one line of data."""
+    return b"data: " + data + b"\n\n"

@@ -1,0 +1,428 @@
+"""The `Cachemw` header: a table of what it says, and of what is refused."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachemw.cache.directives import (
+    UNRESTRICTED,
+    Abandon,
+    CacheControl,
+    ControlMembers,
+    Directives,
+    InvalidControl,
+    Mode,
+    parse_members,
+    read_directives,
+)
+from cachemw.cache.policy import CONTROLS
+
+
+def read(
+    *fields: bytes, default: str = "off", honour: frozenset[str] = CONTROLS, control: bytes | None = None
+) -> Directives | InvalidControl | None:
+    """Read a request with these `Cachemw` lines."""
+    headers = tuple((b"Cachemw", field) for field in fields)
+    headers += () if control is None else ((b"Cache-Control", control),)
+    return read_directives(headers, default, honour)
+
+
+@pytest.mark.parametrize(
+    ("field", "asked"),
+    [
+        (b"on", Directives()),
+        (b"on=?1", Directives()),
+        (b"mode=read-write", Directives()),
+        (b"mode=read", Directives(mode=Mode.READ)),
+        (b"mode=refresh", Directives(mode=Mode.REFRESH)),
+        (b"mode=replay", Directives(mode=Mode.REPLAY)),
+        (b"ttl=3600", Directives(ttl=3600)),
+        (b"ttl=0", Directives(ttl=0)),
+        (b"ttl=999999999999999", Directives(ttl=999_999_999_999_999)),
+        (b'namespace="evals"', Directives(namespace="evals")),
+        (b"namespace=evals", Directives(namespace="evals")),
+        (b'namespace=""', Directives(namespace="")),
+        (b'namespace="' + b"n" * 128 + b'"', Directives(namespace="n" * 128)),
+        (b'namespace="a, b; off=\\"?1"', Directives(namespace='a, b; off="?1')),
+        (b"sample=0", Directives()),
+        (b"sample=2", Directives(sample=2)),
+        (b"speed=0", Directives()),
+        (b"speed=-0.0", Directives()),
+        (b"speed=1", Directives(speed=1.0)),
+        (b"speed=2.5", Directives(speed=2.5)),
+        (b"speed=0.001", Directives(speed=0.001)),
+        (b"speed=999999999999.999", Directives(speed=999_999_999_999.999)),
+        (b"abandon=finish", Directives(abandon=Abandon.FINISH)),
+        (b"abandon=cancel", Directives(abandon=Abandon.CANCEL)),
+        (
+            b'on, ttl=3600, sample=2, speed=1.5, namespace="evals", mode=refresh, abandon=cancel',
+            Directives(Mode.REFRESH, ttl=3600, namespace="evals", sample=2, speed=1.5, abandon=Abandon.CANCEL),
+        ),
+        (b"  on ,\tttl=5  ", Directives(ttl=5)),
+        (b"ttl=5, ttl=6", Directives(ttl=6)),  # RFC 9651 §4.2.2: the last of two equal names
+        (b"ttl=x, ttl=6", Directives(ttl=6)),
+        (b"on=?0, on", Directives()),
+    ],
+)
+def test_every_member_is_read(field: bytes, asked: Directives) -> None:
+    """E2: on means on."""
+    assert read(field) == asked
+
+
+@pytest.mark.parametrize(
+    ("field", "param"),
+    [
+        (b"on=1", "on"),
+        (b"on=true", "on"),
+        (b'on="?1"', "on"),
+        (b"off=0", "off"),
+        (b"off=()", "off"),
+        (b"mode", "mode"),
+        (b"mode=reed", "mode"),
+        (b"mode=Read", "mode"),
+        (b"mode=read_write", "mode"),
+        (b'mode="read"', "mode"),
+        (b"mode=1", "mode"),
+        (b"mode=(read)", "mode"),
+        (b"ttl", "ttl"),
+        (b"ttl=-1", "ttl"),
+        (b"ttl=60.0", "ttl"),
+        (b'ttl="60"', "ttl"),
+        (b"ttl=forever", "ttl"),
+        (b"ttl=@60", "ttl"),
+        (b"ttl=(60)", "ttl"),
+        (b"ttl=?1", "ttl"),
+        (b"namespace", "namespace"),
+        (b"namespace=5", "namespace"),
+        (b"namespace=:ZXZhbHM=:", "namespace"),
+        (b'namespace=%"evals"', "namespace"),
+        (b"namespace=(evals)", "namespace"),
+        (b'namespace="' + b"n" * 129 + b'"', "namespace"),
+        (b"namespace=" + b"n" * 129, "namespace"),
+        (b"sample", "sample"),
+        (b"sample=-1", "sample"),
+        (b"sample=1.5", "sample"),
+        (b"sample=two", "sample"),
+        (b"speed", "speed"),
+        (b"speed=?0", "speed"),
+        (b"speed=-1", "speed"),
+        (b"speed=-0.001", "speed"),
+        (b'speed="1"', "speed"),
+        (b"speed=fast", "speed"),
+        (b"speed=@1", "speed"),
+        (b"speed=(1)", "speed"),
+        (b"speed=:MQ==:", "speed"),
+        (b"abandon", "abandon"),
+        (b"abandon=?0", "abandon"),
+        (b"abandon=Finish", "abandon"),
+        (b"abandon=finished", "abandon"),
+        (b'abandon="cancel"', "abandon"),
+        (b"abandon=(cancel)", "abandon"),
+        (b"abandon=0", "abandon"),
+        (b"on; ttl=5", "on"),
+        (b"ttl=5; mode=read", "ttl"),
+        (b"mode=read; x", "mode"),
+        (b"off; x=1", "off"),
+        (b"off, ttl=-1", "ttl"),
+        (b"ttl=5, ttl=-1", "ttl"),
+        (b"speed=1; abandon=cancel", "speed"),
+        (b"unknown, sample=x", "sample"),
+    ],
+)
+def test_a_known_member_with_a_bad_value_is_refused_by_its_name(field: bytes, param: str) -> None:
+    """E7: a typo in a known control is an error, never a silently paid call."""
+    refused = read(field)
+
+    assert isinstance(refused, InvalidControl)
+    assert refused.param == param
+    assert refused.message.startswith(param)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"ON",
+        b"Mode=read",
+        b"on,",
+        b",on",
+        b"on,,ttl=5",
+        b"on ttl=5",
+        b"on; ",
+        b"ttl=",
+        b"ttl =5",
+        b"ttl= 5",
+        b"ttl=1000000000000000",
+        b"ttl=0x10",
+        b"speed=1e3",
+        b"speed=.5",
+        b"speed=1.",
+        b"speed=1.0001",
+        b"on=?2",
+        b"on=?",
+        b'namespace="evals',
+        b"namespace='evals'",
+        b'namespace="ev\xc3\xa4ls"',
+        b"=5",
+        b'"on"',
+        b"5",
+        b"(on)",
+        b"on\x00",
+        b"\xff",
+        b"{}",
+    ],
+)
+def test_a_field_that_is_not_a_dictionary_is_refused(field: bytes) -> None:
+    """E7: nothing is guessed, whatever the default says."""
+    for default in ("off", "on", "on, mode=replay"):
+        refused = read(field, default=default)
+
+        assert isinstance(refused, InvalidControl)
+        assert refused.param == "cachemw"
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked"),
+    [
+        ((b"on", b"ttl=5"), Directives(ttl=5)),
+        ((b"ttl=5", b"sample=1, ttl=7"), Directives(ttl=7, sample=1)),
+        ((b"on", b"off"), None),
+    ],
+)
+def test_several_lines_are_one_dictionary(fields: tuple[bytes, ...], asked: Directives | None) -> None:
+    assert read(*fields) == asked
+
+
+def test_a_line_that_is_no_dictionary_spoils_them_all() -> None:
+    assert isinstance(read(b"on", b""), InvalidControl)
+    assert isinstance(read(b"on", b"mode=?"), InvalidControl)
+
+
+def test_the_name_of_the_field_is_read_in_any_case() -> None:
+    for name in (b"cachemw", b"Cachemw", b"CACHEMW"):
+        assert read_directives(((name, b"ttl=5"),), "off", CONTROLS) == Directives(ttl=5)
+
+
+@pytest.mark.parametrize(
+    ("default", "fields", "asked"),
+    [
+        ("off", (), None),
+        ("off", (b"",), None),
+        ("off", (b"unknown",), None),
+        ("off", (b"off",), None),
+        ("off", (b"on=?0",), None),
+        ("off", (b"on",), Directives()),
+        ("off", (b"off=?0",), Directives()),
+        ("off", (b"ttl=5",), Directives(ttl=5)),
+        ("off", (b"sample=0",), Directives()),
+        ("off", (b"mode=read",), Directives(mode=Mode.READ)),
+        ("off", (b"namespace=a",), Directives(namespace="a")),
+        ("off", (b"speed=0",), Directives()),
+        ("off", (b"abandon=finish",), Directives(abandon=Abandon.FINISH)),
+        ("", (), None),
+        ("", (b"on",), Directives()),
+        ("on", (), Directives()),
+        ("on", (b"",), Directives()),
+        ("on", (b"unknown",), Directives(ignored=("unknown",))),
+        ("on", (b"off",), None),
+        ("on", (b"on=?0",), None),
+        ("on", (b"ttl=5",), Directives(ttl=5)),
+        ("ttl=60", (), Directives(ttl=60)),
+        ("off, ttl=60", (), None),
+        ("off, ttl=60", (b"on",), Directives(ttl=60)),
+        ("off, ttl=60", (b"sample=1",), Directives(ttl=60, sample=1)),
+        ("on, mode=replay", (), Directives(mode=Mode.REPLAY)),
+        ("on, mode=replay", (b"on",), Directives(mode=Mode.REPLAY)),
+        ("on, mode=replay", (b"off",), None),
+        ("on, mode=replay", (b"mode=read-write",), Directives()),
+        ("on, mode=replay, ttl=60", (b"ttl=5",), Directives(mode=Mode.REPLAY, ttl=5)),
+        ("on, mode=replay, ttl=60", (b"mode=refresh, sample=1",), Directives(mode=Mode.REFRESH, ttl=60, sample=1)),
+        ("on, namespace=a", (b'namespace=""',), Directives(namespace="")),
+        ("on, sample=3", (b"sample=0",), Directives(sample=0)),
+        ("on, speed=1", (), Directives(speed=1.0)),
+        ("on, speed=1", (b"speed=0",), Directives()),
+        ("on, abandon=finish", (b"abandon=cancel",), Directives(abandon=Abandon.CANCEL)),
+    ],
+)
+def test_a_request_opts_in_by_itself_or_by_the_default(
+    default: str, fields: tuple[bytes, ...], asked: Directives | None
+) -> None:
+    """E2: off means off, on means on; the members of a request override the default's one by one."""
+    assert read(*fields, default=default) == asked
+
+
+@pytest.mark.parametrize("off", [b"off", b"off=?1", b"on=?0", b"on, off", b"off, on", b"on=?0, off=?0"])
+@pytest.mark.parametrize("also", [b"", b", mode=replay", b", ttl=5, sample=1", b", unknown"])
+@pytest.mark.parametrize("default", ["off", "on", "on, mode=replay"])
+def test_off_wins_over_all(off: bytes, also: bytes, default: str) -> None:
+    """E2: off means off."""
+    assert read(off + also, default=default) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "ignored"),
+    [
+        (b"on, store=2", ("store",)),
+        (b"on, speeds=2, abandoned=cancel", ("speeds", "abandoned")),
+        (b"on, tll=5", ("tll",)),
+        (b"on, b=1, a=(1 2);x, *c", ("b", "a", "*c")),
+        (b"zeal=?0, ttl=5, yes; no", ("zeal", "yes")),
+    ],
+)
+def test_unknown_members_are_ignored_and_reported(field: bytes, ignored: tuple[str, ...]) -> None:
+    """E2: unknown directives are reported, not guessed."""
+    asked = read(field)
+
+    assert isinstance(asked, Directives)
+    assert asked.ignored == ignored
+
+
+@pytest.mark.parametrize("field", [b"speeds=2", b"tll=5", b"x"])
+def test_an_unknown_member_opts_nobody_in(field: bytes) -> None:
+    """E2."""
+    assert read(field) is None
+    assert read(field, default="on") == Directives(ignored=(field.partition(b"=")[0].decode(),))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "field", "asked"),
+    [
+        ("mode", b"on, mode=replay, ttl=5", Directives(ttl=5, ignored=("mode",))),
+        ("ttl", b"on, ttl=5", Directives(ignored=("ttl",))),
+        ("namespace", b"on, x, namespace=a, sample=1", Directives(sample=1, ignored=("x", "namespace"))),
+        ("sample", b"sample=1", Directives(ignored=("sample",))),
+        ("speed", b"on, speed=1, sample=1", Directives(sample=1, ignored=("speed",))),
+        ("abandon", b"on, abandon=finish, speed=1", Directives(speed=1.0, ignored=("abandon",))),
+    ],
+)
+def test_a_member_the_operator_does_not_honour_is_reported(left_out: str, field: bytes, asked: Directives) -> None:
+    """E2: neither obeyed nor passed over in silence."""
+    assert read(field, honour=CONTROLS - {left_out}) == asked
+
+
+def test_a_member_that_is_not_honoured_leaves_the_default_in_force() -> None:
+    asked = read(b"mode=read-write", default="on, mode=replay", honour=CONTROLS - {"mode"})
+
+    assert asked == Directives(mode=Mode.REPLAY, ignored=("mode",))
+
+
+def test_a_member_that_is_not_honoured_is_still_refused_when_bad() -> None:
+    assert isinstance(read(b"on, ttl=x", honour=CONTROLS - {"ttl"}), InvalidControl)
+
+
+@pytest.mark.parametrize(
+    ("default", "field", "asked"),
+    [
+        ("off", b"on", None),
+        ("off", b"ttl=5", None),
+        ("on", b"on", Directives()),
+        ("on", b"ttl=5", Directives(ttl=5)),
+        ("on", b"off", Directives(ignored=("off",))),
+        ("on", b"on=?0, ttl=5, x", Directives(ttl=5, ignored=("x", "off"))),
+    ],
+)
+def test_where_on_is_not_honoured_the_default_alone_decides(default: str, field: bytes, asked: Directives | None) -> None:
+    """E2: an `off` that is not obeyed is told."""
+    assert read(field, default=default, honour=CONTROLS - {"on"}) == asked
+
+
+def test_cache_control_restricts_a_request_that_opted_in() -> None:
+    asked = read(b"on", control=b"no-cache, max-age=5")
+
+    assert asked == Directives(control=CacheControl(no_cache=True, max_age=5))
+
+
+def test_several_lines_of_cache_control_add_up() -> None:
+    headers = ((b"cachemw", b"on"), (b"cache-control", b"no-store"), (b"Cache-Control", b"max-age=5"))
+
+    asked = read_directives(headers, "off", CONTROLS)
+
+    assert asked == Directives(control=CacheControl(no_store=True, max_age=5))
+
+
+def test_cache_control_opts_nobody_in() -> None:
+    assert read(control=b"max-age=5") is None
+
+
+def test_cache_control_that_is_not_honoured_is_reported() -> None:
+    """E2."""
+    asked = read(b"on, x", control=b"no-store", honour=CONTROLS - {"cache-control"})
+
+    assert asked == Directives(control=UNRESTRICTED, ignored=("x", "cache-control"))
+    assert read(b"on", honour=CONTROLS - {"cache-control"}) == Directives()
+
+
+@pytest.mark.parametrize(
+    ("asked", "wants_fresh_answer", "may_forward", "may_store"),
+    [
+        (Directives(), False, True, True),
+        (Directives(mode=Mode.READ), False, True, False),
+        (Directives(mode=Mode.REFRESH), True, True, True),
+        (Directives(mode=Mode.REPLAY), False, False, True),
+        (Directives(control=CacheControl(no_store=True)), False, True, False),
+        (Directives(control=CacheControl(no_cache=True)), True, True, True),
+        (Directives(control=CacheControl(only_if_cached=True)), False, False, True),
+        (Directives(control=CacheControl(max_age=0, min_fresh=5, max_stale=5)), False, True, True),
+        (Directives(mode=Mode.REFRESH, control=CacheControl(no_store=True)), True, True, False),
+        (Directives(mode=Mode.REPLAY, control=CacheControl(no_cache=True)), True, False, True),
+        (Directives(mode=Mode.READ, control=CacheControl(only_if_cached=True)), False, False, False),
+    ],
+)
+def test_restrictions_add_up(asked: Directives, wants_fresh_answer: bool, may_forward: bool, may_store: bool) -> None:
+    told = (asked.wants_fresh_answer, asked.may_forward, asked.may_store)
+
+    assert told == (wants_fresh_answer, may_forward, may_store)
+
+
+PIECES: list[bytes] = [
+    *(
+        b"on",
+        b"off",
+        b"mode",
+        b"ttl",
+        b"sample",
+        b"namespace",
+        b"speed",
+        b"abandon",
+        b"replay",
+        b"cancel",
+        b"a",
+        b"5",
+        b"-",
+        b".",
+        b"=",
+        b",",
+        b";",
+        b" ",
+    ),
+    *(b'"', b"\\", b"(", b")", b"?0", b"?1", b"@", b'%"', b"%ff", b":", b"*", b"\t", b"\x00", b"\xff", b"999999999999999"),
+]
+
+
+@given(st.binary() | st.lists(st.sampled_from(PIECES)).map(b"".join))
+def test_no_field_is_a_failure(field: bytes) -> None:
+    """E7: whatever is sent is read or refused."""
+    assert isinstance(parse_members(field), ControlMembers | InvalidControl)
+
+
+@given(
+    mode=st.sampled_from(Mode),
+    ttl=st.integers(0, 10**15 - 1),
+    namespace=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=128),
+    sample=st.integers(0, 10**15 - 1),
+    thousandths=st.integers(0, 10**15 - 1),
+    abandon=st.sampled_from(Abandon),
+    order=st.permutations(["mode", "ttl", "namespace", "sample", "speed", "abandon"]),
+)
+def test_what_can_be_said_is_read_as_it_was_said(
+    mode: Mode, ttl: int, namespace: str, sample: int, thousandths: int, abandon: Abandon, order: list[str]
+) -> None:
+    speed = f"{thousandths // 1000}.{thousandths % 1000:03}"
+    quoted = namespace.replace("\\", "\\\\").replace('"', '\\"')
+    said: dict[str, Any] = {"mode": mode.value, "ttl": ttl, "namespace": f'"{quoted}"', "sample": sample}
+    said |= {"speed": speed, "abandon": abandon.value}
+
+    asked = read(", ".join(f"{name}={said[name]}" for name in order).encode())
+
+    assert asked == Directives(mode, ttl, namespace, sample, float(speed), abandon)

@@ -1,0 +1,277 @@
+"""Whether what is stored under a key may answer. How a request restricts that is in the table of `test_exchange`."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from cachemw.cache import record as codec
+from cachemw.cache.directives import UNRESTRICTED, Abandon, CacheControl, Directives, Mode
+from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords, select
+from cachemw.cache.policy import FINISH_REASONS, Policy
+from cachemw.endpoints.chat.request import ChatRequest
+from cachemw.endpoints.chat.transcode import derive
+from cachemw.errors import RecordError
+from cachemw.messages import StoredResponse
+from tests.cache.answers import COMPLETION, DONE_EVENT, EVENTS, STREAM, STREAM_WITH_USAGE, chat, key, record_of, request, terms
+
+WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
+UNPADDED = {"stream": True, "stream_options": {"include_obfuscation": False}}
+
+FRESH, STALE = 30.0, 90.0  # seconds after it was stored, for 60
+
+
+def stored(body: bytes | None = None, **members: Any) -> StoredResponse:
+    """Return the stored answer to a request with these members; `body` takes the place of what was complete."""
+    complete = record_of([complete_answer(chat(**members))], terms(**members))
+    assert isinstance(complete, StoredResponse)
+    return complete if body is None else replace(complete, body=body)
+
+
+def query(
+    mode: Mode = Mode.READ_WRITE,
+    store_when: frozenset[str] = FINISH_REASONS,
+    control: CacheControl = UNRESTRICTED,
+    policy: Policy | None = None,
+    **members: Any,
+) -> Query:
+    """Return what a request with these members looks for, from an operator who allows no stale answers."""
+    asked = chat(**members)
+    policy = policy or Policy(stale_if_error=0, store_when=store_when)
+    return Query(key(asked), asked, Directives(mode, control=control), policy, Abandon.FINISH, request())
+
+
+def judged(
+    response: StoredResponse, sought: Query, now: float = FRESH, verified: VerifiedRecords | None = None
+) -> Match | NoMatch:
+    return select(codec.encode(response), sought, verified or VerifiedRecords(), now)
+
+
+def complete_answer(asked: ChatRequest) -> bytes:
+    if asked.wants_usage:
+        return STREAM_WITH_USAGE
+    return STREAM if asked.kind.stream else COMPLETION
+
+
+@pytest.mark.parametrize("members", [{}, {"stream": True}], ids=["JSON", "stream"])
+def test_what_was_recorded_for_a_request_answers_it(members: dict[str, Any]) -> None:
+    assert judged(stored(**members), query(**members)) == Match(stored(**members))
+
+
+# The proof.
+
+
+def test_a_record_of_another_request_is_a_miss_though_it_has_the_same_index() -> None:
+    """K7: xxh3-128 is an index and proves nothing."""
+    other = stored(seed=1)
+
+    assert other.proof != key(chat()).proof
+    assert judged(other, query()) == NoMatch("miss", "key-mismatch")
+
+
+@pytest.mark.parametrize("bit", range(256))
+def test_every_bit_of_the_proof_counts(bit: int) -> None:
+    """K7."""
+    proof = key(chat()).proof
+    other = (int.from_bytes(proof) ^ 1 << bit).to_bytes(len(proof))
+
+    assert judged(replace(stored(), proof=other), query()) == NoMatch("miss", "key-mismatch")
+
+
+@pytest.mark.parametrize("proof", [b"", key(chat()).proof[:-1], key(chat()).proof + b"\0"], ids=["none", "shorter", "longer"])
+def test_part_of_a_proof_is_none(proof: bytes) -> None:
+    """K7."""
+    assert judged(replace(stored(), proof=proof), query()) == NoMatch("miss", "key-mismatch")
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_not_even_a_replay_takes_a_record_without_its_proof(mode: Mode) -> None:
+    """K7."""
+    assert isinstance(judged(stored(seed=1), query(mode)), NoMatch)
+
+
+# The same judges as when it was recorded.
+
+
+@pytest.mark.parametrize(
+    ("response", "sought"),
+    [
+        pytest.param(replace(stored(), status=500), query(), id="an error's status"),
+        pytest.param(stored(b'{"error":{"message":"m"}}'), query(), id="an error"),
+        pytest.param(stored(b'{"choices":[]}'), query(), id="no choices"),
+        pytest.param(stored(COMPLETION.replace(b"Hello", b"")), query(), id="nothing said"),
+        pytest.param(stored(COMPLETION.replace(b"stop", b"content_filter")), query(), id="filtered"),
+        pytest.param(stored(COMPLETION.replace(b"stop", b"length")), query(), id="cut by a limit the caller did not set"),
+        pytest.param(stored(COMPLETION[:-1]), query(), id="half a JSON"),
+        pytest.param(stored(b"<html>"), query(), id="HTML"),
+        pytest.param(stored(STREAM), query(), id="a stream for JSON"),
+        pytest.param(stored(STREAM.removesuffix(DONE_EVENT), stream=True), query(stream=True), id="no end"),
+        pytest.param(stored(STREAM + EVENTS[0], stream=True), query(stream=True), id="an event after the end"),
+        pytest.param(stored(EVENTS[0] + DONE_EVENT, stream=True), query(stream=True), id="unfinished"),
+        pytest.param(stored(COMPLETION, stream=True), query(stream=True), id="JSON for a stream"),
+    ],
+)
+@pytest.mark.parametrize("mode", [Mode.READ_WRITE, Mode.REPLAY])
+def test_a_record_that_never_was_complete_is_none(response: StoredResponse, sought: Query, mode: Mode) -> None:
+    """R2: though its checksum and its proof are right; twice, for what is bad is not remembered as good."""
+    verified = VerifiedRecords()
+
+    for _ in range(2):
+        with pytest.raises(RecordError):
+            judged(response, replace(sought, asked=Directives(mode)), verified=verified)
+
+
+def test_what_this_operator_would_not_store_is_not_served_either() -> None:
+    """R2, R3."""
+    with pytest.raises(RecordError):
+        judged(stored(), query(store_when=frozenset({"tool_calls"})))
+
+
+def test_a_record_that_is_damaged_is_none() -> None:
+    """D8."""
+    with pytest.raises(RecordError):
+        select(codec.encode(stored())[:-1], query(), VerifiedRecords(), FRESH)
+
+
+# Another kind.
+
+
+@pytest.mark.parametrize(
+    ("has", "asks"),
+    [
+        ({}, {"stream": True}),
+        (WITH_USAGE, {}),
+        (WITH_USAGE, {"stream": True}),
+        ({"stream": True}, UNPADDED),
+        (UNPADDED, {"stream": True}),
+    ],
+    ids=["a stream of JSON", "JSON of a stream", "without usage", "unpadded", "padded, which it need not be"],
+)
+@pytest.mark.parametrize("mode", [Mode.READ_WRITE, Mode.READ, Mode.REPLAY])
+def test_a_record_of_another_kind_answers_where_that_can_be_derived(
+    has: dict[str, Any], asks: dict[str, Any], mode: Mode
+) -> None:
+    """S4, S5."""
+    derived = derive(stored(**has), chat(**asks).kind)
+
+    assert isinstance(derived, StoredResponse)
+    assert judged(stored(**has), query(mode, **asks)) == Match(derived, ("transcoded",))
+
+
+@pytest.mark.parametrize(
+    ("has", "asks", "detail"),
+    [
+        ({}, WITH_USAGE, "no-usage"),
+        ({"stream": True}, {}, "no-usage"),
+        ({"stream": True}, WITH_USAGE, "no-usage"),
+        (WITH_USAGE, {"stream": True, "stream_options": {"x": 1}}, "other-kind"),
+        ({}, {"stream": False, "stream_options": {"include_usage": True}}, "other-kind"),
+    ],
+    ids=[
+        "JSON without usage, which is due",
+        "a stream without usage, and JSON has it",
+        "a stream without usage, which is due",
+        "an option that nobody knows",
+        "stream options without a stream",
+    ],
+)
+@pytest.mark.parametrize("mode", [Mode.READ_WRITE, Mode.READ, Mode.REPLAY])
+@pytest.mark.parametrize("now", [FRESH, STALE])
+def test_a_record_of_another_kind_is_a_miss_where_something_would_be_lost_and_not_a_bad_record(
+    has: dict[str, Any], asks: dict[str, Any], detail: str, mode: Mode, now: float
+) -> None:
+    """S4, S5: what this request is due is no fault of that record."""
+    assert judged(stored(**has), query(mode, **asks), now) == NoMatch("miss", detail)
+
+
+def test_a_record_of_another_kind_is_judged_by_what_was_recorded() -> None:
+    """R2: an empty answer is none in any form."""
+    empty = stored(STREAM.replace(b"Hello", b""), stream=True)
+
+    with pytest.raises(RecordError):
+        judged(empty, query())
+
+
+# Time.
+
+
+def test_a_stale_record_is_unusable_but_for_a_replay() -> None:
+    assert judged(stored(), query(), STALE) == NoMatch("stale")
+    assert judged(stored(), query(Mode.REPLAY), STALE) == Match(stored(), ("replay",))
+    assert judged(stored(), query(Mode.REPLAY), FRESH) == Match(stored())
+
+
+def test_a_fresh_record_that_the_request_does_not_take_is_not_said_to_be_stale() -> None:
+    """E1."""
+    assert judged(stored(), query(control=CacheControl(max_age=10))) == NoMatch("request")
+    assert judged(stored(), query(control=CacheControl(min_fresh=40))) == NoMatch("request")
+
+
+@pytest.mark.parametrize(("has", "how"), [({}, ()), (WITH_USAGE, ("transcoded",))], ids=["its kind", "another kind"])
+@pytest.mark.parametrize(
+    ("policy", "mode", "control", "word"),
+    [
+        (Policy(stale_if_error=0), Mode.REPLAY, UNRESTRICTED, "replay"),
+        (Policy(stale_if_error=0), Mode.READ_WRITE, CacheControl(max_stale=60), "max-stale"),
+        (Policy(stale_while_revalidate=31), Mode.READ_WRITE, CacheControl(max_stale=60), "max-stale"),
+        (Policy(stale_while_revalidate=31), Mode.READ_WRITE, UNRESTRICTED, "stale-while-revalidate"),
+    ],
+    ids=["replay", "max-stale", "max-stale, where a new one could be had", "stale-while-revalidate"],
+)
+def test_a_stale_record_that_answers_says_why_it_may_first(
+    has: dict[str, Any], how: tuple[str, ...], policy: Policy, mode: Mode, control: CacheControl, word: str
+) -> None:
+    """E1: a newer one is fetched only where nothing else allows this one."""
+    derived = derive(stored(**has), chat().kind)
+    assert isinstance(derived, StoredResponse)
+
+    found = judged(stored(**has), query(mode, policy=policy, control=control), STALE)
+
+    assert found == Match(derived, (word, *how), revalidate=word == "stale-while-revalidate")
+
+
+@pytest.mark.parametrize(("has", "how"), [({}, ()), (WITH_USAGE, ("transcoded",))], ids=["its kind", "another kind"])
+def test_a_stale_record_may_stand_in(has: dict[str, Any], how: tuple[str, ...]) -> None:
+    """H10, S4: a fresh one that is too old for the request does not."""
+    derived = derive(stored(**has), chat().kind)
+    assert isinstance(derived, StoredResponse)
+    in_its_window = Policy(stale_if_error=31)
+
+    unusable = [judged(stored(**has), query(policy=in_its_window), STALE + seconds) for seconds in (0.0, 1.0)]
+
+    assert unusable == [NoMatch("stale", None, Match(derived, ("stale-if-error", *how))), NoMatch("stale")]
+    assert judged(stored(), query(policy=in_its_window, control=CacheControl(max_age=10))) == NoMatch("request")
+
+
+# What has been judged.
+
+
+def test_a_body_is_judged_once() -> None:
+    """Seen by an operator who changes his mind: what was judged good stays so while the process lives."""
+    verified = VerifiedRecords()
+    judged(stored(), query(), verified=verified)
+
+    again = judged(stored(), query(store_when=frozenset()), verified=verified)
+
+    assert again == Match(stored())
+
+
+def test_another_record_under_the_same_key_is_judged_anew() -> None:
+    """R2, R5."""
+    verified = VerifiedRecords()
+    judged(stored(), query(), verified=verified)
+
+    with pytest.raises(RecordError):
+        judged(stored(COMPLETION.replace(b"Hello", b"")), query(), verified=verified)
+
+
+def test_what_was_judged_is_forgotten_when_there_is_too_much_of_it() -> None:
+    verified = VerifiedRecords()
+    marks = [at.to_bytes(4) for at in range(VerifiedRecords.LIMIT + 1)]
+
+    for mark in marks[:-1]:
+        verified.add(mark)
+    assert all(mark in verified for mark in marks[:-1])
+
+    verified.add(marks[-1])
+    assert [mark in verified for mark in (marks[0], marks[-2], marks[-1])] == [False, False, True]

@@ -1,0 +1,228 @@
+"""A stored answer, sent again."""
+
+import math
+from itertools import accumulate, pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from cachemw.cache import replay
+from cachemw.limits import PIECE_BYTES
+from cachemw.messages import Head, Kind, StoredResponse
+from cachemw.report import ExchangeReport
+
+HIT = ExchangeReport(hit=True, ttl=40, key="1f0c")
+STANDS_IN = ExchangeReport(fwd="stale", fwd_status=503, ttl=-412, key="1f0c", details=("stale-if-error",))
+COLLAPSED = ExchangeReport(fwd="miss", fwd_status=200, collapsed=True, key="1f0c")
+
+
+def stored(*events: bytes, after: bytes = b"") -> StoredResponse:
+    """Return a stored stream of these events and of what came after the last."""
+    return StoredResponse(
+        status=200,
+        headers=((b"content-type", b"text/event-stream"),),
+        body=b"".join(events) + after,
+        event_ends=tuple(accumulate(map(len, events))),
+        arrivals=tuple(0.0 for _ in events),
+        kind=Kind(stream=True),
+        proof=b"",
+        stored_at=1000.0,
+        lifetime=60.0,
+    )
+
+
+def stored_json(body: bytes) -> StoredResponse:
+    return replace(
+        stored(body), headers=((b"content-type", b"application/json"),), event_ends=(), arrivals=(), kind=Kind(stream=False)
+    )
+
+
+# The head.
+
+
+def test_the_head_of_a_stored_stream_has_no_length_and_is_not_to_be_buffered() -> None:
+    """I5, H8."""
+    assert replay.head(stored(b"data: a\n\n"), HIT, now=1020.5) == Head(
+        200,
+        (
+            (b"content-type", b"text/event-stream"),
+            (b"age", b"20"),
+            (b"cache-control", b"private, no-store, no-transform"),
+            (b"x-accel-buffering", b"no"),
+            (b"cache-status", b'cachemw; hit; ttl=40; key="1f0c"'),
+        ),
+    )
+
+
+def test_the_head_of_stored_json_has_the_length_of_what_is_sent() -> None:
+    """I5."""
+    assert replay.head(stored_json(b'{"a":1}'), HIT, now=1020.5) == Head(
+        200,
+        (
+            (b"content-type", b"application/json"),
+            (b"content-length", b"7"),
+            (b"age", b"20"),
+            (b"cache-control", b"private, no-store"),
+            (b"cache-status", b'cachemw; hit; ttl=40; key="1f0c"'),
+        ),
+    )
+
+
+def test_what_another_request_brought_has_no_age() -> None:
+    head = replay.head(stored_json(b"{}"), COLLAPSED, now=1020.5)
+
+    assert b"age" not in dict(head.headers)
+
+
+def test_what_stands_in_for_a_failure_is_no_hit_and_has_its_age() -> None:
+    head = replay.head(stored_json(b"{}"), STANDS_IN, now=1472.5)
+
+    assert dict(head.headers)[b"age"] == b"472"
+
+
+@pytest.mark.parametrize(
+    ("now", "age"), [(1000.0, b"0"), (1000.9, b"0"), (1001.0, b"1"), (1059.99, b"59"), (5000.5, b"4000"), (900.0, b"0")]
+)
+def test_age_is_whole_seconds_and_never_negative(now: float, age: bytes) -> None:
+    assert dict(replay.head(stored(b"data: a\n\n"), HIT, now).headers)[b"age"] == age
+
+
+# The body.
+
+
+@pytest.mark.parametrize("size", [1, PIECE_BYTES, PIECE_BYTES + 1, 10 * PIECE_BYTES])
+def test_json_is_sent_at_once(size: int) -> None:
+    assert list(replay.pieces(stored_json(b"x" * size))) == [b"x" * size]
+
+
+def test_a_small_stream_is_sent_at_once() -> None:
+    """S7."""
+    assert list(replay.pieces(stored(b"data: a\n\n", b"data: b\n\n", after=b": bye\n\n"))) == [
+        b"data: a\n\ndata: b\n\n: bye\n\n"
+    ]
+
+
+def test_a_larger_one_is_cut_on_event_boundaries() -> None:
+    half, most = b"h" * (PIECE_BYTES // 2), b"m" * (PIECE_BYTES - 1)
+
+    assert list(replay.pieces(stored(half, half, half, most, b"1", b"2"))) == [half + half, half, most + b"1", b"2"]
+
+
+def test_an_event_is_never_cut() -> None:
+    small, large = b"s" * 10, b"l" * (3 * PIECE_BYTES)
+
+    assert list(replay.pieces(stored(small, large, small, after=b": bye\n"))) == [small, large, small + b": bye\n"]
+
+
+sizes = st.sampled_from([1, 100, 10_000, PIECE_BYTES // 2, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])
+
+
+@settings(deadline=None)
+@given(st.lists(sizes, min_size=1, max_size=12), st.sampled_from([0, 1, 100, PIECE_BYTES]))
+def test_pieces_are_whole_events_as_many_as_fit(events: list[int], after: int) -> None:
+    """S2, R7."""
+    response = stored(*(bytes([at]) * size for at, size in enumerate(events)), after=b"\xff" * after)
+
+    pieces = list(replay.pieces(response))
+
+    ends = list(accumulate(map(len, pieces)))
+    boundaries = {*response.event_ends, len(response.body)}
+    assert b"".join(pieces) == response.body
+    assert all(pieces)
+    assert boundaries.issuperset(ends)
+    for start, end in zip([0, *ends], ends, strict=False):
+        assert end - start <= PIECE_BYTES or not boundaries.intersection(range(start + 1, end))
+    for start, end in zip([0, *ends], ends[:-1], strict=False):
+        assert min(boundary for boundary in boundaries if boundary > end) - start > PIECE_BYTES
+
+
+# The pace.
+
+
+def recorded(*arrivals: float) -> StoredResponse:
+    """Return a stored stream of ten-byte events that arrived then, and of what came after the last."""
+    return replace(stored(*(b"data: %02d\n\n" % at for at, _ in enumerate(arrivals)), after=b": bye\n"), arrivals=arrivals)
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "speed", "longest", "dues"),
+    [
+        pytest.param((0.5, 1.0, 2.0), 1.0, 600.0, [0.5, 1.0, 2.0], id="as recorded"),
+        pytest.param((0.5, 1.0, 2.0), 2.0, 600.0, [0.25, 0.5, 1.0], id="twice as fast"),
+        pytest.param((0.5, 1.0, 2.0), 0.5, 600.0, [1.0, 2.0, 4.0], id="half as fast"),
+        pytest.param((0.5, 1.0, 2.0), 0.0, 600.0, [0.0], id="at once"),
+        pytest.param((0.0, 0.0, 0.0), 1.0, 600.0, [0.0], id="as recorded, which was at once"),
+        pytest.param((0.5, 1.0, 2.0), 1.0, 2.0, [0.5, 1.0, 2.0], id="as long as it may"),
+        pytest.param((0.5, 1.0, 2.0), 1.0, 1.0, [0.25, 0.5, 1.0], id="longer than it may"),
+        pytest.param((0.5, 1.0, 2.0), 0.001, 1.0, [0.25, 0.5, 1.0], id="slower than it may"),
+        pytest.param((1.5,), 1.0, 0.7, [0.7], id="and not by a rounding error longer"),
+        pytest.param((0.5, 1.0, 2.0), 1.0, 0.0, [0.0], id="it may take no time"),
+        pytest.param((0.5, 1.0, 2.0), 1.0, math.inf, [0.5, 1.0, 2.0], id="it may take any time"),
+        pytest.param((0.5, 0.5, 2.0), 1.0, 600.0, [0.5, 2.0], id="two at a time"),
+        pytest.param((1.0, 0.5, 2.0), 1.0, 600.0, [1.0, 2.0], id="a clock that was set back"),
+        pytest.param((3.0, 0.5, 2.0), 1.0, 1.5, [1.5], id="set back for good"),
+    ],
+)
+def test_every_event_is_due_as_it_came(arrivals: tuple[float, ...], speed: float, longest: float, dues: list[float]) -> None:
+    """S7."""
+    response = recorded(*arrivals)
+
+    paced = list(replay.paced(response, speed, longest))
+
+    assert [due for due, _ in paced] == dues
+    assert b"".join(piece for _, piece in paced) == response.body
+
+
+def test_what_is_due_together_is_sent_together() -> None:
+    paced = list(replay.paced(recorded(0.5, 0.5, 0.25, 2.0), 1.0, 600.0))
+
+    assert paced == [(0.5, b"data: 00\n\ndata: 01\n\ndata: 02\n\n"), (2.0, b"data: 03\n\n: bye\n")]
+
+
+def test_what_is_due_together_is_cut_where_it_is_large() -> None:
+    half, large = b"h" * (PIECE_BYTES // 2), b"l" * (2 * PIECE_BYTES)
+    response = replace(stored(half, half, half, large, b"1"), arrivals=(1.0, 1.0, 1.0, 1.0, 2.0))
+
+    assert list(replay.paced(response, 1.0, 600.0)) == [(1.0, half + half), (1.0, half), (1.0, large), (2.0, b"1")]
+
+
+def test_json_has_no_pace() -> None:
+    body = b"x" * (2 * PIECE_BYTES)
+
+    assert list(replay.paced(stored_json(body), 1.0, 600.0)) == [(0.0, body)]
+
+
+@given(st.lists(sizes, min_size=1, max_size=12), st.floats(0, 700))
+def test_nothing_is_waited_for_unless_a_speed_asks(events: list[int], arrival: float) -> None:
+    """S7: no sleep in a replay unless `speed` asks."""
+    response = replace(stored(*map(bytes, events)), arrivals=(arrival,) * len(events))
+
+    assert list(replay.paced(response, 0.0, 600.0)) == [(0.0, piece) for piece in replay.pieces(response)]
+
+
+@settings(deadline=None)
+@given(
+    events=st.lists(st.tuples(sizes, st.floats(0, 1e6) | st.integers(0, 3).map(float)), min_size=1, max_size=12),
+    after=st.sampled_from([0, 1, 100]),
+    speed=st.just(0.0) | st.floats(0.001, 1e12),
+    longest=st.floats(0, 1e6),
+)
+def test_a_pace_changes_when_and_never_what(events: list[tuple[int, float]], after: int, speed: float, longest: float) -> None:
+    """S2, S7: the same bytes, on event boundaries, later and later, and over in time."""
+    response = replace(
+        stored(*(bytes([at]) * size for at, (size, _) in enumerate(events)), after=b"\xff" * after),
+        arrivals=tuple(arrival for _, arrival in events),
+    )
+
+    paced = list(replay.paced(response, speed, longest))
+
+    dues, pieces = [due for due, _ in paced], [piece for _, piece in paced]
+    assert b"".join(pieces) == response.body
+    assert all(pieces)
+    assert {*response.event_ends, len(response.body)}.issuperset(accumulate(map(len, pieces)))
+    assert all(earlier <= later for earlier, later in pairwise([0.0, *dues]))
+    assert dues[-1] <= longest
+    if speed:
+        assert dues[-1] == pytest.approx(min(max(response.arrivals) / speed, longest))

@@ -1,0 +1,159 @@
+"""What lies outside of the script, as a dictionary and a few scripted answers, and a driver for it.
+
+The driver performs what the script asks for, and sends what its outcome says.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+from cachemw.cache.directives import Directives, read_directives
+from cachemw.cache.effects import (
+    Arrived,
+    AskPartition,
+    Claim,
+    Claimed,
+    DeleteRecord,
+    Effect,
+    Forward,
+    Found,
+    GetOrder,
+    Lookup,
+    Outcome,
+    ReadSecret,
+    RunInThread,
+    Script,
+    Serve,
+)
+from cachemw.cache.exchange import exchange
+from cachemw.cache.live_response import Part, Put, Relay, begin
+from cachemw.cache.lookup import VerifiedRecords
+from cachemw.cache.order import Order
+from cachemw.cache.policy import Policy
+from cachemw.cache.replay import respond
+from cachemw.errors import CacheError, PartitionError, RecordError, StoreError, UpstreamError
+from cachemw.messages import Head, Headers, Request, header_values
+from tests.cache.answers import COMPLETION, JSON_HEAD, ORDER
+
+NOW = 1000.0
+
+
+@dataclass
+class World:
+    """The store, other requests, the upstream."""
+
+    records: dict[bytes, bytes] = field(default_factory=dict)
+    store_error: StoreError | None = None
+    claims: list[Claimed | Arrived | UpstreamError] = field(default_factory=list)  # how they go; then nobody else is there
+    lands: dict[bytes, bytes] = field(default_factory=dict)  # what others store while this request waits for them
+    meanwhile: dict[bytes, bytes] = field(default_factory=dict)  # and while the upstream has it
+    upstream: Head | UpstreamError = JSON_HEAD
+    secret: bytes | StoreError = b"secret"
+    order: Order = ORDER
+    name: bytes | PartitionError = b"name"
+    effects: list[Effect] = field(default_factory=list)  # what the script asked for
+    orders: int = 0  # how often it asked for that
+
+    def run(self, script: Script) -> Outcome:
+        """Perform what the script asks for, and return what it ends in."""
+        step = partial(next, script)
+        while True:
+            try:
+                effect = step()
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            if isinstance(effect, GetOrder):
+                self.orders += 1
+            else:
+                self.effects.append(effect)
+            result = self._perform(effect)
+            step = partial(script.throw, result) if isinstance(result, CacheError) else partial(script.send, result)
+
+    def _perform(self, effect: Effect) -> object:
+        match effect:
+            case Lookup(index):
+                return self.store_error or Found(self.records.get(index), NOW)
+            case RunInThread(call):
+                try:
+                    return call()
+                except RecordError as error:
+                    return error
+            case DeleteRecord(index):
+                del self.records[index]
+                return None
+            case Claim(may_lead=may_lead):
+                self.records |= self.lands
+                return self.claims.pop(0) if self.claims else Claimed.LEAD if may_lead else Claimed.ALONE
+            case Forward(terms):
+                self.records |= self.meanwhile
+                upstream = self.upstream
+                return upstream if isinstance(upstream, UpstreamError) else Arrived(begin(upstream, terms, NOW), NOW)
+            case GetOrder():
+                return self.store_error or self.order
+            case ReadSecret():
+                return self.secret
+            case AskPartition():
+                return self.name
+        raise AssertionError(f"an effect nobody knows: {effect}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the client gets, and what is stored. `kind` is serve, relay or the status of an error of ours."""
+
+    kind: str
+    status: int
+    headers: Headers
+    body: bytes
+    put: Put | None = None
+
+    def values(self, name: bytes) -> list[bytes]:
+        return header_values(self.headers, name)
+
+    @property
+    def cache_status(self) -> str:
+        [value] = self.values(b"cache-status")
+        return value.decode()
+
+
+def answer(asked: Request, world: World, policy: Policy | None = None, body: bytes = COMPLETION) -> Answer:
+    """Let the script run, and do what its outcome says. `body` is the upstream's, and comes at once."""
+    outcome = decided(asked, world, policy)
+    return relayed(outcome, body) if isinstance(outcome, Relay) else whole(outcome)
+
+
+def decided(asked: Request, world: World, policy: Policy | None = None) -> Outcome:
+    """Let the script run, and return what it ends in."""
+    policy = policy or Policy()
+    directives = read_directives(asked.headers, policy.default, policy.honour)
+    assert isinstance(directives, Directives)
+    return world.run(exchange(asked, directives, policy, VerifiedRecords()))
+
+
+def relayed(relay: Relay, body: bytes) -> Answer:
+    """Pass on an answer that comes at once, and store what is to be stored."""
+    response = relay.response
+    response.feed(body, NOW)
+    sent = list(relay.take())
+    put = response.finish(NOW)
+    response.close(None)
+    return _answer("relay", [*sent, *relay.take()], put)
+
+
+def followed(relay: Relay) -> Answer:
+    """Read what another's forward has brought so far."""
+    return _answer("relay", relay.take())
+
+
+def whole(outcome: Outcome) -> Answer:
+    """Return the answer of an outcome that needs no upstream any more."""
+    assert not isinstance(outcome, Relay)
+    return _answer("serve" if isinstance(outcome, Serve) else None, respond(outcome))
+
+
+def _answer(kind: str | None, sent: Iterable[Part], put: Put | None = None) -> Answer:
+    head, *chunks = sent
+    assert isinstance(head, Head)
+    body = b"".join(chunk for chunk in chunks if isinstance(chunk, bytes))
+    return Answer(kind or str(head.status), head.status, head.headers, body, put)

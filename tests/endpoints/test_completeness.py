@@ -1,0 +1,271 @@
+"""What is complete and worth keeping: the judges that see an answer when it is recorded, and again when it is read."""
+
+import json
+from typing import Any
+
+import pytest
+
+from cachemw.cache.policy import FINISH_REASONS
+from cachemw.endpoints.chat.completeness import json_fault, stream_fault
+from tests.cache.answers import COMPLETION, EVENTS, STREAM, chat
+from tests.cassettes import cassette
+
+JSON_RECORDINGS = [
+    "cerebras_disable_reasoning.json",
+    "cerebras_glm_clear_thinking.json",
+    "cerebras_glm_reasoning_1.json",
+    "cerebras_glm_reasoning_2.json",
+    "cerebras_glm_tool_json1.json",
+    "cerebras_gptoss_harmony.json",
+    "cerebras_qwen_coder_tools_1.json",
+    "cerebras_simple_llama.json",
+    "openai_nonstream_extra_params.json",
+    "openai_nonstream_tools.json",
+    "openai_web_search_annotations.json",
+]
+
+
+def fault_of(body: bytes, store_when: frozenset[str] = FINISH_REASONS, **members: Any) -> str | None:
+    """Judge the answer to a request with these members."""
+    asked = chat(**members)
+    return (stream_fault if asked.kind.stream else json_fault)(body, asked, store_when)
+
+
+def completion(*choices: dict[str, Any], **members: Any) -> bytes:
+    return json.dumps({"choices": choices, **members}).encode()
+
+
+def choice(index: int = 0, finish_reason: str | None = "stop", **message: Any) -> dict[str, Any]:
+    return {"index": index, "message": message or {"content": "Hello"}, "finish_reason": finish_reason}
+
+
+def stream(*events: dict[str, Any] | bytes) -> bytes:
+    """Return a stream of these events and its end; bytes are written as they are."""
+    return b"".join(
+        event if isinstance(event, bytes) else b"data: %b\n\n" % json.dumps(event).encode() for event in (*events, EVENTS[-1])
+    )
+
+
+def chunk(index: int = 0, finish_reason: str | None = None, **delta: Any) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}]}
+
+
+HELLO, STOP = chunk(content="Hello"), chunk(finish_reason="stop")
+TOOL_CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+# Completions.
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        pytest.param(COMPLETION, None, id="complete"),
+        pytest.param(completion(choice(content=None, refusal="No.")), None, id="a refusal"),
+        pytest.param(completion(choice(content=None, tool_calls=[TOOL_CALL])), None, id="tool calls"),
+        pytest.param(completion(choice(content=None, function_call={"name": "f"})), None, id="a function call"),
+        pytest.param(completion(choice(content=[{"type": "text", "text": "Hello"}])), None, id="content in parts"),
+        pytest.param(completion(choice(), error=None), None, id="an error that is none"),
+        pytest.param(completion(choice(), message="m", type="t", invented=[1]), None, id="members nobody knows"),
+        pytest.param(b"  " + COMPLETION + b"\r\n\n", None, id="blanks around it"),
+        pytest.param(completion(), "missing-choice", id="no choices"),
+        pytest.param(b'{"choices":null}', "missing-choice", id="null choices"),
+        pytest.param(b"{}", "missing-choice", id="nothing in it"),
+        pytest.param(completion(choice(), choice(1)), "missing-choice", id="a choice too many"),
+        pytest.param(completion(choice(1)), "missing-choice", id="another choice"),
+        pytest.param(completion(choice(-1)), "missing-choice", id="a choice before the first"),
+        pytest.param(completion(choice(content="")), "empty-choice", id="empty content"),
+        pytest.param(completion(choice(content=None, refusal=None)), "empty-choice", id="null content"),
+        pytest.param(completion(choice(content=None, tool_calls=[])), "empty-choice", id="an empty list of tool calls"),
+        pytest.param(completion(choice(content="", reasoning="Well")), "empty-choice", id="nothing but reasoning"),
+        pytest.param(completion({"index": 0, "finish_reason": "stop"}), "empty-choice", id="no message"),
+        pytest.param(completion(choice(finish_reason=None)), "unfinished-choice", id="no finish reason"),
+        pytest.param(completion(choice(), error={"message": "m"}), "error-answer", id="an error beside a choice"),
+        pytest.param(b'{"error":{"message":"m"}}', "error-answer", id="an error"),
+        pytest.param(b'{"error":"m"}', "error-answer", id="an error of one word"),
+        pytest.param(b'{"message":"m","type":"t","param":null,"code":"c"}', "error-answer", id="the error of Cerebras"),
+        pytest.param(b'{"message":"m","status_code":500}', "error-answer", id="its short form"),
+        pytest.param(b"<html>Bad gateway</html>", "unreadable-answer", id="HTML"),
+        pytest.param(b"", "unreadable-answer", id="nothing"),
+        pytest.param(b"null", "unreadable-answer", id="null"),
+        pytest.param(b"[]", "unreadable-answer", id="a list"),
+        pytest.param(COMPLETION[:-1], "unreadable-answer", id="cut"),
+        pytest.param(COMPLETION + COMPLETION, "unreadable-answer", id="two"),
+        pytest.param(b'{"choices":[{"message":"Hello","finish_reason":"stop"}]}', "unreadable-answer", id="no schema of ours"),
+        pytest.param(b'{"choices":[{"finish_reason":1}]}', "unreadable-answer", id="a finish reason that is a number"),
+        pytest.param(COMPLETION.replace(b"Hello", b"\xff"), "unreadable-answer", id="not UTF-8"),
+        pytest.param(b'{"error":' + b"[" * 100_000, "unreadable-answer", id="too deep"),
+    ],
+)
+def test_a_completion_is_kept_only_if_every_choice_says_something(body: bytes, fault: str | None) -> None:
+    """R2."""
+    assert fault_of(body) == fault
+
+
+@pytest.mark.parametrize("name", JSON_RECORDINGS)
+def test_recorded_completions_may_be_kept(name: str) -> None:
+    assert fault_of(cassette(name)) is None
+
+
+@pytest.mark.parametrize("name", ["400_context", "400_role", "401", "404"])
+def test_recorded_errors_may_not_whatever_their_status_says(name: str) -> None:
+    """R2."""
+    assert fault_of(cassette(f"openai_error_{name}.json")) == "error-answer"
+
+
+def test_nor_any_error_that_cerebras_is_known_for() -> None:
+    """R2: some have no form at all."""
+    bodies = [error["body"] for error in json.loads(cassette("cerebras_error_bodies.json"))]
+
+    faults = {fault_of(json.dumps(body).encode()) for body in bodies}
+
+    assert faults == {"error-answer", "missing-choice", "unreadable-answer"}
+
+
+# Streams.
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        pytest.param(STREAM, None, id="complete"),
+        pytest.param(stream(chunk(content="Hello", finish_reason="stop")), None, id="all in one"),
+        pytest.param(stream(HELLO, STOP, chunk()), None, id="a chunk after the last"),
+        pytest.param(stream({"choices": []}, HELLO, STOP, {"choices": [], "usage": {}}), None, id="chunks without choices"),
+        pytest.param(stream({"invented": 1}, HELLO, STOP), None, id="an event nobody knows"),
+        pytest.param(stream(b": processing\n\n", HELLO, STOP, b": bye\n\n") + b": bye\n\n", None, id="comments"),
+        pytest.param(stream(chunk(refusal="No."), STOP), None, id="a refusal"),
+        pytest.param(stream(chunk(tool_calls=[TOOL_CALL]), STOP), None, id="tool calls"),
+        pytest.param(stream(chunk(function_call={"name": "f"}), STOP), None, id="a function call"),
+        pytest.param(stream({**HELLO, "error": None}, STOP), None, id="an error that is none"),
+        pytest.param(STREAM.replace(b"\n", b"\r\n"), None, id="CRLF"),
+        pytest.param(STREAM.replace(b"\n", b"\r"), None, id="CR"),
+        pytest.param(b"", "incomplete", id="nothing"),
+        pytest.param(b"".join(EVENTS[:-1]), "incomplete", id="no end"),
+        pytest.param(STREAM[:-1], "incomplete", id="half an end"),
+        pytest.param(stream(), "missing-choice", id="nothing but the end"),
+        pytest.param(stream(chunk(1, "stop", content="Hello")), "missing-choice", id="another choice"),
+        pytest.param(stream(HELLO, STOP, chunk(1, "stop")), "missing-choice", id="a choice too many"),
+        pytest.param(stream(chunk(role="assistant"), STOP), "empty-choice", id="nothing said"),
+        pytest.param(stream(chunk(content=""), STOP), "empty-choice", id="empty content"),
+        pytest.param(stream(chunk(reasoning="Well"), STOP), "empty-choice", id="nothing but reasoning"),
+        pytest.param(stream(HELLO), "unfinished-choice", id="no finish reason"),
+        pytest.param(stream(HELLO, STOP, {"error": {"message": "m"}}), "error-event", id="an error"),
+        pytest.param(stream(HELLO, {**STOP, "error": {"message": "m"}}), "error-event", id="an error beside a choice"),
+        pytest.param(stream(HELLO, STOP, {"message": "m", "code": "c"}), "error-event", id="the error of Cerebras"),
+        pytest.param(stream(HELLO, STOP, b"event: error\ndata: {}\n\n"), "error-event", id="an event named error"),
+        pytest.param(stream(HELLO, STOP, b"data: oops\n\n"), "unreadable-event", id="not JSON"),
+        pytest.param(stream(HELLO, STOP, b"data:\n\n"), "unreadable-event", id="no data"),
+        pytest.param(stream(HELLO, STOP, b"data: [1]\n\n"), "unreadable-event", id="a list"),
+        pytest.param(stream(HELLO, STOP, b"data: [DONE] not\n\n"), "unreadable-event", id="an end that is none"),
+        pytest.param(stream(HELLO, STOP) + EVENTS[1], "event-after-done", id="an event after the end"),
+        pytest.param(stream(HELLO, STOP) + EVENTS[-1], "event-after-done", id="two ends"),
+        pytest.param(stream(b"data: oops\n\n") + EVENTS[1], "unreadable-event", id="the first fault is told"),
+    ],
+)
+def test_a_stream_is_kept_only_if_it_came_to_its_end_and_every_choice_too(body: bytes, fault: str | None) -> None:
+    """R1, R2."""
+    assert fault_of(body, stream=True) == fault
+
+
+# Several choices.
+
+
+@pytest.mark.parametrize(
+    ("choices", "fault"),
+    [
+        pytest.param([choice(), choice(1)], None, id="both"),
+        pytest.param([choice(1), choice()], None, id="both, in another order"),
+        pytest.param([choice()], "missing-choice", id="one"),
+        pytest.param([choice(), choice()], "missing-choice", id="one twice"),
+        pytest.param([choice(), choice(2)], "missing-choice", id="the third instead of the second"),
+        pytest.param([choice(), choice(1), choice(1)], "missing-choice", id="one too often"),
+        pytest.param([choice(), choice(1, None)], "unfinished-choice", id="one unfinished"),
+        pytest.param([choice(), choice(1, content="")], "empty-choice", id="one empty"),
+        pytest.param([choice(), choice(1, "content_filter")], "finish-content_filter", id="one filtered"),
+    ],
+)
+def test_all_the_choices_asked_for_must_be_there(choices: list[dict[str, Any]], fault: str | None) -> None:
+    """R1."""
+    assert fault_of(completion(*choices), n=2) == fault
+
+
+@pytest.mark.parametrize(
+    ("events", "fault"),
+    [
+        pytest.param([HELLO, chunk(1, content="Hi"), STOP, chunk(1, "stop")], None, id="both, interleaved"),
+        pytest.param([chunk(1, "stop", content="Hi"), HELLO, STOP], None, id="both, in another order"),
+        pytest.param([HELLO, STOP], "missing-choice", id="one"),
+        pytest.param([HELLO, STOP, chunk(2, "stop", content="Hi")], "missing-choice", id="the third instead of the second"),
+        pytest.param([HELLO, chunk(1, content="Hi"), STOP], "unfinished-choice", id="one unfinished"),
+        pytest.param([HELLO, STOP, chunk(1, "stop")], "empty-choice", id="one empty"),
+    ],
+)
+def test_all_the_choices_asked_for_must_have_come_to_their_end(events: list[dict[str, Any]], fault: str | None) -> None:
+    """R1."""
+    assert fault_of(stream(*events), n=2, stream=True) == fault
+
+
+# Finish reasons.
+
+
+@pytest.mark.parametrize("kind", [{"stream": False}, {"stream": True}], ids=["JSON", "stream"])
+@pytest.mark.parametrize(
+    ("reason", "members", "fault"),
+    [
+        ("stop", {}, None),
+        ("tool_calls", {}, None),
+        ("function_call", {}, None),
+        ("length", {}, "finish-length"),
+        ("length", {"max_tokens": None, "max_completion_tokens": None}, "finish-length"),
+        ("length", {"max_tokens": 5}, None),
+        ("length", {"max_completion_tokens": 5}, None),
+        ("length", {"min_tokens": 5}, "finish-length"),
+        ("content_filter", {}, "finish-content_filter"),
+        ("content_filter", {"max_tokens": 5}, "finish-content_filter"),
+        ("error", {}, "finish-error"),
+        ("Stop", {}, "finish-other"),
+        ('a"b; stored', {}, "finish-other"),
+        ("x" * 33, {}, "finish-other"),
+    ],
+)
+def test_the_finish_reason_decides_and_is_told(
+    kind: dict[str, Any], reason: str, members: dict[str, Any], fault: str | None
+) -> None:
+    """R3: `length` counts only where the caller bounded the answer; a word of the upstream's cannot say more than it is."""
+    body = stream(HELLO, chunk(finish_reason=reason)) if kind["stream"] else completion(choice(finish_reason=reason))
+
+    assert fault_of(body, **kind, **members) == fault
+
+
+@pytest.mark.parametrize(
+    ("store_when", "reason", "fault"),
+    [
+        ({"stop"}, "stop", None),
+        ({"stop"}, "tool_calls", "finish-tool_calls"),
+        ({"stop"}, "length", "finish-length"),
+        ({"done"}, "done", None),
+        (set(), "stop", "finish-stop"),
+    ],
+)
+def test_the_operator_says_which_finish_reasons_may_be_stored(store_when: set[str], reason: str, fault: str | None) -> None:
+    """R3."""
+    assert fault_of(completion(choice(finish_reason=reason)), frozenset(store_when), max_tokens=5) == fault
+
+
+# Usage.
+
+
+@pytest.mark.parametrize(
+    ("events", "fault"),
+    [
+        pytest.param([HELLO, STOP, {"choices": [], "usage": {"total_tokens": 1}}], None, id="in a chunk of its own"),
+        pytest.param([HELLO, {**STOP, "usage": {"total_tokens": 1}}], None, id="with the finish reason"),
+        pytest.param([HELLO, STOP], "no-usage", id="not at all"),
+        pytest.param([{**HELLO, "usage": None}, {**STOP, "usage": None}], "no-usage", id="null"),
+    ],
+)
+def test_a_stream_that_is_due_its_usage_has_it(events: list[dict[str, Any]], fault: str | None) -> None:
+    """S5."""
+    assert fault_of(stream(*events), stream=True, stream_options={"include_usage": True}) == fault
+    assert fault_of(stream(*events), stream=True, stream_options={"include_usage": False}) is None
