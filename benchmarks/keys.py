@@ -7,7 +7,7 @@ from benchmarks.timing import seconds_per_call
 from cachemw.cache.key import ANONYMOUS, Key, fingerprint
 from cachemw.cache.policy import Policy
 from cachemw.endpoints.chat.request import ChatRequest, read_chat
-from cachemw.messages import HttpAnswerer, Request
+from cachemw.messages import HttpTarget, Request
 
 BODIES = {
     "1 KB": chat(1_000),
@@ -24,7 +24,7 @@ def keys(plan: Plan) -> Table:
 
 
 def _measured(body: bytes, plan: Plan) -> tuple[float, float]:
-    request = Request("POST", PATH, HEADERS, body, HttpAnswerer("https://api.cerebras.ai:443/v1/chat/completions"))
+    request = Request("POST", PATH, HEADERS, body, HttpTarget("https://api.cerebras.ai:443/v1/chat/completions"))
     rules = Policy().header_rules
 
     def key() -> Key:

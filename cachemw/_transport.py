@@ -16,7 +16,7 @@ from cachemw.cache.policy import Policy
 from cachemw.drivers.pull_async import AsyncAnswer, AsyncPullDriver
 from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
 from cachemw.errors import UpstreamError, UpstreamTimeout
-from cachemw.messages import DirectAnswerer, Head, Headers, Request, Unread, header_values
+from cachemw.messages import ClientTarget, Head, Headers, Request, Unread, header_values
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
 from cachemw.upstreams.connections import SyncTransports, Transports
@@ -315,9 +315,9 @@ class TransportRequest:
         read = Unread.TOO_LARGE if body is None else body
         url, extensions = self.request.url, self.request.extensions
         target = extensions.get("target", url.raw_path).decode("latin-1")  # as the inner transport understands it
-        answerer = DirectAnswerer(origin_of(url) + target, self._asked_host(), bookkeeping_of(origin_of(url)))
+        target = ClientTarget(origin_of(url) + target, self._asked_host(), bookkeeping_of(origin_of(url)))
         headers = cookies.left_out(self.headers)
-        return Request(self.request.method, url.path, headers, read, answerer, context=MappingProxyType(extensions))
+        return Request(self.request.method, url.path, headers, read, target, context=MappingProxyType(extensions))
 
     def _asked_host(self) -> bytes:
         """Return the host that is asked for where it is not the URL's: by the field, or by the name that TLS is told."""

@@ -19,7 +19,7 @@ from cachemw.cache.directives import CONTROL_HEADER
 from cachemw.cache.policy import Policy
 from cachemw.drivers.push import PushDriver
 from cachemw.errors import ClientLeftError, ConfigurationError
-from cachemw.messages import Answerer, AppAnswerer, Head, Headers, HttpAnswerer, Request, Unread
+from cachemw.messages import AppTarget, Head, Headers, HttpTarget, Request, Target, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
 from cachemw.upstreams.base import END, Answer, Emit, Ending
@@ -346,10 +346,10 @@ class CacheMiddleware:
         """Return a request as a value."""
         scope, raw_path = incoming.scope, incoming.raw_path
         path = incoming.path.encode(errors="surrogatepass")
-        answerer: Answerer
+        target: Target
         if self._upstream is None:
-            answerer = AppAnswerer(self._name, incoming.root, path, raw_path, incoming.query)
+            target = AppTarget(self._name, incoming.root, path, raw_path, incoming.query)
         else:
-            answerer = HttpAnswerer(self._upstream.url_for(raw_path, incoming.query), self._upstream.target)
+            target = HttpTarget(self._upstream.url_for(raw_path, incoming.query), self._upstream.recipient)
         attested = attested_in_scope(scope)
-        return Request(incoming.method, incoming.path, incoming.headers, body, answerer, attested, MappingProxyType(scope))
+        return Request(incoming.method, incoming.path, incoming.headers, body, target, attested, MappingProxyType(scope))

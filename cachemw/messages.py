@@ -20,7 +20,7 @@ class Sends(Enum):
     OURS = "ours and never a caller's, also where there is none"
 
 
-class HttpTarget(msgspec.Struct, frozen=True, cache_hash=True):
+class HttpRecipient(msgspec.Struct, frozen=True, cache_hash=True):
     """What an HTTP upstream is told of a request, besides what is asked.
 
     Of the header fields that are one provider's own it gets those of `provider`, and those of all where nobody knows which
@@ -36,7 +36,7 @@ class HttpTarget(msgspec.Struct, frozen=True, cache_hash=True):
     __repr__ = redacted_repr
 
 
-URL_TARGET = HttpTarget()
+URL_RECIPIENT = HttpRecipient()
 """That of a URL of which nobody knows anything."""
 
 
@@ -49,19 +49,19 @@ class Inside(Enum):
     __hash__ = object.__hash__  # there is one of each, and every request looks something up by it
 
 
-Target = HttpTarget | Inside
+Recipient = HttpRecipient | Inside
 
 
-class HttpAnswerer(msgspec.Struct, frozen=True):
+class HttpTarget(msgspec.Struct, frozen=True):
     """An HTTP upstream: the absolute URL that is requested, after all mapping."""
 
     url: str
-    target: HttpTarget = URL_TARGET
+    recipient: HttpRecipient = URL_RECIPIENT
 
     __repr__ = redacted_repr
 
 
-class AppAnswerer(msgspec.Struct, frozen=True):
+class AppTarget(msgspec.Struct, frozen=True):
     """A wrapped application: the name its mount gave it, and what it is asked for.
 
     `root` is where it is mounted (`root_path`, `SCRIPT_NAME`), `path` is below that, and `raw_path` is the same as it was sent.
@@ -76,15 +76,15 @@ class AppAnswerer(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
     @property
-    def target(self) -> Target:
+    def recipient(self) -> Recipient:
         return Inside.APP
 
 
-class DirectAnswerer(msgspec.Struct, frozen=True):
+class ClientTarget(msgspec.Struct, frozen=True):
     """An HTTP upstream behind a transport in the client's own process: all that the request says reaches it.
 
     `host` is what the request's `Host` field and its TLS name say, where that is not what the URL says; `bookkeeping` is as in
-    `HttpTarget`.
+    `HttpRecipient`.
     """
 
     url: str
@@ -94,11 +94,11 @@ class DirectAnswerer(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
     @property
-    def target(self) -> Target:
+    def recipient(self) -> Recipient:
         return Inside.TRANSPORT
 
 
-Answerer = HttpAnswerer | AppAnswerer | DirectAnswerer
+Target = HttpTarget | AppTarget | ClientTarget
 
 
 class Attested(msgspec.Struct, frozen=True):
@@ -136,7 +136,7 @@ class Request(msgspec.Struct, frozen=True):
     path: str
     headers: Headers
     body: bytes | Unread
-    answerer: Answerer
+    target: Target
     attested: Attested = NOTHING_ATTESTED
     context: Mapping[str, Any] = msgspec.field(default_factory=dict)
 

@@ -19,7 +19,7 @@ from cachemw.cache.live_response import Relay
 from cachemw.cache.policy import Policy
 from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
 from cachemw.errors import ClientLeftError, ConfigurationError, UpstreamError
-from cachemw.messages import Answerer, AppAnswerer, Head, Headers, HttpAnswerer, Request, Unread
+from cachemw.messages import AppTarget, Head, Headers, HttpTarget, Request, Target, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
 from cachemw.upstreams.base import Source, as_upstream_error
@@ -299,10 +299,10 @@ class CacheMiddleware:
 
     def _request(self, incoming: WsgiRequest, body: bytes | Unread) -> Request:
         environ, raw_path = incoming.environ, incoming.raw_path
-        answerer: Answerer
+        target: Target
         if self._upstream is None:
-            answerer = AppAnswerer(self._name, incoming.root, incoming.path_bytes, raw_path, incoming.query)
+            target = AppTarget(self._name, incoming.root, incoming.path_bytes, raw_path, incoming.query)
         else:
-            answerer = HttpAnswerer(self._upstream.url_for(raw_path, incoming.query), self._upstream.target)
+            target = HttpTarget(self._upstream.url_for(raw_path, incoming.query), self._upstream.recipient)
         attested = attested_in_environ(environ)
-        return Request(incoming.method, incoming.path, incoming.headers, body, answerer, attested, MappingProxyType(environ))
+        return Request(incoming.method, incoming.path, incoming.headers, body, target, attested, MappingProxyType(environ))

@@ -12,7 +12,7 @@ import flask
 import openai
 import pytest
 
-from cachemw.messages import HttpAnswerer, Request
+from cachemw.messages import HttpTarget, Request
 from cachemw.proxy import Proxy
 from cachemw.simulator import Simulator
 from cachemw.stores import MemoryStore
@@ -137,7 +137,7 @@ def test_a_token_that_changes_may_name_the_same_caller() -> None:
     payload = base64.urlsafe_b64encode(json.dumps({"sub": "sam", "exp": 1}).encode()).rstrip(b"=")
     fields = ((b"Authorization", b"Bearer head." + payload + b".signature"),)
 
-    assert by_subject.partition(Request("POST", "/", fields, b"", HttpAnswerer("https://x:443/"))) == b"sam"
+    assert by_subject.partition(Request("POST", "/", fields, b"", HttpTarget("https://x:443/"))) == b"sam"
 
 
 def test_a_cassette_replays_under_another_key_and_contacts_nobody(

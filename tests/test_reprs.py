@@ -14,7 +14,7 @@ import pytest
 import cachemw
 from cachemw.cache.lookup import Query
 from cachemw.cache.recording import Terms
-from cachemw.messages import Head, HttpAnswerer, Kind, Request
+from cachemw.messages import Head, HttpTarget, Kind, Request
 from cachemw.redaction import redacted_repr
 from cachemw.upstreams import HttpUpstream
 from cachemw.upstreams.http import UpstreamRequest
@@ -147,11 +147,11 @@ def test_the_tables_name_what_there_is() -> None:
 
 
 def test_a_value_shows_sizes_numbers_and_the_values_in_it() -> None:
-    request = Request("POST", "/v1", ((b"authorization", SECRET.encode()),), b"{}", HttpAnswerer("https://api.example"))
+    request = Request("POST", "/v1", ((b"authorization", SECRET.encode()),), b"{}", HttpTarget("https://api.example"))
 
     assert repr(request) == (
         "Request(method=<4 characters>, path=<3 characters>, headers=<1 items>, body=<2 bytes>,"
-        " answerer=HttpAnswerer(url=<19 characters>, target=HttpTarget(provider=None, bookkeeping=<0 items>,"
+        " target=HttpTarget(url=<19 characters>, recipient=HttpRecipient(provider=None, bookkeeping=<0 items>,"
         ' sends=<Sends.CALLERS: "the caller\'s, if there is one">, fields=<0 items>)),'
         " attested=Attested(credentials=<0 items>, session=<0 bytes>, is_nameless=False), context=<0 items>)"
     )
@@ -163,8 +163,8 @@ def test_a_value_with_a_stream_in_it_shows_what_that_is() -> None:
     shown = repr(UpstreamRequest("POST", "https://api.example", (), iter([SECRET.encode()])))
 
     assert (
-        shown
-        == "UpstreamRequest(method=<4 characters>, url=<19 characters>, headers=<0 items>, body=<list_iterator>, rewritten=<0 items>)"
+        shown == "UpstreamRequest(method=<4 characters>, url=<19 characters>, headers=<0 items>,"
+        " body=<list_iterator>, rewritten=<0 items>)"
     )
 
 

@@ -49,7 +49,7 @@ from cachemw.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from cachemw.messages import AppAnswerer, Headers, HttpTarget, Inside, Request, header_values
+from cachemw.messages import AppTarget, Headers, HttpRecipient, Inside, Request, header_values
 from cachemw.report import STORE_SLOW, ExchangeReport, Fwd
 
 ATTEMPTS = 2
@@ -144,19 +144,19 @@ def _partition(request: Request, policy: Policy) -> Generator[Effect, Any, bytes
         return SHARED
     if policy.partition != "credential":
         return by_name((yield AskPartition(request)))
-    target, attested = request.answerer.target, request.attested
-    brought = callers_credentials(request.headers, isinstance(target, HttpTarget))
+    recipient, attested = request.target.recipient, request.attested
+    brought = callers_credentials(request.headers, isinstance(recipient, HttpRecipient))
     sent = (*brought, *attested.credentials) if attested.credentials else brought
     if attested.is_nameless and not sent:
         raise PartitionError("the app knows who asks, and nobody has said how to tell")
-    return by_credential((yield ReadSecret()) if sent else b"", is_lent(brought, target), sent)
+    return by_credential((yield ReadSecret()) if sent else b"", is_lent(brought, recipient), sent)
 
 
 def _rewritten(request: Request, policy: Policy, query: Query | None) -> Generator[Effect, Any, Headers]:
     """Return the fields that the upstream is sent in the place of the caller's; what cannot be rewritten is left out."""
-    target = request.answerer.target
-    is_due = fate(IDEMPOTENCY_KEY, target, policy.header_rules).travels is Travels.REWRITTEN
-    is_their_own = query is None and target is Inside.TRANSPORT  # nobody else is there to meet, and nothing is kept
+    recipient = request.target.recipient
+    is_due = fate(IDEMPOTENCY_KEY, recipient, policy.header_rules).travels is Travels.REWRITTEN
+    is_their_own = query is None and recipient is Inside.TRANSPORT  # nobody else is there to meet, and nothing is kept
     if not (header_values(request.headers, IDEMPOTENCY_KEY) and is_due) or is_their_own:
         return ()
     try:
@@ -286,7 +286,7 @@ def _details(asked: Directives, *details: str | None) -> tuple[str, ...]:
 
 def _on_abandon(request: Request, asked: Directives, policy: Policy) -> Abandon:
     """What the client says, then the operator; a wrapped app is told of a client that leaves, as without us."""
-    by_default = Abandon.CANCEL if isinstance(request.answerer, AppAnswerer) else Abandon.FINISH
+    by_default = Abandon.CANCEL if isinstance(request.target, AppTarget) else Abandon.FINISH
     return asked.abandon or (Abandon(policy.on_abandon) if policy.on_abandon else by_default)
 
 

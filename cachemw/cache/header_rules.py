@@ -12,7 +12,7 @@ from operator import itemgetter
 
 import msgspec
 
-from cachemw.messages import Headers, HttpTarget, Inside, Sends, Target
+from cachemw.messages import Headers, HttpRecipient, Inside, Recipient, Sends
 from cachemw.redaction import redacted_repr
 from cachemw.wire.fields import CREDENTIALS, HOP_BY_HOP, end_to_end, nominated_by_connection
 
@@ -130,11 +130,11 @@ class HeaderRules:
 NO_RULES = HeaderRules()
 
 
-def fate(name: bytes, target: Target, rules: HeaderRules) -> Fate:
+def fate(name: bytes, recipient: Recipient, rules: HeaderRules) -> Fate:
     """Say what becomes of the header field with this lower-case name on its way to a target."""
     row = _row(name)
-    counts, travels = _in_row(name, row, target)
-    if isinstance(target, HttpTarget) and name in rules.forward:
+    counts, travels = _in_row(name, row, recipient)
+    if isinstance(recipient, HttpRecipient) and name in rules.forward:
         counts, travels = _KEYED, Travels.FORWARDED
     if row.app is Counts.CREDENTIAL:
         return Fate(Counts.CREDENTIAL, travels)
@@ -149,32 +149,32 @@ def _row(name: bytes) -> Row:
     return _NAMED.get(name) or next((row for prefix, row in _PREFIXED if name.startswith(prefix)), OTHERS)
 
 
-def _in_row(name: bytes, row: Row, target: Target) -> tuple[Counts, Travels]:
-    if target is Inside.APP:
+def _in_row(name: bytes, row: Row, recipient: Recipient) -> tuple[Counts, Travels]:
+    if recipient is Inside.APP:
         return row.app, Travels.FORWARDED
-    if target is Inside.TRANSPORT:
+    if recipient is Inside.TRANSPORT:
         is_rewritten = row.http.travels is Travels.REWRITTEN and name == b"idempotency-key"
         return row.transport, Travels.REWRITTEN if is_rewritten else Travels.FORWARDED
-    assert isinstance(target, HttpTarget)  # noqa: S101 - there is no other
-    is_its_own = row.provider is None or target.provider in (None, row.provider)
-    if not is_its_own or target.sends is Sends.OURS and name in _ACCOUNT:
+    assert isinstance(recipient, HttpRecipient)  # noqa: S101 - there is no other
+    is_its_own = row.provider is None or recipient.provider in (None, row.provider)
+    if not is_its_own or recipient.sends is Sends.OURS and name in _ACCOUNT:
         return _INERT, Travels.DROPPED
     return row.http.counts, row.http.travels
 
 
-def keyed(headers: Headers, target: Target, rules: HeaderRules) -> Headers:
+def keyed(headers: Headers, recipient: Recipient, rules: HeaderRules) -> Headers:
     """Return the fields that belong in the key: names in lower case and sorted, values of one name in their order."""
     fields: list[tuple[bytes, bytes]] = []
-    for name, at, part in _keyed_positions(tuple([name for name, _ in headers]), target, rules):
+    for name, at, part in _keyed_positions(tuple([name for name, _ in headers]), recipient, rules):
         value = headers[at][1] if part is None else part(headers[at][1])
         if value or part is None:
             fields.append((name, value))
-    if not isinstance(target, HttpTarget):
+    if not isinstance(recipient, HttpRecipient):
         return tuple(fields)
     if fields:
         dropped = nominated_by_connection(headers)  # they do not reach the upstream
         fields = [field for field in fields if field[0] not in dropped]
-    return _with_operators(fields, target, rules) if target.fields else tuple(fields)
+    return _with_operators(fields, recipient, rules) if recipient.fields else tuple(fields)
 
 
 KeyedPart = Callable[[bytes], bytes]
@@ -183,18 +183,18 @@ KeyedPart = Callable[[bytes], bytes]
 
 @lru_cache(128)  # one client sends the same names again and again
 def _keyed_positions(
-    names: tuple[bytes, ...], target: Target, rules: HeaderRules
+    names: tuple[bytes, ...], recipient: Recipient, rules: HeaderRules
 ) -> tuple[tuple[bytes, int, KeyedPart | None], ...]:
     """Return the lower-case names that are in the key, sorted, where they stand, and what counts of them."""
     lower = sorted((name.lower(), at) for at, name in enumerate(names))
-    return tuple([(name, at, _KEYED_IN_PART.get(name)) for name, at in lower if fate(name, target, rules).counts is _KEYED])
+    return tuple([(name, at, _KEYED_IN_PART.get(name)) for name, at in lower if fate(name, recipient, rules).counts is _KEYED])
 
 
-def _with_operators(fields: list[tuple[bytes, bytes]], target: HttpTarget, rules: HeaderRules) -> Headers:
+def _with_operators(fields: list[tuple[bytes, bytes]], recipient: HttpRecipient, rules: HeaderRules) -> Headers:
     """Put the operator's own fields among them, as if the caller had sent them and no others of their names."""
-    names = {name for name, _ in target.fields}
+    names = {name for name, _ in recipient.fields}
     kept = [field for field in fields if field[0] not in names]
-    own = [field for field in target.fields if _row(field[0]).http.counts is _KEYED or _row(field[0]) is OTHERS]
+    own = [field for field in recipient.fields if _row(field[0]).http.counts is _KEYED or _row(field[0]) is OTHERS]
     return tuple(sorted(kept + own, key=itemgetter(0)))
 
 
@@ -227,32 +227,32 @@ def _credential_positions(names: tuple[bytes, ...]) -> tuple[tuple[bytes, int], 
     return tuple([(lower, at) for at, name in enumerate(names) if (lower := name.lower()) in CREDENTIALS])
 
 
-def forwarded(headers: Headers, target: HttpTarget, rules: HeaderRules) -> Headers:
+def forwarded(headers: Headers, recipient: HttpRecipient, rules: HeaderRules) -> Headers:
     """Return what an HTTP upstream is sent as it is of a client's header fields, and the operator's own."""
-    kept_back = nominated_by_connection(headers) | NEVER_FORWARDED | {name for name, _ in target.fields}
+    kept_back = nominated_by_connection(headers) | NEVER_FORWARDED | {name for name, _ in recipient.fields}
     passed = [
         (name, value)
         for name, value in headers
-        if (lower := name.lower()) not in kept_back and fate(lower, target, rules).travels is Travels.FORWARDED
+        if (lower := name.lower()) not in kept_back and fate(lower, recipient, rules).travels is Travels.FORWARDED
     ]
-    return (*passed, *target.fields)
+    return (*passed, *recipient.fields)
 
 
-def unkeyed(headers: Headers, target: Target, rules: HeaderRules) -> Headers:
+def unkeyed(headers: Headers, recipient: Recipient, rules: HeaderRules) -> Headers:
     """Return the fields that reach a target though they are not in the key: names in lower case and sorted."""
-    seen = forwarded(headers, target, rules) if isinstance(target, HttpTarget) else headers
+    seen = forwarded(headers, recipient, rules) if isinstance(recipient, HttpRecipient) else headers
     lower = [(name.lower(), value) for name, value in seen]
     left_out = HOP_BY_HOP | {b"content-length", b"accept-encoding", b"cachemw"}
     return tuple(
         sorted(
-            (field for field in lower if field[0] not in left_out and _is_unkeyed(field[0], target, rules)),
+            (field for field in lower if field[0] not in left_out and _is_unkeyed(field[0], recipient, rules)),
             key=itemgetter(0),
         )
     )
 
 
-def _is_unkeyed(name: bytes, target: Target, rules: HeaderRules) -> bool:
-    return name in _KEYED_IN_PART or fate(name, target, rules).counts is Counts.INERT
+def _is_unkeyed(name: bytes, recipient: Recipient, rules: HeaderRules) -> bool:
+    return name in _KEYED_IN_PART or fate(name, recipient, rules).counts is Counts.INERT
 
 
 def storable(headers: Headers) -> Headers:

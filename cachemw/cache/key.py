@@ -10,7 +10,7 @@ import msgspec
 import xxhash
 
 from cachemw.cache.header_rules import HeaderRules, credentials, keyed
-from cachemw.messages import AppAnswerer, DirectAnswerer, Headers, HttpTarget, Request, Sends, Target
+from cachemw.messages import AppTarget, ClientTarget, Headers, HttpRecipient, Recipient, Request, Sends
 from cachemw.redaction import redacted_repr
 from cachemw.wire.fields import CREDENTIALS, without
 
@@ -35,7 +35,7 @@ def fingerprint(
     request: Request, canonical: bytes, partition: bytes, namespace: str | None, sample: int, rules: HeaderRules
 ) -> Key:
     """Return the key of a chat request."""
-    fields = keyed(request.headers, request.answerer.target, rules)
+    fields = keyed(request.headers, request.target.recipient, rules)
     parts = frame(
         (
             SCHEME,
@@ -57,14 +57,14 @@ def frame(parts: Iterable[bytes]) -> bytes:
 
 def _identity(request: Request, rules: HeaderRules) -> bytes:
     """Say who answers; an app may answer by the caller's session, and by where it is mounted, unless that is inert."""
-    answerer, session = request.answerer, request.attested.session
-    if isinstance(answerer, AppAnswerer):
-        root = b"" if b"root_path" in rules.inert else answerer.root
-        asked = (answerer.name.encode(), root, answerer.path, answerer.raw_path, answerer.query)
+    target, session = request.target, request.attested.session
+    if isinstance(target, AppTarget):
+        root = b"" if b"root_path" in rules.inert else target.root
+        asked = (target.name.encode(), root, target.path, target.raw_path, target.query)
         return frame((b"app", *asked, session) if session else (b"app", *asked))
-    if isinstance(answerer, DirectAnswerer) and answerer.host:
-        return frame((b"http", answerer.url.encode(), answerer.host))
-    return frame((b"http", answerer.url.encode()))
+    if isinstance(target, ClientTarget) and target.host:
+        return frame((b"http", target.url.encode(), target.host))
+    return frame((b"http", target.url.encode()))
 
 
 ANONYMOUS = b"anonymous"
@@ -86,11 +86,11 @@ def without_placeholder(headers: Headers) -> Headers:
     return tuple((name, value) for name, value in headers if (name.lower(), value.lower()) not in PLACEHOLDERS)
 
 
-def is_lent(brought: Headers, target: Target) -> bool:
+def is_lent(brought: Headers, recipient: Recipient) -> bool:
     """Say whether an upstream is sent the operator's credential for a caller who brought these, and none of the caller's."""
-    if not isinstance(target, HttpTarget):
+    if not isinstance(recipient, HttpRecipient):
         return False
-    return target.sends is Sends.OURS or target.sends is Sends.CALLERS_OR_OURS and not brought
+    return recipient.sends is Sends.OURS or recipient.sends is Sends.CALLERS_OR_OURS and not brought
 
 
 def by_credential(secret: bytes, lent: bool, sent: Headers) -> bytes:
@@ -131,9 +131,9 @@ def idempotency_key(secret: bytes, sent: Headers, *bound_to: bytes) -> Headers:
     return ((b"idempotency-key", base64.urlsafe_b64encode(digest).rstrip(b"=")),)
 
 
-def with_credential(fields: Headers, target: HttpTarget, ours: bytes) -> Headers:
+def with_credential(fields: Headers, recipient: HttpRecipient, ours: bytes) -> Headers:
     """Return the fields for an HTTP upstream with the credential that it is sent; `ours` is empty where there is none."""
-    if not is_lent(callers_credentials(fields, over_http=True), target):
+    if not is_lent(callers_credentials(fields, over_http=True), recipient):
         return without_placeholder(fields)
     bearer = ((b"authorization", b"Bearer " + ours),) if ours else ()
     return (*without(fields, CREDENTIALS), *bearer)

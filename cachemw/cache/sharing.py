@@ -8,7 +8,7 @@ import msgspec
 from cachemw.cache.header_rules import unkeyed
 from cachemw.cache.key import callers_credentials, is_lent
 from cachemw.cache.policy import Policy
-from cachemw.messages import Headers, HttpTarget, Kind, Request
+from cachemw.messages import Headers, HttpRecipient, Kind, Request
 from cachemw.redaction import redacted_repr
 
 _OF_THE_CREDENTIAL = frozenset({401, 402, 404, 408, 409, 413, 429})
@@ -45,9 +45,9 @@ class Course(msgspec.Struct, frozen=True):
 
 def sender_of(request: Request, policy: Policy) -> Sender:
     """Return what of a request reaches its upstream and is not in its key."""
-    target = request.answerer.target
-    brought = callers_credentials(request.headers, isinstance(target, HttpTarget))
-    return Sender(() if is_lent(brought, target) else brought, unkeyed(request.headers, target, policy.header_rules))
+    recipient = request.target.recipient
+    brought = callers_credentials(request.headers, isinstance(recipient, HttpRecipient))
+    return Sender(() if is_lent(brought, recipient) else brought, unkeyed(request.headers, recipient, policy.header_rules))
 
 
 def is_shared(status: int, leader: Sender, follower: Sender) -> bool:

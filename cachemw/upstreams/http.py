@@ -18,7 +18,7 @@ import httpx
 from cachemw.cache.header_rules import NEVER_FORWARDED, HeaderRules, forwarded
 from cachemw.cache.key import with_credential
 from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
-from cachemw.messages import Head, Headers, HttpTarget, Sends, header_values
+from cachemw.messages import Head, Headers, HttpRecipient, Sends, header_values
 from cachemw.redaction import redacted_repr
 from cachemw.upstreams.base import END, Answer, Emit, Source
 from cachemw.upstreams.connections import (
@@ -209,7 +209,7 @@ class HttpUpstream:
         self.base_url = _checked(base_url)
         self._api_key = _checked_key(api_key)
         sends = _sends(credentials, bool(self._api_key))
-        self.target = HttpTarget(provider, frozenset(bookkeeping), sends, _checked_fields(headers or {}))
+        self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, _checked_fields(headers or {}))
         self._timeouts = timeouts or Timeouts()
         self._transports = Transports(transport)
         self._sync_transports = SyncTransports(sync_transport)
@@ -239,8 +239,8 @@ class HttpUpstream:
         self._sync_transports.close()
 
     def _request(self, outgoing: UpstreamRequest, rules: HeaderRules, recorded: bool) -> httpx.Request:
-        passed_on = forwarded(outgoing.headers, self.target, rules)
-        sent = [*with_credential(passed_on, self.target, self._api_key), *outgoing.rewritten]
+        passed_on = forwarded(outgoing.headers, self.recipient, rules)
+        sent = [*with_credential(passed_on, self.recipient, self._api_key), *outgoing.rewritten]
         accepted = [] if recorded else header_values(outgoing.headers, b"accept-encoding")
         sent.append((b"accept-encoding", b", ".join(accepted) or b"identity"))
         if not isinstance(outgoing.body, bytes):

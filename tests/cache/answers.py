@@ -10,7 +10,7 @@ from cachemw.cache.policy import FINISH_REASONS, Policy
 from cachemw.cache.recording import Recording, Terms, start
 from cachemw.cache.sharing import Course, Sender
 from cachemw.endpoints.chat.request import ChatRequest, read_chat
-from cachemw.messages import Head, Headers, HttpAnswerer, Request, StoredResponse
+from cachemw.messages import Head, Headers, HttpTarget, Request, StoredResponse
 
 ORDER = Order(generation=7, puts=3, began=1_000)
 """Where the forwards of tests stand."""
@@ -45,7 +45,7 @@ def request(*headers: tuple[bytes, bytes], body: bytes | None = None, **members:
         "/v1/chat/completions",
         ((b"content-type", b"application/json"), *headers),
         json.dumps(QUESTION | members).encode() if body is None else body,
-        HttpAnswerer("https://api.example/v1/chat/completions"),
+        HttpTarget("https://api.example/v1/chat/completions"),
     )
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from cachemw.cache.key import SHARED, Key, by_credential, callers_credentials, fingerprint, is_lent
 from cachemw.cache.policy import Policy
-from cachemw.messages import Answerer, AppAnswerer, Attested, Headers, HttpAnswerer, HttpTarget, Sends
+from cachemw.messages import AppTarget, Attested, Headers, HttpRecipient, HttpTarget, Sends, Target
 from tests.cache.keying import asking, form_of
 
 FILE = Path(__file__).parents[1] / "data" / "keys.json"
@@ -22,33 +22,33 @@ def vectors() -> list[dict[str, Any]]:
 
 def key_again(vector: dict[str, Any]) -> Key:
     """Return the key of a vector's request."""
-    answerer = answerer_of(vector)
+    target = answerer_of(vector)
     headers, body = fields(vector, "headers"), vector["body"].encode()
     attested = Attested(fields(vector, "vouched"), vector.get("session", "").encode())
-    brought = callers_credentials(headers, over_http=isinstance(answerer, HttpAnswerer))
-    lent, sent = is_lent(brought, answerer.target), (*brought, *attested.credentials)
+    brought = callers_credentials(headers, over_http=isinstance(target, HttpTarget))
+    lent, sent = is_lent(brought, target.recipient), (*brought, *attested.credentials)
     secret = vector.get("secret")
     partition = SHARED if secret is None else by_credential(bytes.fromhex(secret), lent, sent)
     rules = Policy(vary=tuple(vector.get("vary", ()))).header_rules
-    request = replace(asking(body, answerer, headers), attested=attested)
-    return fingerprint(request, form_of(body, answerer), partition, vector.get("namespace"), vector.get("sample", 0), rules)
+    request = replace(asking(body, target, headers), attested=attested)
+    return fingerprint(request, form_of(body, target), partition, vector.get("namespace"), vector.get("sample", 0), rules)
 
 
 def fields(vector: dict[str, Any], of: str) -> Headers:
     return tuple((name.encode(), value.encode()) for name, value in vector.get(of, []))
 
 
-def answerer_of(vector: dict[str, Any]) -> Answerer:
+def answerer_of(vector: dict[str, Any]) -> Target:
     if "url" in vector:
-        target = HttpTarget(
+        target = HttpRecipient(
             vector.get("provider"),
             frozenset(vector.get("bookkeeping", ())),
             Sends[vector.get("sends", "CALLERS")],
             fields(vector, "operators"),
         )
-        return HttpAnswerer(vector["url"], target)
+        return HttpTarget(vector["url"], target)
     path = vector["path"].encode()
-    return AppAnswerer(vector["app"], vector.get("root", "").encode(), path, path, vector["query"].encode())
+    return AppTarget(vector["app"], vector.get("root", "").encode(), path, path, vector["query"].encode())
 
 
 if __name__ == "__main__":

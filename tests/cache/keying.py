@@ -6,11 +6,11 @@ from typing import Any
 from cachemw.cache.header_rules import HeaderRules
 from cachemw.cache.key import ANONYMOUS, Key, fingerprint
 from cachemw.endpoints.chat.request import BOOKKEEPING, HOW_IT_TRAVELS, Bypass, ChatRequest, read_chat
-from cachemw.messages import Answerer, AppAnswerer, Headers, HttpAnswerer, HttpTarget, Request
+from cachemw.messages import AppTarget, Headers, HttpRecipient, HttpTarget, Request, Target
 
 JSON: Headers = ((b"content-type", b"application/json"),)
-UPSTREAM = HttpAnswerer("https://api.example:443/v1/chat/completions", HttpTarget(bookkeeping=BOOKKEEPING))
-APP = AppAnswerer("support-bot", b"", b"/v1/chat/completions", b"/v1/chat/completions", b"")
+UPSTREAM = HttpTarget("https://api.example:443/v1/chat/completions", HttpRecipient(bookkeeping=BOOKKEEPING))
+APP = AppTarget("support-bot", b"", b"/v1/chat/completions", b"/v1/chat/completions", b"")
 NO_RULES = HeaderRules()
 
 LEFT_OUT_AROUND_AN_APP = HOW_IT_TRAVELS
@@ -24,19 +24,19 @@ def body_of(**members: Any) -> bytes:
     return json.dumps(usual | members).encode()
 
 
-def asking(body: bytes, answerer: Answerer = UPSTREAM, headers: Headers = JSON) -> Request:
-    return Request("POST", "/v1/chat/completions", headers, body, answerer)
+def asking(body: bytes, target: Target = UPSTREAM, headers: Headers = JSON) -> Request:
+    return Request("POST", "/v1/chat/completions", headers, body, target)
 
 
-def chat_of(body: bytes, answerer: Answerer = UPSTREAM) -> ChatRequest:
-    chat = read_chat(asking(body, answerer))
+def chat_of(body: bytes, target: Target = UPSTREAM) -> ChatRequest:
+    chat = read_chat(asking(body, target))
     assert isinstance(chat, ChatRequest), chat
     return chat
 
 
-def form_of(body: bytes, answerer: Answerer = UPSTREAM) -> bytes:
+def form_of(body: bytes, target: Target = UPSTREAM) -> bytes:
     """Return the canonical form of a body."""
-    return chat_of(body, answerer).canonical
+    return chat_of(body, target).canonical
 
 
 def reason_of(body: bytes, headers: Headers = JSON) -> str:
@@ -48,15 +48,15 @@ def reason_of(body: bytes, headers: Headers = JSON) -> str:
 
 def key_of(
     body: bytes,
-    answerer: Answerer = UPSTREAM,
+    target: Target = UPSTREAM,
     headers: Headers = JSON,
     partition: bytes = ANONYMOUS,
     namespace: str | None = None,
     sample: int = 0,
 ) -> Key:
     """Return the key of a request."""
-    canonical = form_of(body, answerer)
-    return fingerprint(asking(body, answerer, headers), canonical, partition, namespace, sample, NO_RULES)
+    canonical = form_of(body, target)
+    return fingerprint(asking(body, target, headers), canonical, partition, namespace, sample, NO_RULES)
 
 
 RICH: dict[str, Any] = {

@@ -16,7 +16,7 @@ from cachemw.cache.policy import FINISH_REASONS, Policy
 from cachemw.cache.recording import Terms
 from cachemw.endpoints import errors as refusals
 from cachemw.errors import PartitionError, StoreError, StoreTimeout, TruncatedResponse, UpstreamError, UpstreamTimeout
-from cachemw.messages import Answerer, AppAnswerer, Head, Request
+from cachemw.messages import AppTarget, Head, Request, Target
 from cachemw.report import ExchangeReport
 from tests.cache.answers import (
     COMPLETION,
@@ -447,22 +447,22 @@ def test_a_pace_is_of_no_matter_to_what_the_upstream_says() -> None:
     assert ask(world(), "on, speed=2").cache_status == said("fwd=miss; fwd-status=200; stored; key=K")
 
 
-APP = AppAnswerer("bot", b"", b"/v1/chat/completions", b"/v1/chat/completions", b"")
+APP = AppTarget("bot", b"", b"/v1/chat/completions", b"/v1/chat/completions", b"")
 
 
 @pytest.mark.parametrize("state", ["nothing", "stale"])
-@pytest.mark.parametrize("answerer", [APP, request().answerer], ids=["an app", "HTTP"])
+@pytest.mark.parametrize("target", [APP, request().target], ids=["an app", "HTTP"])
 @pytest.mark.parametrize("operator", [None, "finish", "cancel"])
 @pytest.mark.parametrize("client", [None, "finish", "cancel"])
 def test_the_client_says_what_becomes_of_an_answer_nobody_reads_and_then_the_operator(
-    client: str | None, operator: Literal["finish", "cancel"] | None, answerer: Answerer, state: str
+    client: str | None, operator: Literal["finish", "cancel"] | None, target: Target, state: str
 ) -> None:
     """H3: an app is told of a client that leaves, as without us."""
     around, words = world(state), "nothing" if client is None else f"on, abandon={client}"
 
-    answer(changing(request(*saying(words)), answerer=answerer), around, Policy(on_abandon=operator))
+    answer(changing(request(*saying(words)), target=target), around, Policy(on_abandon=operator))
 
-    wanted = Abandon(client or operator or ("cancel" if answerer is APP else "finish"))
+    wanted = Abandon(client or operator or ("cancel" if target is APP else "finish"))
     asked_for = [effect.on_abandon for effect in around.effects if isinstance(effect, (Claim, Forward))]
     assert asked_for == [wanted, wanted]
 

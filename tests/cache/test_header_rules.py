@@ -5,19 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.cache.header_rules import Counts, HeaderRules, fate, forwarded, keyed, storable
-from cachemw.messages import Headers, HttpTarget, Inside, Sends, Target
+from cachemw.messages import Headers, HttpRecipient, Inside, Recipient, Sends
 from cachemw.wire.fields import end_to_end, in_utf8, without
 from tests.cache.keying import NO_RULES, asking
 
-URL, APP, TRANSPORT = HttpTarget(), Inside.APP, Inside.TRANSPORT
-TARGETS: dict[str, Target] = {
+URL, APP, TRANSPORT = HttpRecipient(), Inside.APP, Inside.TRANSPORT
+TARGETS: dict[str, Recipient] = {
     "an app": APP,
     "a transport": TRANSPORT,
     "a URL": URL,
-    "cerebras": HttpTarget("cerebras"),
-    "openai": HttpTarget("openai"),
-    "groq": HttpTarget("groq"),
-    "openai, with our key": HttpTarget("openai", sends=Sends.OURS),
+    "cerebras": HttpRecipient("cerebras"),
+    "openai": HttpRecipient("openai"),
+    "groq": HttpRecipient("groq"),
+    "openai, with our key": HttpRecipient("openai", sends=Sends.OURS),
 }
 CREDENTIALS = [b"authorization", b"api-key", b"x-api-key", b"x-goog-api-key"]
 HOP_BY_HOP = [
@@ -50,7 +50,7 @@ ALL = [*CREDENTIALS, *INERT, *WHOSE_APP, b"content-type", *PROVIDERS_OWN, *OTHER
 CREDENTIAL, KEYED, NOT_KEYED = Counts.CREDENTIAL, Counts.KEYED, Counts.INERT
 
 
-def counts(name: bytes, target: Target, rules: HeaderRules = NO_RULES) -> Counts:
+def counts(name: bytes, target: Recipient, rules: HeaderRules = NO_RULES) -> Counts:
     return fate(name, target, rules).counts
 
 
@@ -146,10 +146,10 @@ def test_of_forwarded_only_whose_app_is_asked_is_in_the_key(forwarded_by: bytes,
 
 def test_with_the_operators_key_the_account_is_the_operators_to_say() -> None:
     """I13: whose account pays is not taken from a caller, and what the operator sets is in the key as a caller's would be."""
-    ours = HttpTarget("openai", sends=Sends.OURS, fields=((b"openai-organization", b"org-ours"), (b"x-title", b"t")))
+    ours = HttpRecipient("openai", sends=Sends.OURS, fields=((b"openai-organization", b"org-ours"), (b"x-title", b"t")))
     headers: Headers = ((b"OpenAI-Organization", b"org-theirs"), (b"openai-project", b"p"), (b"openai-beta", b"b"))
 
-    assert keyed(headers, HttpTarget("openai"), NO_RULES) == tuple(sorted((name.lower(), value) for name, value in headers))
+    assert keyed(headers, HttpRecipient("openai"), NO_RULES) == tuple(sorted((name.lower(), value) for name, value in headers))
     assert keyed(headers, ours, NO_RULES) == ((b"openai-beta", b"b"), *ours.fields)
     assert forwarded(headers, ours, NO_RULES) == ((b"openai-beta", b"b"), *ours.fields)
 

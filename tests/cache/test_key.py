@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from cachemw.cache.header_rules import keyed
 from cachemw.cache.key import Key, fingerprint, frame
-from cachemw.messages import Answerer, AppAnswerer, DirectAnswerer, Headers, HttpAnswerer
+from cachemw.messages import AppTarget, ClientTarget, Headers, HttpTarget, Target
 from tests.cache import golden
 from tests.cache.keying import APP, JSON, NO_RULES, UPSTREAM, asking, body_of, key_of
 
@@ -31,25 +31,25 @@ def sized(*parts: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("answerer", "identity", "keyed_headers"),
+    ("target", "identity", "keyed_headers"),
     [
         pytest.param(
             UPSTREAM, sized(b"http", b"https://api.example:443/v1/chat/completions"), sized(b"openai-beta", b"B"), id="http"
         ),
         pytest.param(
-            AppAnswerer("bot", b"/acme", b"/v1/chat/completions", b"/v1/chat%2Fcompletions", b"a=1"),
+            AppTarget("bot", b"/acme", b"/v1/chat/completions", b"/v1/chat%2Fcompletions", b"a=1"),
             sized(b"app", b"bot", b"/acme", b"/v1/chat/completions", b"/v1/chat%2Fcompletions", b"a=1"),
             sized(b"cookie", b"c=1", b"openai-beta", b"B"),
             id="app",
         ),
     ],
 )
-def test_the_key_is_made_of_its_parts(answerer: Answerer, identity: bytes, keyed_headers: bytes) -> None:
+def test_the_key_is_made_of_its_parts(target: Target, identity: bytes, keyed_headers: bytes) -> None:
     """K4: the scheme, written out."""
     headers: Headers = (*JSON, (b"OpenAI-Beta", b"B"), (b"Cookie", b"c=1"))
     body = b'{"messages": [], "model": "m"}'
 
-    key = key_of(body, answerer, headers, partition=b"shared", namespace="evals", sample=2)
+    key = key_of(body, target, headers, partition=b"shared", namespace="evals", sample=2)
 
     canonical = b'{"messages":[],"model":"m"}'
     assert key.parts == sized(b"cachemw/2", b"shared", b"=evals", b"2", identity, keyed_headers, canonical)
@@ -88,26 +88,26 @@ def test_a_key_cannot_be_changed_by_what_happens_later() -> None:
 )
 def test_another_upstream_is_another_key(url: str) -> None:
     """K2."""
-    assert key_of(body_of(), HttpAnswerer(url)).proof != key_of(body_of()).proof
+    assert key_of(body_of(), HttpTarget(url)).proof != key_of(body_of()).proof
 
 
 def test_another_query_is_another_key() -> None:
     """K2."""
     urls = [f"{UPSTREAM.url}?{query}" for query in ("a=1", "a=2", "a=1&b=2", "b=2&a=1", "a=%31")]
 
-    assert len({key_of(body_of(), HttpAnswerer(url)).proof for url in urls}) == len(urls)
+    assert len({key_of(body_of(), HttpTarget(url)).proof for url in urls}) == len(urls)
 
 
 def test_behind_a_transport_or_a_mount_an_upstream_is_the_same_one() -> None:
     """E5: what one of them stores, the other finds."""
-    assert key_of(body_of(), DirectAnswerer(UPSTREAM.url)) == key_of(body_of(), UPSTREAM)
+    assert key_of(body_of(), ClientTarget(UPSTREAM.url)) == key_of(body_of(), UPSTREAM)
 
 
 def test_another_host_at_the_same_url_is_another_key() -> None:
     """K2: one address may have several upstreams behind it."""
-    answerers = [DirectAnswerer(UPSTREAM.url, host) for host in (b"", b"a.example", b"b.example")]
+    answerers = [ClientTarget(UPSTREAM.url, host) for host in (b"", b"a.example", b"b.example")]
 
-    assert len({key_of(body_of(), answerer).proof for answerer in answerers}) == 3
+    assert len({key_of(body_of(), target).proof for target in answerers}) == 3
 
 
 @pytest.mark.parametrize(
@@ -118,23 +118,23 @@ def test_another_host_at_the_same_url_is_another_key() -> None:
         pytest.param(replace(APP, path=b"/v2/chat/completions"), id="path"),
         pytest.param(replace(APP, raw_path=b"/v1/chat%2Fcompletions"), id="path as it was sent"),
         pytest.param(replace(APP, query=b"debug=1"), id="query"),
-        pytest.param(HttpAnswerer("support-bot/v1/chat/completions"), id="no app"),
+        pytest.param(HttpTarget("support-bot/v1/chat/completions"), id="no app"),
     ],
 )
-def test_another_app_is_another_key(app: Answerer) -> None:
+def test_another_app_is_another_key(app: Target) -> None:
     """K2."""
     assert key_of(body_of(), app).proof != key_of(body_of(), APP).proof
 
 
-@pytest.mark.parametrize("answerer", [UPSTREAM, APP], ids=["http", "app"])
-def test_another_model_is_another_key(answerer: Answerer) -> None:
+@pytest.mark.parametrize("target", [UPSTREAM, APP], ids=["http", "app"])
+def test_another_model_is_another_key(target: Target) -> None:
     """K2."""
     models = ["llama3.1-8b", "llama-3.1-8b", "llama3.1-8B", "llama3.1-70b", "", None]
 
-    assert len({key_of(body_of(model=model), answerer).proof for model in models}) == len(models)
+    assert len({key_of(body_of(model=model), target).proof for model in models}) == len(models)
 
 
-@pytest.mark.parametrize("answerer", [UPSTREAM, APP], ids=["http", "app"])
+@pytest.mark.parametrize("target", [UPSTREAM, APP], ids=["http", "app"])
 @pytest.mark.parametrize(
     "others",
     [
@@ -147,15 +147,15 @@ def test_another_model_is_another_key(answerer: Answerer) -> None:
         pytest.param({"headers": (*JSON, (b"openai-beta", b""))}, id="empty header"),
     ],
 )
-def test_every_part_is_in_the_key(answerer: Answerer, others: dict[str, Any]) -> None:
+def test_every_part_is_in_the_key(target: Target, others: dict[str, Any]) -> None:
     """R4, I1: two samples, namespaces or partitions never meet."""
-    key = key_of(body_of(), answerer, **others)
+    key = key_of(body_of(), target, **others)
 
-    assert key.index != key_of(body_of(), answerer).index
-    assert key.proof != key_of(body_of(), answerer).proof
+    assert key.index != key_of(body_of(), target).index
+    assert key.proof != key_of(body_of(), target).proof
 
 
-@pytest.mark.parametrize("answerer", [UPSTREAM, APP], ids=["http", "app"])
+@pytest.mark.parametrize("target", [UPSTREAM, APP], ids=["http", "app"])
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -166,9 +166,9 @@ def test_every_part_is_in_the_key(answerer: Answerer, others: dict[str, Any]) ->
     ],
     ids=repr,
 )
-def test_fields_joined_another_way_are_another_key(answerer: Answerer, one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_fields_joined_another_way_are_another_key(target: Target, one: dict[str, Any], other: dict[str, Any]) -> None:
     """K6."""
-    assert key_of(body_of(**one), answerer).proof != key_of(body_of(**other), answerer).proof
+    assert key_of(body_of(**one), target).proof != key_of(body_of(**other), target).proof
 
 
 def unframed(framed: bytes) -> list[bytes]:
@@ -199,12 +199,12 @@ def test_two_lists_never_frame_alike(one: list[bytes], other: list[bytes]) -> No
 
 TEXT = st.sampled_from(["", "a", "=", "=a", "0", "\x00", "a0"])
 HEADERS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"ab"]), FRAGMENTS), max_size=2).map(tuple)
-APPS = st.builds(AppAnswerer, TEXT, FRAGMENTS, FRAGMENTS, FRAGMENTS, FRAGMENTS)
-PARTS = st.tuples(FRAGMENTS, st.none() | TEXT, st.integers(0, 10), APPS | TEXT.map(HttpAnswerer), HEADERS, FRAGMENTS)
+APPS = st.builds(AppTarget, TEXT, FRAGMENTS, FRAGMENTS, FRAGMENTS, FRAGMENTS)
+PARTS = st.tuples(FRAGMENTS, st.none() | TEXT, st.integers(0, 10), APPS | TEXT.map(HttpTarget), HEADERS, FRAGMENTS)
 
 
-def assembled(partition: bytes, namespace: str | None, sample: int, answerer: Answerer, headers: Headers, form: bytes) -> Key:
-    return fingerprint(asking(b"", answerer, headers), form, partition, namespace, sample, NO_RULES)
+def assembled(partition: bytes, namespace: str | None, sample: int, target: Target, headers: Headers, form: bytes) -> Key:
+    return fingerprint(asking(b"", target, headers), form, partition, namespace, sample, NO_RULES)
 
 
 @settings(max_examples=300)
@@ -212,7 +212,7 @@ def assembled(partition: bytes, namespace: str | None, sample: int, answerer: An
 def test_parts_cut_elsewhere_are_another_key(one: Any, other: Any, kept: list[bool]) -> None:
     """K6: partition, namespace, sample, answerer, headers and body never flow into one another."""
     other = tuple(first if keep else second for first, second, keep in zip(one, other, kept, strict=True))
-    first, second = ((*parts[:4], keyed(parts[4], parts[3].target, NO_RULES), parts[5]) for parts in (one, other))
+    first, second = ((*parts[:4], keyed(parts[4], parts[3].recipient, NO_RULES), parts[5]) for parts in (one, other))
     assume(first != second)
 
     assert assembled(*one).parts != assembled(*other).parts

@@ -17,7 +17,7 @@ from cachemw.cache.key import (
     with_credential,
     without_placeholder,
 )
-from cachemw.messages import Headers, HttpTarget, Sends
+from cachemw.messages import Headers, HttpRecipient, Sends
 from tests.cache.keying import body_of, key_of
 
 SECRET = bytes(range(32))
@@ -161,7 +161,7 @@ def test_an_operator_can_say_that_a_caller_is_anonymous() -> None:
     assert by_name(None) == ANONYMOUS != SHARED
 
 
-LENDING, FILLING, PASSING = (HttpTarget(sends=sends) for sends in (Sends.OURS, Sends.CALLERS_OR_OURS, Sends.CALLERS))
+LENDING, FILLING, PASSING = (HttpRecipient(sends=sends) for sends in (Sends.OURS, Sends.CALLERS_OR_OURS, Sends.CALLERS))
 ALICE: Headers = ((b"authorization", b"Bearer sk-alice"),)
 
 
@@ -184,7 +184,7 @@ def test_what_a_lent_key_was_answered_is_not_what_ones_own_would_be() -> None:
         (PASSING, ((b"authorization", b"Bearer cachemw"),), ()),
     ],
 )
-def test_whose_credential_an_upstream_is_sent(target: HttpTarget, fields: Headers, sent: Headers) -> None:
+def test_whose_credential_an_upstream_is_sent(target: HttpRecipient, fields: Headers, sent: Headers) -> None:
     """F86, I11."""
     assert with_credential(fields, target, b"sk-ours") == sent
 

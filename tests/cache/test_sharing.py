@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from cachemw.cache.policy import Policy
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
-from cachemw.messages import Attested, Headers, HttpAnswerer, HttpTarget, Kind, Request, Sends
+from cachemw.messages import Attested, Headers, HttpRecipient, HttpTarget, Kind, Request, Sends
 from tests.cache.answers import request
 from tests.cache.keying import APP
 
@@ -48,10 +48,10 @@ def test_all_else_may_be_about_any_field_that_was_sent(status: int) -> None:
     assert not is_shared(status, OTHER, PLAIN)
 
 
-def sent(*headers: tuple[bytes, bytes], target: HttpTarget | None = None, app: bool = False) -> Sender:
+def sent(*headers: tuple[bytes, bytes], recipient: HttpRecipient | None = None, app: bool = False) -> Sender:
     asked = request(*headers)
-    answerer = APP if app else HttpAnswerer("https://api.example/v1/chat/completions", target or HttpTarget())
-    return sender_of(replace(asked, answerer=answerer), Policy())
+    target = APP if app else HttpTarget("https://api.example/v1/chat/completions", recipient or HttpRecipient())
+    return sender_of(replace(asked, target=target), Policy())
 
 
 def test_a_sender_is_what_reaches_the_upstream_and_is_not_in_the_key() -> None:
@@ -69,10 +69,10 @@ def test_a_sender_is_what_reaches_the_upstream_and_is_not_in_the_key() -> None:
 @pytest.mark.parametrize("sends", [Sends.OURS, Sends.CALLERS_OR_OURS])
 def test_all_to_whom_a_key_is_lent_send_the_same_credential(sends: Sends) -> None:
     """A6: a rate limit of the operator's key is everybody's."""
-    lent = HttpTarget(sends=sends)
+    lent = HttpRecipient(sends=sends)
 
-    assert sent(target=lent) == sent((b"x-api-key", b"cachemw"), target=lent) == Sender((), JSON)
-    assert sent(*ALICE, target=lent).credential == (() if sends is Sends.OURS else ALICE)
+    assert sent(recipient=lent) == sent((b"x-api-key", b"cachemw"), recipient=lent) == Sender((), JSON)
+    assert sent(*ALICE, recipient=lent).credential == (() if sends is Sends.OURS else ALICE)
 
 
 def course(sender: Sender, stream: bool = False, *, is_apart: bool = False) -> Course:

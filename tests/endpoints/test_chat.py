@@ -7,7 +7,7 @@ import pytest
 from cachemw.cache.classify import is_chat
 from cachemw.cache.policy import Policy
 from cachemw.endpoints.chat.request import FIELDS, Bypass, Place, read_chat
-from cachemw.messages import Answerer, Kind
+from cachemw.messages import Kind, Target
 from tests.cache.keying import (
     APP,
     LEFT_OUT_AROUND_AN_APP,
@@ -83,14 +83,14 @@ def test_what_is_left_out_is_listed() -> None:
     assert sorted(LEFT_OUT_OVER_HTTP) == sorted(OTHERS)
 
 
-@pytest.mark.parametrize("answerer", [UPSTREAM, APP], ids=["http", "app"])
+@pytest.mark.parametrize("target", [UPSTREAM, APP], ids=["http", "app"])
 @pytest.mark.parametrize("name", KEYED_VALUES)
-def test_every_documented_field_changes_the_key(name: str, answerer: Answerer) -> None:
+def test_every_documented_field_changes_the_key(name: str, target: Target) -> None:
     """K1."""
-    assert form_of(body_of(**{name: KEYED_VALUES[name]}), answerer) != form_of(body_of(), answerer)
+    assert form_of(body_of(**{name: KEYED_VALUES[name]}), target) != form_of(body_of(), target)
 
 
-@pytest.mark.parametrize("answerer", [UPSTREAM, APP], ids=["http", "app"])
+@pytest.mark.parametrize("target", [UPSTREAM, APP], ids=["http", "app"])
 @pytest.mark.parametrize(
     "name",
     [
@@ -112,9 +112,9 @@ def test_every_documented_field_changes_the_key(name: str, answerer: Answerer) -
     ],
 )
 @pytest.mark.parametrize("value", [None, False, True, 0, 1.5, "", "a", [], {}, [{}]], ids=repr)
-def test_an_invented_field_changes_the_key(name: str, value: Any, answerer: Answerer) -> None:
+def test_an_invented_field_changes_the_key(name: str, value: Any, target: Target) -> None:
     """K1: also one that nobody has heard of, also null."""
-    assert form_of(body_of(**{name: value}), answerer) != form_of(body_of(), answerer)
+    assert form_of(body_of(**{name: value}), target) != form_of(body_of(), target)
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -13,7 +13,7 @@ import anyio
 from cachemw import MemoryStore
 from cachemw.cache.key import Key
 from cachemw.endpoints.chat.request import Bypass, read_chat
-from cachemw.messages import Answerer
+from cachemw.messages import Target
 from tests.asgi_driver import Reply
 from tests.cache.keying import APP, UPSTREAM, asking, key_of
 from tests.faults.fault import ALL, Fault, Tally
@@ -141,24 +141,24 @@ def _came(reply: Reply) -> bytes | None:
 def in_core(every: list[Document]) -> Tally:
     """Judge the keys: of what is equal there is one, of what is distinct there are as many as documents."""
     told: list[str] = []
-    for answerer in (UPSTREAM, APP):
-        told += [f"core: {document}" for document in every if not _is_as_expected(document, answerer)]
+    for target in (UPSTREAM, APP):
+        told += [f"core: {document}" for document in every if not _is_as_expected(document, target)]
         distinct = [document for document in every if document.expected == DISTINCT]
-        keys = {_key(document, answerer) for document in (base(), *distinct)}
+        keys = {_key(document, target) for document in (base(), *distinct)}
         told += [] if len(keys) == len(distinct) + 1 else [f"core: {len(keys)} keys of {len(distinct) + 1} documents"]
     return Tally(wrong=len(told), examples=tuple(told))
 
 
-def _is_as_expected(document: Document, answerer: Answerer) -> bool:
+def _is_as_expected(document: Document, target: Target) -> bool:
     if document.expected in (EQUAL, EQUAL_OVER_HTTP):
-        is_same = document.expected == EQUAL or answerer is UPSTREAM
-        return (_key(document, answerer) == _key(base(), answerer)) is is_same
-    said = read_chat(asking(document.raw, answerer))
+        is_same = document.expected == EQUAL or target is UPSTREAM
+        return (_key(document, target) == _key(base(), target)) is is_same
+    said = read_chat(asking(document.raw, target))
     return document.expected == DISTINCT or isinstance(said, Bypass) and said.detail == document.expected
 
 
-def _key(document: Document, answerer: Answerer) -> Key:
-    return key_of(document.raw, answerer)
+def _key(document: Document, target: Target) -> Key:
+    return key_of(document.raw, target)
 
 
 def run(_: int) -> Tally:

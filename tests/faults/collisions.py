@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from cachemw import asgi
 from cachemw.cache.key import ANONYMOUS, ANONYMOUS_LENT, Key
-from cachemw.messages import Answerer, AppAnswerer, DirectAnswerer, HttpAnswerer
+from cachemw.messages import AppTarget, ClientTarget, HttpTarget, Target
 from tests.asgi_driver import Reply
 from tests.cache.keying import key_of
 from tests.faults.fault import Fault, Tally
@@ -38,11 +38,11 @@ MEMBERS = 128
 HELD_EVERY = 10
 """Every how many-th pair is asked at the same time, too."""
 
-ANSWERERS: dict[str, Answerer] = {
-    "around an app": AppAnswerer("bot", b"", PATH.encode(), PATH.encode(), b""),
-    "with an upstream": HttpAnswerer("https://api.example:443/v1/chat/completions"),
-    "WSGI around an app": AppAnswerer("bot", b"", PATH.encode(), PATH.encode(), b""),
-    "transport": DirectAnswerer("https://api.example:443/v1/chat/completions"),
+ANSWERERS: dict[str, Target] = {
+    "around an app": AppTarget("bot", b"", PATH.encode(), PATH.encode(), b""),
+    "with an upstream": HttpTarget("https://api.example:443/v1/chat/completions"),
+    "WSGI around an app": AppTarget("bot", b"", PATH.encode(), PATH.encode(), b""),
+    "transport": ClientTarget("https://api.example:443/v1/chat/completions"),
 }
 
 

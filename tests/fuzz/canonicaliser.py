@@ -5,14 +5,14 @@ from typing import Any
 
 from cachemw.endpoints.chat.request import ChatRequest, read_chat
 from cachemw.errors import Unreadable
-from cachemw.messages import Answerer
+from cachemw.messages import Target
 from cachemw.wire.strict_json import AMBIGUOUS, DEPTH_LIMIT, INVALID, TOO_COMPLEX, parse
 from tests.cache.keying import APP, LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP, UPSTREAM, asking
 from tests.endpoints.test_canonical import reference
 from tests.fuzz.documents import document
 
 _SURROGATES = range(0xD800, 0xE000)
-_ANSWERERS: tuple[tuple[Answerer, frozenset[str]], ...] = ((UPSTREAM, LEFT_OUT_OVER_HTTP), (APP, LEFT_OUT_AROUND_AN_APP))
+_ANSWERERS: tuple[tuple[Target, frozenset[str]], ...] = ((UPSTREAM, LEFT_OUT_OVER_HTTP), (APP, LEFT_OUT_AROUND_AN_APP))
 
 
 class Refused(Exception):
@@ -23,15 +23,15 @@ def fuzz_one(data: bytes) -> None:
     """K6, K9: the bytes as they are, and the document that they choose."""
     for raw in (data, document(data)):
         _is_read_as_strictly(raw)
-        for answerer, left_out in _ANSWERERS:
-            chat = read_chat(asking(raw, answerer))
+        for target, left_out in _ANSWERERS:
+            chat = read_chat(asking(raw, target))
             if isinstance(chat, ChatRequest):
-                _has_one_form(raw, chat, answerer, set(left_out))
+                _has_one_form(raw, chat, target, set(left_out))
 
 
-def _has_one_form(raw: bytes, chat: ChatRequest, answerer: Answerer, left_out: set[str]) -> None:
+def _has_one_form(raw: bytes, chat: ChatRequest, target: Target, left_out: set[str]) -> None:
     """To the reference a body and its canonical form are one request: so are two bodies of one form, then."""
-    again = read_chat(asking(chat.canonical, answerer))
+    again = read_chat(asking(chat.canonical, target))
     assert isinstance(again, ChatRequest)
     assert again.canonical == chat.canonical
     assert reference(chat.canonical, left_out) == reference(raw, left_out)

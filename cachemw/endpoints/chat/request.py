@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from cachemw.errors import Unreadable
-from cachemw.messages import Answerer, AppAnswerer, DirectAnswerer, Headers, HttpAnswerer, Kind, Request, Unread, header_values
+from cachemw.messages import AppTarget, ClientTarget, Headers, HttpTarget, Kind, Request, Target, Unread, header_values
 from cachemw.redaction import redacted_repr
 from cachemw.wire.strict_json import parse
 
@@ -158,18 +158,18 @@ def read_chat(request: Request, bookkeeping: frozenset[str] = frozenset()) -> Ch
         return Bypass("no-messages")
     if detail := _cannot_be_replayed(body):
         return Bypass(detail)
-    return _chat(body, _left_out(request.answerer, bookkeeping))
+    return _chat(body, _left_out(request.target, bookkeeping))
 
 
-def _left_out(answerer: Answerer, named: frozenset[str]) -> frozenset[str]:
+def _left_out(target: Target, named: frozenset[str]) -> frozenset[str]:
     """Return the members that are not in the key; an app may read any of those that say who asks and who pays."""
-    match answerer:
-        case AppAnswerer():
+    match target:
+        case AppTarget():
             return HOW_IT_TRAVELS
-        case DirectAnswerer():
-            return _all_of(answerer.bookkeeping, named)
-        case HttpAnswerer():
-            return _all_of(answerer.target.bookkeeping, named)
+        case ClientTarget():
+            return _all_of(target.bookkeeping, named)
+        case HttpTarget():
+            return _all_of(target.recipient.bookkeeping, named)
 
 
 @lru_cache(16)
