@@ -46,7 +46,7 @@ ROWS = {
 }
 
 
-SECTIONS = list(ROWS) if os.environ.get("CACHEMW_LONG") else ["keys", "stores", "relays", "pulls", "misses"]
+SECTIONS = list(ROWS) if os.environ.get("TESTS_LONG") else ["keys", "stores", "relays", "pulls", "misses"]
 """The others start half a dozen servers each."""
 
 

@@ -31,7 +31,7 @@ from tests.endpoints.transcoding import (
     record,
 )
 
-examples = settings(max_examples=500 if os.environ.get("CACHEMW_LONG") else 40)
+examples = settings(max_examples=500 if os.environ.get("TESTS_LONG") else 40)
 """A default run is one of many."""
 
 TEXT_NAMES = ("content", "refusal", "reasoning", "reasoning_content")

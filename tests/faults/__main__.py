@@ -21,7 +21,7 @@ def _tried(fault: Fault) -> bool:
         print(skipped(fault, reason), flush=True)
         return True
     began = time.monotonic()
-    tally = fault.run(int(os.environ.get("CACHEMW_FAULT_TRIALS", fault.large)))
+    tally = fault.run(int(os.environ.get("TESTS_FAULT_TRIALS", fault.large)))
     print(row(fault, tally, time.monotonic() - began), flush=True)
     for example in tally.examples:
         print(f"{fault.name}: {example}", file=sys.stderr, flush=True)

@@ -16,6 +16,6 @@ def test_no_fault_leads_to_a_wrong_answer(fault: Fault) -> None:
     if reason := fault.why_not():
         pytest.skip(reason)
 
-    tally = fault.run(int(os.environ.get("CACHEMW_FAULT_TRIALS", fault.small)))
+    tally = fault.run(int(os.environ.get("TESTS_FAULT_TRIALS", fault.small)))
 
     assert tally.is_clean, tally

@@ -18,7 +18,7 @@ from tests.upstream import EVENT_STREAM, JSON, completion, prompt, stream_events
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
-COUNT = 1000 if os.environ.get("CACHEMW_LONG") else 150
+COUNT = 1000 if os.environ.get("TESTS_LONG") else 150
 AT_ONCE = 40
 AFTERWARDS = 100
 """What httpx calls `max_connections`, and has for a default. Ours to the upstream are not limited."""

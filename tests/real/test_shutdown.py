@@ -150,7 +150,7 @@ async def end(process: subprocess.Popen[str]) -> tuple[float, str]:
     return time.monotonic() - began, said
 
 
-@pytest.mark.parametrize(("server", "open_streams", "detached", "mount"), ROWS if os.environ.get("CACHEMW_LONG") else ROWS[:3])
+@pytest.mark.parametrize(("server", "open_streams", "detached", "mount"), ROWS if os.environ.get("TESTS_LONG") else ROWS[:3])
 async def test_a_server_ends_within_its_grace(server: str, open_streams: int, detached: int, mount: str) -> None:
     """P5, H6: by SIGTERM alone, with a second of grace."""
     if server == "hypercorn" and sys.version_info >= (3, 12):

@@ -14,7 +14,7 @@ from tests.stores.scripts import run, run_at_once
 
 INDEX, OTHER = bytes(16), bytes([1]) * 16
 PROCESSES = THREADS = 8
-OPERATIONS = int(os.environ.get("CACHEMW_TEST_STORE_OPERATIONS", "2000"))
+OPERATIONS = int(os.environ.get("TESTS_STORE_OPERATIONS", "2000"))
 """How many operations the crowd does together."""
 
 CROWD = """

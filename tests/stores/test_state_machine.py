@@ -19,7 +19,7 @@ from cachemw.stores import DiskStore, MemoryStore, Store
 
 pytestmark = pytest.mark.faults
 
-LONG = bool(os.environ.get("CACHEMW_LONG"))
+LONG = bool(os.environ.get("TESTS_LONG"))
 START = 1_800_000_000.0
 TICK = 0.001
 """How many seconds each call takes on the clock of a test, so that no two records are of one age."""
