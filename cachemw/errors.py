@@ -2,6 +2,7 @@
 
 CacheError
 ├── ConfigurationError     a policy, store or upstream that cannot work; raised at construction
+│   └── InvalidSetting     a setting whose value is not what it takes
 ├── Unreadable             a request body that is not JSON in one reading: it bypasses the cache
 ├── Loss                   an answer that cannot be had in another kind: a miss (in `core.transcode`, which it never leaves)
 ├── PartitionError         nobody can say whose request this is: it bypasses the cache
@@ -24,6 +25,14 @@ class CacheError(Exception):
 
 class ConfigurationError(CacheError):
     """A policy, store or upstream that cannot work."""
+
+
+class InvalidSetting(ConfigurationError):
+    """A setting whose value is not what it takes: `place` is where it stands, `reason` says what it takes."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.place, self.reason = place, reason
 
 
 class Unreadable(CacheError):

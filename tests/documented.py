@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from cachemw.cache.context import ENVIRON, ENVIRON_PREFIXES, EXTENSIONS, SCOPE, Member
 from cachemw.cache.header_rules import OTHERS, ROWS, Counts, Row
+from cachemw.proxy.settings import SETTINGS
 from cachemw.upstreams.providers import PROVIDERS
 from tests import house
 
@@ -49,8 +50,17 @@ def bookkeeping() -> Iterator[str]:
     yield "| a URL | what `--bookkeeping`, or `Policy.bookkeeping`, names |"
 
 
+def settings() -> Iterator[str]:
+    """The settings of `cachemw serve`."""
+    yield "| setting | option | default | |"
+    yield "|---|---|---|---|"
+    for setting in SETTINGS.values():
+        default = f"`{setting.form.show(setting.default)}`" if setting.default else ""
+        yield f"| `{setting.name}` | `{setting.option}` | {default} | {setting.help_text} |"
+
+
 TABLES: Mapping[str, tuple[str, ...]] = {
-    "README.md": ("\n".join(header_fields()), "\n".join(bookkeeping())),
+    "README.md": ("\n".join(header_fields()), "\n".join(bookkeeping()), "\n".join(settings())),
     "SECURITY.md": (
         "\n".join(members("ASGI scope", SCOPE)),
         "\n".join(members("`extensions`", EXTENSIONS)),

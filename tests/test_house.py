@@ -12,7 +12,7 @@ from tests.house import MODULES, PACKAGE, imports_of, name_of, purpose_of, table
 PURE_PACKAGES = ("cachemw.wire", "cachemw.endpoints", "cachemw.cache")
 PURE_MODULES = {
     *("cachemw.errors", "cachemw.messages", "cachemw.report", "cachemw.limits", "cachemw.redaction"),
-    *("cachemw.proxy.admission", "cachemw.proxy.lending"),
+    *("cachemw.proxy.admission", "cachemw.proxy.formats", "cachemw.proxy.lending"),
     *("cachemw.drivers.pull", "cachemw.drivers.pull_effects", "cachemw.flights.pulled"),
 }
 

@@ -13,7 +13,8 @@ import openai
 import pytest
 
 from cachemw.messages import HttpTarget, Request
-from cachemw.proxy import Proxy
+from cachemw.proxy import Proxy, Settings
+from cachemw.proxy.settings import SETTINGS
 from cachemw.simulator import Simulator
 from cachemw.stores import MemoryStore
 from cachemw.upstreams import HttpUpstream
@@ -62,6 +63,19 @@ def test_each_block_is_run_here() -> None:
 
     assert len(PYTHON) == len(signs)
     assert all(sum(sign in block for block in PYTHON) >= 1 for sign in signs)
+
+
+def test_the_file_of_settings_is_read(tmp_path: Path) -> None:
+    """E7: and each of its lines says something."""
+    [block] = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "cachemw.toml").write_text(block)
+
+    settings = Settings.read({}, {}, str(tmp_path / "cachemw.toml"))
+
+    assert (settings.upstream, settings.default, settings.allow_host) == ("groq", "on, ttl=3600", ("cache.example",))
+    assert (settings.lifetime, settings.size_limit) == (7 * 86_400, 20 * 2**30)
+    assert settings.rules().policy.lifetime == 7 * 86_400
+    assert sum(getattr(settings, name) != setting.default for name, setting in SETTINGS.items()) == block.count(" = ")
 
 
 def test_the_proxy_caches_what_openais_sdk_asks(provider: tuple[Simulator, str]) -> None:

@@ -29,7 +29,6 @@ SHOWN: dict[str, str] = {
     "cachemw.cli.demo.Reply": "cache_status body",
     "cachemw.cli.demo.Round": "kind first again",
     "cachemw.cli.demo.Together": "replies",
-    "cachemw.cli.serve.ListenAt": "host log_level",
     "cachemw.cli.store.OfKey": "index",  # a digest
     "cachemw.endpoints.chat.request.Bypass": "detail",  # a word of ours
     "cachemw.cache.effects.DeleteRecord": "index",
@@ -40,7 +39,11 @@ SHOWN: dict[str, str] = {
     "cachemw.report.ExchangeReport": "fwd key details abandoned",  # `Cache-Status` says the same
     "cachemw.cache.lookup.NoMatch": "fwd detail",
     "cachemw.cache.lookup.Match": "details",
-    "cachemw.proxy.settings.Settings": "upstream dir default partition",  # what the command line says
+    "cachemw.proxy.formats.Format": "metavar allowed parse toml show bounds",
+    "cachemw.proxy.formats.KeyFormat": "metavar allowed parse toml show bounds",
+    "cachemw.proxy.formats.ListFormat": "metavar allowed parse toml show bounds",
+    "cachemw.proxy.settings.Setting": "name default form help_text flag",  # a row of the table, not what it is set to
+    "cachemw.proxy.settings.Settings": "host upstream dir default partition log_level",  # what the command line says
     "cachemw.simulator.script.Begin": "headers",
     "cachemw.upstreams.providers.Provider": "base_url key_variable url_variable bookkeeping version",
 }

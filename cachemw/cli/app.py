@@ -3,22 +3,23 @@
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import partial
+from inspect import Parameter, Signature, signature
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 import cachemw
-from cachemw import limits
 from cachemw.cli import demo as demonstration
 from cachemw.cli import store as upkeep
-from cachemw.cli.serve import ListenAt, configured, interrupt_on_sigterm, listen, serve_proxy, url_of
+from cachemw.cli.serve import configured, interrupt_on_sigterm, listen, serve_proxy, url_of
 from cachemw.cli.serve import run as run_server
-from cachemw.errors import CacheError
+from cachemw.errors import CacheError, InvalidSetting
 from cachemw.proxy import Settings
-from cachemw.proxy.settings import PREFIX, several
+from cachemw.proxy.settings import CONFIG_VARIABLE, SECTION, SETTINGS, Setting, refuse_unknown_variables
 from cachemw.simulator import Simulator
 
 app = typer.Typer(
@@ -38,16 +39,6 @@ def run() -> None:
         sys.exit(f"cachemw: {exc}")
 
 
-class LogLevel(StrEnum):
-    """From silence to everything. uvicorn's `trace` is left out: it logs credentials."""
-
-    CRITICAL = "critical"
-    ERROR = "error"
-    WARNING = "warning"
-    INFO = "info"
-    DEBUG = "debug"
-
-
 class Usage(StrEnum):
     """Whose way of telling the usage the simulator has."""
 
@@ -55,57 +46,36 @@ class Usage(StrEnum):
     OPENAI = "openai"
 
 
-def _option(name: str, help_text: str, **more: Any) -> Any:
-    """Return an option that the environment may give too."""
-    variable = PREFIX + name.removeprefix("--").replace("-", "_").upper()
-    return typer.Option(name, envvar=variable, help=help_text, **more)
+def _option(setting: Setting) -> Any:
+    """Return a setting's option, whose help says what else gives it; typer itself reads no variable."""
+    variable = f"env var: {setting.variable}{', with commas' if setting.is_list else ''}"
+    default = f"default: {setting.form.show(setting.default)}" if setting.default else ""
+    notes = "; ".join(filter(None, (variable, default, setting.form.bounds)))
+    help_text = f"{setting.help_text}{' Repeatable.' if setting.is_list else ''}  [{notes}]"
+    metavar = f"<{setting.form.metavar}>" if setting.form.metavar else None
+    return typer.Option(setting.option, help=help_text, metavar=metavar, show_default=False)
 
 
-def _repeated(name: str, variable: str, help_text: str) -> Any:
-    """Return an option that may be given several times; the values in its variable have commas between them."""
-    return typer.Option(name, help=f"{help_text} Repeatable.  [env var: {variable}, with commas]")
+def _parameter(setting: Setting) -> Parameter:
+    """Return a setting as a parameter of a command, `None` where it is not given: a switch, a list or text."""
+    kinds: Mapping[type, Any] = {bool: bool | None, tuple: list[str] | None}
+    kind = kinds.get(type(setting.default), str | None)
+    return Parameter(setting.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, _option(setting)])
 
 
-def _from_variable(name: str) -> tuple[str, ...]:
-    return several(os.environ.get(name, ""))
+def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each setting, after those of its own."""
+    own = [parameter for parameter in signature(command).parameters.values() if parameter.kind is not Parameter.VAR_KEYWORD]
+    command.__signature__ = Signature([*own, *map(_parameter, SETTINGS.values())])  # type: ignore[attr-defined]
+    return command
 
 
-Directory = Annotated[str, _option("--dir", "The store's directory; by default one in your cache directory.")]
-Port = Annotated[int, _option("--port", "0 is any free one.", min=0, max=65535)]
-Host = Annotated[str, _option("--host", "Where to listen; beyond loopback only with client keys, or --insecure.")]
-Upstream = Annotated[str, _option("--upstream", "A provider's name, or a base URL with its version segment.")]
-Default = Annotated[str, _option("--default", 'A Cachemw dictionary for requests that say nothing: "off", "on, ttl=60".')]
-PartitionName = Annotated[str, _option("--partition", "credential: everyone has answers of their own; or shared.")]
-Lifetime = Annotated[float, _option("--lifetime", "Seconds an answer is fresh.", min=0)]
-SizeLimit = Annotated[int, _option("--size-limit", "Bytes the store holds on disk.", min=1)]
-AllowNetwork = Annotated[bool, _option("--allow-network", "Keep the store on a network file system all the same.")]
-RecordBytes = Annotated[int, _option("--max-record-bytes", "The largest answer that is stored.", min=0)]
-RequestBytes = Annotated[int, _option("--max-request-bytes", "The largest request that is read.", min=0)]
-MaxBody = Annotated[int, _option("--max-body", "The largest request body that is taken; beyond it, 413.", min=0)]
-AllowHost = Annotated[
-    list[str], _repeated("--allow-host", "CACHEMW_ALLOW_HOST", "A name of this machine, besides localhost and the like.")
+Directory = Annotated[
+    str, typer.Option(SETTINGS["dir"].option, envvar=SETTINGS["dir"].variable, help=SETTINGS["dir"].help_text)
 ]
-ClientKey = Annotated[
-    list[str], _repeated("--client-key", "CACHEMW_CLIENT_KEYS", "A key that clients bring; the server's goes in its place.")
+Config = Annotated[
+    str, typer.Option("--config", help=f"A file with settings in [{SECTION}].  [env var: {CONFIG_VARIABLE}]", metavar="<file>")
 ]
-Bookkeeping = Annotated[
-    list[str],
-    _repeated(
-        "--bookkeeping",
-        "CACHEMW_BOOKKEEPING",
-        "A member of requests, such as user, that the upstream only counts by: not in the key.",
-    ),
-]
-Lend = Annotated[
-    list[str],
-    _repeated(
-        "--lend", "CACHEMW_LEND", "An endpoint, such as files, that the server's key opens to clients without their own."
-    ),
-]
-Insecure = Annotated[bool, _option("--insecure", "Listen beyond loopback without client keys: everyone uses the server's.")]
-_NONE: list[str] = []
-Workers = Annotated[int, _option("--workers", "Processes.", min=1)]
-Level = Annotated[LogLevel, _option("--log-level", "How much is logged.")]
 
 
 def _show_version(is_asked: bool) -> None:
@@ -122,45 +92,19 @@ def root(
 
 
 @app.command()
-def serve(
-    host: Host = "127.0.0.1",
-    port: Port = 8080,
-    upstream: Upstream = "cerebras",
-    directory: Directory = "",
-    default: Default = "off",
-    partition: PartitionName = "credential",
-    lifetime: Lifetime = limits.LIFETIME,
-    size_limit: SizeLimit = limits.STORE_BYTES,
-    allow_network: AllowNetwork = False,
-    max_record_bytes: RecordBytes = limits.RECORD_BYTES,
-    max_request_bytes: RequestBytes = limits.REQUEST_BYTES,
-    max_body: MaxBody = limits.BODY_BYTES,
-    allow_host: AllowHost = _NONE,
-    client_key: ClientKey = _NONE,
-    lend: Lend = _NONE,
-    bookkeeping: Bookkeeping = _NONE,
-    insecure: Insecure = False,
-    workers: Workers = 1,
-    log_level: Level = LogLevel.WARNING,
-) -> None:
-    """Run the proxy: change your client's base URL, and add the header "Cachemw: on"."""
-    settings = Settings(
-        upstream=upstream,
-        dir=directory,
-        default=default,
-        partition=partition,
-        lifetime=lifetime,
-        size_limit=size_limit,
-        allow_network=allow_network,
-        max_record_bytes=max_record_bytes,
-        max_request_bytes=max_request_bytes,
-        max_body=max_body,
-        allow_host=tuple(allow_host) or _from_variable("CACHEMW_ALLOW_HOST"),
-        client_keys=tuple(client_key) or _from_variable("CACHEMW_CLIENT_KEYS"),
-        lend=tuple(lend) or _from_variable("CACHEMW_LEND"),
-        bookkeeping=tuple(bookkeeping) or _from_variable("CACHEMW_BOOKKEEPING"),
-    )
-    serve_proxy(settings, ListenAt(host, port, workers, log_level.value, insecure), typer.echo)
+@_takes_settings
+def serve(config: Config = "", **options: str | bool | list[str] | None) -> None:
+    """Run the proxy: change your client's base URL, and add the header "Cachemw: on".
+
+    Options go before the environment, and that before the file.
+    """
+    refuse_unknown_variables(os.environ)
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items() if value is not None}
+    try:
+        settings = Settings.read(given, os.environ, config)
+    except InvalidSetting as exc:
+        raise typer.BadParameter(exc.reason, param_hint=exc.place) from exc
+    serve_proxy(settings, typer.echo)
 
 
 @app.command()
@@ -178,7 +122,7 @@ def simulate(
     simulator = Simulator(first_token_seconds=first_token_seconds, tokens_per_second=tokens_per_second, usage=usage.value)
     with listen(host, port) as listener:
         said = f"the simulator listens on {url_of(listener)}/v1 (Ctrl-C ends it)"
-        run_server(configured(simulator, LogLevel.WARNING.value), listener, partial(typer.echo, said))
+        run_server(configured(simulator, "warning"), listener, partial(typer.echo, said))
 
 
 @app.command()

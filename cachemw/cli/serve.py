@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -130,44 +130,30 @@ TRIAL_TIME = 1.5
 """How long listening waits for the store, in seconds; what it does after that is given up soon by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListenAt:
-    """Where the proxy listens, in how many processes, and how much they log.
-
-    `is_insecure`: beyond loopback too it lends the server's key to everyone.
-    """
-
-    host: str
-    port: int
-    workers: int
-    log_level: str
-    is_insecure: bool
-
-
-def serve_proxy(settings: Settings, place: ListenAt, say: Callable[[str], None]) -> None:
+def serve_proxy(settings: Settings, say: Callable[[str], None]) -> None:
     """Check, say where, and serve until a signal ends it. Raises `CommandError` and `ConfigurationError`."""
-    _check_callers(settings, place)
-    settings = replace(settings, host=place.host, insecure=place.is_insecure and not is_loopback(place.host))
+    _check_callers(settings)
+    settings = replace(settings, insecure=settings.insecure and not is_loopback(settings.host))
     rules = settings.rules()
     upstream, store = upstream_of(settings.upstream), settings.store()
     trouble = try_out(store, settings)
-    with listen(place.host, place.port) as listener:
+    with listen(settings.host, settings.port) as listener:
         said = [
             f"cachemw listens on {url_of(listener)}/v1 (Ctrl-C ends it)",
             f"misses go to {upstream.base_url}; {_whose_key(settings)}",
             trouble or f"answers are kept in {store.path}",
         ]
-        if not is_loopback(place.host):
+        if not is_loopback(settings.host):
             said.append(_which_names(rules))
         os.environ.update(settings.to_environment())  # every worker makes its proxy from there
-        config = configured("cachemw.proxy.app:work", place.log_level, workers=place.workers, protocol=GuardedProtocol)
+        config = configured("cachemw.proxy.app:work", settings.log_level, workers=settings.workers, protocol=GuardedProtocol)
         run(config, listener, partial(say, "\n".join(said)))
 
 
-def _check_callers(settings: Settings, place: ListenAt) -> None:
-    if not (is_loopback(place.host) or settings.client_keys or place.is_insecure):
+def _check_callers(settings: Settings) -> None:
+    if not (is_loopback(settings.host) or settings.client_keys or settings.insecure):
         raise CommandError(
-            f"{place.host!r} is not a loopback address, and whoever reaches it could use the server's key:"
+            f"{settings.host!r} is not a loopback address, and whoever reaches it could use the server's key:"
             " name the keys of your clients (CACHEMW_CLIENT_KEYS, --client-key), or let everyone (--insecure)"
         )
 

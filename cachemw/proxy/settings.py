@@ -1,78 +1,95 @@
-"""The settings of the proxy, from the command line or the environment: every worker reads them there."""
+"""The settings of the proxy: one table, read from options, the environment and a file."""
 
 import os
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
 from cachemw import limits
 from cachemw.cache.policy import Policy
-from cachemw.errors import ConfigurationError
+from cachemw.errors import ConfigurationError, InvalidSetting
 from cachemw.proxy.admission import AccessRules
+from cachemw.proxy.formats import KEYS, LIST, SECONDS, SWITCH, TEXT, Format, choice, counts, sizes, toml_name
 from cachemw.proxy.lending import lent_paths
 from cachemw.stores import DiskStore
+from cachemw.stores.disk.files import SECRET_VARIABLE
+from cachemw.upstreams.providers import KEY_VARIABLE
 from cachemw.wire.hosts import host_of, hosts_of
 
 PREFIX = "CACHEMW_"
+CONFIG_VARIABLE = "CACHEMW_CONFIG"
+SECTION = "serve"
+"""The table of the file that holds them."""
 
 LONGEST = 100_000
 """Bytes in one variable; Linux takes 128 KiB, and without a word less than all of it."""
 
+LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
+"""From silence to everything. uvicorn's `trace` is left out: it logs credentials."""
 
-def several(value: str) -> tuple[str, ...]:
-    """Return what stands between the commas; an empty one is not left out, it is somebody's mistake."""
-    return tuple(value.split(",")) if value else ()
+T = TypeVar("T")
+
+OptionValue = str | bool | tuple[str, ...]
+"""What the command line has of an option: text, a switch that is on, or what was repeated."""
 
 
-_KINDS: Mapping[str, Callable[[str], Any]] = {
-    "lifetime": float,
-    **dict.fromkeys(("size_limit", "max_record_bytes", "max_request_bytes", "max_body"), int),
-    **dict.fromkeys(("allow_host", "client_keys", "lend", "bookkeeping"), several),
-    **dict.fromkeys(("allow_network", "insecure"), lambda value: value.lower() in ("1", "true", "yes", "on")),
-}
+def row(default: T, form: Format[T], help_text: str, *, flag: str = "") -> T:
+    """Return a row of the table: a field of `Settings`; its flag is its name unless one is given."""
+    metadata = {"form": form, "help_text": help_text, "flag": flag}
+    return field(default=default, repr=not isinstance(default, tuple), metadata=metadata)  # a list may hold keys, and names
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Each of these is `CACHEMW_<NAME>` in the environment, with commas between several. Seconds and bytes.
+    """The one table of settings: each is an option, a variable `CACHEMW_<NAME>` and a member of `[serve]` in the file."""
 
-    `host` is where it listens: a name of its own, if it is one; `insecure`: beyond loopback, without client keys.
-    """
+    host: str = row("127.0.0.1", TEXT, "Where to listen; beyond loopback only with client keys, or --insecure.")
+    port: int = row(8080, counts(0, 65535), "The port to listen on; 0 is any free one.")
+    upstream: str = row("cerebras", TEXT, "A provider's name, or a base URL with its version segment.")
+    dir: str = row("", TEXT, "The store's directory; by default one in your cache directory.")
+    default: str = row("off", TEXT, 'A Cachemw dictionary for requests that say nothing: "off", "on, ttl=60".')
+    partition: str = row("credential", TEXT, "credential: everyone has answers of their own; or shared.")
+    lifetime: float = row(limits.LIFETIME, SECONDS, "How long an answer is fresh.")
+    size_limit: int = row(limits.STORE_BYTES, sizes(1), "What the store holds on disk.")
+    allow_network: bool = row(False, SWITCH, "Keep the store on a network file system all the same.")
+    max_record_bytes: int = row(limits.RECORD_BYTES, sizes(0), "The largest answer that is stored.")
+    max_request_bytes: int = row(limits.REQUEST_BYTES, sizes(0), "The largest request that is read.")
+    max_body: int = row(limits.BODY_BYTES, sizes(0), "The largest request body that is taken; beyond it, 413.")
+    allow_host: tuple[str, ...] = row((), LIST, "A name of this machine, besides localhost and the like.")
+    client_keys: tuple[str, ...] = row(
+        (), KEYS, "A key that clients bring; the server's goes in its place.", flag="--client-key"
+    )
+    lend: tuple[str, ...] = row(
+        (), LIST, "An endpoint, such as files, that the server's key opens to clients without their own."
+    )
+    bookkeeping: tuple[str, ...] = row(
+        (), LIST, "A member of requests, such as user, that the upstream only counts by: not in the key."
+    )
+    insecure: bool = row(False, SWITCH, "Listen beyond loopback without client keys: everyone uses the server's.")
+    workers: int = row(1, counts(1), "Processes.")
+    log_level: str = row("warning", choice(*LOG_LEVELS), "How much is logged.")
 
-    upstream: str = "cerebras"
-    dir: str = ""
-    default: str = "off"
-    partition: str = "credential"
-    lifetime: float = limits.LIFETIME
-    size_limit: int = limits.STORE_BYTES
-    allow_network: bool = False
-    max_record_bytes: int = limits.RECORD_BYTES
-    max_request_bytes: int = limits.REQUEST_BYTES
-    max_body: int = limits.BODY_BYTES
-    allow_host: tuple[str, ...] = field(default=(), repr=False)
-    client_keys: tuple[str, ...] = field(default=(), repr=False)
-    lend: tuple[str, ...] = field(default=(), repr=False)
-    bookkeeping: tuple[str, ...] = field(default=(), repr=False)
-    insecure: bool = False
-    host: str = field(default="", repr=False)
+    @classmethod
+    def read(cls, options: Mapping[str, OptionValue], environment: Mapping[str, str], config: str = "") -> Self:
+        """Read them: options over the environment over the file. Raises `ConfigurationError`."""
+        path = config or environment.get(CONFIG_VARIABLE)
+        return cls(**{**(_from_file(path) if path else {}), **_from_variables(environment), **_from_options(options)})
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read them. Raises `ConfigurationError` for a value that is not a number where one is due."""
-        given = {field.name: environment.get(PREFIX + field.name.upper()) for field in fields(cls)}
-        try:
-            return cls(**{name: _KINDS.get(name, str)(value) for name, value in given.items() if value})
-        except ValueError as exc:
-            raise ConfigurationError(f"not a number among the CACHEMW_ variables: {exc}") from exc
+        """Read them without options. Raises `ConfigurationError`."""
+        return cls.read({}, environment)
 
     def to_environment(self) -> dict[str, str]:
-        """Write them for the workers. Raises `ConfigurationError` for what is too long for a variable."""
-        values = {PREFIX + field.name.upper(): getattr(self, field.name) for field in fields(self)}
-        written = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
+        """Write them for the workers, who read no file. Raises `ConfigurationError` for what is too long for a variable."""
+        written = {setting.variable: setting.form.show(getattr(self, setting.name)) for setting in SETTINGS.values()}
         for name, value in written.items():
             if len(os.fsencode(value)) > LONGEST:
                 raise ConfigurationError(f"{name} is too long for a process's environment")
-        return written
+        return {**written, CONFIG_VARIABLE: ""}
 
     def store(self) -> DiskStore:
         """Return the store; nothing is opened. Raises `ConfigurationError`."""
@@ -98,8 +115,6 @@ class Settings:
 
     def rules(self) -> AccessRules:
         """Return whom the proxy answers. Raises `ConfigurationError`."""
-        if self.max_body < 0:
-            raise ConfigurationError("the largest body must not be negative")
         keys = tuple(key.encode(errors="surrogatepass") for key in self.client_keys)  # what is not ASCII is refused
         return AccessRules(
             self.policy(),
@@ -116,3 +131,98 @@ def _own_hosts(host: str) -> frozenset[str]:
     """Return the name that clients have for an address that is listened on: none for all of them at once."""
     named = host_of((f"[{host}]" if ":" in host else host).encode(errors="surrogatepass"))
     return frozenset() if named in (None, "0.0.0.0", "::") else frozenset({named})  # noqa: S104 - not to listen on it
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A row of the table."""
+
+    name: str
+    default: Any
+    form: Format[Any]
+    help_text: str
+    flag: str
+
+    @property
+    def is_list(self) -> bool:
+        """Say whether its option may be repeated."""
+        return isinstance(self.default, tuple)
+
+    @property
+    def option(self) -> str:
+        """Its option, as `--max-body`."""
+        return self.flag or "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Its variable, as `CACHEMW_MAX_BODY`."""
+        return PREFIX + self.name.upper()
+
+
+SETTINGS: Mapping[str, Setting] = {
+    member.name: Setting(member.name, member.default, **member.metadata) for member in fields(Settings)
+}
+
+
+def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    """Raise `ConfigurationError` for variables that are named like ours and that nobody reads."""
+    read = {CONFIG_VARIABLE, SECRET_VARIABLE, KEY_VARIABLE, *(setting.variable for setting in SETTINGS.values())}
+    if unknown := sorted(name for name in environment if name.startswith(PREFIX) and name not in read):
+        raise ConfigurationError(f"unknown in the environment: {', '.join(_with_likely(name, read) for name in unknown)}")
+
+
+def _with_likely(unknown: str, known: Iterable[str]) -> str:
+    """Name an unknown variable, and the known one that was probably meant."""
+    likely = get_close_matches(unknown.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], 1, 0.8)
+    return f"{unknown} (is it {PREFIX}{likely[0]}?)" if likely else unknown
+
+
+def _from_options(options: Mapping[str, OptionValue]) -> dict[str, Any]:
+    return {
+        name: _read(SETTINGS[name].form.from_text, value, SETTINGS[name].option) if isinstance(value, str) else value
+        for name, value in options.items()
+    }
+
+
+def _from_variables(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Read the variables; one that is empty is not set."""
+    return {
+        name: _read(setting.form.from_text, value, setting.variable)
+        for name, setting in SETTINGS.items()
+        if (value := environment.get(setting.variable))
+    }
+
+
+def _from_file(path: str) -> dict[str, Any]:
+    """Read the members of `[serve]`; what else there is, is refused, and named without its value."""
+    document = _document(path)
+    if unknown := [name for name in document if name != SECTION]:
+        raise ConfigurationError(f"unknown in {path}: {', '.join(map(repr, unknown))}; there may be [{SECTION}]")
+    section = document.get(SECTION, {})
+    if not isinstance(section, dict):
+        raise ConfigurationError(f"{SECTION} in {path} is a table, [{SECTION}], not {toml_name(section)}")
+    if unknown := [name for name in section if name not in SETTINGS]:
+        raise ConfigurationError(
+            f"unknown in [{SECTION}] of {path}: {', '.join(map(repr, unknown))}; there may be {', '.join(SETTINGS)}"
+        )
+    return {
+        name: _read(SETTINGS[name].form.from_toml, value, f"{name} in [{SECTION}] of {path}") for name, value in section.items()
+    }
+
+
+def _document(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigurationError(f"cannot read {path}: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"{path} is not UTF-8") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigurationError(f"{path} is not TOML: {exc}") from exc
+
+
+def _read(reader: Callable[[Any], T], value: object, place: str) -> T:
+    try:
+        return reader(value)
+    except ValueError as exc:
+        raise InvalidSetting(place, str(exc)) from exc

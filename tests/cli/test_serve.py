@@ -14,6 +14,7 @@ import pytest
 
 from cachemw.cli.serve import is_loopback, try_out
 from cachemw.proxy import Settings
+from cachemw.proxy.settings import SETTINGS, Setting
 from cachemw.simulator import Simulator
 from cachemw.stores import DiskStore
 from cachemw.stores.disk import files as places
@@ -68,6 +69,44 @@ def test_every_option_may_come_from_the_environment_and_the_command_line_wins(
     assert {"hit", "ttl=60"} <= set(cache_status(again))
     assert again.content == first.content
     assert not {"server", "date"} & set(first.headers)
+
+
+FILE = """
+[serve]
+upstream = "{upstream}"
+dir = "{directory}"
+port = 0
+workers = {workers}
+default = "on"
+partition = "shared"
+max_body = "1kB"
+lifetime = "3m"
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_of_settings_reaches_every_worker(command: Command, simulated: Simulated, tmp_path: Path, workers: int) -> None:
+    """E2, E5, E7: the environment goes before it, and options before both."""
+    path = tmp_path / "cachemw.toml"
+    path.write_text(FILE.format(upstream=simulated[1], directory=tmp_path / "elsewhere", workers=workers))
+    variables = {"CACHEMW_CONFIG": str(path), "CACHEMW_LIFETIME": "2m", "CACHEMW_DEFAULT": "off"}
+
+    with command.serving("serve", "--default", "on", lines=SAID, **variables) as serving:
+        path.unlink()  # only the parent reads it
+        answers = [ask(serving.url, "from the file") for _ in range(6)]
+        refused = [ask(serving.url, "x" * 1_000).status_code for _ in range(6)]
+
+    assert f"misses go to {simulated[1]}; " in serving.said
+    assert f"answers are kept in {tmp_path}/elsewhere" in serving.said
+    assert "fwd=miss" in cache_status(answers[0])
+    assert all(60 < _lifetime_left(answer) <= 120 for answer in answers[1:])
+    assert refused == [413] * 6
+
+
+def _lifetime_left(hit: httpx.Response) -> int:
+    told = dict(part.partition("=")[::2] for part in cache_status(hit))
+    assert "hit" in told
+    return int(told["ttl"])
 
 
 @pytest.mark.parametrize(("workers", "by"), [(1, signal.SIGINT), (2, signal.SIGINT)])
@@ -250,6 +289,38 @@ def test_a_directory_with_another_database_is_no_reason_not_to_serve(command: Co
         assert httpx.get(f"{serving.url}/healthz", trust_env=False).status_code == 200
 
 
+IN_FILE = {
+    "[providers]": "unknown in {path}: 'providers'; there may be [serve]",
+    "[serve]\nlife_time = 1": "unknown in [serve] of {path}: 'life_time'; there may be host, port, upstream, ",
+    '[serve]\nhost = "0.0.0.0"': "'0.0.0.0' is not a loopback address",
+    "[serve": "{path} is not TOML: ",
+}
+
+
+@pytest.mark.parametrize("text", IN_FILE)
+def test_a_file_that_cannot_be_meant_is_one_line(here: Here, tmp_path: Path, text: str) -> None:
+    """E7."""
+    path = tmp_path / "cachemw.toml"
+    path.write_text(text)
+
+    line = refusal(here("serve", "--port", 0, "--config", path))
+
+    assert line.startswith(IN_FILE[text].format(path=path))
+
+
+def test_a_file_that_is_not_there_is_one_line(here: Here, tmp_path: Path) -> None:
+    line = refusal(here("serve", CACHEMW_CONFIG=f"{tmp_path}/none.toml"))
+
+    assert line == f"cannot read {tmp_path}/none.toml: No such file or directory"
+
+
+def test_a_variable_that_nobody_reads_is_one_line_that_does_not_show_it(here: Here) -> None:
+    """E7, I4: it would be a setting that is not obeyed."""
+    line = refusal(here("serve", "--port", 0, CACHEMW_CLIENT_KEY="sk-of-alice"))
+
+    assert line == "unknown in the environment: CACHEMW_CLIENT_KEY (is it CACHEMW_CLIENT_KEYS?)"
+
+
 REFUSED = {
     ("--host", "0.0.0.0"): "'0.0.0.0' is not a loopback address, and whoever reaches it could use the server's key: name",
     ("--host", ""): "'' is not a loopback address",
@@ -289,6 +360,28 @@ def test_a_bad_value_names_its_option(here: Here, option: tuple[str, str]) -> No
 
     assert done.returncode == 2
     assert option[0] in done.stderr
+
+
+def test_a_bad_value_elsewhere_names_its_place(here: Here, tmp_path: Path) -> None:
+    """E7."""
+    (tmp_path / "cachemw.toml").write_text('[serve]\nport = "high"\n')
+
+    from_file = here("serve", "--config", tmp_path / "cachemw.toml")
+    from_variable = here("serve", CACHEMW_PORT="high")
+
+    assert (from_file.returncode, from_variable.returncode) == (2, 2)
+    assert f"port in [serve] of {tmp_path}/cachemw.toml: a string is not a whole number" in from_file.stderr
+    assert "CACHEMW_PORT: 'high' is not a whole number from 0 to 65535" in from_variable.stderr
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_the_help_has_every_setting_with_its_variable_and_its_default(here: Here, setting: Setting) -> None:
+    said = " ".join(here("serve", "--help").stdout.split())
+
+    entry = said.partition(f" {setting.option} ")[2].partition("]")[0]
+    assert setting.help_text in entry
+    assert f"[env var: {setting.variable}" in entry
+    assert not setting.default or f"default: {setting.form.show(setting.default)}" in entry
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LocalHost"])

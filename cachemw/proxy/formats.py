@@ -1,0 +1,157 @@
+"""The formats of settings: each value is read from text, as options and variables have it, or from TOML."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+_Number = TypeVar("_Number", int, float)
+
+# The largest first: a number is written with the first that divides it.
+DURATIONS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+SIZES = {"TiB": 2**40, "TB": 10**12, "GiB": 2**30, "GB": 10**9, "MiB": 2**20, "MB": 10**6, "KiB": 2**10, "kB": 10**3}
+
+_TOML_NAMES: Mapping[type, str] = {bool: "a boolean", int: "an integer", float: "a float", list: "an array", dict: "a table"}
+
+
+@dataclass(frozen=True, slots=True)
+class Format(Generic[T]):
+    """How the values of a setting are written; in TOML they are of the types of `toml`.
+
+    `metavar` stands for one in the help, `allowed` says in words what there may be.
+    """
+
+    metavar: str
+    allowed: str
+    parse: Callable[[str], T]
+    toml: tuple[type, ...] = (str,)
+    show: Callable[[T], str] = str
+    bounds: str = ""
+
+    def from_text(self, text: str) -> T:
+        """Read what an option or a variable holds. Raises `ValueError`."""
+        try:
+            return self.parse(text)
+        except ValueError as exc:
+            raise ValueError(f"{text!r} is not {self.allowed}") from exc
+
+    def from_toml(self, value: object) -> T:
+        """Read what a file holds. Raises `ValueError`."""
+        if type(value) not in self.toml:  # a boolean is no integer here
+            raise ValueError(f"{toml_name(value)} is not {self.allowed}")
+        return self.from_text(str(value))
+
+
+class ListFormat(Format[tuple[str, ...]]):
+    """A list of strings: an array in TOML, with commas in a variable."""
+
+    __slots__ = ()
+
+    def from_toml(self, value: object) -> tuple[str, ...]:
+        """Read an array of strings, whose elements are not shown in an error. Raises `ValueError`."""
+        if not isinstance(value, list):
+            raise ValueError(f"{toml_name(value)} is not {self.allowed}")
+        if other := [item for item in value if not isinstance(item, str)]:
+            raise ValueError(f"an array with {toml_name(other[0])} in it is not {self.allowed}")
+        return tuple(value)
+
+
+class KeyFormat(ListFormat):
+    """A list of keys, which does not stand in a file."""
+
+    __slots__ = ()
+
+    def from_toml(self, value: object) -> tuple[str, ...]:
+        """Refuse them, and show none. Raises `ValueError`."""
+        raise ValueError("keys do not stand in this file: give them by the environment")
+
+
+def toml_name(value: object) -> str:
+    """Return what TOML calls a value."""
+    return _TOML_NAMES.get(type(value), "a string" if isinstance(value, str) else "a date or a time")
+
+
+def several(value: str) -> tuple[str, ...]:
+    """Return what stands between the commas; an empty one is not left out, it is somebody's mistake."""
+    return tuple(value.split(",")) if value else ()
+
+
+def _switch(text: str) -> bool:
+    match text.lower():
+        case "1" | "true" | "t" | "yes" | "y" | "on":
+            return True
+        case "0" | "false" | "f" | "no" | "n" | "off":
+            return False
+    raise ValueError
+
+
+def _measured(text: str, number: Callable[[str], _Number], units: Mapping[str, int], least: int) -> _Number:
+    """Read a number that may have a unit. Raises `ValueError`."""
+    parts = re.fullmatch(rf"(\S+?)({'|'.join(units)})?", text)
+    if parts is None:
+        raise ValueError
+    value = number(parts[1]) * units.get(parts[2], 1)
+    if not value >= least:  # not a number is less, too
+        raise ValueError
+    return value
+
+
+def _in_units(value: float, units: Mapping[str, int]) -> str:
+    """Write a number with the largest unit that divides it."""
+    for unit, factor in units.items():
+        whole = value // factor
+        if whole and whole * factor == value:
+            return f"{int(whole)}{unit}"
+    return str(value)
+
+
+def sizes(least: int) -> Format[int]:
+    """Return the format of so many bytes or more."""
+    return Format(
+        "bytes",
+        f"a number of bytes, {least} at least, also as in 64MB or 4GiB",
+        lambda text: _measured(text, int, SIZES, least),
+        (int, str),
+        lambda value: _in_units(value, SIZES),
+        f"x>={least}",
+    )
+
+
+def counts(least: int, most: int | None = None) -> Format[int]:
+    """Return the format of whole numbers in a range."""
+
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < least or (most is not None and value > most):
+            raise ValueError
+        return value
+
+    if most is None:
+        return Format("number", f"a whole number, {least} at least", parse, (int,), bounds=f"x>={least}")
+    return Format("number", f"a whole number from {least} to {most}", parse, (int,), bounds=f"{least}<=x<={most}")
+
+
+def choice(*words: str) -> Format[str]:
+    """Return the format of one of these words."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError
+        return text
+
+    return Format("|".join(words), f"one of {', '.join(words)}", parse)
+
+
+TEXT = Format("str", "a string", str)
+SWITCH = Format("", "true or false", _switch, (bool,))
+SECONDS = Format(
+    "seconds",
+    "a number of seconds, 0 at least, also as in 90s, 15m, 2h or 7d",
+    lambda text: _measured(text, float, DURATIONS, 0),
+    (int, float, str),
+    lambda value: _in_units(value, DURATIONS),
+    "x>=0",
+)
+LIST = ListFormat("str", "a list of strings", several, show=",".join)
+KEYS = KeyFormat("key", "a list of keys", several, show=",".join)
