@@ -43,7 +43,6 @@ SHOWN: dict[str, str] = {
     "cachemw.proxy.formats.KeyFormat": "metavar allowed parse toml show bounds",
     "cachemw.proxy.formats.ListFormat": "metavar allowed parse toml show bounds",
     "cachemw.proxy.settings.Setting": "name default form help_text flag",  # a row of the table, not what it is set to
-    "cachemw.proxy.settings.Settings": "host upstream dir default partition log_level",  # what the command line says
     "cachemw.simulator.script.Begin": "headers",
     "cachemw.upstreams.providers.Provider": "base_url key_variable url_variable bookkeeping version",
 }

@@ -39,7 +39,7 @@ OptionValue = str | bool | tuple[str, ...]
 def row(default: T, form: Format[T], help_text: str, *, flag: str = "") -> T:
     """Return a row of the table: a field of `Settings`; its flag is its name unless one is given."""
     metadata = {"form": form, "help_text": help_text, "flag": flag}
-    return field(default=default, repr=not isinstance(default, tuple), metadata=metadata)  # a list may hold keys, and names
+    return field(default=default, repr=isinstance(default, int | float), metadata=metadata)  # text may be a key
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,6 @@ def test_what_is_no_number_is_refused(name: str) -> None:
         Settings(max_record_bytes=-1),
         Settings(max_request_bytes=-1),
     ],
-    ids=repr,
 )
 def test_what_cannot_work_is_refused(settings: Settings) -> None:
     """E7."""
