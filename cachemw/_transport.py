@@ -4,7 +4,6 @@
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -19,26 +18,32 @@ from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.messages import ClientTarget, Head, Headers, Request, Unread, header_values
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
+from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.connections import SyncTransports, Transports
 from cachemw.upstreams.http import head_of, hurried, origin_of
 from cachemw.upstreams.providers import bookkeeping_of
 from cachemw.wire.fields import without
 
 
-class SyncUpload:
+class Upload:
     """A request's body: what was read of it, and then what was not. Never more at once than it comes in."""
 
-    def __init__(self, stream: Any) -> None:
-        self._chunks: Iterator[bytes] = iter(stream)
+    def __init__(self, chunks: Any) -> None:
+        self._chunks = chunks
         self._read: list[bytes] = []
+        self._size = 0
 
     def read(self, limit_bytes: int) -> bytes | None:
         """Return the body, `None` where it is larger than the limit."""
-        size = 0
         for chunk in self._chunks:
-            self._read.append(chunk)
-            size += len(chunk)
-            if size > limit_bytes:
+            if self._keep(chunk) > limit_bytes:
+                return None
+        return b"".join(self._read)
+
+    async def aread(self, limit_bytes: int) -> bytes | None:
+        """Return the body, `None` where it is larger than the limit."""
+        async for chunk in self._chunks:
+            if self._keep(chunk) > limit_bytes:
                 return None
         return b"".join(self._read)
 
@@ -46,29 +51,16 @@ class SyncUpload:
         yield from self._read
         yield from self._chunks
 
-
-class AsyncUpload:
-    """The same, awaited."""
-
-    def __init__(self, stream: Any) -> None:
-        self._chunks: AsyncIterator[bytes] = aiter(stream)
-        self._read: list[bytes] = []
-
-    async def read(self, limit_bytes: int) -> bytes | None:
-        """Return the body, `None` where it is larger than the limit."""
-        size = 0
-        async for chunk in self._chunks:
-            self._read.append(chunk)
-            size += len(chunk)
-            if size > limit_bytes:
-                return None
-        return b"".join(self._read)
-
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for chunk in self._read:
             yield chunk
         async for chunk in self._chunks:
             yield chunk
+
+    def _keep(self, chunk: bytes) -> int:
+        self._read.append(chunk)
+        self._size += len(chunk)
+        return self._size
 
 
 class SyncStream:
@@ -97,21 +89,29 @@ class AsyncStream:
         await self._close()
 
 
-class SyncInner:
-    """Let an inner transport answer; `extensions` are those of its response."""
+class Inner:
+    """An inner transport that is asked one request, and its response, with that one's `extensions`."""
 
-    def __init__(self, family: Any, get_transport: Callable[[], Any], request_for: Callable[[bool, Headers], Any]) -> None:
+    def __init__(self, outgoing: "TransportRequest", get_transport: Callable[[], Any]) -> None:
         self.extensions: dict[str, Any] = {}
-        self._family, self._get_transport, self._request_for = family, get_transport, request_for
+        self._outgoing, self._family, self._get_transport = outgoing, outgoing.family, get_transport
 
-    def open(self, recorded: bool, rewritten: Headers, push: object) -> "SyncInner":
-        request = self._request_for(recorded, rewritten)
+    def _begin(self, method: str, response: Any) -> Any:
+        """Look at the head; return the stream."""
+        self._response, self.extensions, self.head = response, response.extensions, _head(method, response)
+        return self._family.ByteStream(response.content) if response.is_closed else response.stream
+
+
+class SyncInner(Inner):
+    """The port of upstreams over a transport that is called by threads."""
+
+    def open(self, request: UpstreamRequest) -> "SyncInner":
+        sent = self._outgoing.sent_on(request)
         try:
-            response = self._response = self._get_transport().handle_request(request)
+            response = self._get_transport().handle_request(sent)
         except Exception as exc:
             raise _translated(self._family, exc) from exc
-        self.extensions, self.head = response.extensions, _head(request.method, response)
-        self._chunks: Iterator[bytes] = iter([response.content] if response.is_closed else response.stream)
+        self._chunks: Iterator[bytes] = iter(self._begin(request.method, response))
         return self
 
     def read(self, within: float | None) -> bytes | None:
@@ -125,25 +125,16 @@ class SyncInner:
         self._response.close()
 
 
-class AsyncInner:
-    """The same, awaited."""
+class AsyncInner(Inner):
+    """The port of upstreams over a transport that is awaited."""
 
-    def __init__(
-        self, family: Any, get_transport: Callable[[], Awaitable[Any]], request_for: Callable[[bool, Headers], Any]
-    ) -> None:
-        self.extensions: dict[str, Any] = {}
-        self._family, self._get_transport, self._request_for = family, get_transport, request_for
-
-    async def open(self, recorded: bool, rewritten: Headers) -> "AsyncInner":
-        request = self._request_for(recorded, rewritten)
+    async def aopen(self, request: UpstreamRequest) -> "AsyncInner":
+        sent = self._outgoing.sent_on(request)
         try:
-            response = self._response = await (await self._get_transport()).handle_async_request(request)
+            response = await (await self._get_transport()).handle_async_request(sent)
         except Exception as exc:
             raise _translated(self._family, exc) from exc
-        self.extensions, self.head = response.extensions, _head(request.method, response)
-        self._chunks: AsyncIterator[bytes] = aiter(
-            self._family.ByteStream(response.content) if response.is_closed else response.stream
-        )
+        self._chunks: AsyncIterator[bytes] = aiter(self._begin(request.method, response))
         return self
 
     async def read(self) -> bytes | None:
@@ -206,16 +197,28 @@ class Cookies:
         return ((name, b"; ".join(kept)),) if kept else ()
 
 
-class SyncCaching:
+class Caching:
     """A transport of either family; a subclass says which, and has its byte stream."""
 
     _family: Any
     _stream: Any
 
-    def __init__(self, inner: Any, store: Store | None, policy: Policy | None, hooks: Iterable[Hook]) -> None:
-        self._inner, self._inners = inner, SyncTransports(self._family.HTTPTransport)
+    def __init__(self, inner: Any, store: Store | None) -> None:
+        self._inner = inner
         self._owns_store, self._store = store is None, DiskStore() if store is None else store
         self._cookies = Cookies()
+
+    def _close_store(self) -> None:
+        if self._owns_store:
+            self._store.close()
+
+
+class SyncCaching(Caching):
+    """A transport that is called by threads. Without an inner transport every process has one of its own."""
+
+    def __init__(self, inner: Any, store: Store | None, policy: Policy | None, hooks: Iterable[Hook]) -> None:
+        super().__init__(inner, store)
+        self._inners = SyncTransports(self._family.HTTPTransport)
         self.driver = SyncPullDriver(self._store, policy or Policy(default="on"), hooks=hooks)
 
     def handle_request(self, request: Any) -> Any:
@@ -224,38 +227,34 @@ class SyncCaching:
         policy, classified = self.driver.policy, outgoing.classified(self.driver.policy)
         if outgoing.is_untouched(classified):
             return self._get_inner().handle_request(request)
-        upload, limit = SyncUpload(request.stream), body_limit(classified, policy)
+        upload, limit = Upload(iter(request.stream)), body_limit(classified, policy)
         body = upload.read(limit) if limit else None
-        sent = request.stream if not limit else self._stream(upload, request.stream.close)
-        opening = SyncInner(self._family, self._get_inner, partial(outgoing.sent_on, sent, body))
-        asked = outgoing.described(body, self._cookies)
-        answer = self.driver.run(script_for(classified, asked, policy, self.driver.verified), opening, outgoing.timeout)
+        stream = request.stream if not limit else self._stream(upload, request.stream.close)
+        asked, inner = outgoing.described(body, self._cookies), SyncInner(outgoing, self._get_inner)
+        script = script_for(classified, asked, policy, self.driver.verified)
+        sent = outgoing.as_sent(stream if body is None else body)
+        answer = self.driver.run(script, inner.open, sent, outgoing.timeout)
         if isinstance(answer.outcome, Failed):
             answer.close()
             raise outgoing.failed(answer.outcome)
         self._cookies.note(asked, answer.head)
-        return outgoing.response(answer, self._stream(_passed(self._family, answer), answer.close), opening.extensions)
+        return outgoing.response(answer, self._stream(_passed(self._family, answer), answer.close), inner.extensions)
 
     def close(self) -> None:
         """Close the inner transport, and the store if it is our own. May be called twice."""
         (self._inners if self._inner is None else self._inner).close()
-        if self._owns_store:
-            self._store.close()
+        self._close_store()
 
     def _get_inner(self) -> Any:
         return self._inners.get() if self._inner is None else self._inner
 
 
-class AsyncCaching:
-    """The same, awaited. Without an inner transport every event loop has one of its own."""
-
-    _family: Any
-    _stream: Any
+class AsyncCaching(Caching):
+    """A transport that is awaited. Without an inner transport every event loop has one of its own."""
 
     def __init__(self, inner: Any, store: Store | None, policy: Policy | None, hooks: Iterable[Hook]) -> None:
-        self._inner, self._inners = inner, Transports(self._family.AsyncHTTPTransport)
-        self._owns_store, self._store = store is None, DiskStore() if store is None else store
-        self._cookies = Cookies()
+        super().__init__(inner, store)
+        self._inners = Transports(self._family.AsyncHTTPTransport)
         self.driver = AsyncPullDriver(self._store, policy or Policy(default="on"), hooks=hooks)
 
     async def handle_async_request(self, request: Any) -> Any:
@@ -264,23 +263,23 @@ class AsyncCaching:
         policy, classified = self.driver.policy, outgoing.classified(self.driver.policy)
         if outgoing.is_untouched(classified):
             return await (await self._get_inner()).handle_async_request(request)
-        upload, limit = AsyncUpload(request.stream), body_limit(classified, policy)
-        body = await upload.read(limit) if limit else None
-        sent = request.stream if not limit else self._stream(upload, request.stream.aclose)
-        opening = AsyncInner(self._family, self._get_inner, partial(outgoing.sent_on, sent, body))
-        asked = outgoing.described(body, self._cookies)
-        answer = await self.driver.run(script_for(classified, asked, policy, self.driver.verified), opening, outgoing.timeout)
+        upload, limit = Upload(aiter(request.stream)), body_limit(classified, policy)
+        body = await upload.aread(limit) if limit else None
+        stream = request.stream if not limit else self._stream(upload, request.stream.aclose)
+        asked, inner = outgoing.described(body, self._cookies), AsyncInner(outgoing, self._get_inner)
+        script = script_for(classified, asked, policy, self.driver.verified)
+        sent = outgoing.as_sent(stream if body is None else body)
+        answer = await self.driver.run(script, inner.aopen, sent, outgoing.timeout)
         if isinstance(answer.outcome, Failed):
             await answer.aclose()
             raise outgoing.failed(answer.outcome)
         self._cookies.note(asked, answer.head)
-        return outgoing.response(answer, self._stream(_apassed(self._family, answer), answer.aclose), opening.extensions)
+        return outgoing.response(answer, self._stream(_apassed(self._family, answer), answer.aclose), inner.extensions)
 
     async def aclose(self) -> None:
         """Close the inner transport, of this event loop, and the store if it is our own. May be called twice."""
         await (self._inners if self._inner is None else self._inner).aclose()
-        if self._owns_store:
-            self._store.close()
+        self._close_store()
 
     async def _get_inner(self) -> Any:
         return await self._inners.get() if self._inner is None else self._inner
@@ -327,15 +326,20 @@ class TransportRequest:
         named = str(self.request.extensions.get("sni_hostname") or url.host).lower()
         return (b"" if said in own else said) + (b"" if named == url.host else b" sni " + named.encode())
 
-    def sent_on(self, stream: Any, body: bytes | None, recorded: bool, rewritten: Headers) -> Any:
-        """Return the request to send on; an answer that may be `recorded` is to have no content coding."""
-        left_out = [CONTROL_HEADER, *(name for name, _ in rewritten), *([b"accept-encoding"] if recorded else [])]
-        fields = (*without(self.headers, left_out), *rewritten)
-        if recorded:
-            fields = (*fields, (b"accept-encoding", b"identity"))
-        request, extensions = self.request, self.request.extensions
-        stream = stream if body is None else self.family.ByteStream(body)
-        sent = self.family.Request(request.method, request.url, headers=list(fields), stream=stream, extensions=extensions)
+    def as_sent(self, body: Any) -> UpstreamRequest:
+        """Return it as an upstream is asked; `body` is a stream where it was not read whole."""
+        path, _, query = self.request.url.raw_path.partition(b"?")
+        return UpstreamRequest(self.request.method, path, query, self.headers, body)
+
+    def sent_on(self, request: UpstreamRequest) -> Any:
+        """Return the request to send on, as its own family has it."""
+        left_out = [CONTROL_HEADER, *(name for name, _ in request.rewritten)]
+        fields = (*without(request.headers, left_out), *request.rewritten)
+        if request.recorded:
+            fields = (*without(fields, (b"accept-encoding",)), (b"accept-encoding", b"identity"))
+        stream = self.family.ByteStream(request.body) if isinstance(request.body, bytes) else request.body
+        url, extensions = self.request.url, self.request.extensions
+        sent = self.family.Request(request.method, url, headers=list(fields), stream=stream, extensions=extensions)
         if isinstance(stream, self.family.ByteStream):
             sent.read()  # who signs it looks at its content
         return sent

@@ -9,9 +9,11 @@ from urllib.parse import quote, unquote_to_bytes
 
 from cachemw.budget import Budget
 from cachemw.cache.directives import CONTROL_HEADER
+from cachemw.cache.header_rules import HeaderRules
 from cachemw.errors import ClientLeftError
 from cachemw.limits import PIECE_BYTES
 from cachemw.messages import Head, Headers, Unread
+from cachemw.upstreams.base import UpstreamRequest
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
@@ -76,9 +78,10 @@ class WsgiRequest:
         self._budget.give_back(self._taken)
         self._taken = 0
 
-    def content(self) -> bytes | Iterator[bytes]:
-        """Return the body to send on: whole, or what was read and then piece by piece."""
-        return self._pieces() if self._has_more else self._read
+    def outgoing(self, rules: HeaderRules) -> UpstreamRequest:
+        """Return it as an upstream is asked; its body is whole, or what was read and then piece by piece."""
+        body = self._pieces() if self._has_more else self._read
+        return UpstreamRequest(self.method, self.raw_path, self.query, self.headers, body, rules)
 
     def handed_on(self, recorded: bool) -> Environ:
         """Return the server's own environment, with what was read of the body before what was not."""

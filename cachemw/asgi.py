@@ -16,14 +16,15 @@ from cachemw.budget import Budget
 from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, script_for
 from cachemw.cache.context import attested_in_scope
 from cachemw.cache.directives import CONTROL_HEADER
+from cachemw.cache.header_rules import HeaderRules
 from cachemw.cache.policy import Policy
 from cachemw.drivers.push import PushDriver
 from cachemw.errors import ClientLeftError, ConfigurationError
-from cachemw.messages import AppTarget, Head, Headers, HttpTarget, Request, Target, Unread
+from cachemw.messages import AppTarget, Head, Headers, Request, Target, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
-from cachemw.upstreams.base import END, Answer, Emit, Ending
-from cachemw.upstreams.http import HttpUpstream, UpstreamRequest
+from cachemw.upstreams.base import AsyncUpstream, UpstreamRequest
+from cachemw.upstreams.push import END, Answer, Emit, Ending, OpenedUpstream, PushUpstream
 from cachemw.wire.fields import without
 
 
@@ -101,9 +102,10 @@ class AsgiRequest:
 
         return receive
 
-    def content(self) -> bytes | AsyncIterator[bytes]:
-        """Return the body to send on: whole, or what was read and then piece by piece."""
-        return self._pieces() if self._has_more else self._in_one()
+    def outgoing(self, rules: HeaderRules) -> UpstreamRequest:
+        """Return it as an upstream is asked; its body is whole, or what was read and then piece by piece."""
+        body = self._pieces() if self._has_more else self._in_one()
+        return UpstreamRequest(self.method, self.raw_path, self.query, self.headers, body, rules)
 
     def let_go(self) -> None:
         """Hold nothing more of the body: the request is over."""
@@ -184,7 +186,6 @@ class AsgiAppUpstream:
     """Let a wrapped app answer."""
 
     hears_client = True
-    target: bytes | None = None  # no upstream is asked for any
 
     def __init__(self, app: ASGIApp, incoming: AsgiRequest) -> None:
         self._app, self._incoming = app, incoming
@@ -206,29 +207,6 @@ class AsgiAppUpstream:
             await self._app({**scope, "headers": fields, "extensions": offered}, receive, _emitting(emit))
 
         return answer
-
-
-class FromUpstream:
-    """Let an HTTP upstream answer."""
-
-    stop_notice, hears_client = 0.0, False
-
-    def __init__(self, upstream: HttpUpstream, incoming: AsgiRequest, policy: Policy) -> None:
-        self._upstream, self._incoming, self._rules = upstream, incoming, policy.header_rules
-        self.target: bytes | None = incoming.target
-
-    def alone(self, rewritten: Headers) -> Answer:
-        """In any content coding the client takes."""
-        return self._upstream.answer(self._outgoing(rewritten), self._rules, recorded=False)
-
-    def in_flight(self, ending: Ending, rewritten: Headers) -> Answer:
-        """In none."""
-        return self._upstream.answer(self._outgoing(rewritten), self._rules, recorded=True)
-
-    def _outgoing(self, rewritten: Headers) -> UpstreamRequest:
-        incoming = self._incoming
-        url = self._upstream.url_for(incoming.raw_path, incoming.query)
-        return UpstreamRequest(incoming.method, url, incoming.headers, incoming.content(), rewritten)
 
 
 def _emitting(emit: Emit) -> Send:
@@ -277,7 +255,7 @@ class CacheMiddleware:
         self,
         app: ASGIApp,
         *,
-        upstream: HttpUpstream | None = None,
+        upstream: AsyncUpstream | None = None,
         name: str | None = None,
         store: Store | None = None,
         policy: Policy | None = None,
@@ -332,15 +310,19 @@ class CacheMiddleware:
                     incoming.let_go()
 
     async def _run(self, classified: Classified, incoming: AsgiRequest, send: Send) -> None:
-        forwarding = self._forwarding(incoming)
         body = await incoming.read(body_limit(classified, self.policy))
-        script = script_for(classified, self.request(incoming, body), self.policy, self.driver.verified, forwarding.target)
-        await self.driver.run(script, forwarding, AsgiClient(send, incoming))
+        await self.drive(classified, self.request(incoming, body), incoming, send)
 
-    def _forwarding(self, incoming: AsgiRequest) -> AsgiAppUpstream | FromUpstream:
+    async def drive(self, classified: Classified, request: Request, incoming: AsgiRequest, send: Send) -> None:
+        """Answer a request that has been read."""
+        target = None if self._upstream is None else incoming.target
+        script = script_for(classified, request, self.policy, self.driver.verified, target)
+        await self.driver.run(script, self._answering(incoming), AsgiClient(send, incoming))
+
+    def _answering(self, incoming: AsgiRequest) -> PushUpstream:
         if self._upstream is None:
             return AsgiAppUpstream(self.app, incoming)
-        return FromUpstream(self._upstream, incoming, self.policy)
+        return OpenedUpstream(self._upstream, incoming.outgoing(self.policy.header_rules))
 
     def request(self, incoming: AsgiRequest, body: bytes | Unread) -> Request:
         """Return a request as a value."""
@@ -350,6 +332,6 @@ class CacheMiddleware:
         if self._upstream is None:
             target = AppTarget(self._name, incoming.root, path, raw_path, incoming.query)
         else:
-            target = HttpTarget(self._upstream.url_for(raw_path, incoming.query), self._upstream.recipient)
+            target = self._upstream.target(raw_path, incoming.query)
         attested = attested_in_scope(scope)
         return Request(incoming.method, incoming.path, incoming.headers, body, target, attested, MappingProxyType(scope))

@@ -14,20 +14,19 @@ from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp, WsgiRequest, 
 from cachemw.budget import Budget
 from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, script_for, unfinished
 from cachemw.cache.context import attested_in_environ
-from cachemw.cache.effects import Failed, Outcome, Serve
+from cachemw.cache.effects import Failed, Outcome, Script, Serve
 from cachemw.cache.live_response import Relay
 from cachemw.cache.policy import Policy
 from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
 from cachemw.errors import ClientLeftError, ConfigurationError, UpstreamError
-from cachemw.messages import AppTarget, Head, Headers, HttpTarget, Request, Target, Unread
+from cachemw.messages import AppTarget, Head, Request, Target, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
-from cachemw.upstreams.base import Source, as_upstream_error
-from cachemw.upstreams.http import HttpUpstream, UpstreamRequest
+from cachemw.upstreams.base import SyncUpstream, UpstreamRequest, as_upstream_error
 
 
 class WsgiAppUpstream:
-    """Let a wrapped app answer, in the server's own thread.
+    """A wrapped app, and its answer to one request, in the server's own thread. What it writes itself goes by `push`.
 
     `raised` is what it raised; `is_begun`: it has sent its head itself; `handed_over` is a file that only the server can
     send at its best. What it returned is closed when the server closes what we return, as without us: by `end`.
@@ -37,15 +36,14 @@ class WsgiAppUpstream:
         self.raised: Exception | None = None
         self.is_begun = False
         self.handed_over: Iterable[bytes] | None = None
+        self.push: Callable[[Head], Outcome]
         self._app, self._incoming, self._start_response = app, incoming, start_response
-        self._push: Callable[[Head], Outcome]
         self._write: Callable[[bytes], object] | None = None
         self._head: Head | None = None
         self._is_final = False
         self._result: Iterable[bytes] = ()
         self._chunks: Iterator[bytes] = iter(())
         self._first: bytes | None = None
-        self.target: bytes | None = None  # no upstream is asked for any
 
     @property
     def head(self) -> Head:
@@ -53,11 +51,10 @@ class WsgiAppUpstream:
         assert self._head is not None  # noqa: S101 - it is open
         return self._head
 
-    def open(self, recorded: bool, rewritten: Headers, push: Callable[[Head], Outcome]) -> Source:
+    def open(self, request: UpstreamRequest) -> "WsgiAppUpstream":
         """Call the app, and go on until its head is final: with its first byte, as PEP 3333 has it."""
-        self._push = push
         try:
-            self._call(recorded)
+            self._call(request.recorded)
         except Exception as exc:
             raise self._failed(exc) from exc
         self._is_final = True
@@ -124,7 +121,7 @@ class WsgiAppUpstream:
 
     def _begin(self) -> Callable[[bytes], object] | None:
         """Send the head of an answer that nobody pulls, if it is to be sent."""
-        outcome = self._push(self.head)
+        outcome = self.push(self.head)
         if not isinstance(outcome, Relay):
             return None
         self.is_begun = True
@@ -135,33 +132,11 @@ class WsgiAppUpstream:
         return as_upstream_error(exc)
 
 
-class FromWsgiUpstream:
-    """Let an HTTP upstream answer."""
-
-    raised: Exception | None = None
-    is_begun = False
-    handed_over: Iterable[bytes] | None = None
-
-    def __init__(self, upstream: HttpUpstream, incoming: WsgiRequest, policy: Policy) -> None:
-        self._upstream, self._incoming, self._rules = upstream, incoming, policy.header_rules
-        self.target: bytes | None = incoming.target
-
-    def open(self, recorded: bool, rewritten: Headers, push: Callable[[Head], Outcome]) -> Source:
-        incoming = self._incoming
-        url = self._upstream.url_for(incoming.raw_path, incoming.query)
-        outgoing = UpstreamRequest(incoming.method, url, incoming.headers, incoming.content(), rewritten)
-        return self._upstream.open(outgoing, self._rules, recorded)
-
-    def end(self) -> None:
-        """Hold nothing more of the request."""
-        self._incoming.let_go()
-
-
 class WsgiBody:
     """What the server iterates and closes. An answer that breaks off is broken off here too, by raising."""
 
-    def __init__(self, answer: SyncAnswer, forwarding: WsgiAppUpstream | FromWsgiUpstream) -> None:
-        self._answer, self._forwarding = answer, forwarding
+    def __init__(self, answer: SyncAnswer, end: Callable[[], None]) -> None:
+        self._answer, self._end = answer, end
         self._error: UpstreamError | None = None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -175,14 +150,53 @@ class WsgiBody:
                 self._error = error
                 if broken := self._answer.broken(error):
                     return broken
-        raise self._forwarding.raised or self._error
+        raise self._original(self._error)
 
     def close(self) -> None:
         """End it, wherever it is."""
         try:
             self._answer.close()
         finally:
-            self._forwarding.end()
+            self._end()
+
+    def _original(self, error: UpstreamError) -> Exception:
+        return error
+
+
+class WsgiAppBody(WsgiBody):
+    """What is iterated of a wrapped app's answer: its exceptions are seen as without us."""
+
+    def __init__(self, answer: SyncAnswer, app: WsgiAppUpstream) -> None:
+        super().__init__(answer, app.end)
+        self._app = app
+
+    def _original(self, error: UpstreamError) -> Exception:
+        return self._app.raised or error
+
+
+def _begun(body: WsgiBody, head: Head, start_response: StartResponse) -> Iterable[bytes]:
+    """Send the head, and return the body."""
+    try:
+        start(start_response, head)
+    except BaseException:
+        body.close()
+        raise
+    return body
+
+
+def _begun_by(app: WsgiAppUpstream, answer: SyncAnswer, start_response: StartResponse) -> Iterable[bytes]:
+    """Send the head, unless the app has, and return the body."""
+    body = WsgiAppBody(answer, app)
+    if isinstance(answer.outcome, Serve) and app.raised is not None:
+        logger.warning("the wrapped app raised %s: a stored response answers", type(app.raised).__name__)
+    if app.handed_over is not None:
+        list(answer)
+        app.end()
+        return app.handed_over
+    if isinstance(answer.outcome, Failed) and app.raised is not None:
+        body.close()
+        raise app.raised
+    return body if app.is_begun else _begun(body, answer.head, start_response)
 
 
 def _is_file(result: Iterable[bytes], environ: Environ) -> bool:
@@ -211,7 +225,7 @@ class CacheMiddleware:
         self,
         app: WsgiApp,
         *,
-        upstream: HttpUpstream | None = None,
+        upstream: SyncUpstream | None = None,
         name: str | None = None,
         store: Store | None = None,
         policy: Policy | None = None,
@@ -244,45 +258,51 @@ class CacheMiddleware:
             self._store.close()
 
     def _answer(self, classified: Classified, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
-        policy = self.driver.policy
-        forwarding = self._forwarding(incoming, start_response)
         try:
-            body = incoming.read(body_limit(classified, policy))
-            request = self._request(incoming, body)
-            script = script_for(classified, request, policy, self.driver.verified, forwarding.target)
-            answer = self.driver.run(script, forwarding)
+            script = self._script(classified, incoming)
         except ClientLeftError:
             return self._left(incoming, start_response)
-        except UpstreamError as error:
-            raised = forwarding.raised or error
         except BaseException:
-            forwarding.end()
+            incoming.let_go()
+            raise
+        if self._upstream is None:
+            return self._around(script, incoming, start_response)
+        return self._beside(self._upstream, script, incoming, start_response)
+
+    def _script(self, classified: Classified, incoming: WsgiRequest) -> Script:
+        policy = self.driver.policy
+        request = self._request(incoming, incoming.read(body_limit(classified, policy)))
+        target = None if self._upstream is None else incoming.target
+        return script_for(classified, request, policy, self.driver.verified, target)
+
+    def _beside(
+        self, upstream: SyncUpstream, script: Script, incoming: WsgiRequest, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer with the upstream behind us."""
+        outgoing = incoming.outgoing(self.driver.policy.header_rules)
+        try:
+            answer = self.driver.run(script, upstream.open, outgoing)
+        except BaseException:
+            incoming.let_go()
+            raise
+        return _begun(WsgiBody(answer, incoming.let_go), answer.head, start_response)
+
+    def _around(self, script: Script, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer with the wrapped app behind us. What it raises and nothing stored stands for is raised, as without us."""
+        app = WsgiAppUpstream(self.app, incoming, start_response)
+        answer = SyncAnswer(self.driver, script, app.open, incoming.outgoing(self.driver.policy.header_rules))
+        app.push = answer.push
+        try:
+            answer.begin()
+        except UpstreamError as error:
+            raised = app.raised or error
+        except BaseException:
+            app.end()
             raise
         else:
-            return self._begun(answer, forwarding, start_response)
-        forwarding.end()
+            return _begun_by(app, answer, start_response)
+        app.end()
         raise raised
-
-    def _begun(
-        self, answer: SyncAnswer, forwarding: WsgiAppUpstream | FromWsgiUpstream, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        """Send the head, and return the body. Who cannot be answered is raised at, as by the app without us."""
-        body = WsgiBody(answer, forwarding)
-        if isinstance(answer.outcome, Serve) and forwarding.raised is not None:
-            logger.warning("the wrapped app raised %s: a stored response answers", type(forwarding.raised).__name__)
-        if forwarding.handed_over is not None:
-            list(answer)
-            forwarding.end()
-            return forwarding.handed_over
-        try:
-            if isinstance(answer.outcome, Failed) and forwarding.raised is not None:
-                raise forwarding.raised
-            if not forwarding.is_begun:
-                start(start_response, answer.head)
-        except BaseException:
-            body.close()
-            raise
-        return body
 
     def _left(self, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
         """Let the app have what came of a request that is not whole, as without us. An upstream gets nothing of it."""
@@ -292,17 +312,12 @@ class CacheMiddleware:
         start_response("400 Bad Request", [("Content-Length", "0")])
         return []
 
-    def _forwarding(self, incoming: WsgiRequest, start_response: StartResponse) -> WsgiAppUpstream | FromWsgiUpstream:
-        if self._upstream is None:
-            return WsgiAppUpstream(self.app, incoming, start_response)
-        return FromWsgiUpstream(self._upstream, incoming, self.driver.policy)
-
     def _request(self, incoming: WsgiRequest, body: bytes | Unread) -> Request:
         environ, raw_path = incoming.environ, incoming.raw_path
         target: Target
         if self._upstream is None:
             target = AppTarget(self._name, incoming.root, incoming.path_bytes, raw_path, incoming.query)
         else:
-            target = HttpTarget(self._upstream.url_for(raw_path, incoming.query), self._upstream.recipient)
+            target = self._upstream.target(raw_path, incoming.query)
         attested = attested_in_environ(environ)
         return Request(incoming.method, incoming.path, incoming.headers, body, target, attested, MappingProxyType(environ))

@@ -17,7 +17,7 @@ from cachemw.cache.recording import Terms
 from cachemw.messages import Head, HttpTarget, Kind, Request
 from cachemw.redaction import redacted_repr
 from cachemw.upstreams import HttpUpstream
-from cachemw.upstreams.http import UpstreamRequest
+from cachemw.upstreams.base import UpstreamRequest
 
 SECRET = "sk-never-to-be-seen"
 SAYS_NOTHING = (int, float, bool, type(None), enum.Enum)
@@ -162,11 +162,12 @@ def test_a_value_shows_sizes_numbers_and_the_values_in_it() -> None:
 
 
 def test_a_value_with_a_stream_in_it_shows_what_that_is() -> None:
-    shown = repr(UpstreamRequest("POST", "https://api.example", (), iter([SECRET.encode()])))
+    shown = repr(UpstreamRequest("POST", b"/v1", b"", (), iter([SECRET.encode()])))
 
     assert (
-        shown == "UpstreamRequest(method=<4 characters>, url=<19 characters>, headers=<0 items>,"
-        " body=<list_iterator>, rewritten=<0 items>)"
+        shown == "UpstreamRequest(method=<4 characters>, raw_path=<3 bytes>, query=<0 bytes>, headers=<0 items>,"
+        " body=<list_iterator>, rules=HeaderRules(vary=frozenset(), inert=frozenset(), forward=frozenset()),"
+        " rewritten=<0 items>, recorded=False)"
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import anyio
+from msgspec.structs import replace
 
 from cachemw.cache.effects import AskPartition, DeleteRecord, Found, GetOrder, Lookup, Outcome, ReadSecret, RunInThread, Script
 from cachemw.cache.live_response import Put
@@ -32,7 +33,7 @@ from cachemw.flights.registry import PulledFlightsByLoop, WaitableFlight
 from cachemw.report import Hook
 from cachemw.stores.base import Store
 from cachemw.stores.guard import AsyncStore
-from cachemw.upstreams.base import AsyncOpening, AsyncSource
+from cachemw.upstreams.base import AsyncOpener, AsyncResponse, UpstreamRequest
 
 
 class AsyncPullDriver:
@@ -44,9 +45,11 @@ class AsyncPullDriver:
         self.store, self.policy, self.hooks, self.clock = AsyncStore(store), pull_policy(policy), tuple(hooks), clock
         self.verified, self.pulled_flights = VerifiedRecords(), PulledFlightsByLoop()
 
-    async def run(self, script: Script, opening: AsyncOpening, timeout: float | None = None) -> "AsyncAnswer":
+    async def run(
+        self, script: Script, opener: AsyncOpener, request: UpstreamRequest, timeout: float | None = None
+    ) -> "AsyncAnswer":
         """Begin to answer one request, which may have a limit of its own."""
-        answer = AsyncAnswer(self, script, opening, timeout)
+        answer = AsyncAnswer(self, script, opener, request, timeout)
         await answer.begin()
         return answer
 
@@ -57,10 +60,12 @@ class AsyncAnswer:
     Iterating raises `UpstreamError` where the answer breaks off.
     """
 
-    def __init__(self, driver: AsyncPullDriver, script: Script, opening: AsyncOpening, timeout: float | None) -> None:
-        self._driver, self._opening = driver, opening
+    def __init__(
+        self, driver: AsyncPullDriver, script: Script, opener: AsyncOpener, request: UpstreamRequest, timeout: float | None
+    ) -> None:
+        self._driver, self._opener, self._request = driver, opener, request
         self._pulling = PullExchange(script, driver.pulled_flights.here(), driver.policy, timeout)
-        self._source: AsyncSource | None = None
+        self._response: AsyncResponse | None = None
         self._is_over = False
 
     async def begin(self) -> None:
@@ -135,14 +140,14 @@ class AsyncAnswer:
             case Put():
                 return await driver.store.put(effect)
             case Open(recorded, rewritten):
-                self._source = await self._opening.open(recorded, rewritten)
-                return OpenResult(self._source.head, driver.clock())
+                self._response = await self._opener(replace(self._request, recorded=recorded, rewritten=rewritten))
+                return OpenResult(self._response.head, driver.clock())
             case Read(within):
                 return await self._read(within)
             case Close():
-                if self._source is not None:
+                if self._response is not None:
                     with anyio.CancelScope(shield=True):
-                        await self._source.aclose()
+                        await self._response.aclose()
             case WaitFor(flight, seconds):
                 return await self._wait(flight, seconds)
             case SleepUntil(until):
@@ -150,11 +155,11 @@ class AsyncAnswer:
         return None
 
     async def _read(self, within: float | None) -> ReadResult:
-        assert self._source is not None  # noqa: S101 - it is open
+        assert self._response is not None  # noqa: S101 - it is open
         if within is None:
-            return ReadResult(await self._source.read(), self._driver.clock())
+            return ReadResult(await self._response.read(), self._driver.clock())
         with anyio.move_on_after(within):
-            return ReadResult(await self._source.read(), self._driver.clock())
+            return ReadResult(await self._response.read(), self._driver.clock())
         return ReadResult(None, self._driver.clock(), is_late=True)
 
     async def _wait(self, flight: PulledFlight, seconds: float) -> WaitResult:

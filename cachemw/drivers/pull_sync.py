@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from msgspec.structs import replace
+
 from cachemw.cache.effects import (
     AskPartition,
     DeleteRecord,
@@ -39,10 +41,11 @@ from cachemw.drivers.pull_effects import (
 from cachemw.errors import CacheError, StoreError, UpstreamError
 from cachemw.flights.pulled import PulledFlight
 from cachemw.flights.registry import PulledFlightsByProcess, WaitableFlight
+from cachemw.messages import Head
 from cachemw.report import Hook
 from cachemw.stores.base import Store
 from cachemw.stores.guard import GuardedStore
-from cachemw.upstreams.base import Opening, Source
+from cachemw.upstreams.base import SyncOpener, SyncResponse, UpstreamRequest
 
 
 class SyncPullDriver:
@@ -54,9 +57,11 @@ class SyncPullDriver:
         self.store, self.policy, self.hooks, self.clock = GuardedStore(store), pull_policy(policy), tuple(hooks), clock
         self.verified, self.pulled_flights = VerifiedRecords(), PulledFlightsByProcess()
 
-    def run(self, script: Script, opening: Opening, timeout: float | None = None) -> "SyncAnswer":
-        """Begin to answer one request, which may have a limit of its own. Raises `UpstreamError` only for a pushed answer."""
-        return SyncAnswer(self, script, opening, timeout)
+    def run(self, script: Script, opener: SyncOpener, request: UpstreamRequest, timeout: float | None = None) -> "SyncAnswer":
+        """Begin to answer one request, which may have a limit of its own."""
+        answer = SyncAnswer(self, script, opener, request, timeout)
+        answer.begin()
+        return answer
 
 
 class SyncAnswer:
@@ -65,11 +70,16 @@ class SyncAnswer:
     Iterating raises `UpstreamError` where the answer breaks off.
     """
 
-    def __init__(self, driver: SyncPullDriver, script: Script, opening: Opening, timeout: float | None) -> None:
-        self._driver, self._opening = driver, opening
+    def __init__(
+        self, driver: SyncPullDriver, script: Script, opener: SyncOpener, request: UpstreamRequest, timeout: float | None = None
+    ) -> None:
+        self._driver, self._opener, self._request = driver, opener, request
         self._pulling = PullExchange(script, driver.pulled_flights.here(), driver.policy, timeout)
-        self._source: Source | None = None
+        self._response: SyncResponse | None = None
         self._is_over = False
+
+    def begin(self) -> None:
+        """Find out what the answer is. Raises `UpstreamError` only for a pushed one."""
         try:
             self.outcome: Outcome = self._drive(self._pulling.outcome())
         except BaseException:
@@ -78,6 +88,10 @@ class SyncAnswer:
         self._began = time.monotonic()
         self.report = self.outcome.report
         self.head, self._pieces = self._pulling.answer(self.outcome)
+
+    def push(self, head: Head) -> Outcome:
+        """Say what becomes of an answer that its upstream sends on by itself. While it is being opened."""
+        return self._pulling.push(head, self._driver.clock())
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -142,14 +156,14 @@ class SyncAnswer:
             case Put():
                 return self._put(effect)
             case Open(recorded, rewritten):
-                self._source = self._opening.open(recorded, rewritten, lambda head: self._pulling.push(head, driver.clock()))
-                return OpenResult(self._source.head, driver.clock())
+                self._response = self._opener(replace(self._request, recorded=recorded, rewritten=rewritten))
+                return OpenResult(self._response.head, driver.clock())
             case Read(within):
-                assert self._source is not None  # noqa: S101 - it is open
-                return ReadResult(self._source.read(within), driver.clock())
+                assert self._response is not None  # noqa: S101 - it is open
+                return ReadResult(self._response.read(within), driver.clock())
             case Close():
-                if self._source is not None:
-                    self._source.close()
+                if self._response is not None:
+                    self._response.close()
             case WaitFor(flight, seconds):
                 return self._wait(flight, seconds)
             case SleepUntil(until):

@@ -48,7 +48,7 @@ from cachemw.messages import Head, Headers
 from cachemw.report import ExchangeReport, Hook
 from cachemw.stores.base import Store
 from cachemw.stores.guard import AsyncStore
-from cachemw.upstreams.base import Forwarding
+from cachemw.upstreams.push import PushUpstream
 
 T = TypeVar("T")
 
@@ -117,8 +117,8 @@ _BECAME_OF: Mapping[Abandon | None, Literal["finish", "cancel"]] = {Abandon.FINI
 class PushExchange:
     """One request under way. The flight it leads ends inside of it, whoever reads it."""
 
-    def __init__(self, script: ScriptRunner, table: FlightTable[Flight], forwarding: Forwarding, client: Client) -> None:
-        self._script, self._table, self._forwarding, self._client = script, table, forwarding, client
+    def __init__(self, script: ScriptRunner, table: FlightTable[Flight], upstream: PushUpstream, client: Client) -> None:
+        self._script, self._table, self._upstream, self._client = script, table, upstream, client
         self._tasks = anyio.create_task_group()
         self._led: Flight | None = None
         self._flight: Flight | None = None  # the one it has a seat in
@@ -229,8 +229,8 @@ class PushExchange:
         """Begin the flight that was claimed; one for a request that wants a fresh answer was not, and nobody joins it."""
         led = self._led = self._led or Flight(self._table)
         pump = Pump(led, terms, self._script.store, self._script.clock)
-        led.begin(self._forwarding.stop_notice)
-        self._tasks.start_soon(pump.run, self._forwarding.in_flight(led.ending.wait, rewritten))
+        led.begin(self._upstream.stop_notice)
+        self._tasks.start_soon(pump.run, self._upstream.in_flight(led.ending.wait, rewritten))
         return led
 
     async def _join(self, flight: Flight, on_abandon: Abandon) -> Step:
@@ -331,9 +331,9 @@ class PushDriver:
         self.store, self.verified = AsyncStore(store), VerifiedRecords()
         self.flights: FlightsByLoop[Flight] = FlightsByLoop()
 
-    async def run(self, script: Script, forwarding: Forwarding, client: Client) -> None:
+    async def run(self, script: Script, upstream: PushUpstream, client: Client) -> None:
         """Answer one request. Raises only what a wrapped app raises."""
-        run = _Run(self, ScriptRunner(script, self.store, self.policy, self.clock), forwarding, client)
+        run = _Run(self, ScriptRunner(script, self.store, self.policy, self.clock), upstream, client)
         try:
             await run.answer()
         finally:
@@ -344,9 +344,9 @@ class PushDriver:
 class _Run:
     """One request under way."""
 
-    def __init__(self, driver: PushDriver, script: ScriptRunner, forwarding: Forwarding, client: Client) -> None:
+    def __init__(self, driver: PushDriver, script: ScriptRunner, upstream: PushUpstream, client: Client) -> None:
         self.report: ExchangeReport | None = None
-        self._script, self._forwarding, self._client = script, forwarding, client
+        self._script, self._upstream, self._client = script, upstream, client
         self._flights = driver.flights
 
     async def answer(self) -> None:
@@ -365,7 +365,7 @@ class _Run:
             await self._relay(alone)
 
     async def _fly(self, step: Step) -> Forward | None:
-        flying = PushExchange(self._script, self._flights.here(), self._forwarding, self._client)
+        flying = PushExchange(self._script, self._flights.here(), self._upstream, self._client)
         try:
             return await flying.run(step)
         finally:
@@ -373,9 +373,9 @@ class _Run:
 
     async def _relay(self, forward: Forward) -> None:
         """Pass the upstream's answer on; where none begins, the script says what is said instead."""
-        relaying = Relaying(self._client, not self._forwarding.hears_client, self._arrived)
+        relaying = Relaying(self._client, not self._upstream.hears_client, self._arrived)
         try:
-            await relaying.run(self._forwarding.alone(forward.rewritten))
+            await relaying.run(self._upstream.alone(forward.rewritten))
         except UpstreamError as error:
             await self._conclude(await self._script.advance(error))
         else:

@@ -13,7 +13,7 @@ from cachemw.errors import TruncatedResponse
 from cachemw.flights.flight import Flight
 from cachemw.messages import Head
 from cachemw.stores.guard import AsyncStore
-from cachemw.upstreams.base import Answer, End
+from cachemw.upstreams.push import Answer, End
 
 
 class Pump:

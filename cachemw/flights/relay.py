@@ -12,7 +12,8 @@ from cachemw.cache.live_response import Part, Relay
 from cachemw.errors import TruncatedResponse
 from cachemw.messages import Head
 from cachemw.report import ExchangeReport
-from cachemw.upstreams.base import Answer, End, as_upstream_error
+from cachemw.upstreams.base import as_upstream_error
+from cachemw.upstreams.push import Answer, End
 
 
 class Client(Protocol):

@@ -10,9 +10,9 @@ from starlette.routing import Mount, Route, Router
 from starlette.types import Lifespan, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from cachemw.asgi import AsgiClient, AsgiRequest, CacheMiddleware, FromUpstream, path_below, raw_path_below
+from cachemw.asgi import AsgiClient, AsgiRequest, CacheMiddleware, path_below, raw_path_below
 from cachemw.budget import Budget
-from cachemw.cache.classify import classify, is_chat, script_for
+from cachemw.cache.classify import classify, is_chat
 from cachemw.cache.policy import Policy
 from cachemw.endpoints import errors as refusals
 from cachemw.errors import ClientLeftError
@@ -23,7 +23,8 @@ from cachemw.proxy.lending import WARMING, is_api
 from cachemw.proxy.settings import Settings
 from cachemw.report import Hook
 from cachemw.stores import Store
-from cachemw.upstreams import HttpUpstream, upstream_of
+from cachemw.upstreams import upstream_of
+from cachemw.upstreams.base import AsyncUpstream
 
 
 class Proxy:
@@ -34,14 +35,13 @@ class Proxy:
 
     def __init__(
         self,
-        upstream: HttpUpstream,
+        upstream: AsyncUpstream,
         *,
         store: Store | None = None,
         policy: Policy | None = None,
         hooks: Iterable[Hook] = (),
         closes_store: bool = False,
     ) -> None:
-        self._upstream = upstream
         pages = Router(
             [
                 Route("/", _front),
@@ -83,12 +83,10 @@ class Proxy:
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> None:
         policy, incoming = self._cache.policy, AsgiRequest(scope, receive, self._cache.bodies)
         classified = classify(incoming.method, incoming.path, incoming.headers, policy)
-        forwarding = FromUpstream(self._upstream, incoming, policy)
         request = self._cache.request(incoming, Unread.LEFT_ALONE)
-        script = script_for(classified, request, policy, self._cache.driver.verified, forwarding.target)
         try:
             await incoming.read(0)
-            await self._cache.driver.run(script, forwarding, AsgiClient(send, incoming))
+            await self._cache.drive(classified, request, incoming, send)
         except ClientLeftError:
             pass
         finally:

@@ -1,96 +1,109 @@
-"""The port of upstreams: who answers a miss, be it an HTTP upstream or a wrapped app."""
+"""The port of upstreams: a request is opened, and its response read and closed, with `await` or without."""
 
-from collections.abc import Awaitable, Callable
-from enum import Enum
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
-from cachemw.cache.effects import Outcome
+import msgspec
+
+from cachemw.cache.header_rules import NO_RULES, HeaderRules
 from cachemw.errors import TruncatedResponse, UpstreamError
-from cachemw.messages import Head, Headers
+from cachemw.messages import Head, Headers, HttpTarget
+from cachemw.redaction import redacted_repr
 
 
-class End(Enum):
-    """The end of an answer's body."""
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """In seconds: to connect and send the request until the first byte, between two bytes, and in all."""
 
-    END = "end"
-
-
-END = End.END
-
-Emit = Callable[[Head | bytes | End], Awaitable[None]]
-
-Answer = Callable[[Emit], Awaitable[None]]
-"""Emits the head, then chunks, then `END`. An HTTP upstream raises `UpstreamError`, an app what it likes."""
-
-Ending = Callable[[], Awaitable[None]]
-"""Returns when a flight's answer is over, or is to be stopped."""
+    first_byte: float = 600.0
+    idle: float = 120.0
+    total: float = 3_600.0
+    connect: float = 10.0
 
 
-class Forwarding(Protocol):
-    """Who answers one request.
+class UpstreamRequest(msgspec.Struct, frozen=True):
+    """A request on its way out, with the client's own path and header fields: every upstream makes its own of them.
 
-    `stop_notice`: how many seconds one that is to be stopped has before it is cancelled. `hears_client`: on its own it is
-    handed the client's `receive`, so that it sees a disconnect itself.
+    `rules` say which fields go on, and the `rewritten` ones go in the place of the client's. The response to one that may be
+    `recorded` is to have no content coding.
     """
 
-    stop_notice: float
-    hears_client: bool
+    method: str
+    raw_path: bytes
+    query: bytes
+    headers: Headers
+    body: bytes | Iterable[bytes] | AsyncIterable[bytes]
+    rules: HeaderRules = NO_RULES
+    rewritten: Headers = ()
+    recorded: bool = False
 
-    def alone(self, rewritten: Headers) -> Answer:
-        """Answer one client. An HTTP upstream is sent the `rewritten` fields in the place of the client's."""
-
-    def in_flight(self, ending: Ending, rewritten: Headers) -> Answer:
-        """Answer whoever reads it; it may be recorded, and so comes without content coding."""
+    __repr__ = redacted_repr
 
 
-class Source(Protocol):
-    """An answer that is pulled. `read` gives its chunks, none of them empty, then `None`; `close` may be called twice.
-
-    Who can stop waiting does so `within` so many seconds, by an `UpstreamTimeout`.
-    """
+class SyncResponse(Protocol):
+    """A response that is read. `close` may be called twice, and before its end."""
 
     @property
     def head(self) -> Head:
         """Its head."""
 
     def read(self, within: float | None) -> bytes | None:
-        """Return the next chunk. Raises `UpstreamError`."""
+        """Return the next chunk, never an empty one, and `None` at the end. Raises `UpstreamError`.
 
-    def close(self) -> None:
-        """End it, wherever it is."""
-
-
-class Opening(Protocol):
-    """Who answers one request of a reader that pulls."""
-
-    def open(self, recorded: bool, rewritten: Headers, push: Callable[[Head], Outcome]) -> Source:
-        """Begin the answer; one that may be `recorded` comes without content coding. Raises `UpstreamError`.
-
-        An HTTP upstream is sent the `rewritten` fields in the place of the client's.
-
-        One that cannot be pulled is pushed: its head is told, and what becomes of it is returned.
+        One that can stop waiting does so `within` so many seconds, by an `UpstreamTimeout`.
         """
 
+    def close(self) -> None:
+        """Give up what is left of it, and the connection it comes over."""
 
-class AsyncSource(Protocol):
-    """A `Source`, awaited."""
+
+class AsyncResponse(Protocol):
+    """A response that is read with `await`. `aclose` may be called twice, and before its end; it cannot be cancelled."""
 
     @property
     def head(self) -> Head:
         """Its head."""
 
     async def read(self) -> bytes | None:
-        """Return the next chunk. Raises `UpstreamError`."""
+        """Return the next chunk, never an empty one, and `None` at the end. Raises `UpstreamError`."""
 
     async def aclose(self) -> None:
-        """End it, wherever it is."""
+        """Give up what is left of it, and the connection it comes over."""
 
 
-class AsyncOpening(Protocol):
-    """An `Opening`, awaited; its answers are always pulled."""
+SyncOpener = Callable[[UpstreamRequest], SyncResponse]
+AsyncOpener = Callable[[UpstreamRequest], Awaitable[AsyncResponse]]
 
-    async def open(self, recorded: bool, rewritten: Headers) -> AsyncSource:
-        """Begin the answer; one that may be `recorded` comes without content coding. Raises `UpstreamError`."""
+
+class SyncUpstream(Protocol):
+    """An HTTP API, or several in one, in threads."""
+
+    def target(self, raw_path: bytes, query: bytes) -> HttpTarget:
+        """Return what is requested for a client's raw path and query."""
+
+    def open(self, request: UpstreamRequest) -> SyncResponse:
+        """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
+
+    def close(self) -> None:
+        """Close the connections. May be called twice, and before first use."""
+
+
+class AsyncUpstream(Protocol):
+    """An HTTP API, or several in one, in event loops. Whoever reads keeps the `timeouts` of what comes after the head."""
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long a response may take."""
+
+    def target(self, raw_path: bytes, query: bytes) -> HttpTarget:
+        """Return what is requested for a client's raw path and query."""
+
+    async def aopen(self, request: UpstreamRequest) -> AsyncResponse:
+        """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop. May be called twice, and before first use."""
 
 
 def as_upstream_error(escaped: Exception | None) -> UpstreamError:

@@ -1,13 +1,11 @@
 """An HTTP upstream, over an httpx transport."""
 
 import contextlib
-import math
 import re
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack
 from functools import lru_cache
 from typing import Any, Literal, cast
 
@@ -15,12 +13,11 @@ import aiohttp
 import anyio
 import httpx
 
-from cachemw.cache.header_rules import NEVER_FORWARDED, HeaderRules, forwarded
+from cachemw.cache.header_rules import NEVER_FORWARDED, forwarded
 from cachemw.cache.key import with_credential
 from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
-from cachemw.messages import Head, Headers, HttpRecipient, Sends, header_values
-from cachemw.redaction import redacted_repr
-from cachemw.upstreams.base import END, Answer, Emit, Source
+from cachemw.messages import Head, Headers, HttpRecipient, HttpTarget, Sends, header_values
+from cachemw.upstreams.base import Timeouts, UpstreamRequest
 from cachemw.upstreams.connections import (
     MakeSyncTransport,
     MakeTransport,
@@ -64,22 +61,12 @@ def _length(head: Head) -> list[bytes]:
     return said
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """In seconds: to connect and send the request until the first byte, between two bytes, and in all."""
-
-    first_byte: float = 600.0
-    idle: float = 120.0
-    total: float = 3_600.0
-    connect: float = 10.0
-
-
 DEFAULT_PORTS = {"http": 80, "https": 443}
 TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError)
 
 
-class HttpSource:
-    """An upstream's answer, pulled. Raises `UpstreamError` when it is made, and when it is read."""
+class SyncHttpResponse:
+    """A response of an upstream. Raises `UpstreamError` when it is made, and when it is read."""
 
     def __init__(self, transport: httpx.BaseTransport, request: httpx.Request, timeouts: Timeouts) -> None:
         self._timeouts, self._began = timeouts, time.monotonic()
@@ -111,6 +98,28 @@ class HttpSource:
     def close(self) -> None:
         """Close the connection, unless all has been read."""
         self._response.close()
+
+
+class AsyncHttpResponse:
+    """A response of an upstream, read with `await`; `opened` is what its end closes."""
+
+    def __init__(self, head: Head, stream: AsyncIterable[bytes], opened: AsyncExitStack) -> None:
+        self.head = head
+        self._chunks, self._opened = aiter(stream), opened
+
+    async def read(self) -> bytes | None:
+        """Return the next chunk, `None` at the end. However long that takes."""
+        try:
+            async for chunk in self._chunks:
+                if chunk:
+                    return chunk
+        except TRANSPORT_ERRORS as exc:
+            raise translated(exc) from exc
+        return None
+
+    async def aclose(self) -> None:
+        """Close the connection, unless all has been read."""
+        await self._opened.aclose()
 
 
 @contextlib.contextmanager
@@ -168,19 +177,6 @@ _KEY = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 Credentials = Literal["replace", "pass", "lend"]
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
-    """A request on its way out, with the client's own header fields, and what some of them are to be instead."""
-
-    method: str
-    url: str
-    headers: Headers
-    body: bytes | Iterator[bytes] | AsyncIterator[bytes]
-    rewritten: Headers = ()
-
-    __repr__ = redacted_repr
-
-
 class HttpUpstream:
     """Answers misses from an HTTP API, over what `transport` makes; under WSGI over what `sync_transport` does.
 
@@ -210,25 +206,24 @@ class HttpUpstream:
         self._api_key = _checked_key(api_key)
         sends = _sends(credentials, bool(self._api_key))
         self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, _checked_fields(headers or {}))
-        self._timeouts = timeouts or Timeouts()
+        self.timeouts = timeouts or Timeouts()
         self._transports = Transports(transport)
         self._sync_transports = SyncTransports(sync_transport)
 
-    def url_for(self, path: bytes, query: bytes) -> str:
-        """Return the absolute URL for a client's raw path and query: `/v1/X` and `/v1/v1/X` are `X` below `base_url`."""
-        return _joined(self.base_url, path, query)
+    def target(self, raw_path: bytes, query: bytes) -> HttpTarget:
+        """Return what is requested for a client's raw path and query: `/v1/X` and `/v1/v1/X` are `X` below `base_url`."""
+        return HttpTarget(_joined(self.base_url, raw_path, query), self.recipient)
 
-    def answer(self, outgoing: UpstreamRequest, rules: HeaderRules, recorded: bool) -> Answer:
-        """Return who answers this request; `recorded`: in no content coding."""
+    def open(self, request: UpstreamRequest) -> SyncHttpResponse:
+        """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
+        return SyncHttpResponse(self._sync_transports.get(), self._sent(request), self.timeouts)
 
-        async def answer(emit: Emit) -> None:
-            await self._answer(self._request(outgoing, rules, recorded), emit)
-
-        return answer
-
-    def open(self, outgoing: UpstreamRequest, rules: HeaderRules, recorded: bool) -> Source:
-        """Begin to answer this request without `await`. Raises `UpstreamError`."""
-        return HttpSource(self._sync_transports.get(), self._request(outgoing, rules, recorded), self._timeouts)
+    async def aopen(self, request: UpstreamRequest) -> AsyncHttpResponse:
+        """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
+        sent = self._sent(request)
+        with anyio.CancelScope(deadline=anyio.current_time() + self.timeouts.first_byte):
+            return await self._opened(sent)
+        raise UpstreamTimeout("the upstream did not answer in time")
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. May be called twice, and before first use."""
@@ -238,41 +233,27 @@ class HttpUpstream:
         """Close the connections that were opened without `await`. May be called twice, and before first use."""
         self._sync_transports.close()
 
-    def _request(self, outgoing: UpstreamRequest, rules: HeaderRules, recorded: bool) -> httpx.Request:
-        passed_on = forwarded(outgoing.headers, self.recipient, rules)
-        sent = [*with_credential(passed_on, self.recipient, self._api_key), *outgoing.rewritten]
-        accepted = [] if recorded else header_values(outgoing.headers, b"accept-encoding")
-        sent.append((b"accept-encoding", b", ".join(accepted) or b"identity"))
-        if not isinstance(outgoing.body, bytes):
-            sent += [(b"content-length", size) for size in header_values(outgoing.headers, b"content-length")]
-        timeout = {"connect": self._timeouts.connect, "read": None, "write": None, "pool": None}
-        extensions = {"timeout": timeout, "target": _target(outgoing.url)}
+    def _sent(self, request: UpstreamRequest) -> httpx.Request:
+        passed_on = forwarded(request.headers, self.recipient, request.rules)
+        fields = [*with_credential(passed_on, self.recipient, self._api_key), *request.rewritten]
+        accepted = [] if request.recorded else header_values(request.headers, b"accept-encoding")
+        fields.append((b"accept-encoding", b", ".join(accepted) or b"identity"))
+        if not isinstance(request.body, bytes):
+            fields += [(b"content-length", size) for size in header_values(request.headers, b"content-length")]
+        url = _joined(self.base_url, request.raw_path, request.query)
+        timeout = {"connect": self.timeouts.connect, "read": None, "write": None, "pool": None}
+        extensions = {"timeout": timeout, "target": _target(url)}
         try:
-            return httpx.Request(
-                outgoing.method, outgoing.url, headers=in_utf8(sent), content=outgoing.body, extensions=extensions
-            )
+            return httpx.Request(request.method, url, headers=in_utf8(fields), content=request.body, extensions=extensions)
         except httpx.InvalidURL as exc:
             raise UpstreamError("the path cannot be requested") from exc
 
-    async def _answer(self, request: httpx.Request, emit: Emit) -> None:
-        began = anyio.current_time()
-        with anyio.CancelScope(deadline=began + self._timeouts.first_byte) as patience:
-            async with aclosing(self._events(request)) as events:
-                async for event in events:
-                    patience.deadline = math.inf  # a client that is slow to read is not a slow upstream
-                    await emit(event)
-                    patience.deadline = min(anyio.current_time() + self._timeouts.idle, began + self._timeouts.total)
-            patience.deadline = math.inf
-            await emit(END)
-        if patience.cancelled_caught:
-            raise UpstreamTimeout("the upstream did not answer, or fell silent")
-
-    async def _events(self, request: httpx.Request) -> AsyncGenerator[Head | bytes, None]:
+    async def _opened(self, request: httpx.Request) -> AsyncHttpResponse:
         try:
-            async with self._transports.asked(request) as response:
-                yield sayable(request.method, head_of(request.method, response))
-                async for chunk in cast(httpx.AsyncByteStream, response.stream):
-                    yield chunk
+            async with AsyncExitStack() as opened:
+                response = await opened.enter_async_context(self._transports.asked(request))
+                head = sayable(request.method, head_of(request.method, response))
+                return AsyncHttpResponse(head, cast(httpx.AsyncByteStream, response.stream), opened.pop_all())
         except TRANSPORT_ERRORS as exc:
             raise translated(exc) from exc
 

@@ -8,7 +8,8 @@ import httpx
 
 from cachemw.endpoints.chat.request import BOOKKEEPING
 from cachemw.errors import ConfigurationError
-from cachemw.upstreams.http import Credentials, HttpUpstream, Timeouts, origin_of
+from cachemw.upstreams.base import Timeouts
+from cachemw.upstreams.http import Credentials, HttpUpstream, origin_of
 
 
 @dataclass(frozen=True, slots=True)

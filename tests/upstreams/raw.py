@@ -10,8 +10,9 @@ from anyio.abc import ByteStream, SocketAttribute
 from cachemw.cache.header_rules import HeaderRules
 from cachemw.messages import Head, Headers
 from cachemw.upstreams import HttpUpstream, Timeouts
-from cachemw.upstreams.base import End
-from cachemw.upstreams.http import Credentials, UpstreamRequest
+from cachemw.upstreams.base import UpstreamRequest
+from cachemw.upstreams.http import Credentials
+from cachemw.upstreams.push import End, pushed
 
 Part = bytes | anyio.Event
 """Of an answer: bytes to send, or an event to wait for."""
@@ -156,15 +157,17 @@ class Listener:
 
 
 def outgoing(
-    upstream: HttpUpstream,
     path: bytes = b"/v1/chat/completions",
     query: bytes = b"",
     *,
     headers: Headers = (),
     method: str = "POST",
+    recorded: bool = False,
+    rules: HeaderRules = RULES,
 ) -> UpstreamRequest:
     """Return the request that a client's path and header fields become."""
-    return UpstreamRequest(method, upstream.url_for(path, query), headers, b"" if method in ("GET", "HEAD") else b"{}")
+    body = b"" if method in ("GET", "HEAD") else b"{}"
+    return UpstreamRequest(method, path, query, headers, body, rules, recorded=recorded)
 
 
 async def ask(
@@ -180,21 +183,21 @@ async def ask(
 ) -> Listener:
     """Ask, and hear the answer out."""
     heard = listener or Listener()
-    request = outgoing(upstream, path, query, headers=headers, method=method)
-    await upstream.answer(request, rules, recorded)(heard.emit)
+    request = outgoing(path, query, headers=headers, method=method, recorded=recorded, rules=rules)
+    await pushed(upstream, request, heard.emit)
     return heard
 
 
 async def hear_out(upstream: HttpUpstream, request: UpstreamRequest, listener: Listener) -> None:
     """Ask, where nobody waits for the listener."""
-    await upstream.answer(request, RULES, False)(listener.emit)
+    await pushed(upstream, request, listener.emit)
 
 
 def read_out(upstream: HttpUpstream, request: UpstreamRequest) -> tuple[Head, bytes]:
     """Ask without `await`, and read the answer to its end. Raises `UpstreamError`."""
-    with contextlib.closing(upstream), contextlib.closing(upstream.open(request, RULES, False)) as source:
-        chunks = list(iter(lambda: source.read(None), None))
-    return source.head, b"".join(chunks)
+    with contextlib.closing(upstream), contextlib.closing(upstream.open(request)) as response:
+        chunks = list(iter(lambda: response.read(None), None))
+    return response.head, b"".join(chunks)
 
 
 @contextlib.asynccontextmanager

@@ -44,7 +44,7 @@ async def test_an_answer_comes_as_it_is_sent() -> None:
     async with reaching(*parts) as (_, upstream):
         listener = Listener()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(hear_out, upstream, outgoing(upstream), listener)
+            tasks.start_soon(hear_out, upstream, outgoing(), listener)
             while listener.head is None:
                 await listener.news.wait()
             gates[0].set()
@@ -142,7 +142,7 @@ async def heard(upstream: HttpUpstream, is_awaited: bool, method: str = "POST") 
     if is_awaited:
         listener = await ask(upstream, method=method)
         return listener.head, listener.body
-    return await to_thread.run_sync(read_out, upstream, outgoing(upstream, method=method))
+    return await to_thread.run_sync(read_out, upstream, outgoing(method=method))
 
 
 @WAYS

@@ -141,7 +141,7 @@ class TestUnderTrio:
             reaching(CHUNKED, chunk(b"a"), more, chunk(b"b"), chunk(b""), api_key="sk") as (server, upstream),
             anyio.create_task_group() as tasks,
         ):
-            tasks.start_soon(hear_out, upstream, outgoing(upstream), listener)
+            tasks.start_soon(hear_out, upstream, outgoing(), listener)
             await listener.hears(b"a")
             more.set()
 
@@ -196,7 +196,7 @@ async def test_a_client_that_leaves_closes_the_connection() -> None:
     async with reaching(CHUNKED, chunk(b"a"), anyio.Event()) as (server, upstream):
         async with anyio.create_task_group() as tasks:
             listener = Listener()
-            tasks.start_soon(hear_out, upstream, outgoing(upstream), listener)
+            tasks.start_soon(hear_out, upstream, outgoing(), listener)
             await listener.hears(b"a")
             tasks.cancel_scope.cancel()
         with anyio.fail_after(1):

@@ -11,8 +11,8 @@ import pytest
 from cachemw.errors import UpstreamTimeout
 from cachemw.messages import Head
 from cachemw.upstreams import HttpUpstream, Timeouts
-from cachemw.upstreams.base import End
-from tests.upstreams.raw import CHUNKED, RULES, Listener, Part, answer, ask, chunk, closing, head, hear_out, outgoing, reaching
+from cachemw.upstreams.push import End, pushed
+from tests.upstreams.raw import CHUNKED, Listener, Part, answer, ask, chunk, closing, head, hear_out, outgoing, reaching
 
 pytestmark = pytest.mark.anyio
 
@@ -107,7 +107,7 @@ async def test_the_time_for_the_first_byte_is_not_that_for_the_next() -> None:
     listener = Listener()
 
     async with reaching(STREAM_HEAD, late, b"abc", timeouts=timeouts) as (_, upstream), anyio.create_task_group() as tasks:
-        tasks.start_soon(hear_out, upstream, outgoing(upstream), listener)
+        tasks.start_soon(hear_out, upstream, outgoing(), listener)
         await anyio.sleep(0.75)
         late.set()
 
@@ -127,7 +127,7 @@ async def test_a_client_that_is_slow_to_read_is_no_silent_upstream(slow_at: str)
         await listener.emit(event)
 
     async with reaching(answer(b"abc"), timeouts=timeouts) as (_, upstream):
-        await upstream.answer(outgoing(upstream), RULES, False)(emit)
+        await pushed(upstream, outgoing(), emit)
 
     assert (listener.body, listener.is_over) == (b"abc", True)
 

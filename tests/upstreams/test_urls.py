@@ -146,7 +146,7 @@ async def test_so_it_is_without_await(path: bytes, query: bytes, target: bytes |
     """F122, A8: over httpx's own transport."""
     async with reaching(path="/openai/v1") as (server, upstream):
         with contextlib.suppress(UpstreamError):
-            await anyio.to_thread.run_sync(read_out, upstream, outgoing(upstream, path, query))
+            await anyio.to_thread.run_sync(read_out, upstream, outgoing(path, query))
 
     expected = [] if target is None else [b"POST " + target + b" HTTP/1.1"]
     assert [request.partition(b"\r\n")[0] for request in server.requests] == expected
@@ -165,7 +165,9 @@ async def test_what_is_longer_than_any_url_is_not_requested() -> None:
 @pytest.mark.parametrize(("path", "query", "target"), [row for row in TARGETS if row[2] is not None], ids=repr)
 def test_the_key_names_the_very_bytes_that_are_asked_for(path: bytes, query: bytes, target: bytes) -> None:
     """K2, A8."""
-    assert HttpUpstream("http://api.example/openai/v1").url_for(path, query) == "http://api.example:80" + target.decode("ascii")
+    assert HttpUpstream("http://api.example/openai/v1").target(path, query).url == "http://api.example:80" + target.decode(
+        "ascii"
+    )
 
 
 PIECES = [
@@ -199,7 +201,7 @@ def check_origin(base_url: str, path: bytes, query: bytes) -> None:
     """For httpx, and for yarl, by which aiohttp makes the connection."""
     configured = httpx.URL(base_url)
     try:
-        requested = httpx.URL(HttpUpstream(base_url).url_for(path, query))
+        requested = httpx.URL(HttpUpstream(base_url).target(path, query).url)
     except httpx.InvalidURL:
         return  # and so nothing is requested
     connected = yarl.URL(str(requested))

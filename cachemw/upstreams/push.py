@@ -1,0 +1,88 @@
+"""Answers that are pushed: by a wrapped app of its own accord, and by an upstream, for whom its response is read here."""
+
+import math
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from functools import partial
+from typing import Protocol
+
+import anyio
+from msgspec.structs import replace
+
+from cachemw.errors import UpstreamTimeout
+from cachemw.messages import Head, Headers
+from cachemw.upstreams.base import AsyncUpstream, UpstreamRequest
+
+
+class End(Enum):
+    """The end of an answer's body."""
+
+    END = "end"
+
+
+END = End.END
+
+Emit = Callable[[Head | bytes | End], Awaitable[None]]
+
+Answer = Callable[[Emit], Awaitable[None]]
+"""Emits the head, then chunks, then `END`. An upstream raises `UpstreamError`, an app what it likes."""
+
+Ending = Callable[[], Awaitable[None]]
+"""Returns when a flight's answer is over, or is to be stopped."""
+
+
+class PushUpstream(Protocol):
+    """An upstream that pushes its answer to one request.
+
+    `stop_notice`: how many seconds one that is to be stopped has before it is cancelled. `hears_client`: on its own it is
+    handed the client's `receive`, so that it sees a disconnect itself.
+    """
+
+    stop_notice: float
+    hears_client: bool
+
+    def alone(self, rewritten: Headers) -> Answer:
+        """Answer one client. An HTTP upstream is sent the `rewritten` fields in the place of the client's."""
+
+    def in_flight(self, ending: Ending, rewritten: Headers) -> Answer:
+        """Answer all who read it; it may be recorded, and so comes without content coding."""
+
+
+class OpenedUpstream:
+    """An upstream that is asked one request, and its response pushed."""
+
+    stop_notice, hears_client = 0.0, False
+
+    def __init__(self, upstream: AsyncUpstream, request: UpstreamRequest) -> None:
+        self._upstream, self._request = upstream, request
+
+    def alone(self, rewritten: Headers) -> Answer:
+        """In any content coding the client takes."""
+        return self._answer(replace(self._request, rewritten=rewritten))
+
+    def in_flight(self, ending: Ending, rewritten: Headers) -> Answer:
+        """In none."""
+        return self._answer(replace(self._request, rewritten=rewritten, recorded=True))
+
+    def _answer(self, request: UpstreamRequest) -> Answer:
+        return partial(pushed, self._upstream, request)
+
+
+async def pushed(upstream: AsyncUpstream, request: UpstreamRequest, emit: Emit) -> None:
+    """Open a response and emit it. One scope keeps both deadlines, for one around each read would cost more than the read."""
+    timeouts = upstream.timeouts
+    latest = anyio.current_time() + timeouts.total
+    response = await upstream.aopen(request)
+    try:
+        with anyio.CancelScope() as patience:
+            event: Head | bytes | None = response.head
+            while event is not None:
+                patience.deadline = math.inf  # a client that is slow to read is not a slow upstream
+                await emit(event)
+                patience.deadline = min(anyio.current_time() + timeouts.idle, latest)
+                event = await response.read()
+        if patience.cancelled_caught:
+            raise UpstreamTimeout("the upstream fell silent, or took too long in all")
+    finally:
+        await response.aclose()
+    await emit(END)
