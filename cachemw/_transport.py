@@ -77,7 +77,7 @@ class SyncStream:
 
 
 class AsyncStream:
-    """The same, awaited."""
+    """Chunks that are awaited, and how to close where they come from."""
 
     def __init__(self, chunks: AsyncIterable[bytes], close: Callable[[], Awaitable[None]]) -> None:
         self._chunks, self._close = chunks, close

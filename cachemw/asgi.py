@@ -5,6 +5,7 @@ inside of what authenticates callers: who is refused there learns nothing of wha
 """
 
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from types import MappingProxyType
 from urllib.parse import quote
 
@@ -24,7 +25,7 @@ from cachemw.messages import AppTarget, Head, Headers, Request, Target, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
 from cachemw.upstreams.base import AsyncUpstream, UpstreamRequest
-from cachemw.upstreams.push import END, Answer, Emit, Ending, OpenedUpstream, PushUpstream
+from cachemw.upstreams.push import END, Answer, Emit, Ending, PulledUpstream, PushUpstream
 from cachemw.wire.fields import without
 
 
@@ -317,12 +318,12 @@ class CacheMiddleware:
         """Answer a request that has been read."""
         target = None if self._upstream is None else incoming.target
         script = script_for(classified, request, self.policy, self.driver.verified, target)
-        await self.driver.run(script, self._answering(incoming), AsgiClient(send, incoming))
+        await self.driver.run(script, self._push_upstream(incoming), AsgiClient(send, incoming))
 
-    def _answering(self, incoming: AsgiRequest) -> PushUpstream:
+    def _push_upstream(self, incoming: AsgiRequest) -> PushUpstream:
         if self._upstream is None:
             return AsgiAppUpstream(self.app, incoming)
-        return OpenedUpstream(self._upstream, incoming.outgoing(self.policy.header_rules))
+        return PulledUpstream(self._upstream, partial(incoming.outgoing, self.policy.header_rules))
 
     def request(self, incoming: AsgiRequest, body: bytes | Unread) -> Request:
         """Return a request as a value."""

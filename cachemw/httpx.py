@@ -18,7 +18,7 @@ class _Stream(SyncStream, httpx.SyncByteStream):
 
 
 class _AsyncStream(AsyncStream, httpx.AsyncByteStream):
-    """The same, awaited."""
+    """A body of this family that is awaited."""
 
 
 class CacheTransport(SyncCaching, httpx.BaseTransport):

@@ -18,7 +18,7 @@ class _Stream(SyncStream, httpx2.SyncByteStream):
 
 
 class _AsyncStream(AsyncStream, httpx2.AsyncByteStream):
-    """The same, awaited."""
+    """A body of this family that is awaited."""
 
 
 class CacheTransport(SyncCaching, httpx2.BaseTransport):

@@ -1,4 +1,4 @@
-"""Answers that are pushed: by a wrapped app of its own accord, and by an upstream, for whom its response is read here."""
+"""Push answers: a wrapped app does so by itself, and the response of an upstream is read and pushed here."""
 
 import math
 from collections.abc import Awaitable, Callable
@@ -48,24 +48,21 @@ class PushUpstream(Protocol):
         """Answer all who read it; it may be recorded, and so comes without content coding."""
 
 
-class OpenedUpstream:
-    """An upstream that is asked one request, and its response pushed."""
+class PulledUpstream:
+    """An upstream whose response to one request is pulled, and pushed on. A hit never makes that `request`."""
 
     stop_notice, hears_client = 0.0, False
 
-    def __init__(self, upstream: AsyncUpstream, request: UpstreamRequest) -> None:
+    def __init__(self, upstream: AsyncUpstream, request: Callable[[], UpstreamRequest]) -> None:
         self._upstream, self._request = upstream, request
 
     def alone(self, rewritten: Headers) -> Answer:
         """In any content coding the client takes."""
-        return self._answer(replace(self._request, rewritten=rewritten))
+        return partial(pushed, self._upstream, replace(self._request(), rewritten=rewritten))
 
     def in_flight(self, ending: Ending, rewritten: Headers) -> Answer:
         """In none."""
-        return self._answer(replace(self._request, rewritten=rewritten, recorded=True))
-
-    def _answer(self, request: UpstreamRequest) -> Answer:
-        return partial(pushed, self._upstream, request)
+        return partial(pushed, self._upstream, replace(self._request(), rewritten=rewritten, recorded=True))
 
 
 async def pushed(upstream: AsyncUpstream, request: UpstreamRequest, emit: Emit) -> None:
