@@ -69,7 +69,7 @@ class AsyncResponse(Protocol):
         """Return the next chunk, never an empty one, and `None` at the end. Raises `UpstreamError`."""
 
     async def aclose(self) -> None:
-        """Give up what is left of it, and the connection it comes over."""
+        """Give up what is left of it, and the connection it comes over. Raises `UpstreamError`."""
 
 
 SyncOpener = Callable[[UpstreamRequest], SyncResponse]

@@ -118,8 +118,11 @@ class AsyncHttpResponse:
         return None
 
     async def aclose(self) -> None:
-        """Close the connection, unless all has been read."""
-        await self._opened.aclose()
+        """Close the connection, unless all has been read. Raises `UpstreamError`."""
+        try:
+            await self._opened.aclose()
+        except TRANSPORT_ERRORS as exc:
+            raise translated(exc) from exc
 
 
 @contextlib.contextmanager

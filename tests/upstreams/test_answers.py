@@ -1,6 +1,9 @@
 """What is made of an upstream's answer, and of one that breaks off: over real sockets."""
 
+from collections.abc import AsyncIterator
+
 import anyio
+import httpx
 import pytest
 from anyio import to_thread
 
@@ -205,3 +208,25 @@ async def test_nobody_listening_is_an_error() -> None:
 
     assert not isinstance(refused.value, UpstreamTimeout)
     assert refused.value.__cause__ is not None
+
+
+class Unclosable(httpx.AsyncByteStream):
+    """A body whose connection fails when it is closed."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    async def aclose(self) -> None:
+        raise httpx.CloseError("broken")
+
+
+async def test_a_connection_that_fails_when_it_is_closed_is_a_broken_upstreams() -> None:
+    """It is no exception of an app's, which a server would be told of."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Unclosable()))
+    listener = Listener()
+
+    async with closing(HttpUpstream("https://api.example", transport=lambda: transport)) as upstream:
+        with pytest.raises(UpstreamError):
+            await ask(upstream, listener=listener)
+
+    assert not listener.is_over
