@@ -8,6 +8,7 @@ CacheError
 ├── PartitionError         nobody can say whose request this is: it bypasses the cache
 ├── StoreError             never reaches a client: becomes a miss or an unsaved response
 │   ├── StoreTimeout       it did not answer in time; what it was asked may still be done
+│   ├── PlaceRefused       records would be lost in the place that was named for them
 │   ├── RecordRefused      the store works, and does not take this record
 │   │   ├── RecordTooLarge larger than all of the store may be: it is not kept, and nothing goes for it
 │   │   ├── Superseded     one is there that was asked for later
@@ -53,6 +54,10 @@ class StoreError(CacheError):
 
 class StoreTimeout(StoreError):
     """The store did not answer in time; what it was asked may still be done."""
+
+
+class PlaceRefused(StoreError):
+    """A place that was named for the store, in which records would be lost."""
 
 
 class RecordRefused(StoreError):

@@ -66,12 +66,16 @@ def is_sound(stored: StoredResponse, now: float) -> bool:
     """Say whether it is something that a recording may have come to by now; its body is judged elsewhere."""
     return (
         stored.status == 200
-        and -limits.FOREVER <= stored.stored_at - now <= limits.CLOCK_AHEAD
-        and 0 <= stored.lifetime <= limits.FOREVER
+        and are_times_sound(stored, now)
         and stored.headers == storable(stored.headers)
         and head_fault(Head(200, stored.headers), stored.kind.stream) is None
         and _are_events(stored)
     )
+
+
+def are_times_sound(stored: StoredResponse, now: float) -> bool:
+    """Say whether it may have been stored when it says, and for so long."""
+    return -limits.FOREVER <= stored.stored_at - now <= limits.CLOCK_AHEAD and 0 <= stored.lifetime <= limits.FOREVER
 
 
 def _are_events(stored: StoredResponse) -> bool:

@@ -21,6 +21,7 @@ from cachemw.errors import CacheError, InvalidSetting
 from cachemw.proxy import Settings
 from cachemw.proxy.settings import CONFIG_VARIABLE, SECTION, SETTINGS, Setting, refuse_unknown_variables
 from cachemw.simulator import Simulator
+from cachemw.stores import Store
 
 app = typer.Typer(
     help="A response cache for OpenAI-style chat completions.",
@@ -140,7 +141,7 @@ def stats(directory: Directory = "") -> None:
     """Show what a store holds."""
     with upkeep.opened(directory) as store:
         seen = upkeep.survey((record for _, record in store.scan()), time.time())
-        typer.echo(str(store.path))
+        typer.echo(str(store))
         Console().print(upkeep.table(seen, store.size()))
 
 
@@ -155,20 +156,21 @@ def purge(
 
     Say which by exactly one of --key, --older-than and --all.
     """
-    what = _what(key, older_than, everything)
+    purged = _purge(key, older_than, everything)
     with upkeep.opened(directory) as store:
-        removed = upkeep.purge(store, what, time.time())
+        removed = purged(store)
     typer.echo("1 record removed" if removed == 1 else f"{removed:,} records removed")
 
 
-def _what(key: str | None, older_than: float | None, everything: bool) -> upkeep.OfKey | upkeep.OlderThan | upkeep.All:
+def _purge(key: str | None, older_than: float | None, everything: bool) -> Callable[[Store], int]:
     match key, older_than, everything:
         case str(), None, False:
-            return upkeep.OfKey(_index(key))
+            index = _index(key)
+            return lambda store: store.delete(index)
         case None, float(seconds), False:
-            return upkeep.OlderThan(seconds)
+            return lambda store: store.purge(time.time() - seconds)
         case None, None, True:
-            return upkeep.All()
+            return lambda store: store.clear()
     raise typer.BadParameter("give exactly one of --key, --older-than and --all")
 
 

@@ -18,12 +18,12 @@ from uvicorn import Config, Server
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.supervisors import Multiprocess
 
-from cachemw.errors import CacheError, StoreError
+from cachemw.errors import CacheError, PlaceRefused, StoreError
 from cachemw.proxy import Settings
 from cachemw.proxy.admission import AccessRules
 from cachemw.proxy.listener import GuardedProtocol
-from cachemw.stores import DiskStore
-from cachemw.stores.disk.files import refuse_network
+from cachemw.stores import Store
+from cachemw.stores.calls import CallQueue
 from cachemw.upstreams import upstream_of
 from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS
 
@@ -141,7 +141,7 @@ def serve_proxy(settings: Settings, say: Callable[[str], None]) -> None:
         said = [
             f"cachemw listens on {url_of(listener)}/v1 (Ctrl-C ends it)",
             f"misses go to {upstream.base_url}; {_whose_key(settings)}",
-            trouble or f"answers are kept in {store.path}",
+            trouble or f"answers are kept in {store}",
         ]
         if not is_loopback(settings.host):
             said.append(_which_names(rules))
@@ -165,27 +165,25 @@ def _which_names(rules: AccessRules) -> str:
     return f"it answers to these names: {names}; --allow-host adds to them"
 
 
-def try_out(store: DiskStore, settings: Settings) -> str | None:
+def try_out(store: Store, settings: Settings) -> str | None:
     """Write a record and remove it; return what is said where that fails. The proxy begins all the same, without a store.
 
-    Raises `CommandError` for a directory that was not to be used.
+    Raises `CommandError` for a place that was not to be used.
     """
-    if not settings.allow_network:
-        try:
-            refuse_network(store.path)
-        except OSError as exc:
-            raise CommandError(f"{exc} (--allow-network)") from exc
     with closing(store):
         try:
-            store.submit(lambda: _use(store, settings)).result(TRIAL_TIME)
+            trial = CallQueue(store.submit).write(CHECK, partial(_use, store, settings), len(CHECK))
+            trial.done.result(TRIAL_TIME)
+        except PlaceRefused as exc:
+            raise CommandError(str(exc)) from exc
         except TimeoutError:
-            return f"nothing is kept for now: the store in {store.path} did not answer within {TRIAL_TIME:g} s"
+            return f"nothing is kept for now: the store in {store} did not answer within {TRIAL_TIME:g} s"
         except StoreError as exc:
-            return f"nothing is kept for now: cannot write to the store in {store.path}: {exc.__cause__ or exc}"
+            return f"nothing is kept for now: cannot write to the store in {store}: {exc.__cause__ or exc}"
     return None
 
 
-def _use(store: DiskStore, settings: Settings) -> None:
+def _use(store: Store, settings: Settings) -> None:
     store.put(CHECK, CHECK, None)
     store.discard(CHECK)
     if settings.partition != "shared":

@@ -6,7 +6,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from diskcache.core import DBNAME
 from rich.table import Column, Table
 
 from cachemw.cache import record as codec
@@ -15,22 +14,20 @@ from cachemw.cache.lookup import is_sound
 from cachemw.cli.serve import CommandError
 from cachemw.errors import RecordError, StoreError
 from cachemw.messages import StoredResponse
-from cachemw.stores import DiskStore
-
-FILES = (DBNAME, "lock")
-"""What lies in the directory of every store of ours; opening another program's would tidy it."""
+from cachemw.proxy import Settings
+from cachemw.stores import Store
 
 
 @contextmanager
-def opened(directory: str) -> Iterator[DiskStore]:
-    """Open a store that exists, by default the user's. Raises `CommandError`."""
-    with closing(DiskStore(directory or None)) as store:
-        if not all(os.path.isfile(store.path / name) for name in FILES):
-            raise CommandError(f"there is no store in {store.path}")
+def opened(directory: str) -> Iterator[Store]:
+    """Open the store that the proxy would have, if it exists. Raises `CommandError` and `ConfigurationError`."""
+    with closing(Settings.read({"dir": directory} if directory else {}, os.environ).store()) as store:
+        if not store.exists():
+            raise CommandError(f"there is no store in {store}")
         try:
             yield store
         except StoreError as exc:
-            raise CommandError(f"the store in {store.path} does not work: {exc.__cause__ or exc}") from exc
+            raise CommandError(f"the store in {store} does not work: {exc.__cause__ or exc}") from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,41 +85,6 @@ def table(stats: Stats, disk_bytes: int) -> Table:
     ):
         shown.add_row(name, value)
     return shown
-
-
-@dataclass(frozen=True, slots=True)
-class OfKey:
-    """The record of this index."""
-
-    index: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class OlderThan:
-    """Records stored more than so many seconds ago; of a damaged one nobody knows."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class All:
-    """Every record, damaged or not."""
-
-
-def purge(store: DiskStore, what: OfKey | OlderThan | All, now: float) -> int:
-    """Remove stored responses; return how many."""
-    match what:
-        case OfKey(index):
-            return int(store.delete(index))
-        case OlderThan(seconds):
-            return sum(store.delete(index) for index, record in store.scan() if _is_older(record, seconds, now))
-        case All():
-            return store.clear()
-
-
-def _is_older(record: bytes, seconds: float, now: float) -> bool:
-    stored = _sound(record, now)
-    return stored is not None and stored.stored_at < now - seconds
 
 
 def _sound(record: bytes, now: float) -> StoredResponse | None:

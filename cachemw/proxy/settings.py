@@ -14,7 +14,7 @@ from cachemw.errors import ConfigurationError, InvalidSetting
 from cachemw.proxy.admission import AccessRules
 from cachemw.proxy.formats import KEYS, LIST, SECONDS, SWITCH, TEXT, Format, choice, counts, sizes, toml_name
 from cachemw.proxy.lending import lent_paths
-from cachemw.stores import DiskStore
+from cachemw.stores import DiskStore, Store
 from cachemw.stores.disk.files import SECRET_VARIABLE
 from cachemw.upstreams.providers import KEY_VARIABLE
 from cachemw.wire.hosts import host_of, hosts_of
@@ -91,7 +91,7 @@ class Settings:
                 raise ConfigurationError(f"{name} is too long for a process's environment")
         return {**written, CONFIG_VARIABLE: ""}
 
-    def store(self) -> DiskStore:
+    def store(self) -> Store:
         """Return the store; nothing is opened. Raises `ConfigurationError`."""
         return DiskStore(
             self.dir or None,

@@ -1,18 +1,57 @@
 """The port of stores: records under indexes, bytes in and bytes out. Thread-safe; every method may block but as said."""
 
-from collections.abc import Iterator
-from typing import Protocol
+import math
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future
+from enum import Enum
+from typing import Protocol, TypeVar
 
+from cachemw.cache import record as codec
+from cachemw.cache.lookup import are_times_sound
 from cachemw.cache.order import Order
-from cachemw.errors import ConfigurationError
+from cachemw.errors import ConfigurationError, RecordError
+
+T = TypeVar("T")
+
+
+class Inline(Enum):
+    """The calls of a store that never wait now, so that an event loop may make them itself."""
+
+    NONE = "none"
+    READS = "get, order and version"
+    ALL = "all"
+
+
+class Submit(Protocol):
+    """Has calls made elsewhere, one after another."""
+
+    def __call__(self, call: Callable[[], T], /) -> Future[T]:
+        """Have a call made after those before it, and do not wait. Raises `StoreError`."""
 
 
 class Store(Protocol):
-    """Where records are kept. Every method but `close` may raise `StoreError`, and nothing else."""
+    """Where records are kept. Every method but `close` may raise `StoreError`, and nothing else.
+
+    A store inherits from this: what it does not define is then as it stands here.
+    """
+
+    def __str__(self) -> str:
+        """Name the place of the records, as people are told of it."""
+        return type(self).__name__
 
     @property
-    def inline_reads(self) -> bool:
-        """Whether `get` never waits now, so that an event loop may call it."""
+    def inline(self) -> Inline:
+        """The calls that never wait now."""
+        return Inline.NONE
+
+    @property
+    def submit(self) -> Submit | None:
+        """The thread of its own in which the store works; `None` where it works in its callers'."""
+        return None
+
+    def exists(self) -> bool:
+        """Say whether there is such a store already: the first call makes it."""
+        return True
 
     def secret(self) -> bytes:
         """Return what keeps partitions from being guessed: the same bytes as long as the store lives."""
@@ -22,6 +61,13 @@ class Store(Protocol):
 
     def order(self) -> Order:
         """Return where a forward stands that begins now. Writes nothing, and waits where `get` does."""
+
+    def version(self) -> Hashable | None:
+        """Return another value whenever anything has been changed since, by any process. Waits where `get` does.
+
+        That the time of a record is over is no change. `None` where the store cannot say, or no cheaper than by a `get`.
+        """
+        return None
 
     def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
         """Keep a record, in the place of an earlier one, for `keep` seconds; `None` until it is evicted.
@@ -34,6 +80,13 @@ class Store(Protocol):
     def delete(self, index: bytes) -> bool:
         """Purge a record, and say whether there was one. Whatever was asked for before this, of any key, is not kept."""
 
+    def purge(self, stored_before: float) -> int:
+        """Purge the records of what was stored before this time, as `delete` does each; return how many there were.
+
+        Damaged ones stay: nobody knows of when they are.
+        """
+        return sum(self.delete(index) for index, record in self.scan() if stored_at(record, stored_before) < stored_before)
+
     def clear(self) -> int:
         """Purge every record, and say how many there were. Nothing is kept that was asked for before this."""
 
@@ -41,10 +94,22 @@ class Store(Protocol):
         """Remove what is no record. What is under way is kept all the same."""
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
-        """Go through the records there are, oldest first."""
+        """Go through the records there are."""
+
+    def size(self) -> int:
+        """Return how many bytes it takes, about."""
 
     def close(self) -> None:
         """Let go of everything that is open. May be called twice, and before first use."""
+
+
+def stored_at(record: bytes, now: float) -> float:
+    """Return when a record's response was stored; infinity for what is damaged, or cannot have been stored then."""
+    try:
+        stored = codec.decode(record)
+    except RecordError:
+        return math.inf
+    return stored.stored_at if are_times_sound(stored, now) else math.inf
 
 
 def refuse_limits(*limits: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from cachemw import limits
 from cachemw.errors import RecordRefused, StoreError, StoreTimeout
+from cachemw.stores.base import Submit
 
 
 class CircuitBreaker:
@@ -186,9 +187,6 @@ def translated(exc: BaseException) -> StoreError:
     error = StoreError(f"the store raised {type(exc).__name__}, which it may not")
     error.__cause__ = exc
     return error
-
-
-Submit = Callable[[Callable[[], None]], Future[None]]
 
 
 class CallQueue:

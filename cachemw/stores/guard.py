@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import anyio
 from anyio.lowlevel import current_token
@@ -15,20 +14,11 @@ from cachemw import limits
 from cachemw.cache.effects import not_kept
 from cachemw.cache.live_response import Put
 from cachemw.cache.order import Order
-from cachemw.errors import StoreError
-from cachemw.stores.base import Store
-from cachemw.stores.calls import CallQueue, StoreCall, translated
-from cachemw.stores.memory import MemoryStore
+from cachemw.errors import RecordRefused, StoreError
+from cachemw.stores.base import Inline, Store
+from cachemw.stores.calls import CallQueue, Side, StoreCall, translated
 
 T = TypeVar("T")
-
-
-@runtime_checkable
-class HasThread(Protocol):
-    """A store with a thread of its own for what may take its time."""
-
-    def submit(self, call: Callable[[], T]) -> Future[T]:
-        """Do it there, after what was asked before. Raises `StoreError`."""
 
 
 class GuardedStore:
@@ -39,65 +29,52 @@ class GuardedStore:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self.never_waits = type(store) is MemoryStore  # what is derived from it may
-        self._thread = store if isinstance(store, HasThread) else None
+        self._store, self._submit = store, store.submit
         self._calls: dict[int, CallQueue] = {}
-        self._known_secret = b""
-
-    @property
-    def inline_reads(self) -> bool:
-        try:
-            return self.never_waits or self._store.inline_reads
-        except Exception:  # noqa: BLE001 - a store may be anybody's
-            return False
-
-    @property
-    def known_secret(self) -> bytes:
+        self.known_secret = b""
         """The store's secret, empty as long as it has not said it."""
-        return self._store.secret() if self.never_waits else self._known_secret
+
+    @property
+    def inline(self) -> Inline:
+        """The calls that never wait now."""
+        try:
+            return self._store.inline
+        except Exception:  # noqa: BLE001 - a store may be anybody's
+            return Inline.NONE
 
     def secret(self) -> bytes:
         """Return the store's secret; it is asked once."""
-        return self.known_secret or self.begin_secret().wait()
+        if self.known_secret:
+            return self.known_secret
+        if self.inline is Inline.ALL:
+            return self._inline(self._here().reading, self._secret)
+        return self.begin_secret().wait()
 
     def get(self, index: bytes) -> bytes | None:
-        if self.never_waits:
-            return self._store.get(index)
-        if not self.inline_reads:
-            return self.begin_get(index).wait()
-        return self._read_inline(lambda: self._get(index))
+        return self.begin_get(index).wait() if self.inline is Inline.NONE else self.inline_get(index)
+
+    def inline_get(self, index: bytes) -> bytes | None:
+        """Read in this thread."""
+        return self._inline(self._here().reading, lambda: self._get(index))
 
     def order(self) -> Order:
-        if self.never_waits:
-            return self._store.order()
-        return self._read_inline(self._order) if self.inline_reads else self.begin_order().wait()
+        return self.begin_order().wait() if self.inline is Inline.NONE else self.inline_order()
+
+    def inline_order(self) -> Order:
+        """Ask for the order in this thread."""
+        return self._inline(self._here().reading, self._order)
 
     def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, waits: bool = True) -> None:
-        if self.never_waits:
-            self._store.put(index, record, keep, order)
+        if self.inline is Inline.ALL:
+            self._inline(self._here().writing, lambda: self._store.put(index, record, keep, order))
         else:
             self.begin_put(index, record, keep, order, waits).wait()
 
-    def delete(self, index: bytes) -> bool:
-        if self.never_waits:
-            return self._store.delete(index)
-        return self._here().write(index, lambda: self._store.delete(index), 0).wait()
-
-    def clear(self) -> int:
-        return self._store.clear()
-
     def discard(self, index: bytes) -> None:
-        if self.never_waits:
-            self._store.discard(index)
+        if self.inline is Inline.ALL:
+            self._inline(self._here().writing, lambda: self._store.discard(index))
         else:
             self.begin_discard(index).wait()
-
-    def scan(self) -> Iterator[tuple[bytes, bytes]]:
-        return self._store.scan()
-
-    def close(self) -> None:
-        self._store.close()
 
     def begin_secret(self) -> StoreCall[bytes]:
         """Begin to ask for the secret; all who ask at once share one call."""
@@ -105,7 +82,7 @@ class GuardedStore:
         with calls.asking:
             if calls.secret is None or not calls.secret.may_be_shared:
                 patience = limits.STORE_OPENING if calls.secret is None else limits.STORE_PATIENCE
-                calls.secret = calls.read(self._ask_secret, patience)
+                calls.secret = calls.read(self._secret, patience)
             return calls.secret
 
     def begin_get(self, index: bytes) -> StoreCall[bytes | None]:
@@ -129,18 +106,20 @@ class GuardedStore:
 
     @property
     def _reading_patience(self) -> float:
-        return limits.STORE_PATIENCE if self._thread is None else limits.STORE_OPENING
+        return limits.STORE_PATIENCE if self._submit is None else limits.STORE_OPENING
 
-    def _read_inline(self, call: Callable[[], T]) -> T:
-        reading = self._here().reading
-        reading.admit()
+    def _inline(self, side: Side, call: Callable[[], T]) -> T:
+        side.admit()
         try:
-            read = call()
+            result = call()
+        except RecordRefused:
+            side.succeeded()
+            raise
         except Exception as exc:
-            reading.failed(exc)
+            side.failed(exc)
             raise translated(exc) from exc
-        reading.succeeded()
-        return read
+        side.succeeded()
+        return result
 
     def _order(self) -> Order:
         order: object = self._store.order()
@@ -154,17 +133,16 @@ class GuardedStore:
             return record
         raise StoreError("what the store gave is no record")
 
-    def _ask_secret(self) -> bytes:
+    def _secret(self) -> bytes:
         secret: object = self._store.secret()
         if not isinstance(secret, bytes) or not secret:
             raise StoreError("what the store gave is no secret")
-        self._known_secret = secret
+        self.known_secret = secret
         return secret
 
     def _here(self) -> CallQueue:
         pid = os.getpid()
-        calls = self._calls.get(pid)
-        return calls or self._calls.setdefault(pid, CallQueue(None if self._thread is None else self._thread.submit))
+        return self._calls.get(pid) or self._calls.setdefault(pid, CallQueue(self._submit))
 
 
 class AsyncStore:
@@ -175,23 +153,24 @@ class AsyncStore:
 
     async def secret(self) -> bytes:
         """Return the store's secret; it is asked once."""
-        return self._store.known_secret or await _awaited(self._store.begin_secret())
+        store = self._store
+        return store.secret() if store.known_secret or store.inline is Inline.ALL else await _awaited(store.begin_secret())
 
     async def get(self, index: bytes) -> bytes | None:
         """Return a record, or `None`."""
         store = self._store
-        return store.get(index) if store.inline_reads else await _awaited(store.begin_get(index))
+        return await _awaited(store.begin_get(index)) if store.inline is Inline.NONE else store.inline_get(index)
 
     async def order(self) -> Order:
         """Return where a forward stands that begins now."""
         store = self._store
-        return store.order() if store.inline_reads else await _awaited(store.begin_order())
+        return await _awaited(store.begin_order()) if store.inline is Inline.NONE else store.inline_order()
 
     async def put(self, put: Put) -> str | None:
         """Store a record; return why a client cannot rely on it, `None` where it can."""
         store = self._store
         try:
-            if store.never_waits:
+            if store.inline is Inline.ALL:
                 store.put(put.index, put.record, put.keep, put.order)
             else:
                 await _awaited(store.begin_put(put.index, put.record, put.keep, put.order, put.waits))
@@ -203,7 +182,7 @@ class AsyncStore:
         """Remove a record that is none, if that is possible."""
         store = self._store
         with contextlib.suppress(StoreError):
-            if store.never_waits:
+            if store.inline is Inline.ALL:
                 store.discard(index)
             else:
                 await _awaited(store.begin_discard(index))

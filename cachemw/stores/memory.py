@@ -6,20 +6,21 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from cachemw import limits
 from cachemw.cache.order import Order, Placed, place
 from cachemw.errors import RecordTooLarge
-from cachemw.stores.base import refuse_limits
+from cachemw.stores.base import Inline, Store, refuse_limits
 from cachemw.stores.forks import on_fork
 
 _NOTHING: tuple[None, float, None] = None, 0.0, None
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """Records in a dictionary; the oldest go when there are too many, or they are too large together."""
 
-    inline_reads = True
+    inline: Inline = Inline.ALL
 
     def __init__(
         self,
@@ -31,7 +32,7 @@ class MemoryStore:
         refuse_limits(size_limit, count_limit)
         self._size_limit, self._count_limit, self._clock = size_limit, count_limit, clock
         self._records: OrderedDict[bytes, tuple[bytes, float, Placed | None]] = OrderedDict()
-        self._size = self._generation = self._puts = 0
+        self._size = self._generation = self._puts = self._version = 0
         self._lock = threading.Lock()
         self._secret = os.urandom(32)
         on_fork(self)
@@ -46,10 +47,13 @@ class MemoryStore:
     def order(self) -> Order:
         return Order(self._generation, self._puts, time.monotonic_ns())
 
+    def version(self) -> int:
+        return self._version
+
     def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
         if len(record) > self._size_limit:
             raise RecordTooLarge("the record is larger than the store may be")
-        with self._lock:
+        with self._changing():
             placed = None if order is None else place(order, self._records.get(index, _NOTHING)[2], self.order())
             self._remove(index)
             self._puts += 1
@@ -59,21 +63,21 @@ class MemoryStore:
                 self._remove(next(iter(self._records)))
 
     def delete(self, index: bytes) -> bool:
-        with self._lock:
+        with self._changing():
             self._generation += 1
             is_there = self.get(index) is not None
             self._remove(index)
             return is_there
 
     def clear(self) -> int:
-        with self._lock:
+        with self._changing():
             self._generation += 1
             count, self._size = len(self._records), 0
             self._records.clear()
             return count
 
     def discard(self, index: bytes) -> None:
-        with self._lock:
+        with self._changing():
             self._remove(index)
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
@@ -82,6 +86,9 @@ class MemoryStore:
         for index in indexes:
             if (record := self.get(index)) is not None:
                 yield index, record
+
+    def size(self) -> int:
+        return self._size
 
     def close(self) -> None:
         """Nothing is open."""
@@ -93,6 +100,12 @@ class MemoryStore:
     def after_fork(self) -> None:
         """Let the others go on."""
         self._lock.release()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._lock:
+            yield
+            self._version += 1  # last: whoever reads it before, and what is there after, is told of the change next time
 
     def _remove(self, index: bytes) -> None:
         record, _, _ = self._records.pop(index, _NOTHING)

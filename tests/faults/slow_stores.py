@@ -26,6 +26,7 @@ from cachemw import DiskStore, MemoryStore, Policy, Store, StoreError
 from cachemw.asgi import CacheMiddleware
 from cachemw.cache.order import Order
 from cachemw.httpx import CacheTransport
+from cachemw.stores import Inline
 from tests.asgi_driver import Reply
 from tests.faults.asking import ASKED, PATH, apart, ask, is_hit, judge, mounted, quiet, tell
 from tests.faults.fault import Fault, Tally
@@ -88,7 +89,7 @@ def _percentile_99(values: list[float]) -> float:
 class Suffering(MemoryStore):
     """Suffers in every call while it `is_ill`."""
 
-    inline_reads = False
+    inline = Inline.NONE
 
     def __init__(self, symptom: Callable[["Suffering"], None]) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from cachemw import MemoryStore, limits
+from cachemw.stores import Inline
 from tests.flights.bots import EVENTS, RETRY, WHOLE, say, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House
@@ -108,4 +109,4 @@ async def test_whoever_gets_an_end_gets_all(seed: int, limit_bytes: int, house: 
 
 
 class ThreadedStore(MemoryStore):
-    inline_reads = False
+    inline = Inline.NONE

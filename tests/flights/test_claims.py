@@ -8,6 +8,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from cachemw import MemoryStore, limits
+from cachemw.stores import Inline
 from tests.flights.bots import RETRY, WHOLE, Bot, held_at, say, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, until
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.anyio
 class GatedStore(MemoryStore):
     """Its reads wait, in their thread, at a gate; `on_read` is told how many have begun, and may plant a record."""
 
-    inline_reads = False
+    inline = Inline.NONE
 
     def __init__(self) -> None:
         super().__init__()

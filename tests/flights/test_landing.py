@@ -8,6 +8,7 @@ from starlette.types import Message
 
 from cachemw import MemoryStore, limits
 from cachemw.cache.order import Order
+from cachemw.stores import Inline
 from tests.flights.bots import EVENTS, WHOLE, Bot, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, until
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.anyio
 
 class SlowStore(MemoryStore):
     """Puts when its gate is open, and not before."""
+
+    inline = Inline.READS
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from cachemw import MemoryStore, limits
+from cachemw.stores import Inline
 from tests.flights.bots import WHOLE, Bot, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, tasks_here, until
@@ -28,7 +29,7 @@ MOST, LEAST = 100, 5
 class ThreadedStore(MemoryStore):
     """Every look into it is one more place to be cancelled at; above all, between the claim and the forward."""
 
-    inline_reads = False
+    inline = Inline.NONE
 
 
 class LingeringBot(Bot):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cachemw import ExchangeReport, MemoryStore, Policy, limits
+from cachemw import ExchangeReport, MemoryStore, Policy, Store, limits
 from tests.asgi_driver import Hears, RawHeaders, Reply, ignore
 from tests.mounts.mounting import AROUND_AN_APP, ASGI, KINDS, MAKERS, PATH, PULLED, TRANSPORTS, AsgiMount, Mount, Sent
 from tests.serving import serving, serving_in_thread
@@ -24,7 +24,7 @@ class Mounted:
     url: str
     upstream: Upstream
     policy: Policy = field(default_factory=Policy)
-    store: MemoryStore = field(default_factory=MemoryStore)
+    store: Store = field(default_factory=MemoryStore)
     reports: list[ExchangeReport] = field(default_factory=list)
     mounts: list[Mount] = field(default_factory=list)
 

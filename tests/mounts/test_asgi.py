@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from cachemw import ConfigurationError, DiskStore, ExchangeReport, MemoryStore, Policy
 from cachemw.asgi import CacheMiddleware
+from cachemw.stores import Inline
 from cachemw.upstreams import HttpUpstream
 from tests.asgi_driver import call, call_and_leave, scope_for
 from tests.mounts.mounting import PATH
@@ -226,8 +227,7 @@ async def test_the_default_store_is_closed_with_the_lifespan(monkeypatch: pytest
     assert not list(tmp_path.iterdir())
     await call(mounted, "POST", PATH, prompt(), ON)
     store = mounted._store
-    assert store.inline_reads
-    sent: list[str] = []
+    opened, sent = store.inline, list[str]()
     phases = iter(["lifespan.startup", "lifespan.shutdown"])
 
     async def receive() -> Message:
@@ -239,7 +239,7 @@ async def test_the_default_store_is_closed_with_the_lifespan(monkeypatch: pytest
     await mounted({"type": "lifespan"}, receive, send)
 
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-    assert not store.inline_reads
+    assert (opened, store.inline) == (Inline.READS, Inline.NONE)
 
 
 async def test_a_wrapped_app_is_asked_for_no_content_coding_when_its_answer_is_kept() -> None:

@@ -146,7 +146,7 @@ async def purge(request: pytest.FixtureRequest, mounted: Mounted, tmp_path: Path
     """Mount over another store, in which there is nothing; what is given purges it."""
     kind, purge = PURGES[request.param]
     store: Store = MemoryStore() if kind == "memory" else DiskStore(tmp_path / "store")
-    mounted.store = store  # type: ignore[assignment]
+    mounted.store = store
     mounted.mount()
     await mounted.ask()
     ((index, _),) = store.scan()

@@ -9,6 +9,7 @@ from cachemw import Policy
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import CREDENTIAL, Mounted, status_of
 from tests.serving import settled
+from tests.stores.dictionary import DictionaryStore
 from tests.upstream import DONE, Asked, Told, always, answer_to, completion, prompt, stream
 
 pytestmark = pytest.mark.anyio
@@ -251,6 +252,19 @@ async def test_samples_are_independent_answers_from_the_first_request_on(mounted
 
     assert len(set(live)) == 3
     assert replayed == live
+
+
+async def test_the_least_that_a_store_promises_is_enough(mounted: Mounted) -> None:
+    mounted.store = store = DictionaryStore()
+    mounted.mount()
+    mounted.driver.clock = lambda: 1_000_000.0
+
+    said = [status_of(await mounted.ask(control)) for control in ("on", "on", "on, mode=refresh", "on")]
+    purged = store.clear()
+    said.append(status_of(await mounted.ask()))
+
+    assert said == [MISS, HIT, REQUEST, HIT, MISS]
+    assert purged == 1
 
 
 async def test_two_credentials_are_two_callers(mounted: Mounted) -> None:

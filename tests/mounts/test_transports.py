@@ -11,6 +11,7 @@ import anyio.to_thread
 import pytest
 
 from cachemw import ExchangeReport, MemoryStore, Policy
+from cachemw.stores import Inline
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import Mounted, Switch, status_of
 from tests.mounts.inner_transports import ANSWER, BY_FAMILY, BY_KIND, TYPE, URL, Refusing, Watched, answering, asking, inner_of
@@ -232,8 +233,8 @@ async def test_closing_it_closes_what_is_inside_and_a_store_of_its_own(
         await awaited.aclose()
 
     assert inner.closed == 4
-    assert not sync._store.inline_reads
-    assert not awaited._store.inline_reads
+    assert sync._store.inline is Inline.NONE
+    assert awaited._store.inline is Inline.NONE
 
 
 @over_both

@@ -10,6 +10,7 @@ import pytest
 
 from cachemw import ConfigurationError, DiskStore, ExchangeReport, MemoryStore, Policy
 from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp
+from cachemw.stores import Inline
 from cachemw.wsgi import CacheMiddleware
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import status_of
@@ -575,9 +576,9 @@ def test_a_store_of_its_own_is_closed_with_the_mount(monkeypatch: pytest.MonkeyP
     assert not list(tmp_path.iterdir())
     call(mounted, "POST", PATH, prompt(), ON)
     store = mounted._store
-    assert store.inline_reads
+    opened = store.inline
 
     mounted.close()
     mounted.close()
 
-    assert not store.inline_reads
+    assert (opened, store.inline) == (Inline.READS, Inline.NONE)

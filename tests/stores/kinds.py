@@ -1,20 +1,32 @@
-"""The stores there are, each with its own way to let time pass."""
+"""The stores there are, each with its own way to let time pass, and what each promises besides what all do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cachemw.stores import DiskStore, MemoryStore, Store
+from tests.stores.dictionary import DictionaryStore
 from tests.stores.planting import rows
+
+PROMISES = {"memory": {"oldest first", "limits", "version"}, "disk": {"oldest first", "limits", "version"}, "dictionary": set()}
+
+
+def those_that_promise(what: str) -> pytest.MarkDecorator:
+    """Ask a test of these kinds only."""
+    return pytest.mark.parametrize("kind", [name for name, promises in PROMISES.items() if what in promises], indirect=True)
 
 
 class MemoryKind:
     """Stores in memory, on a clock of ours."""
 
-    def __init__(self) -> None:
-        self._now = 1000.0
+    def __init__(self, of: type[MemoryStore] | type[DictionaryStore]) -> None:
+        self._of, self._now = of, 1000.0
 
     def make(self, **limits: Any) -> Store:
-        return MemoryStore(clock=lambda: self._now, **limits)
+        return self._of(clock=lambda: self._now, **limits)
 
     def wait(self, seconds: float) -> None:
         self._now += seconds
@@ -41,3 +53,14 @@ class DiskKind:
 
 
 Kind = MemoryKind | DiskKind
+
+
+@contextmanager
+def kind_named(name: str, directory: Path) -> Iterator[Kind]:
+    """Give the kind of this name, and close what it made."""
+    if name != "disk":
+        yield MemoryKind(MemoryStore if name == "memory" else DictionaryStore)
+        return
+    kind = DiskKind(directory)
+    yield kind
+    kind.close()

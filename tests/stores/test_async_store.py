@@ -14,7 +14,7 @@ from cachemw import limits
 from cachemw.cache.live_response import Put
 from cachemw.cache.order import Order
 from cachemw.errors import StoreError, StoreTimeout
-from cachemw.stores import DiskStore, MemoryStore
+from cachemw.stores import DiskStore, Inline, MemoryStore
 from cachemw.stores.guard import AsyncStore
 from tests.stores.planting import locked
 
@@ -29,7 +29,7 @@ SLACK = 1.0
 class SlowStore(MemoryStore):
     """Hangs in every call but `close` while its gate is shut."""
 
-    inline_reads = False
+    inline: Inline = Inline.NONE
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,9 +70,9 @@ class SlowStore(MemoryStore):
 class RaisingStore(MemoryStore):
     """Raises in every call but `close`."""
 
-    def __init__(self, inline_reads: bool) -> None:
+    def __init__(self, inline: Inline) -> None:
         super().__init__()
-        self.inline_reads = inline_reads
+        self.inline = inline
 
     def secret(self) -> bytes:
         raise StoreError("it is broken")
@@ -223,10 +223,10 @@ async def test_a_store_that_hung_is_asked_again_when_it_hangs_no_more(slow: Slow
 
 
 @EITHER_CALL
-@pytest.mark.parametrize("inline_reads", [True, False])
-async def test_a_store_that_raises_gives_store_errors(name: str, inline_reads: bool) -> None:
+@pytest.mark.parametrize("inline", Inline)
+async def test_a_store_that_raises_gives_store_errors(name: str, inline: Inline) -> None:
     """D1"""
-    outcome, _ = await _outcome(AsyncStore(RaisingStore(inline_reads)), name)
+    outcome, _ = await _outcome(AsyncStore(RaisingStore(inline)), name)
 
     assert outcome == BROKEN[name]
 
@@ -239,10 +239,10 @@ async def test_a_secret_is_asked_for_once(slow: SlowStore) -> None:
     assert slow.asked == 1
 
 
-@pytest.mark.parametrize("inline_reads", [True, False])
-async def test_only_inline_reads_run_in_the_event_loops_thread(slow: SlowStore, inline_reads: bool) -> None:
+@pytest.mark.parametrize("inline", Inline)
+async def test_only_inline_calls_run_in_the_event_loops_thread(slow: SlowStore, inline: Inline) -> None:
     slow.gate.set()
-    slow.inline_reads = inline_reads
+    slow.inline = inline
     store = AsyncStore(slow)
 
     await store.get(INDEX)
@@ -251,8 +251,8 @@ async def test_only_inline_reads_run_in_the_event_loops_thread(slow: SlowStore, 
     for name in ("secret", "put", "discard"):
         await _outcome(store, name)
 
-    assert in_reads is inline_reads
-    assert threading.get_ident() not in slow.threads
+    assert in_reads is (inline is not Inline.NONE)
+    assert (threading.get_ident() in slow.threads) is (inline is Inline.ALL)
 
 
 async def test_a_caller_that_is_cancelled_does_not_wait_for_the_store(slow: SlowStore) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cachemw.errors import StoreError
-from cachemw.stores import DiskStore
+from cachemw.stores import DiskStore, Inline
 from cachemw.stores.disk.files import locked
 from tests.stores.planting import rows
 from tests.stores.scripts import run
@@ -122,7 +122,7 @@ import cachemw, cachemw.asgi, cachemw.proxy, cachemw.stores
 
 store = cachemw.stores.DiskStore()
 cachemw.asgi.CacheMiddleware(lambda *_: None, name="app")
-store.path, store.inline_reads, store.close()
+store.path, store.inline, store.close()
 print(threading.active_count())
 """
 
@@ -138,14 +138,14 @@ def test_nothing_is_opened_at_import_or_construction(tmp_path: Path) -> None:
 def test_a_store_opens_on_first_use_and_reads_inline_from_then_on(tmp_path: Path) -> None:
     """D9"""
     store = DiskStore(tmp_path / "store")
-    before = store.inline_reads, store.path.exists()
+    before = store.inline, store.path.exists()
 
     store.get(INDEX)
 
-    assert before == (False, False)
-    assert (store.inline_reads, store.path.exists()) == (True, True)
+    assert before == (Inline.NONE, False)
+    assert (store.inline, store.path.exists()) == (Inline.READS, True)
     store.close()
-    assert not store.inline_reads
+    assert store.inline is Inline.NONE
 
 
 def test_the_default_directory_is_the_users_and_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

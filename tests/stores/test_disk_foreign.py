@@ -11,7 +11,8 @@ import pytest
 from cachemw.errors import ConfigurationError, RecordTooLarge, StoreError
 from cachemw.stores import DiskStore
 from cachemw.stores.disk import database as inline
-from cachemw.stores.disk.database import SCHEMA, Database
+from cachemw.stores.disk.database import Database
+from cachemw.stores.disk.schema import SCHEMA
 from tests.stores.planting import locked, rows
 
 INDEX, OTHER = bytes(16), bytes([1]) * 16

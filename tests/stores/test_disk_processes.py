@@ -61,19 +61,19 @@ def test_a_crowd_opens_one_fresh_directory_at_once_and_uses_it(tmp_path: Path) -
 
 FORKING = """
 import os, sys
-from cachemw.stores import DiskStore
+from cachemw.stores import DiskStore, Inline
 
 PARENTS, CHILDS, LATER = (bytes([number]) * 16 for number in range(3))
 (from_child, to_parent), (from_parent, to_child) = os.pipe(), os.pipe()
 
 def child():
-    assert not store.inline_reads
+    assert store.inline is Inline.NONE
     assert store.get(PARENTS) == b"the parent's"
     store.put(CHILDS, b"the child's", None)
     os.write(to_parent, b".")
     os.read(from_parent, 1)
     store.put(LATER, b"the child's", None)
-    assert store.inline_reads and store.get(LATER) == b"the child's"
+    assert store.inline is Inline.READS and store.get(LATER) == b"the child's"
     os.write(to_parent, b".")
     os.read(from_parent, 1)
     store.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cachemw.errors import StoreError
-from cachemw.stores import DiskStore
+from cachemw.stores import DiskStore, Inline
 from cachemw.stores.disk import database as inline
 from tests.stores.planting import locked, rows
 from tests.stores.scripts import run
@@ -22,6 +22,9 @@ CALLS: dict[str, Callable[[DiskStore], object]] = {
     "put": lambda store: store.put(INDEX, b"a record", None),
     "delete": lambda store: store.delete(INDEX),
     "scan": lambda store: list(store.scan()),
+    "purge": lambda store: store.purge(0.0),
+    "clear": lambda store: store.clear(),
+    "version": lambda store: store.version(),
     "size": lambda store: store.size(),
     "secret": lambda store: store.secret(),
 }
@@ -55,7 +58,7 @@ def test_a_store_that_cannot_be_opened_raises_a_store_error(make: Callable[[Path
     for _ in range(2):
         with pytest.raises(StoreError):
             CALLS[name](store)
-    assert not store.inline_reads
+    assert store.inline is Inline.NONE
     store.close()
 
 
@@ -105,7 +108,7 @@ def test_reads_go_on_under_another_writers_lock_and_writes_give_up(
 
     with locked(store.path, how):
         began = time.monotonic()
-        read = store.get(INDEX), store.get(OTHER), store.inline_reads
+        read = store.get(INDEX), store.get(OTHER), store.inline
         has_read = time.monotonic()
         with pytest.raises(StoreError):
             store.put(OTHER, b"a record", None)
@@ -113,7 +116,7 @@ def test_reads_go_on_under_another_writers_lock_and_writes_give_up(
         read_after = store.get(INDEX)
     store.put(OTHER, b"a record", None)
 
-    assert read == (b"a record", None, True)
+    assert read == (b"a record", None, Inline.READS)
     assert read_after == b"a record"
     assert has_read - began < 0.5
     assert inline.WRITE_TIMEOUT * 0.5 < gave_up - has_read < inline.WRITE_TIMEOUT + 3

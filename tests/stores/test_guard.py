@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from cachemw import DiskStore, MemoryStore, Store, limits
+from cachemw import DiskStore, MemoryStore, limits
 from cachemw.cache.order import Order
 from cachemw.errors import StoreError, StoreTimeout
+from cachemw.stores import Inline
 from cachemw.stores.disk import database as inline
 from cachemw.stores.guard import GuardedStore
 from tests.stores.planting import locked
@@ -22,11 +23,11 @@ INDEX = bytes(16)
 SLACK = 1.0
 """What a busy machine may add to a deadline, in seconds."""
 
-CALLS: dict[str, Callable[[Store], object]] = {
+CALLS: dict[str, Callable[[GuardedStore], object]] = {
     "secret": lambda store: store.secret(),
     "get": lambda store: store.get(INDEX),
     "put": lambda store: store.put(INDEX, b"a record", None),
-    "delete": lambda store: store.delete(INDEX),
+    "discard": lambda store: store.discard(INDEX),
 }
 EVERY_CALL = pytest.mark.parametrize("name", CALLS)
 
@@ -34,9 +35,9 @@ EVERY_CALL = pytest.mark.parametrize("name", CALLS)
 class Moody(MemoryStore):
     """Does in every call what it is told to."""
 
-    def __init__(self, *, inline_reads: bool = False) -> None:
+    def __init__(self, *, inline: Inline = Inline.NONE) -> None:
         super().__init__()
-        self.inline_reads = inline_reads
+        self.inline = inline
         self.mood: Callable[[], None] = lambda: None
         self.asked: list[str] = []
 
@@ -94,18 +95,18 @@ def _failures(store: GuardedStore, name: str, times: int) -> int:
     return failed
 
 
-@pytest.mark.parametrize("inline_reads", [True, False])
-def test_a_store_that_works_is_itself(inline_reads: bool) -> None:
-    store = GuardedStore(Moody(inline_reads=inline_reads))
+@pytest.mark.parametrize("inline", Inline)
+def test_a_store_that_works_is_itself(inline: Inline) -> None:
+    moody = Moody(inline=inline)
+    store = GuardedStore(moody)
 
     store.put(INDEX, b"a record", None)
 
     assert store.get(INDEX) == b"a record"
-    assert list(store.scan()) == [(INDEX, b"a record")]
-    assert store.secret() == store.secret()
-    assert store.delete(INDEX)
+    assert list(moody.scan()) == [(INDEX, b"a record")]
+    assert store.secret() == store.secret() == moody._secret
+    store.discard(INDEX)
     assert store.get(INDEX) is None
-    store.close()
 
 
 @EVERY_CALL
@@ -125,14 +126,14 @@ def test_nobody_waits_for_a_store_that_hangs(name: str, gate: threading.Event) -
 
 @EVERY_CALL
 @pytest.mark.parametrize("error", [StoreError("broken"), OSError("no route"), ValueError("a bug"), TimeoutError("slow")])
-@pytest.mark.parametrize("inline_reads", [True, False])
-def test_whatever_a_store_raises_is_a_store_error(name: str, error: Exception, inline_reads: bool) -> None:
+@pytest.mark.parametrize("inline", Inline)
+def test_whatever_a_store_raises_is_a_store_error(name: str, error: Exception, inline: Inline) -> None:
     """D1: it may be anybody's."""
 
     def raise_it() -> None:
         raise error
 
-    moody = Moody(inline_reads=inline_reads)
+    moody = Moody(inline=inline)
     moody.mood = raise_it
 
     with pytest.raises(StoreError) as raised:
@@ -142,14 +143,14 @@ def test_whatever_a_store_raises_is_a_store_error(name: str, error: Exception, i
 
 
 @EVERY_CALL
-@pytest.mark.parametrize("inline_reads", [True, False])
+@pytest.mark.parametrize("inline", Inline)
 def test_a_store_that_fails_is_left_alone_tried_and_used_again(
-    name: str, inline_reads: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    name: str, inline: Inline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """D1: and for each change there is one line."""
     monkeypatch.setattr(limits, "STORE_FIRST_REST", 0.05)
     monkeypatch.setattr(limits, "STORE_REST", 0.05)
-    moody = Moody(inline_reads=inline_reads)
+    moody = Moody(inline=inline)
     moody.mood = fail
     store = GuardedStore(moody)
 
@@ -264,10 +265,10 @@ def test_what_is_queued_when_a_store_is_closed_is_done_and_opens_nothing(tmp_pat
     puts = [store.begin_put(bytes([number]) * 16, b"a record", None) for number in range(1, 5)]
 
     threading.Timer(0.1, gate.set).start()
-    store.close()
+    disk.close()
 
     assert [put.done.exception() for put in puts] == [None] * 4
-    assert not disk.inline_reads
+    assert disk.inline is Inline.NONE
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("cachemw-store_")] == []
 
 
@@ -281,7 +282,7 @@ def test_a_store_that_is_closed_waits_for_no_lock(tmp_path: Path) -> None:
         puts = [store.begin_put(bytes([number]) * 16, b"a record", None) for number in range(1, 5)]
         time.sleep(0.1)
         began = time.monotonic()
-        store.close()
+        disk.close()
         seconds = time.monotonic() - began
 
     assert seconds < inline.WRITE_TIMEOUT / 2
@@ -289,8 +290,8 @@ def test_a_store_that_is_closed_waits_for_no_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [5, True, "text", bytearray(b"a record"), b""])
-@pytest.mark.parametrize("inline_reads", [True, False])
-def test_what_is_no_record_or_no_secret_is_a_store_error(given: Any, inline_reads: bool) -> None:
+@pytest.mark.parametrize("inline", Inline)
+def test_what_is_no_record_or_no_secret_is_a_store_error(given: Any, inline: Inline) -> None:
     """F26, D1"""
 
     class Odd(Moody):
@@ -300,7 +301,7 @@ def test_what_is_no_record_or_no_secret_is_a_store_error(given: Any, inline_read
         def secret(self) -> Any:
             return given
 
-    odd = Odd(inline_reads=inline_reads)
+    odd = Odd(inline=inline)
     store = GuardedStore(odd)
 
     assert _failures(store, "get", 1) == (given != b"")
@@ -314,7 +315,7 @@ def test_a_store_that_cannot_even_say_whether_it_waits_is_asked_elsewhere() -> N
 
     class Odd(MemoryStore):
         @property
-        def inline_reads(self) -> bool:  # type: ignore[override]
+        def inline(self) -> Inline:  # type: ignore[override]
             raise OSError("gone")
 
     store = GuardedStore(Odd())
@@ -334,7 +335,7 @@ def test_a_burst_of_puts_is_kept_though_they_wait_for_each_other(tmp_path: Path)
         attempt.done.result()
 
     assert len(list(disk.scan())) == 1000
-    store.close()
+    disk.close()
 
 
 def test_more_calls_than_there_are_threads_for_come_in_their_turn() -> None:
@@ -460,9 +461,11 @@ def test_a_store_in_memory_is_asked_in_the_callers_thread() -> None:
     threads = threading.active_count()
 
     store.put(INDEX, b"a record", None)
-    seen = store.get(INDEX), store.secret() == store.secret(), store.delete(INDEX)
+    seen = store.get(INDEX), store.secret() == store.secret()
+    store.discard(INDEX)
 
-    assert seen == (b"a record", True, True)
+    assert seen == (b"a record", True)
+    assert store.get(INDEX) is None
     assert threading.active_count() == threads
 
 
@@ -470,10 +473,11 @@ HANGING = """
 import threading, time
 from cachemw import MemoryStore
 from cachemw.errors import StoreError
+from cachemw.stores import Inline
 from cachemw.stores.guard import GuardedStore
 
 class Hanging(MemoryStore):
-    inline_reads = False
+    inline = Inline.NONE
     def get(self, index):
         threading.Event().wait()
 
@@ -494,13 +498,14 @@ import os, threading
 from cachemw import MemoryStore
 from cachemw import limits
 from cachemw.errors import StoreError
+from cachemw.stores import Inline
 from cachemw.stores.guard import GuardedStore
 
 limits.STORE_CALLS, limits.STORE_PATIENCE = 1, 0.05
 parent = os.getpid()
 
 class HangingHere(MemoryStore):
-    inline_reads = False
+    inline = Inline.NONE
     def put(self, index, record, keep, order=None):
         if os.getpid() == parent:
             threading.Event().wait()

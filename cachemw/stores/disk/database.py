@@ -1,11 +1,13 @@
 """diskcache, tamed: bytes only, values inline, no pickle, no file names from rows, and connections that can be closed."""
 
+import itertools
 import math
 import secrets
 import sqlite3
+import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,56 +17,9 @@ from diskcache.core import DBNAME, ENOVAL, METADATA, MODE_RAW
 
 from cachemw import limits
 from cachemw.cache.order import Order, place, placed
+from cachemw.stores.base import stored_at
 from cachemw.stores.disk.damage import identity
-
-_COUNTED = (
-    "CREATE TRIGGER {name} AFTER {event} ON Cache FOR EACH ROW BEGIN UPDATE Settings SET value = {value} WHERE key = {key}; END"
-)
-_SETTINGS = "CREATE TABLE Settings ( key TEXT NOT NULL UNIQUE, value)"
-_CACHE = (
-    "CREATE TABLE Cache ( rowid INTEGER PRIMARY KEY, key BLOB, raw INTEGER, store_time REAL, expire_time REAL,"
-    " access_time REAL, access_count INTEGER DEFAULT 0, tag BLOB, size INTEGER DEFAULT 0, mode INTEGER DEFAULT 0,"
-    " filename TEXT, value BLOB)"
-)
-
-
-class ForeignSchemaError(Exception):
-    """A database that another program made, or changed."""
-
-
-def _trigger(event: str, key: str, value: str) -> tuple[str, str, str]:
-    name = f"Settings_{key}_{event.lower()}"
-    return "trigger", name, _COUNTED.format(name=name, event=event, value=value, key=f'"{key}"')
-
-
-SCHEMA = frozenset(
-    {
-        ("table", "Settings", _SETTINGS),
-        ("index", "sqlite_autoindex_Settings_1", None),
-        ("table", "Cache", _CACHE),
-        ("index", "Cache_key_raw", "CREATE UNIQUE INDEX Cache_key_raw ON Cache(key, raw)"),
-        ("index", "Cache_expire_time", "CREATE INDEX Cache_expire_time ON Cache (expire_time)"),
-        ("index", "Cache_store_time", "CREATE INDEX Cache_store_time ON Cache (store_time)"),
-        _trigger("INSERT", "count", "value + 1"),
-        _trigger("DELETE", "count", "value - 1"),
-        _trigger("INSERT", "size", "value + NEW.size"),
-        _trigger("UPDATE", "size", "value + NEW.size - OLD.size"),
-        _trigger("DELETE", "size", "value - OLD.size"),
-    }
-)
-"""Type, name and statement of everything in a database of ours."""
-
-_FOUND = "SELECT type, name, sql FROM sqlite_master"
-
-
-def refuse_foreign_schema(execute: Callable[[str], Iterable[tuple[object, ...]]]) -> None:
-    """Raise `ForeignSchemaError` where there is anything that is not ours.
-
-    Less than all of it is what a process leaves that was killed while it made the database: diskcache makes the rest.
-    """
-    if any(row not in SCHEMA for row in execute(_FOUND)):
-        raise ForeignSchemaError("the database is another program's")
-
+from cachemw.stores.disk.schema import refuse_foreign_schema
 
 SETTINGS = {
     "statistics": 0,  # else every read is a write
@@ -108,7 +63,14 @@ _SELECT_ORDER = (
     "SELECT value FROM Settings WHERE key IN (?, ?) AND typeof(value) = 'integer' ORDER BY key",
     (_GENERATION, _PUTS),
 )
-_SELECT_PLACE = "SELECT CASE WHEN typeof(tag) = 'blob' AND length(tag) = 16 THEN tag END FROM Cache WHERE key = ? AND raw = 1"
+_SELECT_PLACE = (
+    "SELECT CASE WHEN typeof(tag) = 'blob' AND length(tag) = 24 THEN substr(tag, 9) END FROM Cache WHERE key = ? AND raw = 1"
+)
+_IS_OLDER = (
+    "typeof(tag) = 'blob' AND length(tag) IN (8, 24) AND substr(tag, 1, 8) < ? AND (expire_time IS NULL OR expire_time > ?)"
+)
+_SELECT_OLDER = f"SELECT rowid FROM Cache WHERE {_IS_OLDER}"  # noqa: S608 - of constants
+_DELETE_OLDER = f"DELETE FROM Cache WHERE rowid = ? AND {_IS_OLDER}"  # noqa: S608 - of constants
 MARGIN = 64 * 1024
 """How much larger than its record a row may be: what else is in it has a few hundred bytes."""
 
@@ -118,7 +80,7 @@ LARGEST_ROW = 10**9 - MARGIN
 KEY_BYTES = 1024
 """A longer key is none of ours."""
 
-_TRIMMED_AT_ONCE = 100
+_DELETED_AT_ONCE = 100
 
 # What is compared first is the kind of a value: to learn the length of a text, or to compare one, SQLite reads all of it.
 _IS_OURS = "mode IS 1 AND filename IS NULL AND typeof(value) = 'blob' AND length(value) <= ?"
@@ -127,7 +89,7 @@ _SELECT = (
     " WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
 )
 _DELETE_OLDEST = "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache ORDER BY store_time, rowid LIMIT ?)"
-_DELETE_SOME = "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache LIMIT 100)"
+_DELETE_SOME = f"DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache LIMIT {_DELETED_AT_ONCE})"  # noqa: S608
 _DELETE_KEY = "DELETE FROM Cache WHERE key = ? AND raw = 1"
 _DELETE_FOREIGN = (
     f"DELETE FROM Cache WHERE typeof(key) != 'blob' OR length(key) > {KEY_BYTES} OR typeof(raw) != 'integer' OR raw != 1"  # noqa: S608
@@ -162,8 +124,12 @@ class InlineDisk(diskcache.Disk):  # type: ignore[misc]
         """Remove nothing: this store has no files, so the name is not ours."""
 
 
+_openings = itertools.count()
+
+
 class Database(diskcache.Cache):  # type: ignore[misc]
-    """Two connections for the process: one for the thread that made this, and one to read with for all others.
+    """Three connections for the process: one for the thread that made this, and for all others one to read with and one to
+    see whether anything has changed, which never waits for a lock.
 
     diskcache has one for every thread, and closes none but the caller's.
     """
@@ -177,11 +143,14 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         self._write_time, self.was_overdue = WRITE_SECONDS, False
         self._own: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._watcher: sqlite3.Connection | None = None
+        self._opening = next(_openings)
         self._reading, self._seen = threading.Lock(), time.monotonic()
         try:
             refuse_foreign_schema(self._execute)
             super().__init__(str(directory), timeout=WRITE_TIMEOUT, disk=InlineDisk, **{**SETTINGS, **settings})
             self._reader = self._connect(READ_TIMEOUT, lambda: self._is_overdue(self._reads_until))
+            self._watcher = self._connect(0.0, lambda: False)
             self.identity = identity(self._database)
             self._begin_counting()
             self._check_counters()
@@ -258,7 +227,7 @@ class Database(diskcache.Cache):  # type: ignore[misc]
     def read(self, index: bytes) -> bytes | None:
         """Return a row's value, from any thread. Raises `ForeignRowError`, and what sqlite3 raises."""
         try:
-            found = self._select(_SELECT, (self._record_limit, index, time.time()))
+            found = self._select(self._reader, _SELECT, (self._record_limit, index, time.time()))
         except sqlite3.DataError as exc:  # something else in the row is larger than that
             raise ForeignRowError from exc
         if not found:
@@ -269,18 +238,23 @@ class Database(diskcache.Cache):  # type: ignore[misc]
 
     def order(self) -> Order:
         """Return where a forward stands that begins now, from any thread. Raises what sqlite3 raises."""
-        return _order(self._select(*_SELECT_ORDER))
+        return _order(self._select(self._reader, *_SELECT_ORDER))
+
+    def version(self) -> tuple[int, int]:
+        """Return another value after every commit that anybody made, from any thread. Raises what sqlite3 raises."""
+        ((commits,),) = self._select(self._watcher, "PRAGMA data_version")
+        return self._opening, commits
 
     def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None) -> None:
         """Put a record, unless one is there that goes before it. Raises `Superseded` and `Purged`."""
+        tag = _sortable(stored_at(record, time.time()))
         with self.transact():
             there = self._sql(_SELECT_PLACE, (index,)).fetchone()
-            tag = None
             if order is not None:
                 now = _order(self._sql(*_SELECT_ORDER).fetchall())
-                tag = sqlite3.Binary(place(order, placed(there and there[0]), now).to_bytes())
+                tag += place(order, placed(there and there[0]), now).to_bytes()
             self._sql("UPDATE Settings SET value = value + 1 WHERE key = ?", (_PUTS,))
-            self.set(index, record, expire=keep, tag=tag)
+            self.set(index, record, expire=keep, tag=sqlite3.Binary(tag))
 
     def purge(self, index: bytes) -> bool:
         """Remove a row and say whether there was one; what was asked for before this is not kept."""
@@ -288,16 +262,28 @@ class Database(diskcache.Cache):  # type: ignore[misc]
             self.begin_generation()
             return bool(self.delete(index))
 
+    def purge_older(self, than: float) -> int:
+        """Purge the rows of what was stored before this time, a few at a time; return how many there were."""
+        older, count = (sqlite3.Binary(_sortable(than)), time.time()), 0
+        with self._upkeep():
+            rows = self._sql(_SELECT_OLDER, older).fetchall()
+            for start in range(0, len(rows), _DELETED_AT_ONCE):
+                with self.transact():
+                    self.begin_generation()
+                    for row in rows[start : start + _DELETED_AT_ONCE]:
+                        count += self._sql(_DELETE_OLDER, (*row, *older)).rowcount
+        return count
+
     def begin_generation(self) -> None:
         """Let nothing be kept that was asked for before this."""
         self._sql("UPDATE Settings SET value = (value + 1) % 4503599627370496 WHERE key = ?", (_GENERATION,))
 
-    def _select(self, statement: str, values: tuple[object, ...]) -> list[Any]:
+    def _select(self, connection: sqlite3.Connection | None, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
         with self._reading:
-            if self._reader is None:
+            if connection is None:
                 raise sqlite3.ProgrammingError("the store is closed")
             self._reads_until = time.monotonic() + READ_TIME
-            return self._reader.execute(statement, values).fetchall()
+            return connection.execute(statement, values).fetchall()
 
     @property
     def is_in_place(self) -> bool:
@@ -332,7 +318,7 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         """Delete the oldest rows beyond so many, a few at a time: there are more puts to come."""
         surplus = len(self) - count_limit
         if surplus > 0:
-            self._sql(_DELETE_OLDEST, (min(surplus, _TRIMMED_AT_ONCE),))
+            self._sql(_DELETE_OLDEST, (min(surplus, _DELETED_AT_ONCE),))
 
     @contextmanager
     def _upkeep(self) -> Iterator[None]:
@@ -346,13 +332,18 @@ class Database(diskcache.Cache):  # type: ignore[misc]
     def close(self) -> None:
         """Close every connection, from any thread."""
         with self._reading:
-            for connection in (self._own, self._reader):
+            for connection in (self._own, self._reader, self._watcher):
                 if connection is not None:
                     connection.close()
-            self._own = self._reader = None
+            self._own = self._reader = self._watcher = None
 
     def __getstate__(self) -> Any:
         raise TypeError("a store is opened where it is used")
+
+
+def _sortable(moment: float) -> bytes:
+    """Return 8 bytes that compare as times do."""
+    return struct.pack(">d", max(0.0, moment))
 
 
 def _order(rows: list[tuple[object]]) -> Order:

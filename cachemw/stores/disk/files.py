@@ -16,7 +16,7 @@ from pathlib import Path
 from diskcache.core import DBNAME
 
 from cachemw import limits
-from cachemw.errors import ConfigurationError
+from cachemw.errors import ConfigurationError, PlaceRefused
 
 SECRET_BYTES = 32
 SECRET_FILE = "secret"  # noqa: S105
@@ -214,10 +214,13 @@ NETWORK = frozenset(
 
 
 def refuse_network(directory: Path) -> None:
-    """Raise `OSError` for a directory on a network file system; where nobody can tell, there is none."""
+    """Raise `PlaceRefused` for a directory on a network file system; where nobody can tell, there is none."""
     kind = file_system(directory, _mounts())
     if kind in NETWORK:
-        raise OSError(f"{directory} is on a network file system ({kind}), where SQLite loses data: choose another, or force it")
+        raise PlaceRefused(
+            f"{directory} is on a network file system ({kind}), where SQLite loses data:"
+            " choose another, or force it (--allow-network, allow_network=True)"
+        )
 
 
 def file_system(directory: Path, mounts: dict[Path, str]) -> str | None:

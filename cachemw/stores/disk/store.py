@@ -17,12 +17,13 @@ from diskcache.core import DBNAME
 from cachemw import limits
 from cachemw.cache.order import Order
 from cachemw.errors import RecordTooLarge, StoreError
-from cachemw.stores.base import refuse_limits
+from cachemw.stores.base import Inline, Store, refuse_limits
 from cachemw.stores.disk.damage import discard, identity, is_damage, set_aside
-from cachemw.stores.disk.database import LARGEST_ROW, Database, ForeignRowError, ForeignSchemaError
+from cachemw.stores.disk.database import LARGEST_ROW, Database, ForeignRowError
 from cachemw.stores.disk.files import (
     CLOSING_WAIT,
     LOCK_FILE,
+    OURS,
     given_secret,
     has_room,
     locked,
@@ -32,6 +33,7 @@ from cachemw.stores.disk.files import (
     restore_secret,
     touch,
 )
+from cachemw.stores.disk.schema import ForeignSchemaError
 from cachemw.stores.disk.thread import DATABASE_ERRORS, DatabaseThread
 from cachemw.stores.forks import on_fork
 
@@ -50,7 +52,7 @@ _SOUND_SQLITE = (3, 51, 3)
 """Before it, two connections that begin a log anew at the same moment may damage the database: the WAL-reset bug."""
 
 
-class DiskStore:
+class DiskStore(Store):
     """Records in an SQLite database, opened on first use in each process.
 
     Reads are inline once it is open; every other call runs in the store's one thread. A database that is damaged, or another
@@ -85,14 +87,20 @@ class DiskStore:
         """The store's directory."""
         return self._path or Path(platformdirs.user_cache_dir("cachemw"))
 
-    @property
-    def inline_reads(self) -> bool:
-        session = self._sessions.get(os.getpid())
-        return session is not None and session.is_open
+    def __str__(self) -> str:
+        return str(self.path)
 
-    def submit(self, call: Callable[[], T]) -> Future[T]:
+    @property
+    def inline(self) -> Inline:
+        session = self._sessions.get(os.getpid())
+        return Inline.NONE if session is None or not session.is_open else Inline.READS
+
+    def submit(self, call: Callable[[], T], /) -> Future[T]:
         """Have a call made in the store's thread. Raises `StoreError`."""
         return self._here().submit(call)
+
+    def exists(self) -> bool:
+        return all((self.path / name).is_file() for name in OURS)
 
     def secret(self) -> bytes:
         if self._given_secret:
@@ -113,29 +121,29 @@ class DiskStore:
             session.submit(lambda: self.discard(index))
             return None
         except DATABASE_ERRORS as exc:
-            if is_damage(exc):
-                session.suspect(cache, exc)
-            elif cache.was_overdue:
-                session.suspect(cache)
-            raise StoreError(f"cannot read from the store: {exc}") from exc
+            raise session.fault(cache, exc) from exc
         if (record is None or not cache.was_seen) and not cache.is_in_place:
             session.suspect(cache)
             return None
         return record
 
     def order(self) -> Order:
+        return self._read(Database.order)
+
+    def version(self) -> tuple[int, int]:
+        return self._read(Database.version)
+
+    def _read(self, read: Callable[[Database], T]) -> T:
         session = self._here()
         cache = session.cache()
         try:
-            order = cache.order()
+            result = read(cache)
         except DATABASE_ERRORS as exc:
-            if is_damage(exc):
-                session.suspect(cache, exc)
-            raise StoreError(f"cannot read from the store: {exc}") from exc
+            raise session.fault(cache, exc) from exc
         if not cache.was_seen and not cache.is_in_place:
             session.suspect(cache)
             raise StoreError("the store was taken away")
-        return order
+        return result
 
     def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
         if len(record) > self._record_limit:
@@ -153,6 +161,9 @@ class DiskStore:
     def delete(self, index: bytes) -> bool:
         return self._here().call(lambda cache: cache.purge(index))
 
+    def purge(self, stored_before: float) -> int:
+        return self._here().call(lambda cache: cache.purge_older(stored_before))
+
     def discard(self, index: bytes) -> None:
         self._here().call(lambda cache: cache.remove(index))
 
@@ -167,12 +178,13 @@ class DiskStore:
         return self._here().call(clear)
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
+        """Go through the records there are, oldest first."""
         for index in self._here().call(lambda cache: cache.indexes()):
             if (record := self.get(index)) is not None:
                 yield index, record
 
     def size(self) -> int:
-        """Return the bytes the store takes on disk."""
+        """Return the bytes it takes on disk."""
         try:
             return int(self._here().call(lambda cache: cache.volume()))
         except (TypeError, ValueError, OverflowError) as exc:  # diskcache adds up what the database says

@@ -78,6 +78,14 @@ class DatabaseThread:
                 self._struck = cache.identity, time.monotonic()
                 self._is_damaged = identity == cache.identity and time.monotonic() - when < STRIKES
 
+    def fault(self, cache: Database, exc: Exception) -> StoreError:
+        """Suspect the database where what it raised says something of it; return what to raise for who reads."""
+        if is_damage(exc):
+            self.suspect(cache, exc)
+        elif cache.was_overdue:
+            self.suspect(cache)
+        return StoreError(f"cannot read from the store: {exc}")
+
     def call(self, do: Callable[[Database], T]) -> T:
         """Do it in the store's thread and wait. Raises `StoreError`."""
         try:
