@@ -29,7 +29,6 @@ SHOWN: dict[str, str] = {
     "cachemw.cli.demo.Reply": "cache_status body",
     "cachemw.cli.demo.Round": "kind first again",
     "cachemw.cli.demo.Together": "replies",
-    "cachemw.cli.store.OfKey": "index",  # a digest
     "cachemw.endpoints.chat.request.Bypass": "detail",  # a word of ours
     "cachemw.cache.effects.DeleteRecord": "index",
     "cachemw.cache.effects.Lookup": "index",

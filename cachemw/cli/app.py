@@ -141,7 +141,7 @@ def stats(directory: Directory = "") -> None:
     """Show what a store holds."""
     with upkeep.opened(directory) as store:
         seen = upkeep.survey((record for _, record in store.scan()), time.time())
-        typer.echo(str(store))
+        typer.echo(store.place)
         Console().print(upkeep.table(seen, store.size()))
 
 

@@ -141,7 +141,7 @@ def serve_proxy(settings: Settings, say: Callable[[str], None]) -> None:
         said = [
             f"cachemw listens on {url_of(listener)}/v1 (Ctrl-C ends it)",
             f"misses go to {upstream.base_url}; {_whose_key(settings)}",
-            trouble or f"answers are kept in {store}",
+            trouble or f"answers are kept in {store.place}",
         ]
         if not is_loopback(settings.host):
             said.append(_which_names(rules))
@@ -177,9 +177,9 @@ def try_out(store: Store, settings: Settings) -> str | None:
         except PlaceRefused as exc:
             raise CommandError(str(exc)) from exc
         except TimeoutError:
-            return f"nothing is kept for now: the store in {store} did not answer within {TRIAL_TIME:g} s"
+            return f"nothing is kept for now: the store in {store.place} did not answer within {TRIAL_TIME:g} s"
         except StoreError as exc:
-            return f"nothing is kept for now: cannot write to the store in {store}: {exc.__cause__ or exc}"
+            return f"nothing is kept for now: cannot write to the store in {store.place}: {exc.__cause__ or exc}"
     return None
 
 

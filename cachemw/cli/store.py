@@ -23,11 +23,11 @@ def opened(directory: str) -> Iterator[Store]:
     """Open the store that the proxy would have, if it exists. Raises `CommandError` and `ConfigurationError`."""
     with closing(Settings.read({"dir": directory} if directory else {}, os.environ).store()) as store:
         if not store.exists():
-            raise CommandError(f"there is no store in {store}")
+            raise CommandError(f"there is no store in {store.place}")
         try:
             yield store
         except StoreError as exc:
-            raise CommandError(f"the store in {store} does not work: {exc.__cause__ or exc}") from exc
+            raise CommandError(f"the store in {store.place} does not work: {exc.__cause__ or exc}") from exc
 
 
 @dataclass(frozen=True, slots=True)

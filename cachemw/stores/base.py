@@ -35,8 +35,9 @@ class Store(Protocol):
     A store inherits from this: what it does not define is then as it stands here.
     """
 
-    def __str__(self) -> str:
-        """Name the place of the records, as people are told of it."""
+    @property
+    def place(self) -> str:
+        """The place of the records, as people are told of it."""
         return type(self).__name__
 
     @property

@@ -152,7 +152,7 @@ from cachemw.stores.guard import GuardedStore
 
 disk = DiskStore(sys.argv[1])
 store, gate = GuardedStore(disk), threading.Event()
-store.put(bytes(16), b"a record", None)
+disk.put(bytes(16), b"a record", None)
 disk.submit(gate.wait)
 puts = [store.begin_put(bytes([number]) * 16, b"a record", None) for number in range(1, 5)]
 threading.Timer(0.02, gate.set).start()
@@ -163,7 +163,7 @@ if pid == 0:
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 assert all(put.is_over for put in puts)
 assert store.get(bytes([9]) * 16) == b"a record"
-store.close()
+disk.close()
 """
 
 

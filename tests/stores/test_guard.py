@@ -260,7 +260,7 @@ def test_what_is_queued_when_a_store_is_closed_is_done_and_opens_nothing(tmp_pat
     """F70, D4"""
     disk = DiskStore(tmp_path)
     store = GuardedStore(disk)
-    store.put(INDEX, b"a record", None)
+    disk.put(INDEX, b"a record", None)
     disk.submit(gate.wait)
     puts = [store.begin_put(bytes([number]) * 16, b"a record", None) for number in range(1, 5)]
 
@@ -276,7 +276,7 @@ def test_a_store_that_is_closed_waits_for_no_lock(tmp_path: Path) -> None:
     """F71, P4: an event loop may be what closes it."""
     disk = DiskStore(tmp_path)
     store = GuardedStore(disk)
-    store.put(INDEX, b"a record", None)
+    disk.put(INDEX, b"a record", None)
 
     with locked(tmp_path, "IMMEDIATE"):
         puts = [store.begin_put(bytes([number]) * 16, b"a record", None) for number in range(1, 5)]

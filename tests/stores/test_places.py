@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cachemw import DiskStore
-from cachemw.errors import StoreError
+from cachemw.errors import PlaceRefused, StoreError
 from cachemw.stores.disk import files as places
 
 MOUNTINFO = """\
@@ -43,7 +43,7 @@ def _mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 )
 def test_a_network_file_system_is_refused(directory: str, is_refused: bool) -> None:
     """D5"""
-    expected = pytest.raises(OSError, match="network") if is_refused else contextlib.nullcontext()
+    expected = pytest.raises(PlaceRefused, match="network") if is_refused else contextlib.nullcontext()
 
     with expected:
         places.refuse_network(Path(directory))

@@ -87,7 +87,8 @@ class DiskStore(Store):
         """The store's directory."""
         return self._path or Path(platformdirs.user_cache_dir("cachemw"))
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
         return str(self.path)
 
     @property
