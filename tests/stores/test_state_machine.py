@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 import cachemw.stores.disk.database
 from cachemw.stores import DiskStore, MemoryStore, Store
+from tests.stores.dictionary import DictionaryStore
 
 pytestmark = pytest.mark.faults
 
@@ -71,8 +72,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(index=indexes, record=records, keep=keeps, which=st.integers(0, 1))
     def put(self, index: bytes, record: bytes, keep: float | None, which: int) -> None:
-        earliest = self.clock.now
+        earliest, versions = self.clock.now, [store.version() for store in self.stores]
         self._store(which).put(index, record, keep)
+        assert all(was is None or store.version() != was for store, was in zip(self.stores, versions, strict=True))
         expires = float("inf") if keep is None else earliest + keep
         self.rows.pop(index, None)
         self.rows[index] = Row(record, expires, self.clock.now)
@@ -111,13 +113,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1))
     def clear(self, which: int) -> None:
         store = self._store(which)
-        if isinstance(store, DiskStore):
-            store.clear()
-            self.rows = {}
-        for index, _ in list(store.scan()):
-            store.delete(index)
-        for index in list(self.rows):
-            self._taken_away(index)
+        store.clear()
+        self.rows = {}
 
         assert list(store.scan()) == []
 
@@ -209,6 +206,13 @@ class TightMemoryMachine(MemoryMachine):
         assert sum(len(record) for _, record in self.stores[0].scan()) <= self.size_limit
 
 
+class DictionaryMachine(StoreMachine):
+    is_ordered_by_time = False
+
+    def opened(self) -> Store:
+        return DictionaryStore(self.clock)
+
+
 class DiskMachine(StoreMachine):
     is_ordered_by_time = True
     is_shrunk = False  # that would take minutes
@@ -242,6 +246,7 @@ MACHINES: list[tuple[type[StoreMachine], int]] = [
     (MemoryMachine, 30),
     (SmallMemoryMachine, 30),
     (TightMemoryMachine, 30),
+    (DictionaryMachine, 30),
     (DiskMachine, 8),
     (SmallDiskMachine, 8),
     (TightDiskMachine, 5),
