@@ -83,6 +83,14 @@ def test_stats_shows_what_a_store_holds(here: Here, filled: Path) -> None:
     assert held(filled) == RECORDS
 
 
+def test_the_store_that_is_looked_into_is_the_one_that_the_proxy_would_have(here: Here, filled: Path, tmp_path: Path) -> None:
+    (tmp_path / "cachemw.toml").write_text(f'[serve]\ndir = "{filled}"')
+
+    done = here("stats", CACHEMW_CONFIG=str(tmp_path / "cachemw.toml"))
+
+    assert done.stdout.startswith(f"{filled}\n")
+
+
 @pytest.mark.parametrize("changes", [{"stored_at": 1e300}, {"stored_at": -1e300}, {"lifetime": 1e308}], ids=str)
 def test_a_record_that_no_recording_comes_to_counts_as_damaged(here: Here, tmp_path: Path, changes: dict[str, float]) -> None:
     """F111: its checksum is right, and there is no such day."""

@@ -63,6 +63,8 @@ _SELECT_ORDER = (
     "SELECT value FROM Settings WHERE key IN (?, ?) AND typeof(value) = 'integer' ORDER BY key",
     (_GENERATION, _PUTS),
 )
+
+# A row's tag is when its response was stored, in 8 bytes, and after it the place of a record that came from a forward, in 16.
 _SELECT_PLACE = (
     "SELECT CASE WHEN typeof(tag) = 'blob' AND length(tag) = 24 THEN substr(tag, 9) END FROM Cache WHERE key = ? AND raw = 1"
 )
@@ -71,6 +73,7 @@ _IS_OLDER = (
 )
 _SELECT_OLDER = f"SELECT rowid FROM Cache WHERE {_IS_OLDER}"  # noqa: S608 - of constants
 _DELETE_OLDER = f"DELETE FROM Cache WHERE rowid = ? AND {_IS_OLDER}"  # noqa: S608 - of constants
+
 MARGIN = 64 * 1024
 """How much larger than its record a row may be: what else is in it has a few hundred bytes."""
 
