@@ -6,7 +6,9 @@ from benchmarks.tables import Table
 from benchmarks.timing import seconds_per_call
 from cachemw.cache.key import ANONYMOUS, Key, fingerprint
 from cachemw.cache.policy import Policy
-from cachemw.endpoints.chat.request import ChatRequest, read_chat
+from cachemw.endpoints import CHAT
+from cachemw.endpoints.base import ApiCall
+from cachemw.endpoints.chat.request import read_chat
 from cachemw.messages import HttpTarget, Request
 
 BODIES = {
@@ -28,8 +30,8 @@ def _measured(body: bytes, plan: Plan) -> tuple[float, float]:
     rules = Policy().header_rules
 
     def key() -> Key:
-        read = read_chat(request)
-        assert isinstance(read, ChatRequest)
+        read = read_chat(CHAT, request)
+        assert isinstance(read, ApiCall)
         return fingerprint(request, read.canonical, ANONYMOUS, None, 0, rules)
 
     seconds = seconds_per_call(key, plan)

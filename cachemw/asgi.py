@@ -18,6 +18,7 @@ from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_li
 from cachemw.cache.context import attested_in_scope
 from cachemw.cache.directives import CONTROL_HEADER
 from cachemw.cache.header_rules import HeaderRules
+from cachemw.cache.key import caller_of
 from cachemw.cache.policy import Policy
 from cachemw.drivers.push import PushDriver
 from cachemw.errors import ClientLeftError, ConfigurationError
@@ -27,6 +28,9 @@ from cachemw.stores import DiskStore, Store
 from cachemw.upstreams.base import AsyncUpstream, UpstreamRequest
 from cachemw.upstreams.push import END, Answer, Emit, Ending, PulledUpstream, PushUpstream
 from cachemw.wire.fields import without
+
+CALLER = "cachemw.caller"
+"""The member of a scope in which the gate before a proxy says who asks."""
 
 
 class AsgiRequest:
@@ -334,5 +338,6 @@ class CacheMiddleware:
             target = AppTarget(self._name, incoming.root, path, raw_path, incoming.query)
         else:
             target = self._upstream.target(raw_path, incoming.query)
-        attested = attested_in_scope(scope)
-        return Request(incoming.method, incoming.path, incoming.headers, body, target, attested, MappingProxyType(scope))
+        attested, headers = attested_in_scope(scope), incoming.headers
+        caller = scope.get(CALLER) or caller_of(headers, target.recipient, attested)
+        return Request(incoming.method, incoming.path, headers, body, target, attested, caller, MappingProxyType(scope))

@@ -60,6 +60,11 @@ class HttpTarget(msgspec.Struct, frozen=True):
 
     __repr__ = redacted_repr
 
+    def called(self, model: str | None) -> str:
+        """Return what reports and records call it: `provider/model`, else the URL without its query."""
+        provider = self.recipient.provider
+        return f"{provider}/{model}" if provider and model else self.url.partition("?")[0]
+
 
 class AppTarget(msgspec.Struct, frozen=True):
     """A wrapped application: the name its mount gave it, and what it is asked for.
@@ -79,6 +84,10 @@ class AppTarget(msgspec.Struct, frozen=True):
     def recipient(self) -> Recipient:
         return Inside.APP
 
+    def called(self, model: str | None) -> str:
+        """Return what reports and records call it."""
+        return self.name
+
 
 class ClientTarget(msgspec.Struct, frozen=True):
     """An HTTP upstream behind a transport in the client's own process: all that the request says reaches it.
@@ -96,6 +105,10 @@ class ClientTarget(msgspec.Struct, frozen=True):
     @property
     def recipient(self) -> Recipient:
         return Inside.TRANSPORT
+
+    def called(self, model: str | None) -> str:
+        """Return what reports and records call it: the URL without its query."""
+        return self.url.partition("?")[0]
 
 
 Target = HttpTarget | AppTarget | ClientTarget
@@ -118,6 +131,41 @@ class Attested(msgspec.Struct, frozen=True):
 NOTHING_ATTESTED = Attested()
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks. One without credentials and name is anonymous.
+
+    `brought` are the credentials that the caller sent, `attested` those that the server vouches for; `name` is that of a client
+    key of the operator's.
+    """
+
+    brought: Headers = ()
+    attested: Headers = ()
+    name: str | None = None
+
+    __repr__ = redacted_repr
+
+    @property
+    def credentials(self) -> Headers:
+        """Everything that tells this caller from others."""
+        return (*self.brought, *self.attested) if self.attested else self.brought
+
+
+ANONYMOUS_CALLER = Caller()
+"""A caller who is anonymous."""
+
+
+class Usage(msgspec.Struct, frozen=True, array_like=True):
+    """How many tokens an answer took, as the upstream counted them; `None` where it does not say.
+
+    `cached_tokens` are those of the input that the provider had cached, `reasoning_tokens` those of the output nobody sees.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
 class Unread(Enum):
     """Why a request's body was not read to its end, as `Cache-Status` tells it."""
 
@@ -138,6 +186,7 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes | Unread
     target: Target
     attested: Attested = NOTHING_ATTESTED
+    caller: Caller = ANONYMOUS_CALLER
     context: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     __repr__ = redacted_repr
@@ -170,7 +219,8 @@ class StoredResponse(msgspec.Struct, frozen=True):
     """A complete response, what it answers, and when its last byte came.
 
     `event_ends` are offsets into `body`, `arrivals` seconds since the head, one for each event; both are empty for JSON.
-    `stored_at` is in seconds since the epoch, `lifetime` in seconds.
+    `stored_at` is in seconds since the epoch, `lifetime` and `took` in seconds. `endpoint` and `target` are names, `model` is
+    the one that the answer names.
     """
 
     status: int
@@ -183,6 +233,12 @@ class StoredResponse(msgspec.Struct, frozen=True):
     stored_at: float
     lifetime: float
     request: bytes | None = None
+    endpoint: str = "chat"
+    target: str = ""
+    model: str | None = None
+    usage: Usage | None = None
+    took: float | None = None
+    sketch: bytes | None = None
 
     __repr__ = redacted_repr
 

@@ -1,25 +1,40 @@
 """The report of one exchange, as one frozen value."""
 
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+import msgspec
+
+from cachemw.messages import Usage
 
 STORE_SLOW = "store-slow"
 """The store did not answer in time."""
 
+NOT_CACHED = "not-cached"
+"""Only the store might have answered, and cannot."""
+
 Fwd = Literal["bypass", "miss", "request", "stale"]
+Result = Literal["hit", "stale", "collapsed", "miss", "refresh", "bypass", "not_cached", "refused", "passed"]
 
 
-@dataclass(frozen=True, slots=True)
-class ExchangeReport:
-    """What happened to one opted-in request (the words are those of RFC 9211).
+class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened to one request. What is absent, or not known, is `None`.
 
-    `hit`: answered from the store; `fwd`: why it was forwarded; `fwd_status`: the upstream's status; `ttl`: seconds of
-    freshness left, negative once stale; `stored`: whether the answer was kept, `None` while that is open;
-    `collapsed`: answered by another request's forward; `key`: hexadecimal; `details`: why, in words of the README;
-    `abandoned`: what became of a response in progress that this request's client was the last to leave: read on to its end
-    at the caller's cost, or stopped. That is not in `Cache-Status`.
+    As `Cache-Status` tells it (RFC 9211): `hit`, answered from the store; `fwd`, why it was forwarded; `fwd_status`, the
+    upstream's status; `ttl`, seconds of freshness left, negative once stale; `stored`, whether the answer was kept, `None`
+    while that is open; `collapsed`, answered by another request's forward; `key`, hexadecimal; `details`, why, in words of the
+    README.
+
+    Who and what: `id`, sortable by time; `at`, seconds since the epoch; `endpoint` and `target`, names; `client`, the name of
+    its key, else a code of its credential; `model`, as it was sent; `answered_model` and `usage`, as the answer says.
+
+    How much: `status` of what the client got; `bytes_in` and `bytes_out` of the two bodies; `first_byte` and `total`, seconds
+    since the request came; `attempts`, how often an upstream was asked. `route`, `cost` and `saved`, in nano-dollars, are a
+    gateway's.
+    `abandoned`: what became of a response in progress that this request's client was the last to leave: read on to its end at
+    the caller's cost, or stopped. `count`: how many such exchanges this report speaks for.
     """
 
+    opted_in: bool = True
     hit: bool = False
     fwd: Fwd | None = None
     fwd_status: int | None = None
@@ -28,11 +43,58 @@ class ExchangeReport:
     collapsed: bool = False
     key: str | None = None
     details: tuple[str, ...] = ()
+    id: str | None = None
+    count: int = 1
+    at: float | None = None
+    endpoint: str | None = None
+    target: str | None = None
+    route: str | None = None
+    client: str | None = None
+    model: str | None = None
+    answered_model: str | None = None
+    status: int | None = None
+    usage: Usage | None = None
+    cost: int | None = None
+    saved: int | None = None
+    bytes_in: int | None = None
+    bytes_out: int | None = None
+    first_byte: float | None = None
+    total: float | None = None
+    attempts: int = 0
     abandoned: Literal["finish", "cancel"] | None = None
+
+    @property
+    def detail(self) -> str | None:
+        """The most telling of the details."""
+        return self.details[0] if self.details else None
+
+    @property
+    def outcome(self) -> Result:
+        """What came of it, in one word: `passed` where the client did not opt in."""
+        if not self.opted_in:
+            return "passed"
+        if self.ttl is not None and self.ttl < 0:
+            return "stale"
+        if self.hit:
+            return "hit"
+        return "collapsed" if self.collapsed else self._forwarded()
+
+    def _forwarded(self) -> Result:
+        match self.fwd:
+            case "bypass":
+                return "bypass"
+            case "request":
+                return "refresh"
+            case "miss" | "stale":
+                return "miss"
+        return "not_cached" if NOT_CACHED in self.details else "refused"
 
 
 class Hook(Protocol):
-    """Told of every opted-in exchange when it is over. What it raises is logged, and changes nothing."""
+    """Told of every exchange when it is over, but of those with a wrapped app whose clients did not opt in.
+
+    What it raises is logged, and changes nothing.
+    """
 
     def __call__(self, report: ExchangeReport, /) -> None:
         """Take the report of one exchange."""

@@ -15,6 +15,7 @@ from cachemw.budget import Budget
 from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, script_for, unfinished
 from cachemw.cache.context import attested_in_environ
 from cachemw.cache.effects import Failed, Outcome, Script, Serve
+from cachemw.cache.key import caller_of
 from cachemw.cache.live_response import Relay
 from cachemw.cache.policy import Policy
 from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
@@ -319,5 +320,6 @@ class CacheMiddleware:
             target = AppTarget(self._name, incoming.root, incoming.path_bytes, raw_path, incoming.query)
         else:
             target = self._upstream.target(raw_path, incoming.query)
-        attested = attested_in_environ(environ)
-        return Request(incoming.method, incoming.path, incoming.headers, body, target, attested, MappingProxyType(environ))
+        attested, headers = attested_in_environ(environ), incoming.headers
+        caller = caller_of(headers, target.recipient, attested)
+        return Request(incoming.method, incoming.path, headers, body, target, attested, caller, MappingProxyType(environ))

@@ -29,7 +29,7 @@ STANDARD = set(
     "abc array base64 binascii bisect collections collections.abc dataclasses decimal enum functools hashlib heapq hmac"
     " ipaddress itertools json math operator re string struct types typing zlib".split()
 )
-LIBRARIES = {"http_sf", "msgspec", "xxhash"}
+LIBRARIES = {"http_sf", "msgspec", "msgspec.structs", "xxhash"}
 DOES_IO = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}
 
 # From the ground up. A module may import from its own layer, and from those named before it.
@@ -41,7 +41,7 @@ LAYERS = (
     ("stores", "upstreams"),
     ("flights",),
     ("drivers",),
-    ("_transport", "_wsgi_environ", "asgi", "wsgi", "httpx", "httpx2"),
+    ("_transport", "_transport_request", "_wsgi_environ", "asgi", "wsgi", "httpx", "httpx2"),
     ("simulator",),
     ("proxy",),
     ("",),  # the public names, which only the command line reads

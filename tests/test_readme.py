@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cachemw import limits
-from cachemw._transport import EDGE_COOKIES
+from cachemw._transport_request import EDGE_COOKIES
 from cachemw.endpoints.chat.request import HOW_IT_TRAVELS
 from cachemw.upstreams.providers import PROVIDERS
 from tests.documented import TABLES

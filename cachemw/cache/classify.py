@@ -1,17 +1,22 @@
 """Classify a request: a call that opted in, one that did not, or another request; and choose the script that answers it."""
 
 import msgspec
+from msgspec.structs import replace
 
 from cachemw.cache.directives import CONTROL_HEADER, Abandon, Directives, InvalidControl, read_directives
 from cachemw.cache.effects import InvalidPath, Script, Unacceptable
-from cachemw.cache.exchange import bypass, exchange, pass_on, pass_on_other, refuse
+from cachemw.cache.exchange import bypass, early_report, exchange, pass_on, refuse, shape_of
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
+from cachemw.endpoints import endpoint_of
+from cachemw.endpoints.base import Endpoint
 from cachemw.messages import Headers, Request
 from cachemw.redaction import redacted_repr
 from cachemw.report import ExchangeReport
 from cachemw.wire.fields import without
 from cachemw.wire.paths import climbs, is_target
+
+_OTHER = "not-chat"
 
 
 class OtherRequest(msgspec.Struct, frozen=True):
@@ -24,25 +29,40 @@ class OtherRequest(msgspec.Struct, frozen=True):
 
 
 class NotOptedIn(msgspec.Struct, frozen=True):
-    """A chat request whose client did not opt in."""
+    """An API call whose client did not opt in."""
+
+    endpoint: Endpoint
 
 
-Classified = OtherRequest | NotOptedIn | InvalidControl | Directives
+class OptedIn(msgspec.Struct, frozen=True):
+    """An API call whose client opted in, and what it asks of the cache; that may be more than can be read."""
+
+    endpoint: Endpoint
+    asked: Directives | InvalidControl
+
+    __repr__ = redacted_repr
+
+
+Classified = OtherRequest | NotOptedIn | OptedIn
 
 
 def classify(method: str, path: str, headers: Headers, policy: Policy) -> Classified:
     """Say what a request is to us; `path` is below `root_path`."""
     asked = read_directives(headers, policy.default, policy.honour)
-    if is_chat(method, path, policy.paths):
-        return NotOptedIn() if asked is None else asked
+    endpoint = endpoint_of(method, path, policy.paths)
+    if endpoint is not None:
+        return NotOptedIn(endpoint) if asked is None else OptedIn(endpoint, asked)
     return OtherRequest(asked, headers if asked is None else without(headers, (CONTROL_HEADER,)))
 
 
 def unfinished(classified: Classified) -> Classified:
     """Return what a request is to a mount that reads for its reader alone: what that one leaves cannot be finished."""
-    if not isinstance(classified, Directives) or classified.abandon is not Abandon.FINISH:
+    if not isinstance(classified, OptedIn):
         return classified
-    return msgspec.structs.replace(classified, abandon=None, ignored=(*classified.ignored, "abandon"))
+    asked = classified.asked
+    if not isinstance(asked, Directives) or asked.abandon is not Abandon.FINISH:
+        return classified
+    return OptedIn(classified.endpoint, replace(asked, abandon=None, ignored=(*asked.ignored, "abandon")))
 
 
 def body_limit(classified: Classified, policy: Policy) -> int | None:
@@ -50,9 +70,13 @@ def body_limit(classified: Classified, policy: Policy) -> int | None:
 
     0 only looks whether there is one; `None` leaves it alone, for nothing is going to be forwarded.
     """
-    if isinstance(classified, InvalidControl):
-        return None
-    return policy.max_request_bytes if isinstance(classified, Directives) else 0
+    match classified:
+        case OptedIn(asked=Directives()):
+            return policy.max_request_bytes
+        case OptedIn():
+            return None
+        case _:
+            return 0
 
 
 def script_for(
@@ -63,30 +87,34 @@ def script_for(
     `target` is what an HTTP upstream beside the mount would be asked for, as it came; a wrapped app's path is its own matter.
     """
     if target is not None and (climbs(target.partition(b"?")[0]) or not is_target(target)):
-        return _refuse_path(classified)
+        return _refuse_path(classified, request)
     match classified:
-        case Directives():
-            return exchange(request, classified, policy, verified)
-        case InvalidControl():
-            return refuse(classified)
-        case OtherRequest(asked=Directives() as asked):
-            return bypass("not-chat", request, asked, policy)  # not even that is sent where the upstream must not be contacted
-        case OtherRequest(asked=InvalidControl()):
-            return pass_on_other(request, policy)
+        case OptedIn(endpoint, Directives() as asked):
+            return exchange(endpoint, request, asked, policy, verified)
+        case OptedIn(endpoint, InvalidControl() as invalid):
+            return refuse(endpoint, request, invalid)
+        case OtherRequest(asked=Directives() as asked):  # not even that is sent where the upstream must not be contacted
+            return bypass(_OTHER, None, request, asked, policy)
+        case OtherRequest(asked=InvalidControl()):  # it is nobody's there
+            report = replace(early_report(request, None), fwd="bypass", stored=False, details=(_OTHER,))
+            return pass_on(report, None, request, policy)
         case _:
-            return pass_on(None, request, policy)
+            return pass_on(passed_report(classified, request), _endpoint_in(classified), request, policy)
 
 
-def _refuse_path(classified: Classified) -> Script:
+def _refuse_path(classified: Classified, request: Request) -> Script:
     """Answer a request that would leave the upstream's base URL, or be spelt anew on the way there."""
     yield from ()
-    has_opted_in = (
-        classified.asked is not None if isinstance(classified, OtherRequest) else not isinstance(classified, NotOptedIn)
-    )
-    report = ExchangeReport(stored=False, details=("invalid-path",)) if has_opted_in else None
-    return Unacceptable(report, InvalidPath())
+    endpoint = _endpoint_in(classified)
+    has_opted_in = isinstance(classified, OptedIn) or isinstance(classified, OtherRequest) and classified.asked is not None
+    report = early_report(request, endpoint, opted_in=has_opted_in)
+    return Unacceptable(replace(report, stored=False, details=("invalid-path",)), InvalidPath(), shape_of(endpoint))
 
 
-def is_chat(method: str, path: str, suffixes: tuple[str, ...]) -> bool:
-    """Say whether this is a chat completion: `path`, below `root_path`, ends in one of these."""
-    return method == "POST" and path.endswith(suffixes)
+def passed_report(classified: Classified, request: Request) -> ExchangeReport:
+    """Return what is known of a request that passes because its client did not opt in."""
+    return early_report(request, _endpoint_in(classified), opted_in=False)
+
+
+def _endpoint_in(classified: Classified) -> Endpoint | None:
+    return None if isinstance(classified, OtherRequest) else classified.endpoint

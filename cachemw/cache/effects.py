@@ -8,8 +8,10 @@ import msgspec
 
 from cachemw.cache.directives import Abandon, InvalidControl
 from cachemw.cache.live_response import LiveResponse, Relay
+from cachemw.cache.order import Order
 from cachemw.cache.recording import Terms
 from cachemw.cache.sharing import Course, Sender
+from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import CacheError, RecordRefused, StoreError, StoreTimeout, UpstreamError
 from cachemw.messages import Headers, Request, StoredResponse
 from cachemw.redaction import redacted_repr
@@ -56,7 +58,14 @@ class DeleteRecord(msgspec.Struct, frozen=True):
 
 
 class GetOrder(msgspec.Struct, frozen=True):
-    """Ask where a forward stands that begins now: sent `Order`, or thrown `StoreError`."""
+    """Ask where a forward stands that begins now: sent `Ordered`, or thrown `StoreError`."""
+
+
+class Ordered(msgspec.Struct, frozen=True):
+    """Where it stands, and the time: seconds since the epoch."""
+
+    order: Order
+    now: float
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -88,14 +97,15 @@ class Claimed(Enum):
 class Forward(msgspec.Struct, frozen=True):
     """Send the request on: sent `Arrived`, or thrown `UpstreamError`.
 
-    With `terms` the answer is a flight: it asks for no content coding and may be kept. `report` as in `Claim`; `None`
-    where the client did not opt in. An HTTP upstream is sent the `rewritten` fields in the place of the caller's.
+    With `terms` the answer is a flight: it asks for no content coding and may be kept. `report` as in `Claim`. An HTTP upstream
+    is sent the `rewritten` fields in the place of the caller's. `shape` is how its clients read errors.
     """
 
     terms: Terms | None
     on_abandon: Abandon
-    report: ExchangeReport | None
+    report: ExchangeReport
     rewritten: Headers = ()
+    shape: ErrorShape = OPENAI
 
     __repr__ = redacted_repr
 
@@ -135,13 +145,15 @@ class Unsatisfiable(msgspec.Struct, frozen=True):
     """Only the store might have answered, and cannot: 504."""
 
     report: ExchangeReport
+    shape: ErrorShape = OPENAI
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The upstream gave no head: 502 or 504. `report` is `None` where the client did not opt in."""
+    """The upstream gave no head: 502 or 504."""
 
-    report: ExchangeReport | None
+    report: ExchangeReport
     error: UpstreamError
+    shape: ErrorShape = OPENAI
 
     __repr__ = redacted_repr
 
@@ -151,13 +163,11 @@ class InvalidPath(msgspec.Struct, frozen=True):
 
 
 class Unacceptable(msgspec.Struct, frozen=True):
-    """The request's control header cannot be obeyed, or its path not be asked for: 400.
+    """The request's control header cannot be obeyed, or its path not be asked for: 400."""
 
-    `report` is `None` where the client did not opt in.
-    """
-
-    report: ExchangeReport | None
+    report: ExchangeReport
     invalid: InvalidControl | InvalidPath
+    shape: ErrorShape = OPENAI
 
 
 Outcome = Serve | Relay | Unsatisfiable | Failed | Unacceptable

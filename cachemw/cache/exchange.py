@@ -1,13 +1,14 @@
-"""The script: how one chat request is answered.
+"""The script: how one API call is answered.
 
 It yields what it needs and is sent the result, or thrown the failure; it ends in an outcome. Two drivers perform what it
 asks, one with `await` and one without; `tests/core/test_exchange.py` is the same as a table.
 """
 
 from collections.abc import Generator
-from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from msgspec.structs import replace
 
 from cachemw import limits
 from cachemw.cache.directives import Abandon, Directives, InvalidControl
@@ -23,6 +24,7 @@ from cachemw.cache.effects import (
     Found,
     GetOrder,
     Lookup,
+    Ordered,
     ReadSecret,
     RunInThread,
     Script,
@@ -32,14 +34,14 @@ from cachemw.cache.effects import (
 )
 from cachemw.cache.freshness import remaining, retention
 from cachemw.cache.header_rules import Travels, fate
-from cachemw.cache.key import SHARED, by_credential, by_name, callers_credentials, fingerprint, idempotency_key, is_lent
+from cachemw.cache.key import SHARED, by_credential, by_name, client_code, fingerprint, idempotency_key, is_lent
 from cachemw.cache.live_response import Relay
 from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords, select
-from cachemw.cache.order import Order
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import Terms
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
-from cachemw.endpoints.chat.request import Bypass, read_chat
+from cachemw.endpoints.base import Bypass, Endpoint
+from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import (
     PartitionError,
     RecordError,
@@ -49,8 +51,9 @@ from cachemw.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from cachemw.messages import AppTarget, Headers, HttpRecipient, Inside, Request, header_values
-from cachemw.report import STORE_SLOW, ExchangeReport, Fwd
+from cachemw.messages import AppTarget, Headers, Inside, Request, header_values
+from cachemw.report import NOT_CACHED, STORE_SLOW, ExchangeReport, Fwd
+from cachemw.wire.fields import content_length
 
 ATTEMPTS = 2
 """How often another's forward is followed, or awaited, that fails: one re-election, then that failure is its own too."""
@@ -61,17 +64,26 @@ STANDS_IN_FOR = frozenset({429, 500, 502, 503, 504})
 """The statuses of an upstream that cannot answer just now (RFC 5861 §4), and of one that will not yet."""
 
 
-def exchange(request: Request, asked: Directives, policy: Policy, verified: VerifiedRecords) -> Script:
-    """Answer one chat request whose client opted in."""
-    chat = read_chat(request, policy.bookkeeping)
-    if isinstance(chat, Bypass):
-        return (yield from bypass(chat.detail, request, asked, policy))
+def exchange(endpoint: Endpoint, request: Request, asked: Directives, policy: Policy, verified: VerifiedRecords) -> Script:
+    """Answer one API call whose client opted in."""
+    call = endpoint.read(endpoint, request, policy.bookkeeping)
+    if isinstance(call, Bypass):
+        return (yield from bypass(call.detail, endpoint, request, asked, policy))
     try:
         partition = yield from _partition(request, policy)
     except (PartitionError, StoreError):
-        return (yield from bypass("no-partition", request, asked, policy))
-    key = fingerprint(request, chat.canonical, partition, asked.namespace, asked.sample, policy.header_rules)
-    return (yield from _answer(Query(key, chat, asked, policy, _on_abandon(request, asked, policy), request), verified))
+        return (yield from bypass("no-partition", endpoint, request, asked, policy))
+    key = fingerprint(request, call.canonical, partition, asked.namespace, asked.sample, policy.header_rules)
+    report = ExchangeReport(
+        key=key.index.hex(),
+        endpoint=endpoint.name,
+        target=request.target.called(call.model),
+        client=client_code(request.caller, partition),
+        model=call.model,
+        bytes_in=_size_of(request),
+    )
+    query = Query(key, call, asked, policy, _on_abandon(request, asked, policy), request, report)
+    return (yield from _answer(query, verified))
 
 
 def _answer(query: Query, verified: VerifiedRecords) -> Script:
@@ -79,7 +91,7 @@ def _answer(query: Query, verified: VerifiedRecords) -> Script:
     claimed: Claimed | Arrived | None = None
     report: ExchangeReport | None = None
     why: str | None = None  # a bad record is gone when it is looked for again, and yet why this is a miss
-    order: Order | str = ""
+    order: Ordered | str = ""
     sender: Sender | None = None
     is_apart = False
     while True:
@@ -89,11 +101,12 @@ def _answer(query: Query, verified: VerifiedRecords) -> Script:
         if isinstance(found, Match):
             return (yield from _serve(query, found, now, report if claimed is Claimed.LANDED else None))
         if not asked.may_forward:
-            return Unsatisfiable(ExchangeReport(details=_details(asked, "not-cached")))
+            report = replace(query.report, key=None, details=_details(asked, NOT_CACHED))
+            return Unsatisfiable(report, query.call.endpoint.errors)
         why = found.detail or why
         if claimed is not Claimed.LEAD:  # who was let alone may have waited for long
             order = yield from _order(why)
-        report = _report(query, found.fwd, why, order if isinstance(order, str) else None)
+        report = _forwarding(query, found.fwd, why, order if isinstance(order, str) else None)
         if asked.wants_fresh_answer or is_leading:
             return (yield from _forward(query, verified, found, report, order))
         sender = sender or sender_of(query.request, query.policy)
@@ -110,33 +123,52 @@ def _answer(query: Query, verified: VerifiedRecords) -> Script:
                 is_apart = True
 
 
-def bypass(detail: str, request: Request, asked: Directives, policy: Policy) -> Script:
+def bypass(detail: str, endpoint: Endpoint | None, request: Request, asked: Directives, policy: Policy) -> Script:
     """Pass on what is not ours to cache, unless only the store may answer."""
+    report = early_report(request, endpoint)
     if not asked.may_forward:
-        return Unsatisfiable(ExchangeReport(details=_details(asked, "not-cached", detail)))
-    report = ExchangeReport(fwd="bypass", stored=False, details=_details(asked, detail))
-    return (yield from pass_on(report, request, policy))
+        return Unsatisfiable(replace(report, details=_details(asked, NOT_CACHED, detail)), shape_of(endpoint))
+    report = replace(report, fwd="bypass", stored=False, details=_details(asked, detail))
+    return (yield from pass_on(report, endpoint, request, policy))
 
 
-def pass_on(report: ExchangeReport | None, request: Request, policy: Policy) -> Script:
-    """Forward and relay, and keep nothing; where the client did not opt in there is nothing to say of it."""
+def pass_on(report: ExchangeReport, endpoint: Endpoint | None, request: Request, policy: Policy) -> Script:
+    """Forward and relay, and keep nothing."""
     rewritten = yield from _rewritten(request, policy, None)
+    report, shape = replace(report, attempts=1), shape_of(endpoint)
     try:
-        arrived: Arrived = yield Forward(None, Abandon.CANCEL, report, rewritten)
+        arrived: Arrived = yield Forward(None, Abandon.CANCEL, report, rewritten, shape)
     except UpstreamError as error:
-        return Failed(None if report is None else replace(report, details=(*report.details, _failure(error))), error)
+        return Failed(replace(report, fwd_status=error.status, details=(*report.details, _failure(error))), error, shape)
     return Relay(arrived.response, report)
 
 
-def pass_on_other(request: Request, policy: Policy) -> Script:
-    """Pass on what is no chat, and whose control header cannot be read: it is nobody's there."""
-    return pass_on(ExchangeReport(fwd="bypass", stored=False, details=("not-chat",)), request, policy)
-
-
-def refuse(invalid: InvalidControl) -> Script:
+def refuse(endpoint: Endpoint, request: Request, invalid: InvalidControl) -> Script:
     """Answer a request whose control header cannot be obeyed: nothing is guessed, and nothing contacted."""
     yield from ()
-    return Unacceptable(ExchangeReport(stored=False, details=("invalid-cachemw",)), invalid)
+    report = replace(early_report(request, endpoint), stored=False, details=("invalid-cachemw",))
+    return Unacceptable(report, invalid, endpoint.errors)
+
+
+def early_report(request: Request, endpoint: Endpoint | None, *, opted_in: bool = True) -> ExchangeReport:
+    """Return what is known of an exchange whose request was not read."""
+    return ExchangeReport(
+        opted_in=opted_in,
+        endpoint=None if endpoint is None else endpoint.name,
+        target=request.target.called(None),
+        client=request.caller.name,
+        bytes_in=_size_of(request),
+    )
+
+
+def _size_of(request: Request) -> int | None:
+    """Return how large the body is, if it was read or said so."""
+    return len(request.body) if isinstance(request.body, bytes) else content_length(request.headers)
+
+
+def shape_of(endpoint: Endpoint | None) -> ErrorShape:
+    """Return how errors are read by those who call this endpoint, or another one."""
+    return OPENAI if endpoint is None else endpoint.errors
 
 
 def _partition(request: Request, policy: Policy) -> Generator[Effect, Any, bytes]:
@@ -144,12 +176,12 @@ def _partition(request: Request, policy: Policy) -> Generator[Effect, Any, bytes
         return SHARED
     if policy.partition != "credential":
         return by_name((yield AskPartition(request)))
-    recipient, attested = request.target.recipient, request.attested
-    brought = callers_credentials(request.headers, isinstance(recipient, HttpRecipient))
-    sent = (*brought, *attested.credentials) if attested.credentials else brought
-    if attested.is_nameless and not sent:
+    caller = request.caller
+    credentials = caller.credentials
+    if request.attested.is_nameless and not credentials:
         raise PartitionError("the app knows who asks, and nobody has said how to tell")
-    return by_credential((yield ReadSecret()) if sent else b"", is_lent(brought, recipient), sent)
+    is_lent_one = is_lent(caller.brought, request.target.recipient)
+    return by_credential((yield ReadSecret()) if credentials else b"", is_lent_one, credentials)
 
 
 def _rewritten(request: Request, policy: Policy, query: Query | None) -> Generator[Effect, Any, Headers]:
@@ -162,19 +194,19 @@ def _rewritten(request: Request, policy: Policy, query: Query | None) -> Generat
     try:
         secret: bytes = b"" if policy.partition == "shared" else (yield ReadSecret())  # beside a cassette none is made
         if query is not None:
-            kind = query.chat.kind
+            kind = query.call.kind
             return idempotency_key(secret, request.headers, query.key.parts, b"%d" % kind.stream, kind.options)
         return idempotency_key(secret, request.headers, (yield from _partition(request, policy)))
     except (PartitionError, StoreError):
         return ()
 
 
-def _order(why: str | None) -> Generator[Effect, Any, Order | str]:
+def _order(why: str | None) -> Generator[Effect, Any, Ordered | str]:
     """Ask where a forward stands that begins now, or say why nobody knows; who has waited in vain asks no more (D1)."""
     if why == STORE_SLOW:
         return why
     try:
-        order: Order = yield GetOrder()
+        order: Ordered = yield GetOrder()
     except StoreError as error:
         return STORE_SLOW if isinstance(error, StoreTimeout) else "store-unreadable"
     return order
@@ -205,7 +237,15 @@ def _serve(query: Query, found: Match, now: float, awaited: ExchangeReport | Non
         report = replace(awaited, fwd_status=found.stored.status, collapsed=True, stored=None, details=details)
         return Serve(found.stored, report, now, query.asked.speed)
     details = _details(query.asked, *found.details)
-    report = ExchangeReport(hit=True, ttl=remaining(found.stored, now), key=query.key.index.hex(), details=details)
+    stored = found.stored
+    report = replace(
+        query.report,
+        hit=True,
+        ttl=remaining(stored, now),
+        details=details,
+        answered_model=stored.model,
+        usage=stored.usage,
+    )
     revalidate = (yield from _revalidate(query, report)) if found.revalidate else None
     return Serve(found.stored, report, now, query.asked.speed, *(revalidate or ()))
 
@@ -219,18 +259,25 @@ def _revalidate(query: Query, report: ExchangeReport) -> Generator[Effect, Any, 
 
 
 def _claim(
-    query: Query, report: ExchangeReport, order: Order | str, sender: Sender, *, may_follow: bool = True, is_apart: bool = False
+    query: Query,
+    report: ExchangeReport,
+    order: Ordered | str,
+    sender: Sender,
+    *,
+    may_follow: bool = True,
+    is_apart: bool = False,
 ) -> Claim:
-    generation = order.generation if isinstance(order, Order) else None
-    course = Course(query.key.parts, query.chat.kind, generation, sender, is_apart)
+    generation = order.order.generation if isinstance(order, Ordered) else None
+    course = Course(query.key.parts, query.call.kind, generation, sender, is_apart)
     return Claim(course, query.asked.may_store, may_follow, query.on_abandon, report)
 
 
-def _forward(query: Query, verified: VerifiedRecords, found: NoMatch, report: ExchangeReport, order: Order | str) -> Script:
+def _forward(query: Query, verified: VerifiedRecords, found: NoMatch, report: ExchangeReport, order: Ordered | str) -> Script:
     terms = _terms(query, order, waits=found.detail != STORE_SLOW) if query.asked.may_store else None
     rewritten = yield from _rewritten(query.request, query.policy, query)
+    report = replace(report, attempts=1)
     try:
-        arrived: Arrived = yield Forward(terms, query.on_abandon, report, rewritten)
+        arrived: Arrived = yield Forward(terms, query.on_abandon, report, rewritten, query.call.endpoint.errors)
     except UpstreamError as error:
         return (yield from _without_upstream(query, verified, report, error))
     return _shown(query, found, report, arrived, None)
@@ -251,7 +298,7 @@ def _without_upstream(query: Query, verified: VerifiedRecords, report: ExchangeR
     usable = found if isinstance(found, Match) else found.stands_in
     report = replace(report, fwd_status=error.status, details=(_failure(error), *report.details))
     if usable is None:
-        return Failed(replace(report, stored=None if report.collapsed else False), error)
+        return Failed(replace(report, stored=None if report.collapsed else False), error, query.call.endpoint.errors)
     return _stand_in(query, usable, report, now)
 
 
@@ -269,13 +316,13 @@ def _failure(error: UpstreamError) -> str:
     return "unreachable" if error.status is None else "broken"
 
 
-def _report(query: Query, fwd: Fwd, *why: str | None) -> ExchangeReport:
+def _forwarding(query: Query, fwd: Fwd, *why: str | None) -> ExchangeReport:
     """Say what is known before the upstream answers; first why the answer will not be kept, whatever it is."""
     asked, refusal = query.asked, None
     if not asked.may_store:
         refusal = "no-store" if asked.control.no_store else "mode-read"
     stored = None if refusal is None else False
-    return ExchangeReport(fwd=fwd, stored=stored, key=query.key.index.hex(), details=_details(asked, refusal, *why))
+    return replace(query.report, fwd=fwd, stored=stored, details=_details(asked, refusal, *why))
 
 
 def _details(asked: Directives, *details: str | None) -> tuple[str, ...]:
@@ -290,16 +337,18 @@ def _on_abandon(request: Request, asked: Directives, policy: Policy) -> Abandon:
     return asked.abandon or (Abandon(policy.on_abandon) if policy.on_abandon else by_default)
 
 
-def _terms(query: Query, order: Order | str, *, waits: bool = True) -> Terms:
+def _terms(query: Query, order: Ordered | str, *, waits: bool = True) -> Terms:
     policy, lifetime = query.policy, query.policy.lifetime_of(query.asked.ttl)
     return Terms(
-        chat=query.chat,
+        call=query.call,
         key=query.key,
         lifetime=lifetime,
         keep=retention(policy.keep, lifetime, policy.window),
         store_when=policy.store_when,
         limit_bytes=policy.max_record_bytes,
         keep_request=policy.keep_requests,
-        order=order,
+        order=order.order if isinstance(order, Ordered) else order,
         waits=waits,
+        target=query.report.target or "",
+        asked_at=order.now if isinstance(order, Ordered) else 0.0,
     )

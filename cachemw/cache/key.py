@@ -10,7 +10,18 @@ import msgspec
 import xxhash
 
 from cachemw.cache.header_rules import HeaderRules, credentials, keyed
-from cachemw.messages import AppTarget, ClientTarget, Headers, HttpRecipient, Recipient, Request, Sends
+from cachemw.messages import (
+    NOTHING_ATTESTED,
+    AppTarget,
+    Attested,
+    Caller,
+    ClientTarget,
+    Headers,
+    HttpRecipient,
+    Recipient,
+    Request,
+    Sends,
+)
 from cachemw.redaction import redacted_repr
 from cachemw.wire.fields import CREDENTIALS, without
 
@@ -70,6 +81,7 @@ def _identity(request: Request, rules: HeaderRules) -> bytes:
 ANONYMOUS = b"anonymous"
 ANONYMOUS_LENT = b"anonymous, with a lent key"
 SHARED = b"shared"
+_OF_CREDENTIAL = b"credential:"
 
 PLACEHOLDERS = ((b"authorization", b"bearer cachemw"), (b"x-api-key", b"cachemw"))
 """What SDKs that cannot send no key at all are told to send to an HTTP upstream; it names nobody, and is not forwarded."""
@@ -79,6 +91,21 @@ def callers_credentials(headers: Headers, over_http: bool) -> Headers:
     """Return the credentials the caller sent; over HTTP without the placeholders."""
     found = credentials(headers)
     return without_placeholder(found) if over_http else found
+
+
+def caller_of(headers: Headers, recipient: Recipient, attested: Attested = NOTHING_ATTESTED) -> Caller:
+    """Return who asks, where no client key has told it."""
+    return Caller(callers_credentials(headers, isinstance(recipient, HttpRecipient)), attested.credentials)
+
+
+def client_code(caller: Caller, partition: bytes) -> str | None:
+    """Return what reports call a caller: the name of its key, else a code of its credential; `None` where it has neither.
+
+    A partition of that kind is an HMAC: nobody can search for what it is made of, nor for it by its digest.
+    """
+    if caller.name is not None or not partition.startswith(_OF_CREDENTIAL):
+        return caller.name
+    return hashlib.sha256(partition).digest()[:8].hex()
 
 
 def without_placeholder(headers: Headers) -> Headers:
@@ -100,7 +127,7 @@ def by_credential(secret: bytes, lent: bool, sent: Headers) -> bytes:
     """
     if not sent:
         return ANONYMOUS_LENT if lent else ANONYMOUS
-    return b"credential:" + code(secret, b"lent" if lent else b"own", *[part for field in sent for part in field])
+    return _OF_CREDENTIAL + code(secret, b"lent" if lent else b"own", *[part for field in sent for part in field])
 
 
 def by_name(name: bytes | None) -> bytes:

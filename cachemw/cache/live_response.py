@@ -1,19 +1,19 @@
 """A response in progress, shared by its readers: what of it may leave now, how it ends, and what is kept of it."""
 
-from dataclasses import replace
-
 import msgspec
+from msgspec.structs import replace
 
 from cachemw.cache import record as codec
 from cachemw.cache.directives import CONTROL_HEADER, Abandon, ControlMembers, parse_members
 from cachemw.cache.header_rules import without_account
 from cachemw.cache.order import Order
 from cachemw.cache.recording import Recording, Terms, head_fault, is_coded, start
-from cachemw.endpoints import errors as refusals
-from cachemw.endpoints.chat.completeness import CUT
+from cachemw.endpoints import errors
+from cachemw.endpoints.base import CUT
+from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import TruncatedResponse, UpstreamError
 from cachemw.limits import PIECE_BYTES
-from cachemw.messages import Head, StoredResponse, header_values
+from cachemw.messages import Head, StoredResponse, Usage, header_values
 from cachemw.redaction import redacted_repr
 from cachemw.report import ExchangeReport
 from cachemw.wire.cache_status import announce
@@ -40,8 +40,12 @@ class LiveResponse:
     Its writer calls `feed` for every chunk, then `finish` and `close`, or `fail`. `faults` says why it is not kept.
     """
 
-    def __init__(self, head: Head, recording: Recording | None = None, faults: tuple[str, ...] = ()) -> None:
-        self.head, self.faults = head, faults
+    def __init__(
+        self, head: Head, recording: Recording | None = None, faults: tuple[str, ...] = (), shape: ErrorShape = OPENAI
+    ) -> None:
+        self.head, self.faults, self._shape = head, faults, shape
+        self._model: str | None = None  # as the answer names it
+        self._usage: Usage | None = None
         self._is_chat = recording is not None or bool(faults)
         self.is_stored = False
         self.is_stream = _is_event_stream(head)
@@ -132,6 +136,7 @@ class LiveResponse:
         if self._recording is None:
             return None
         recorded = self._recording.finish(now)
+        self._model, self._usage = self._recording.answered
         if isinstance(recorded, StoredResponse):
             terms = self._recording.terms
             assert isinstance(terms.order, Order)  # noqa: S101 - else nothing was recorded
@@ -171,48 +176,46 @@ class LiveResponse:
         if not self.can_say_more:
             return b""
         tail = (self._tail + self._body[-3:])[-3:]
-        return refusals.broken_stream(error, not tail or tail.endswith((b"\n\n", b"\r\r", b"\n\r\n")))
+        return errors.broken_stream(error, not tail or tail.endswith((b"\n\n", b"\r\r", b"\n\r\n")), self._shape)
 
     def final_report(self, report: ExchangeReport) -> ExchangeReport:
         """Return what is said of an exchange, with what has become of this answer; a collapsed one stored nothing."""
-        if self.faults:
-            stored, details = False, (*self.faults, *report.details)
-        elif self.is_stored:
-            stored, details = True, report.details
-        else:
+        if not (self.faults or self.is_stored):
             return report
-        return replace(report, stored=None if report.collapsed else stored, details=tuple(dict.fromkeys(details)))
+        stored = None if report.collapsed else not self.faults
+        details = tuple(dict.fromkeys((*self.faults, *report.details)))
+        return replace(report, stored=stored, details=details, answered_model=self._model, usage=self._usage)
 
-    def client_head(self, report: ExchangeReport | None, is_of_another_account: bool = False) -> Head:
+    def client_head(self, report: ExchangeReport, is_of_another_account: bool = False) -> Head:
         """Return the head as a client gets it; what it says of the account it was asked for is for nobody else."""
         headers = end_to_end(self.head.headers)
-        if report is not None and report.collapsed:
+        if report.collapsed:
             headers = without(headers, (b"set-cookie", b"set-cookie2"))  # another request's: its answer is shared, no more
         if is_of_another_account:
             headers = without_account(headers)
         if self.can_say_more:
             headers = without(headers, (b"content-length",))
-        return Head(
-            self.head.status, headers if report is None else announce(headers, self.final_report(report), self.is_stream)
-        )
+        if report.opted_in:
+            headers = announce(headers, self.final_report(report), self.is_stream)
+        return Head(self.head.status, headers)
 
 
 class Relay:
-    """An outcome: the answer is passed on to one client as it comes. `report` is `None` where it did not opt in.
+    """An outcome: the answer is passed on to one client as it comes.
 
     `is_of_another_account`: it was asked for with a credential that is not this client's.
     """
 
-    def __init__(self, response: LiveResponse, report: ExchangeReport | None, is_of_another_account: bool = False) -> None:
+    def __init__(self, response: LiveResponse, report: ExchangeReport, is_of_another_account: bool = False) -> None:
         self.response, self.at = response, 0
         self.early_report = report  # before it was known what becomes of the response
         self._is_of_another_account = is_of_another_account
         self._has_begun = False
 
     @property
-    def report(self) -> ExchangeReport | None:
+    def report(self) -> ExchangeReport:
         """What came of it, as far as is known."""
-        return None if self.early_report is None else self.response.final_report(self.early_report)
+        return self.response.final_report(self.early_report)
 
     @property
     def has_had_all(self) -> bool:
@@ -250,10 +253,13 @@ def begin(head: Head, terms: Terms | None, now: float) -> LiveResponse:
     """Begin to pass on an answer whose head came `now`; without `terms` nothing of it is kept."""
     if terms is None:
         return LiveResponse(head)
-    fault = _kept_out(head) or head_fault(head, terms.chat.kind.stream)
+    shape = terms.call.endpoint.errors
+    fault = _kept_out(head) or head_fault(head, terms.call.kind.stream)
     if fault is None and not isinstance(terms.order, Order):
         fault = terms.order
-    return LiveResponse(head, start(head, terms, now)) if fault is None else LiveResponse(head, None, (fault,))
+    if fault is not None:
+        return LiveResponse(head, None, (fault,), shape)
+    return LiveResponse(head, start(head, terms, now), (), shape)
 
 
 def _kept_out(head: Head) -> str | None:

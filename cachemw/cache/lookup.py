@@ -14,13 +14,12 @@ from cachemw.cache.header_rules import storable
 from cachemw.cache.key import Key
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import head_fault
-from cachemw.endpoints.chat.completeness import json_fault, stream_fault
-from cachemw.endpoints.chat.request import ChatRequest
-from cachemw.endpoints.chat.transcode import derive
+from cachemw.endpoints.base import ApiCall
 from cachemw.errors import RecordError
 from cachemw.messages import Head, Kind, Request, StoredResponse
 from cachemw.redaction import redacted_repr
-from cachemw.report import Fwd
+from cachemw.report import ExchangeReport, Fwd
+from cachemw.wire.sse import Parser
 
 Mark = bytes
 """Says which record it is: its header, with the checksum, and its proof."""
@@ -33,14 +32,15 @@ class TranscodeCache:
         self._kept: OrderedDict[tuple[Mark, Kind], StoredResponse] = OrderedDict()
         self._size = 0
 
-    def of(self, mark: Mark, stored: StoredResponse, kind: Kind) -> StoredResponse | str:
-        """Return the record in this kind, or the `detail` that says why it cannot be had."""
+    def of(self, mark: Mark, stored: StoredResponse, call: ApiCall) -> StoredResponse | str:
+        """Return the record in the kind of this call, or the `detail` that says why it cannot be had."""
+        kind = call.kind
         if stored.kind == kind:
             return stored
         kept = self._kept.get((mark, kind))
         if kept is not None:
             return kept
-        answer = derive(stored, kind)
+        answer = call.endpoint.derive(stored, kind)
         if isinstance(answer, StoredResponse):
             self._keep(mark, answer)
         return answer
@@ -67,6 +67,7 @@ def is_sound(stored: StoredResponse, now: float) -> bool:
     return (
         stored.status == 200
         and are_times_sound(stored, now)
+        and 0 <= (stored.took or 0) <= limits.FOREVER
         and stored.headers == storable(stored.headers)
         and head_fault(Head(200, stored.headers), stored.kind.stream) is None
         and _are_events(stored)
@@ -110,15 +111,17 @@ class NoMatch(msgspec.Struct, frozen=True):
 class Query(msgspec.Struct, frozen=True):
     """What is looked for: the key, the request it stands for, how that is restricted and what the operator allows.
 
-    `on_abandon`: what becomes of a forward of it that every reader has left. `request` is what is forwarded.
+    `on_abandon`: what becomes of a forward of it that every reader has left. `request` is what is forwarded, `report` what is
+    known of the exchange by now.
     """
 
     key: Key
-    chat: ChatRequest
+    call: ApiCall
     asked: Directives
     policy: Policy
     on_abandon: Abandon
     request: Request
+    report: ExchangeReport
 
     __repr__ = redacted_repr
 
@@ -149,7 +152,7 @@ def select(record: bytes, query: Query, verified: VerifiedRecords, now: float) -
         return NoMatch("miss", "key-mismatch")
     mark = record[: codec.RECORD_HEAD_BYTES] + stored.proof
     _verify(mark, stored, query, verified, now)
-    answer = verified.derived.of(mark, stored, query.chat.kind)
+    answer = verified.derived.of(mark, stored, query.call)
     if isinstance(answer, str):
         return NoMatch("miss", answer)
     return _restricted(answer, () if answer is stored else ("transcoded",), query, now)
@@ -170,12 +173,22 @@ def _restricted(answer: StoredResponse, how: tuple[str, ...], query: Query, now:
 def _verify(mark: bytes, stored: StoredResponse, query: Query, verified: VerifiedRecords, now: float) -> None:
     if mark in verified:
         return
-    chat = query.chat
-    if stored.kind != chat.kind:  # this request may be due usage that its own was not: that is no fault of it
-        chat = msgspec.structs.replace(chat, wants_usage=False)
+    call = query.call
+    if stored.kind != call.kind:  # this request may be due usage that its own was not: that is no fault of it
+        call = msgspec.structs.replace(call, wants_usage=False)
     if not is_sound(stored, now):
         raise RecordError("not what a recording comes to")
-    judge = stream_fault if stored.kind.stream else json_fault
-    if fault := judge(stored.body, chat, query.policy.store_when):
+    if fault := _fault(stored, call, query.policy.store_when):
         raise RecordError(f"not a complete answer: {fault}")
     verified.add(mark)
+
+
+def _fault(stored: StoredResponse, call: ApiCall, store_when: frozenset[str]) -> str | None:
+    judge = call.endpoint.judge(call, store_when)
+    if stored.kind.stream:
+        parser = Parser(ends=call.endpoint.ends)
+        for event in (*parser.feed(stored.body), *parser.close()):
+            judge.see(event)
+    else:
+        judge.read(stored.body)
+    return judge.fault()

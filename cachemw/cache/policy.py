@@ -8,7 +8,8 @@ from cachemw import limits
 from cachemw.cache.directives import InvalidControl, parse_members
 from cachemw.cache.freshness import Keep
 from cachemw.cache.header_rules import NEVER_FORWARDED, HeaderRules
-from cachemw.endpoints.chat.request import ASKED
+from cachemw.endpoints import CHAT, ENDPOINTS
+from cachemw.endpoints.base import Place
 from cachemw.errors import ConfigurationError
 from cachemw.messages import Request
 from cachemw.wire.fields import CREDENTIALS
@@ -22,6 +23,9 @@ _NUMBERS = (
     *("lifetime", "max_lifetime", "stale_if_error", "stale_while_revalidate", "patience", "max_replay"),
     *("max_request_bytes", "max_record_bytes"),
 )
+
+_ASKED = frozenset(name for endpoint in ENDPOINTS for name, place in endpoint.fields.items() if place is not Place.BOOKKEEPING)
+"""The members that answers depend on; one that is not documented may be either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +61,7 @@ class Policy:
     """
 
     default: str = "off"
-    paths: tuple[str, ...] = ("/chat/completions",)
+    paths: tuple[str, ...] = CHAT.paths
     lifetime: float = limits.LIFETIME
     max_lifetime: float = limits.LONGEST_LIFETIME
     stale_if_error: float = limits.STALE_IF_ERROR
@@ -104,7 +108,7 @@ class Policy:
             raise ConfigurationError('Policy.on_abandon is "finish", "cancel" or None')
         if "content_filter" in self.store_when:  # a filtered answer is a fragment, and the next may not be
             raise ConfigurationError("Policy.store_when cannot hold content_filter")
-        if asked := ASKED.intersection(self.bookkeeping):
+        if asked := _ASKED.intersection(self.bookkeeping):
             raise ConfigurationError(f"Policy.bookkeeping cannot hold {min(asked)!r}, on which answers depend")
         if unknown := set(self.honour) - CONTROLS:
             raise ConfigurationError(f"Policy.honour: unknown control {min(unknown)!r}")

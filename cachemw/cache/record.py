@@ -11,11 +11,11 @@ import msgspec
 import xxhash
 
 from cachemw.errors import RecordError
-from cachemw.messages import Kind, StoredResponse
+from cachemw.messages import Kind, StoredResponse, Usage
 from cachemw.redaction import redacted_repr
 
 MAGIC = b"CMW"
-VERSION = 1
+VERSION = 2
 
 _HEAD = struct.Struct(">3sB8s")
 RECORD_HEAD_BYTES = _HEAD.size
@@ -33,6 +33,12 @@ class _Payload(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     stored_at: float
     lifetime: float
     request: bytes | None
+    endpoint: str
+    target: str
+    model: str | None
+    usage: Usage | None
+    took: float | None
+    sketch: bytes | None = None
 
     __repr__ = redacted_repr
 
@@ -56,6 +62,12 @@ def encode(stored: StoredResponse) -> bytes:
             stored_at=stored.stored_at,
             lifetime=stored.lifetime,
             request=stored.request,
+            endpoint=stored.endpoint,
+            target=stored.target,
+            model=stored.model,
+            usage=stored.usage,
+            took=stored.took,
+            sketch=stored.sketch,
         )
     )
     return _HEAD.pack(MAGIC, VERSION, checksum(payload)) + payload
@@ -88,6 +100,12 @@ def decode(record: bytes) -> StoredResponse:
         read.stored_at,
         read.lifetime,
         read.request,
+        read.endpoint,
+        read.target,
+        read.model,
+        read.usage,
+        read.took,
+        read.sketch,
     )
 
 

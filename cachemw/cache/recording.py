@@ -10,9 +10,8 @@ from cachemw import limits
 from cachemw.cache.header_rules import storable
 from cachemw.cache.key import Key
 from cachemw.cache.order import Order
-from cachemw.endpoints.chat.completeness import StreamJudge, json_fault
-from cachemw.endpoints.chat.request import ChatRequest
-from cachemw.messages import Head, StoredResponse, header_values
+from cachemw.endpoints.base import ApiCall, Judge
+from cachemw.messages import Head, StoredResponse, Usage, header_values
 from cachemw.wire.sse import Event, Parser
 from cachemw.wire.strict_json import TOO_COMPLEX
 
@@ -32,7 +31,7 @@ class Terms(msgspec.Struct, frozen=True):
     `order` is where its forward stands among others; where the store cannot say, it is why not, and nothing is kept.
     """
 
-    chat: ChatRequest
+    call: ApiCall
     key: Key
     lifetime: float
     keep: float | None
@@ -42,6 +41,14 @@ class Terms(msgspec.Struct, frozen=True):
     order: Order | str
     waits: bool
     """Whether the end of the answer waits, for a moment, until it is kept."""
+    target: str
+    """The name of who answers."""
+    asked_at: float
+    """When the forward began, in seconds since the epoch."""
+
+    def judge(self) -> Judge:
+        """Return a judge of the answer."""
+        return self.call.endpoint.judge(self.call, self.store_when)
 
 
 class Recording(Protocol):
@@ -65,6 +72,10 @@ class Recording(Protocol):
     def finish(self, now: float) -> StoredResponse | str:
         """Return the record if the answer was complete, else why it is not kept."""
 
+    @property
+    def answered(self) -> tuple[str | None, Usage | None]:
+        """The model that the answer names, and what it took; known when it is finished."""
+
 
 def head_fault(head: Head, stream: bool) -> str | None:
     """Return why an answer with this head is not recorded; `None` where it is."""
@@ -86,7 +97,7 @@ def is_coded(head: Head) -> bool:
 
 def start(head: Head, terms: Terms, now: float) -> Recording:
     """Begin to record an answer whose head came `now`."""
-    return StreamRecording(head, terms, now) if terms.chat.kind.stream else JsonRecording(head, terms)
+    return StreamRecording(head, terms, now) if terms.call.kind.stream else JsonRecording(head, terms)
 
 
 class JsonRecording:
@@ -96,7 +107,7 @@ class JsonRecording:
         self._head, self.terms = head, terms
         self.body, self.left = bytearray(), 0
         self.dropped: str | None = None
-        self._is_late = False
+        self._judge, self._is_late = terms.judge(), False
 
     @property
     def hold_seconds(self) -> float | None:
@@ -115,8 +126,13 @@ class JsonRecording:
 
     def finish(self, now: float) -> StoredResponse | str:
         body = bytes(self.body)
-        fault = _length_fault(self._head, body) or json_fault(body, self.terms.chat, self.terms.store_when)
-        return fault or _stored(self._head, body, (), (), self.terms, now)
+        self._judge.read(body)
+        fault = _length_fault(self._head, body) or self._judge.fault()
+        return fault or _stored(self._head, body, (), (), self.terms, self.answered, now)
+
+    @property
+    def answered(self) -> tuple[str | None, Usage | None]:
+        return _answered(self.terms, self._judge)
 
 
 class StreamRecording:
@@ -126,7 +142,7 @@ class StreamRecording:
         self._head, self.terms, self._began = head, terms, now
         self.body, self.left = bytearray(), 0
         self.dropped: str | None = None
-        self._parser, self._judge = Parser(self.body), StreamJudge()
+        self._parser, self._judge = Parser(self.body, terms.call.endpoint.ends), terms.judge()
         self._ends, self._arrivals = array("Q"), array("d")
         self._lines = 0
 
@@ -155,8 +171,12 @@ class StreamRecording:
     def finish(self, now: float) -> StoredResponse | str:
         self._note(self._parser.close(), now)
         body = bytes(self.body)
-        fault = _length_fault(self._head, body) or self._judge.fault(self.terms.chat, self.terms.store_when)
-        return fault or _stored(self._head, body, tuple(self._ends), tuple(self._arrivals), self.terms, now)
+        fault = _length_fault(self._head, body) or self._judge.fault()
+        return fault or _stored(self._head, body, tuple(self._ends), tuple(self._arrivals), self.terms, self.answered, now)
+
+    @property
+    def answered(self) -> tuple[str | None, Usage | None]:
+        return _answered(self.terms, self._judge)
 
     def _has_too_many_lines(self, chunk: bytes) -> bool:
         lines = chunk.count(b"\n") + chunk.count(b"\r") - chunk.count(b"\r\n")
@@ -175,18 +195,34 @@ def _length_fault(head: Head, body: bytes) -> str | None:
     return "incomplete" if said and said != [b"%d" % len(body)] else None
 
 
+def _answered(terms: Terms, judge: Judge) -> tuple[str | None, Usage | None]:
+    return judge.model, None if judge.usage is None else terms.call.endpoint.usage(judge.usage)
+
+
 def _stored(
-    head: Head, body: bytes, ends: tuple[int, ...], arrivals: tuple[float, ...], terms: Terms, now: float
+    head: Head,
+    body: bytes,
+    ends: tuple[int, ...],
+    arrivals: tuple[float, ...],
+    terms: Terms,
+    answered: tuple[str | None, Usage | None],
+    now: float,
 ) -> StoredResponse:
+    model, usage = answered
     return StoredResponse(
         status=head.status,
         headers=storable(head.headers),
         body=body,
         event_ends=ends,
         arrivals=arrivals,
-        kind=terms.chat.kind,
+        kind=terms.call.kind,
         proof=terms.key.proof,
         stored_at=now,
         lifetime=terms.lifetime,
-        request=terms.chat.canonical if terms.keep_request else None,
+        request=terms.call.canonical if terms.keep_request else None,
+        endpoint=terms.call.endpoint.name,
+        target=terms.target,
+        model=model,
+        usage=usage,
+        took=max(0.0, now - terms.asked_at),
     )

@@ -8,7 +8,7 @@ from cachemw.cache.directives import InvalidControl
 from cachemw.cache.effects import Failed, Serve, Unacceptable, Unsatisfiable
 from cachemw.cache.freshness import age
 from cachemw.cache.live_response import Part
-from cachemw.endpoints import errors as refusals
+from cachemw.endpoints import errors
 from cachemw.limits import PIECE_BYTES
 from cachemw.messages import Head, StoredResponse
 from cachemw.report import ExchangeReport
@@ -73,14 +73,14 @@ def respond(outcome: DirectOutcome) -> tuple[Part, ...]:
     match outcome:
         case Serve(stored, report, now):
             return (head(stored, report, now), *pieces(stored))
-        case Unsatisfiable(report):
-            refusal, body = refusals.not_cached()
-        case Failed(report, error):
-            refusal, body = refusals.upstream_failed(error)
-        case Unacceptable(report, InvalidControl(param, message)):
-            refusal, body = refusals.invalid_control(param, message)
-        case Unacceptable(report):
-            refusal, body = refusals.invalid_path()
-    if report is None:
+        case Unsatisfiable(report, shape):
+            refusal, body = errors.not_cached(shape)
+        case Failed(report, error, shape):
+            refusal, body = errors.upstream_failed(error, shape)
+        case Unacceptable(report, InvalidControl(param, message), shape):
+            refusal, body = errors.invalid_control(param, message, shape)
+        case Unacceptable(report, _, shape):
+            refusal, body = errors.invalid_path(shape)
+    if not report.opted_in:
         return refusal, body
     return Head(refusal.status, announce(refusal.headers, report, is_stream=False)), body

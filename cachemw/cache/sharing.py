@@ -6,9 +6,9 @@ What an upstream says to the question is for everybody; what it says to whoever 
 import msgspec
 
 from cachemw.cache.header_rules import unkeyed
-from cachemw.cache.key import callers_credentials, is_lent
+from cachemw.cache.key import is_lent
 from cachemw.cache.policy import Policy
-from cachemw.messages import Headers, HttpRecipient, Kind, Request
+from cachemw.messages import Headers, Kind, Request
 from cachemw.redaction import redacted_repr
 
 _OF_THE_CREDENTIAL = frozenset({401, 402, 404, 408, 409, 413, 429})
@@ -45,8 +45,7 @@ class Course(msgspec.Struct, frozen=True):
 
 def sender_of(request: Request, policy: Policy) -> Sender:
     """Return what of a request reaches its upstream and is not in its key."""
-    recipient = request.target.recipient
-    brought = callers_credentials(request.headers, isinstance(recipient, HttpRecipient))
+    recipient, brought = request.target.recipient, request.caller.brought
     return Sender(() if is_lent(brought, recipient) else brought, unkeyed(request.headers, recipient, policy.header_rules))
 
 

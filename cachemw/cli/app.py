@@ -40,7 +40,7 @@ def run() -> None:
         sys.exit(f"cachemw: {exc}")
 
 
-class Usage(StrEnum):
+class UsageChoice(StrEnum):
     """Whose way of telling the usage the simulator has."""
 
     CEREBRAS = "cerebras"
@@ -114,7 +114,7 @@ def simulate(
     port: Annotated[int, typer.Option(help="0 is any free one.", min=0, max=65535)] = 8081,
     first_token_seconds: Annotated[float, typer.Option(help="Until the first token.", min=0)] = 0.0,
     tokens_per_second: Annotated[float, typer.Option(help="0 is as fast as possible.", min=0)] = 0.0,
-    usage: Annotated[Usage, typer.Option(help="Whose answers to imitate.")] = Usage.CEREBRAS,
+    usage: Annotated[UsageChoice, typer.Option(help="Whose answers to imitate.")] = UsageChoice.CEREBRAS,
 ) -> None:
     """Run a simulated upstream.
 

@@ -4,7 +4,9 @@ What is to be done is yielded: two drivers do it, one with `await` and one witho
 identical requests can wait for it and share it. Streams are not awaited: one thread may open two before it reads either.
 """
 
-from dataclasses import replace
+import dataclasses
+
+from msgspec.structs import replace
 
 from cachemw.cache import replay
 from cachemw.cache.effects import Arrived, Claim, Claimed, Effect, Forward, Outcome, Script, Serve, resume
@@ -20,7 +22,7 @@ from cachemw.report import ExchangeReport
 
 def pull_policy(policy: Policy) -> Policy:
     """Return what an operator allows where nobody reads on for a reader that left, and nobody fetches anew meanwhile."""
-    return replace(policy, on_abandon="cancel", stale_while_revalidate=0.0)
+    return dataclasses.replace(policy, on_abandon="cancel", stale_while_revalidate=0.0)
 
 
 class PullExchange:
@@ -62,7 +64,7 @@ class PullExchange:
         """Say what becomes of an answer that is not to be pulled: its answerer sends it on. While it is being opened."""
         assert self._forward is not None  # noqa: S101 - it is being opened
         faults = () if self._forward.terms is None else ("not-iterated",)
-        outcome = resume(self._script, Arrived(LiveResponse(head, None, faults), now))
+        outcome = resume(self._script, Arrived(LiveResponse(head, None, faults, self._forward.shape), now))
         assert not isinstance(outcome, Effect)  # noqa: S101 - a script ends with what has arrived
         self._pushed = outcome
         return outcome

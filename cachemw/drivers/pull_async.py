@@ -7,11 +7,23 @@ from typing import Any
 import anyio
 from msgspec.structs import replace
 
-from cachemw.cache.effects import AskPartition, DeleteRecord, Found, GetOrder, Lookup, Outcome, ReadSecret, RunInThread, Script
+from cachemw.cache.effects import (
+    AskPartition,
+    DeleteRecord,
+    Found,
+    GetOrder,
+    Lookup,
+    Ordered,
+    Outcome,
+    ReadSecret,
+    RunInThread,
+    Script,
+)
 from cachemw.cache.live_response import Put
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.drivers.hooks import call_hooks, name_partition
+from cachemw.drivers.metering import Meter
 from cachemw.drivers.pull import PullExchange, pull_policy
 from cachemw.drivers.pull_effects import (
     Close,
@@ -26,7 +38,7 @@ from cachemw.drivers.pull_effects import (
     WaitResult,
     advance,
 )
-from cachemw.drivers.push import apart
+from cachemw.drivers.script_runner import apart
 from cachemw.errors import CacheError
 from cachemw.flights.pulled import PulledFlight
 from cachemw.flights.registry import PulledFlightsByLoop, WaitableFlight
@@ -67,6 +79,7 @@ class AsyncAnswer:
         self._pulling = PullExchange(script, driver.pulled_flights.here(), driver.policy, timeout)
         self._response: AsyncResponse | None = None
         self._is_over = False
+        self._meter = Meter(driver.clock())
 
     async def begin(self) -> None:
         """Find out what the answer is."""
@@ -78,6 +91,7 @@ class AsyncAnswer:
         self._began = anyio.current_time()
         self.report = self.outcome.report
         self.head, self._pieces = self._pulling.answer(self.outcome)
+        self._meter.start(self.head)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -93,6 +107,7 @@ class AsyncAnswer:
         except BaseException:
             await self.aclose()
             raise
+        self._meter.sent(len(step))
         return step
 
     async def aclose(self) -> None:
@@ -104,7 +119,7 @@ class AsyncAnswer:
             await self._perform(Close())
         finally:
             if (report := self._pulling.over()) is not None:
-                call_hooks(self._driver.hooks, report)
+                call_hooks(self._driver.hooks, self._meter.complete(report))
 
     async def _drive(self, effects: IoSteps) -> Any:
         result = None
@@ -136,7 +151,7 @@ class AsyncAnswer:
             case DeleteRecord(index):
                 await driver.store.discard(index)
             case GetOrder():
-                return await driver.store.order()
+                return Ordered(await driver.store.order(), driver.clock())
             case Put():
                 return await driver.store.put(effect)
             case Open(recorded, rewritten):

@@ -14,6 +14,7 @@ from cachemw.cache.effects import (
     Found,
     GetOrder,
     Lookup,
+    Ordered,
     Outcome,
     ReadSecret,
     RunInThread,
@@ -24,6 +25,7 @@ from cachemw.cache.live_response import Put, Relay
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.drivers.hooks import call_hooks, name_partition
+from cachemw.drivers.metering import Meter
 from cachemw.drivers.pull import PullExchange, pull_policy
 from cachemw.drivers.pull_effects import (
     Close,
@@ -77,6 +79,7 @@ class SyncAnswer:
         self._pulling = PullExchange(script, driver.pulled_flights.here(), driver.policy, timeout)
         self._response: SyncResponse | None = None
         self._is_over = False
+        self._meter = Meter(driver.clock())
 
     def begin(self) -> None:
         """Find out what the answer is. Raises `UpstreamError` only for a pushed one."""
@@ -88,9 +91,11 @@ class SyncAnswer:
         self._began = time.monotonic()
         self.report = self.outcome.report
         self.head, self._pieces = self._pulling.answer(self.outcome)
+        self._meter.start(self.head)
 
     def push(self, head: Head) -> Outcome:
         """Say what becomes of an answer that its upstream sends on by itself. While it is being opened."""
+        self._meter.give_up_sizes()
         return self._pulling.push(head, self._driver.clock())
 
     def __iter__(self) -> Iterator[bytes]:
@@ -104,6 +109,7 @@ class SyncAnswer:
         except BaseException:
             self.close()
             raise
+        self._meter.sent(len(step))
         return step
 
     def broken(self, error: UpstreamError) -> bytes:
@@ -119,7 +125,7 @@ class SyncAnswer:
             self._perform(Close())
         finally:
             if (report := self._pulling.over()) is not None:
-                call_hooks(self._driver.hooks, report)
+                call_hooks(self._driver.hooks, self._meter.complete(report))
 
     def _drive(self, effects: IoSteps) -> Any:
         result = None
@@ -152,7 +158,7 @@ class SyncAnswer:
                 with contextlib.suppress(StoreError):
                     driver.store.discard(index)
             case GetOrder():
-                return driver.store.order()
+                return Ordered(driver.store.order(), driver.clock())
             case Put():
                 return self._put(effect)
             case Open(recorded, rewritten):

@@ -3,43 +3,38 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from functools import partial
+from typing import Literal
 
 import anyio
 import anyio.to_thread
-from anyio.lowlevel import RunVar
+from msgspec.structs import replace
 
 from cachemw.cache import replay
 from cachemw.cache.directives import Abandon
 from cachemw.cache.effects import (
     Arrived,
-    AskPartition,
     Claim,
     Claimed,
-    DeleteRecord,
     Effect,
     Failed,
     Forward,
-    Found,
-    GetOrder,
-    Lookup,
     Outcome,
-    ReadSecret,
-    RunInThread,
     Script,
     Serve,
     Unacceptable,
     Unsatisfiable,
-    resume,
 )
 from cachemw.cache.live_response import LiveResponse, Relay
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import Terms
 from cachemw.cache.replay import DirectOutcome, respond
-from cachemw.drivers.hooks import call_hooks, name_partition
-from cachemw.errors import CacheError, UpstreamError
+from cachemw.drivers.hooks import call_hooks
+from cachemw.drivers.metering import Meter, MeteredClient
+from cachemw.drivers.script_runner import ScriptRunner
+from cachemw.endpoints.errors import ErrorShape
+from cachemw.errors import UpstreamError
 from cachemw.flights.flight import Flight, Reader
 from cachemw.flights.pump import Pump
 from cachemw.flights.registry import FlightsByLoop, FlightTable, may_join
@@ -49,65 +44,6 @@ from cachemw.report import ExchangeReport, Hook
 from cachemw.stores.base import Store
 from cachemw.stores.guard import AsyncStore
 from cachemw.upstreams.push import PushUpstream
-
-T = TypeVar("T")
-
-PERFORMED = (Lookup, RunInThread, ReadSecret, AskPartition, DeleteRecord, GetOrder)
-"""The effects that take no other request, and no upstream."""
-
-
-class ScriptRunner:
-    """One script under way."""
-
-    def __init__(self, script: Script, store: AsyncStore, policy: Policy, clock: Callable[[], float]) -> None:
-        self.store, self.policy, self.clock = store, policy, clock
-        self._script = script
-
-    async def advance(self, result: Any = None) -> Effect | Outcome:
-        """Go on with a result, or a failure, until there is a claim, a forward or an outcome."""
-        step = self.resume(result)
-        while isinstance(step, PERFORMED):
-            try:
-                result = await self._perform(step)
-            except CacheError as error:
-                result = error
-            step = self.resume(result)
-        return step
-
-    def resume(self, result: Any) -> Effect | Outcome:
-        """Go on to the next effect, or to the outcome."""
-        return resume(self._script, result)
-
-    async def _perform(self, effect: Lookup | RunInThread | ReadSecret | AskPartition | DeleteRecord | GetOrder) -> Any:
-        match effect:
-            case Lookup(index):
-                return Found(await self.store.get(index), self.clock())
-            case RunInThread(call):
-                return await apart(call)
-            case ReadSecret():
-                return await self.store.secret()
-            case AskPartition(request):
-                return name_partition(self.policy, request)
-            case DeleteRecord(index):
-                return await self.store.discard(index)
-            case GetOrder():
-                return await self.store.order()
-
-
-_ONE: RunVar[anyio.CapacityLimiter] = RunVar("cachemw judge")
-
-
-async def apart(call: Callable[[], T]) -> T:
-    """Call it in a thread, one after the other: of many who ask for one record only the first has it judged.
-
-    Not by the threads an app has for its own work, which may all be waiting for this.
-    """
-    one = _ONE.get(None)
-    if one is None:
-        one = anyio.CapacityLimiter(1)
-        _ONE.set(one)
-    return await anyio.to_thread.run_sync(call, limiter=one)
-
 
 Step = Effect | Outcome
 
@@ -333,12 +269,17 @@ class PushDriver:
 
     async def run(self, script: Script, upstream: PushUpstream, client: Client) -> None:
         """Answer one request. Raises only what a wrapped app raises."""
-        run = _Run(self, ScriptRunner(script, self.store, self.policy, self.clock), upstream, client)
+        runner = ScriptRunner(script, self.store, self.policy, self.clock)
+        if not self.hooks:
+            await _Run(self, runner, upstream, client).answer()
+            return
+        meter = Meter(self.clock())
+        run = _Run(self, runner, upstream, MeteredClient(client, meter))
         try:
             await run.answer()
         finally:
             if run.report is not None:
-                call_hooks(self.hooks, run.report)
+                call_hooks(self.hooks, meter.complete(run.report))
 
 
 class _Run:
@@ -373,7 +314,7 @@ class _Run:
 
     async def _relay(self, forward: Forward) -> None:
         """Pass the upstream's answer on; where none begins, the script says what is said instead."""
-        relaying = Relaying(self._client, not self._upstream.hears_client, self._arrived)
+        relaying = Relaying(self._client, not self._upstream.hears_client, partial(self._arrived, forward.shape))
         try:
             await relaying.run(self._upstream.alone(forward.rewritten))
         except UpstreamError as error:
@@ -384,8 +325,8 @@ class _Run:
         finally:
             self.report = relaying.report(forward.report) or self.report
 
-    def _arrived(self, head: Head) -> Step:
-        return self._script.resume(Arrived(LiveResponse(head), self._script.clock()))
+    def _arrived(self, shape: ErrorShape, head: Head) -> Step:
+        return self._script.resume(Arrived(LiveResponse(head, shape=shape), self._script.clock()))
 
     async def _conclude(self, outcome: Step) -> None:
         """Send an answer that needs no upstream any more."""

@@ -1,1 +1,20 @@
-"""The API calls that are understood: how each is read, judged and derived. Pure."""
+"""The endpoints whose answers are cached, in one registry. Each is read, judged and derived in a package of its own. Pure."""
+
+from cachemw.endpoints.base import Endpoint
+from cachemw.endpoints.chat import CHAT
+
+ENDPOINTS: tuple[Endpoint, ...] = (CHAT,)
+
+__all__ = ["CHAT", "ENDPOINTS", "endpoint_of"]
+
+
+def endpoint_of(method: str, path: str, chat_paths: tuple[str, ...]) -> Endpoint | None:
+    """Return the endpoint that a request calls, if it is one of these; `path` is below `root_path`.
+
+    The operator says how the paths of chat completions end, the endpoints of all others.
+    """
+    if method != "POST":
+        return None
+    if path.endswith(chat_paths):
+        return CHAT
+    return next((endpoint for endpoint in ENDPOINTS[1:] if path.endswith(endpoint.paths)), None)

@@ -1,51 +1,90 @@
-"""Error responses of our own, in OpenAI's shape, which the SDKs of OpenAI and Cerebras both read."""
+"""Error responses of our own, in the shape that the clients of an endpoint read."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
 from cachemw.messages import Head
+from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import encode
 
 ErrorResponse = tuple[Head, bytes]
 
+
+class Refusal(msgspec.Struct, frozen=True):
+    """What an error says, whatever its shape."""
+
+    status: int
+    message: str
+    type: str = "cachemw_error"
+    param: str | None = None
+    code: str = ""
+
+    __repr__ = redacted_repr
+
+
+class ErrorShape(msgspec.Struct, frozen=True):
+    """How the clients of an endpoint read errors: as the body of a response, and as the last event of a stream."""
+
+    body: Callable[[Refusal], bytes]
+    event: Callable[[Refusal], bytes]
+
+    __repr__ = redacted_repr
+
+
+def _members(refusal: Refusal) -> dict[str, object]:
+    error = {"message": refusal.message, "type": refusal.type, "param": refusal.param, "code": refusal.code}
+    return {"error": error}
+
+
+def _openai_body(refusal: Refusal) -> bytes:
+    return msgspec.json.encode(_members(refusal))
+
+
+def _openai_event(refusal: Refusal) -> bytes:
+    """Return an event that says the status, too: without it the Cerebras SDK says that it is 200."""
+    return encode(msgspec.json.encode({**_members(refusal), "status_code": refusal.status}))
+
+
+OPENAI = ErrorShape(_openai_body, _openai_event)
+"""The SDKs of OpenAI and of Cerebras both read it."""
+
 _NO_RETRY = (b"x-should-retry", b"false")
+_INVALID = "invalid_request_error"
 _NOT_LENT = "endpoint_not_lent"
 _SHOWN_BYTES = 200  # of a path that was asked for
 
 
-def invalid_control(param: str, message: str) -> ErrorResponse:
+def invalid_control(param: str, message: str, shape: ErrorShape = OPENAI) -> ErrorResponse:
     """Return the 400 for a control header that cannot be obeyed; SDKs need not try again."""
-    error = _error(message, "invalid_request_error", param, "invalid_cachemw")
-    return _answer(400, error, (_NO_RETRY,))
+    return _answer(Refusal(400, message, _INVALID, param, "invalid_cachemw"), (_NO_RETRY,), shape)
 
 
-def not_cached() -> ErrorResponse:
+def not_cached(shape: ErrorShape = OPENAI) -> ErrorResponse:
     """Return the 504 for what only the store may answer and does not hold (RFC 9111 §5.2.1.7)."""
-    error = _error("no stored response answers this request, and forwarding it was ruled out", code="not_cached")
-    return _answer(504, error, (_NO_RETRY,))
+    message = "no stored response answers this request, and forwarding it was ruled out"
+    return _answer(Refusal(504, message, code="not_cached"), (_NO_RETRY,), shape)
 
 
-def upstream_failed(error: UpstreamError) -> ErrorResponse:
+def upstream_failed(error: UpstreamError, shape: ErrorShape = OPENAI) -> ErrorResponse:
     """Return the 502 or 504 for an upstream that gave no complete answer."""
-    return _answer(*_failure(error))
+    return _answer(_failure(error), (), shape)
 
 
 def shutting_down() -> ErrorResponse:
     """Return the 503 for who waits for an answer when the server ends; there may be another one in a moment."""
-    return _answer(503, _error("cachemw is shutting down, and there is no answer yet", code="shutting_down"))
+    return _answer(Refusal(503, "cachemw is shutting down, and there is no answer yet", code="shutting_down"))
 
 
 def busy() -> ErrorResponse:
     """Return the 503 for a request that has to be read, while there is no room to."""
-    return _answer(503, _error("cachemw holds too many large requests: try again in a moment", code="busy"))
+    return _answer(Refusal(503, "cachemw holds too many large requests: try again in a moment", code="busy"))
 
 
-def broken_stream(error: UpstreamError, at_boundary: bool) -> bytes:
+def broken_stream(error: UpstreamError, at_boundary: bool, shape: ErrorShape = OPENAI) -> bytes:
     """Return the event that tells a stream's reader that it ended early; no `[DONE]` follows it."""
-    status, body = _failure(error)
-    event = encode(msgspec.json.encode({**body, "status_code": status}))  # without it the Cerebras SDK says status 200
+    event = shape.event(_failure(error))
     return event if at_boundary else b"\n\n" + event
 
 
@@ -59,9 +98,10 @@ def invalid_host() -> ErrorResponse:
     return _refusal(400, "invalid_host", "a request names one host, in its Host field")
 
 
-def invalid_path() -> ErrorResponse:
+def invalid_path(shape: ErrorShape = OPENAI) -> ErrorResponse:
     """Return the 400 for a path that climbs out of the API, however that is spelt, or that no request can carry."""
-    return _refusal(400, "invalid_path", "the path leaves the API, by .. or in another spelling of it, or is none")
+    message = "the path leaves the API, by .. or in another spelling of it, or is none"
+    return _answer(Refusal(400, message, _INVALID, code="invalid_path"), (_NO_RETRY,), shape)
 
 
 def not_found() -> ErrorResponse:
@@ -109,7 +149,7 @@ def unknown_key() -> ErrorResponse:
 
 def too_slow() -> ErrorResponse:
     """Return the 408 for a request that does not get here."""
-    return _answer(408, _error("the request took too long to arrive", "invalid_request_error", code="request_timeout"))
+    return _answer(Refusal(408, "the request took too long to arrive", _INVALID, code="request_timeout"))
 
 
 def body_too_large(max_body: int) -> ErrorResponse:
@@ -131,24 +171,18 @@ def _refusal(
     status: int, code: str, message: str, more: Iterable[tuple[bytes, bytes]] = (), param: str | None = None
 ) -> ErrorResponse:
     """Return what is said to who is not let in; SDKs need not try again."""
-    return _answer(status, _error(message, "invalid_request_error", param, code), (*more, _NO_RETRY))
+    return _answer(Refusal(status, message, _INVALID, param, code), (*more, _NO_RETRY))
 
 
-def _failure(error: UpstreamError) -> tuple[int, dict[str, dict[str, str | None]]]:
+def _failure(error: UpstreamError) -> Refusal:
     if isinstance(error, UpstreamTimeout):
-        return 504, _error("the upstream did not answer in time", code="upstream_timeout")
+        return Refusal(504, "the upstream did not answer in time", code="upstream_timeout")
     if isinstance(error, TruncatedResponse):
-        return 502, _error("the upstream's answer ended before it was complete", code="upstream_truncated")
-    return 502, _error("the upstream cannot be reached, or broke off", code="upstream_unreachable")
+        return Refusal(502, "the upstream's answer ended before it was complete", code="upstream_truncated")
+    return Refusal(502, "the upstream cannot be reached, or broke off", code="upstream_unreachable")
 
 
-def _error(
-    message: str, kind: str = "cachemw_error", param: str | None = None, code: str = ""
-) -> dict[str, dict[str, str | None]]:
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-def _answer(status: int, body: object, more: Iterable[tuple[bytes, bytes]] = ()) -> ErrorResponse:
-    raw = msgspec.json.encode(body)
+def _answer(refusal: Refusal, more: Iterable[tuple[bytes, bytes]] = (), shape: ErrorShape = OPENAI) -> ErrorResponse:
+    raw = shape.body(refusal)
     headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(raw)), *more)
-    return Head(status, headers), raw
+    return Head(refusal.status, headers), raw

@@ -2,9 +2,9 @@
 
 import logging
 import math
-from dataclasses import replace
 
 import anyio
+from msgspec.structs import replace
 
 from cachemw import limits
 from cachemw.cache.directives import Abandon

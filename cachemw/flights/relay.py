@@ -2,10 +2,10 @@
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from typing import Protocol
 
 import anyio
+from msgspec.structs import replace
 
 from cachemw.cache.effects import Effect, Outcome
 from cachemw.cache.live_response import Part, Relay

@@ -10,17 +10,16 @@ from functools import lru_cache
 import msgspec
 
 from cachemw import limits
-from cachemw.cache.classify import is_chat
 from cachemw.cache.header_rules import credentials
 from cachemw.cache.key import callers_credentials
 from cachemw.cache.policy import Policy
+from cachemw.endpoints import endpoint_of
 from cachemw.endpoints import errors as refusals
 from cachemw.endpoints.errors import ErrorResponse
 from cachemw.errors import ConfigurationError
-from cachemw.messages import Headers, by_name
+from cachemw.messages import Caller, Headers, by_name
 from cachemw.proxy.lending import Lent, LentPaths, lent, takes_uploads, what_is_lent
 from cachemw.redaction import redacted_repr
-from cachemw.wire.fields import CREDENTIALS, without
 from cachemw.wire.hosts import host_of, is_loopback, is_origin_of, origin_host, origin_of_url
 from cachemw.wire.paths import climbs, is_target, segments
 
@@ -72,12 +71,13 @@ class AccessRules:
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """May come in, with these header fields. Not `sized`: how large its body is will be known when it has come.
+    """May come in. Not `sized`: how large its body is will be known when it has come.
 
-    `by_body`: only if its body says what `lending.judge` lets in.
+    `caller` is who brought which client key; `None` where nobody has to. `by_body`: only if its body says what `lending.judge`
+    lets in.
     """
 
-    headers: Headers
+    caller: Caller | None
     sized: bool
     by_body: bool = False
 
@@ -104,7 +104,7 @@ def admit(method: str, raw_path: bytes, headers: Headers, rules: AccessRules) ->
     fields = by_name(headers)
     is_sized = b"transfer-encoding" not in fields
     if raw_path == HEALTH and method in ("GET", "HEAD"):
-        return Admitted(headers, is_sized)
+        return Admitted(None, is_sized)
     is_lent = _lent(method, raw_path, headers, rules)
     answer = (
         _misdirected(fields, rules)
@@ -118,7 +118,7 @@ def admit(method: str, raw_path: bytes, headers: Headers, rules: AccessRules) ->
     if answer is not None:  # who waits for a 100 may send the body all the same, or not: nobody can tell (RFC 9110 §10.1.1)
         sends_more = _has_body(fields) or b"expect" in fields
         return Refused(answer, closes=sends_more or answer[0].status in (400, 405))
-    return Admitted(_with_one_key(headers) if rules.client_keys else headers, is_sized, is_lent is Lent.BY_BODY)
+    return Admitted(_client(headers) if rules.client_keys else None, is_sized, is_lent is Lent.BY_BODY)
 
 
 def _has_body(fields: Fields) -> bool:
@@ -172,10 +172,10 @@ def _key_in(name: bytes, value: bytes) -> bytes:
     return matched[1] if matched else b""
 
 
-def _with_one_key(headers: Headers) -> Headers:
-    """Return the fields with the caller's key in one of them, however it was sent: a key is one partition."""
+def _client(headers: Headers) -> Caller:
+    """Return who asks with this key, in whichever field it was sent: a key is one partition."""
     name, value = credentials(headers)[0]
-    return (*without(headers, CREDENTIALS), (b"authorization", b"Bearer " + _key_in(name, value)))
+    return Caller(brought=((b"authorization", b"Bearer " + _key_in(name, value)),))
 
 
 def _too_large(fields: Fields, max_body: int) -> ErrorResponse | None:
@@ -201,12 +201,12 @@ def _not_lent(method: str, raw_path: bytes, rules: AccessRules) -> ErrorResponse
 def _mistyped(method: str, raw_path: bytes, fields: Fields, policy: Policy) -> ErrorResponse | None:
     """Refuse what a web page may send unasked: no type, or a simple one; files are sent as one of those by everybody."""
     types = fields.get(b"content-type", _NONE)
-    is_for_chat = is_chat(method, _as_routers_read(raw_path), policy.paths)
+    is_call = endpoint_of(method, _as_routers_read(raw_path), policy.paths) is not None
     if not types:
-        return refusals.unsupported_type() if is_for_chat or _has_body(fields) else None
+        return refusals.unsupported_type() if is_call or _has_body(fields) else None
     essence = types[0].partition(b";")[0].strip().lower() if len(types) == 1 else b""
     is_named = essence == b"application/json" or _MEDIA_TYPE.fullmatch(essence) and essence not in _SIMPLE
-    is_upload = essence == _UPLOAD and takes_uploads(raw_path) and not is_for_chat
+    is_upload = essence == _UPLOAD and takes_uploads(raw_path) and not is_call
     return None if is_named or is_upload else refusals.unsupported_type()
 
 

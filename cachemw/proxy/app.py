@@ -12,8 +12,9 @@ from starlette.websockets import WebSocketClose
 
 from cachemw.asgi import AsgiClient, AsgiRequest, CacheMiddleware, path_below, raw_path_below
 from cachemw.budget import Budget
-from cachemw.cache.classify import classify, is_chat
+from cachemw.cache.classify import classify
 from cachemw.cache.policy import Policy
+from cachemw.endpoints import endpoint_of
 from cachemw.endpoints import errors as refusals
 from cachemw.errors import ClientLeftError
 from cachemw.messages import Unread
@@ -60,14 +61,14 @@ class Proxy:
         return self._cache.bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_page = scope["type"] == "http" and not (self._is_api(scope) and self._is_chat(scope))
+        is_page = scope["type"] == "http" and not (self._is_api(scope) and self._is_call(scope))
         await (self._pages if is_page else self._cache)(scope, receive, send)
 
     def _is_api(self, scope: Scope) -> bool:
         return is_api(raw_path_below(scope), self._cache.policy)
 
-    def _is_chat(self, scope: Scope) -> bool:
-        return is_chat(scope["method"], path_below(scope), self._cache.policy.paths)
+    def _is_call(self, scope: Scope) -> bool:
+        return endpoint_of(scope["method"], path_below(scope), self._cache.policy.paths) is not None
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

@@ -6,7 +6,7 @@ from functools import partial
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw import limits
-from cachemw.asgi import AsgiRequest, raw_path_below
+from cachemw.asgi import CALLER, AsgiRequest, raw_path_below
 from cachemw.budget import Budget
 from cachemw.endpoints import errors as refusals
 from cachemw.endpoints.errors import ErrorResponse
@@ -50,7 +50,7 @@ class Gate:
             await self._let_in(scope, decided, receive, send)
 
     async def _let_in(self, scope: Scope, admitted: Admitted, receive: Receive, send: Send) -> None:
-        inside = {**scope, "headers": list(admitted.headers)}
+        inside = scope if admitted.caller is None else {**scope, CALLER: admitted.caller}
         outward = _sealed(send)
         answer = partial(self._answer, self._judged if admitted.by_body else self.app)
         if admitted.sized:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cachemw.cache.policy import Policy
 from cachemw.endpoints import errors as refusals
-from cachemw.endpoints.chat.request import is_plain_json
+from cachemw.endpoints.base import not_plain_json
 from cachemw.endpoints.errors import ErrorResponse
 from cachemw.errors import ConfigurationError, Unreadable
 from cachemw.messages import Headers, Unread
@@ -106,7 +106,7 @@ _KEPT = ("previous_response_id", "conversation", "prompt")
 
 def judge(headers: Headers, body: bytes | Unread) -> ErrorResponse | None:
     """Return why a lent key does not answer this body of `/responses`, if so."""
-    value: Any = _value(body) if isinstance(body, bytes) and is_plain_json(headers) else None
+    value: Any = _value(body) if isinstance(body, bytes) and not_plain_json(headers) is None else None
     members = _folded(value)
     if members is None:
         return refusals.response_not_lent("its body has to be one JSON object of moderate size, readable in one way")

@@ -9,7 +9,7 @@ import anyio
 from starlette.types import Receive, Scope, Send
 
 from cachemw.simulator.answering import SimulatedAnswer, answer
-from cachemw.simulator.asking import Ask, AskedBody, Refusal, Simulate, read, simulated
+from cachemw.simulator.asking import Ask, AskedBody, Simulate, SimulatedRefusal, read, simulated
 from cachemw.simulator.cerebras import Cerebras
 from cachemw.simulator.dialect import Dialect, Json
 from cachemw.simulator.openai import OpenAI
@@ -34,13 +34,13 @@ from cachemw.simulator.script import (
 def script_for(raw: bytes, dialect: Dialect, pace: Pace) -> ResponseScript:
     """Decide how a chat request is answered."""
     ask = read(raw)
-    if isinstance(ask, Refusal):
+    if isinstance(ask, SimulatedRefusal):
         return refuse(ask, sha256(raw).digest(), dialect)
     simulate = ask.body.simulate
     return _broken(_answered(ask, dialect, _overridden(pace, simulate)), simulate)
 
 
-def refuse(refusal: Refusal, digest: bytes, dialect: Dialect, seconds: float = 0.0) -> ResponseScript:
+def refuse(refusal: SimulatedRefusal, digest: bytes, dialect: Dialect, seconds: float = 0.0) -> ResponseScript:
     headers = (*dialect.headers(digest), *refusal.headers)
     return reply(refusal.status, headers, whole(dialect.error(refusal)), seconds)
 
@@ -186,7 +186,7 @@ class Simulator:
         }
         if route in pages:
             return reply(200, (), whole(pages[route]))
-        return refuse(Refusal(404, f"Unknown request URL: {' '.join(route)}."), NOBODY, OpenAI())
+        return refuse(SimulatedRefusal(404, f"Unknown request URL: {' '.join(route)}."), NOBODY, OpenAI())
 
 
 def _endpoint(scope: Scope) -> str:

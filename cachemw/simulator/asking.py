@@ -26,7 +26,7 @@ EXTRA_HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class SimulatedRefusal:
     """Why there is no answer; `param` names the member of the request at fault."""
 
     status: int
@@ -40,9 +40,9 @@ class Refusal:
         return EXTRA_HEADERS.get(self.status, ())
 
 
-def simulated(status: int) -> Refusal:
+def simulated(status: int) -> SimulatedRefusal:
     """Return the refusal a provider would give with this status."""
-    return Refusal(status, MESSAGES.get(status, f"Simulated failure with status {status}."))
+    return SimulatedRefusal(status, MESSAGES.get(status, f"Simulated failure with status {status}."))
 
 
 UNASKED = ("stream", "stream_options", "simulate")  # they change how an answer travels, not what it says
@@ -135,15 +135,15 @@ class Ask:
     __repr__ = object.__repr__  # it holds what somebody said
 
 
-def read(raw: bytes) -> Ask | Refusal:
+def read(raw: bytes) -> Ask | SimulatedRefusal:
     """Read a request's body, or say why it cannot be answered."""
     try:
         content = json.decode(raw)
         return Ask(convert(content, AskedBody), _digest(content))
     except ValidationError as exc:
-        return Refusal(400, str(exc), _member(str(exc)))
+        return SimulatedRefusal(400, str(exc), _member(str(exc)))
     except (DecodeError, RecursionError) as exc:
-        return Refusal(400, f"We could not parse the JSON body of your request: {exc}", None)
+        return SimulatedRefusal(400, f"We could not parse the JSON body of your request: {exc}", None)
 
 
 def _digest(content: dict[str, object]) -> bytes:

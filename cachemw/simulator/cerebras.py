@@ -5,7 +5,7 @@ from functools import lru_cache
 from uuid import UUID
 
 from cachemw.simulator.answering import Call, Choice, Said, SimulatedAnswer
-from cachemw.simulator.asking import Refusal
+from cachemw.simulator.asking import SimulatedRefusal
 from cachemw.simulator.dialect import Json, RawHeaders
 from cachemw.simulator.prose import derive, draw
 
@@ -62,12 +62,12 @@ class Cerebras:
     def last_chunks(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
         return [self.chunk(answer, entry, include_usage=include_usage) | _expense(answer)]
 
-    def error(self, refusal: Refusal) -> Json:
+    def error(self, refusal: SimulatedRefusal) -> Json:
         otherwise = "server_error" if refusal.status >= 500 else "invalid_request_error"
         kind, param, code = KINDS.get(refusal.status, (otherwise, None, None))
         return {"message": refusal.message, "type": kind, "param": param, "code": code}
 
-    def error_event(self, refusal: Refusal) -> Json:
+    def error_event(self, refusal: SimulatedRefusal) -> Json:
         return {"error": {"id": "", **self.error(refusal)}, "status_code": refusal.status}
 
     def headers(self, digest: bytes) -> RawHeaders:

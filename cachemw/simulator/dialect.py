@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cachemw.simulator.answering import Choice, SimulatedAnswer
-from cachemw.simulator.asking import Refusal
+from cachemw.simulator.asking import SimulatedRefusal
 
 Json = dict[str, object]
 RawHeaders = tuple[tuple[bytes, bytes], ...]
@@ -31,10 +31,10 @@ class Dialect(Protocol):
     def last_chunks(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
         """Wrap the very last entry, and say the usage where the dialect does."""
 
-    def error(self, refusal: Refusal) -> Json:
+    def error(self, refusal: SimulatedRefusal) -> Json:
         """Return the body of an error answer."""
 
-    def error_event(self, refusal: Refusal) -> Json:
+    def error_event(self, refusal: SimulatedRefusal) -> Json:
         """Return the event that reports a failure under way."""
 
     def headers(self, digest: bytes) -> RawHeaders:

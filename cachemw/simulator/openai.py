@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from cachemw.simulator.answering import Call, Called, Choice, Said, SimulatedAnswer
-from cachemw.simulator.asking import Refusal
+from cachemw.simulator.asking import SimulatedRefusal
 from cachemw.simulator.dialect import Json, RawHeaders
 from cachemw.simulator.prose import derive
 
@@ -62,12 +62,12 @@ class OpenAI:
         usage = [_envelope(answer, []) | {"usage": _usage(answer)}] if include_usage else []
         return [self.chunk(answer, entry, include_usage=include_usage), *usage]
 
-    def error(self, refusal: Refusal) -> Json:
+    def error(self, refusal: SimulatedRefusal) -> Json:
         otherwise = "server_error" if refusal.status >= 500 else "invalid_request_error"
         kind, code = KINDS.get(refusal.status, (otherwise, None))
         return {"error": {"message": refusal.message, "type": kind, "param": refusal.param, "code": code}}
 
-    def error_event(self, refusal: Refusal) -> Json:
+    def error_event(self, refusal: SimulatedRefusal) -> Json:
         return self.error(refusal)
 
     def headers(self, digest: bytes) -> RawHeaders:

@@ -7,9 +7,9 @@ import msgspec
 from cachemw.redaction import redacted_repr
 
 DONE = b"[DONE]"
+DONE_LINE = re.compile(rb"data: ?\[DONE\]")  # as the SDKs recognise it
 
 _LINE_END = re.compile(rb"\r\n|\n|\r(?=.)", re.DOTALL)  # a CR at the end may yet be half of a CRLF
-_DONE_LINE = re.compile(rb"data: ?\[DONE\]")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -27,10 +27,12 @@ class Event(msgspec.Struct, frozen=True):
 class Parser:
     """Feed it chunks, cut anywhere; it gives the events they complete.
 
-    Over a `body` that somebody else keeps and adds to, it reads on there, and holds no copy.
+    Over a `body` that somebody else keeps and adds to, it reads on there, and holds no copy. The stream is done at the first
+    line that matches `ends`.
     """
 
-    def __init__(self, body: bytearray | None = None) -> None:
+    def __init__(self, body: bytearray | None = None, ends: re.Pattern[bytes] | None = DONE_LINE) -> None:
+        self._ends = ends
         self._keeps = body is not None
         self._offset = 0  # of the unfinished event, in the stream; of a body that is kept, 0
         self._rest = bytearray() if body is None else body  # the bytes from there on
@@ -70,20 +72,20 @@ class Parser:
         return events
 
     def done_at(self) -> int | None:
-        """Return the offset of the line `data: [DONE]`, as soon as those bytes are there."""
-        if self._done_at is None and _DONE_LINE.match(self._rest, self._line_start):
+        """Return the offset of the line at which the stream is done, as soon as those bytes are there."""
+        if self._done_at is None and self._ends is not None and self._ends.match(self._rest, self._line_start):
             self._done_at = self._offset + self._line_start
         return self._done_at
 
     def _field(self, start: int, line: bytes) -> None:
         if self._offset + start == 0:
             line = line.removeprefix(_BOM)
+        if self._done_at is None and self._ends is not None and self._ends.match(line):
+            self._done_at = self._offset + start
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
-            if value.startswith(DONE) and self._done_at is None:  # as the SDKs recognise it
-                self._done_at = self._offset + start
         elif name == b"event":
             self._name = value
 

@@ -4,13 +4,16 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from cachemw.cache.key import ANONYMOUS, Key, fingerprint
+from cachemw.cache.key import ANONYMOUS, Key, caller_of, fingerprint
 from cachemw.cache.order import Order
 from cachemw.cache.policy import FINISH_REASONS, Policy
 from cachemw.cache.recording import Recording, Terms, start
 from cachemw.cache.sharing import Course, Sender
-from cachemw.endpoints.chat.request import ChatRequest, read_chat
+from cachemw.endpoints import CHAT
+from cachemw.endpoints.base import ApiCall
+from cachemw.endpoints.chat.request import read_chat
 from cachemw.messages import Head, Headers, HttpTarget, Request, StoredResponse
+from cachemw.report import ExchangeReport
 
 ORDER = Order(generation=7, puts=3, began=1_000)
 """Where the forwards of tests stand."""
@@ -34,34 +37,38 @@ EVENTS = (
 STREAM = b"".join(EVENTS)
 DONE_EVENT = EVENTS[-1]
 
+TARGET = HttpTarget("https://api.example/v1/chat/completions")
+
 USAGE_EVENT = b'data: {"choices":[],"usage":{"total_tokens":7}}\n\n'
 STREAM_WITH_USAGE = b"".join((*EVENTS[:-1], USAGE_EVENT, DONE_EVENT))
 
 
 def request(*headers: tuple[bytes, bytes], body: bytes | None = None, **members: Any) -> Request:
     """Return a chat request; `members` are added to its body, or `body` stands in for it."""
-    return Request(
-        "POST",
-        "/v1/chat/completions",
-        ((b"content-type", b"application/json"), *headers),
-        json.dumps(QUESTION | members).encode() if body is None else body,
-        HttpTarget("https://api.example/v1/chat/completions"),
-    )
+    fields = ((b"content-type", b"application/json"), *headers)
+    read = json.dumps(QUESTION | members).encode() if body is None else body
+    return Request("POST", "/v1/chat/completions", fields, read, TARGET, caller=caller_of(fields, TARGET.recipient))
 
 
-def chat(**members: Any) -> ChatRequest:
+def as_told(report: ExchangeReport) -> ExchangeReport:
+    """Return of a report only what `Cache-Status` tells."""
+    names = ("opted_in", "hit", "fwd", "fwd_status", "ttl", "stored", "collapsed", "key", "details", "abandoned")
+    return ExchangeReport(**{name: getattr(report, name) for name in names})
+
+
+def chat(**members: Any) -> ApiCall:
     """Return what matters of a chat request with these members."""
-    read = read_chat(request(**members))
-    assert isinstance(read, ChatRequest)
+    read = read_chat(CHAT, request(**members))
+    assert isinstance(read, ApiCall)
     return read
 
 
-def key(of: ChatRequest) -> Key:
+def key(of: ApiCall) -> Key:
     """Return the key under which a caller without credentials finds the answer."""
     return fingerprint(request(), of.canonical, ANONYMOUS, None, 0, Policy().header_rules)
 
 
-def course(of: ChatRequest, sender: Sender = NOBODY, *, is_apart: bool = False) -> Course:
+def course(of: ApiCall, sender: Sender = NOBODY, *, is_apart: bool = False) -> Course:
     """Return what a forward for a caller without credentials can be followed for."""
     return Course(key(of).parts, of.kind, ORDER.generation, sender, is_apart)
 
@@ -71,12 +78,24 @@ def terms(
 ) -> Terms:
     """Return the terms on which the answer to a request with these members is kept."""
     asked = chat(**members)
-    return Terms(asked, key(asked), 60.0, 600.0, store_when, limit_bytes, keep_request, ORDER, waits=True)
+    return Terms(
+        asked,
+        key(asked),
+        60.0,
+        600.0,
+        store_when,
+        limit_bytes,
+        keep_request,
+        ORDER,
+        waits=True,
+        target=TARGET.url,
+        asked_at=0.0,
+    )
 
 
 def recording(of: Terms, head: Head | None = None) -> Recording:
     """Begin to record at time 0."""
-    return start(head or (STREAM_HEAD if of.chat.kind.stream else JSON_HEAD), of, 0.0)
+    return start(head or (STREAM_HEAD if of.call.kind.stream else JSON_HEAD), of, 0.0)
 
 
 def record_of(chunks: Iterable[bytes], of: Terms, head: Head | None = None) -> StoredResponse | str:

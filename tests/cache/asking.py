@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from cachemw.cache import record as codec
 from cachemw.cache.effects import Outcome
 from cachemw.cache.policy import Policy
-from cachemw.endpoints.chat.request import ChatRequest
+from cachemw.endpoints.base import ApiCall
 from cachemw.errors import StoreError
 from cachemw.messages import Headers, StoredResponse
 from tests.cache.answers import COMPLETION, STREAM, STREAM_WITH_USAGE, chat, key, record_of, request, terms
@@ -26,10 +26,10 @@ AS_JSON = (
 """What is made of the stream with its usage."""
 
 
-def record(asked: ChatRequest = ASKED, age: float = 20.0, **changed: Any) -> bytes:
+def record(asked: ApiCall = ASKED, age: float = 20.0, **changed: Any) -> bytes:
     """Return a record of a complete answer, stored for 60 seconds."""
     body = STREAM_WITH_USAGE if asked.wants_usage else STREAM if asked.kind.stream else COMPLETION
-    complete = record_of([body], replace(terms(), chat=asked, lifetime=60.0))
+    complete = record_of([body], replace(terms(), call=asked, lifetime=60.0))
     assert isinstance(complete, StoredResponse)
     return codec.encode(replace(complete, stored_at=NOW - age, **changed))
 

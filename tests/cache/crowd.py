@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from cachemw.cache.directives import Directives, read_directives
-from cachemw.cache.effects import Claim, Claimed, Effect, Forward, Found, GetOrder, Lookup, Script
+from cachemw.cache.effects import Claim, Claimed, Effect, Forward, Found, GetOrder, Lookup, Ordered, Script
 from cachemw.cache.exchange import exchange
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
+from cachemw.endpoints import CHAT
 from cachemw.errors import UpstreamError
 from cachemw.messages import Request
 from tests.cache.answers import ORDER
+from tests.cache.world import NOW
 
 FAILS = UpstreamError("refused")
 
@@ -43,7 +45,7 @@ def calls_made(requests: Iterable[Request]) -> list[int]:
 def _script(request: Request) -> Script:
     directives = read_directives(request.headers, "off", Policy().honour)
     assert isinstance(directives, Directives)
-    return exchange(request, directives, Policy(), VerifiedRecords())
+    return exchange(CHAT, request, directives, Policy(), VerifiedRecords())
 
 
 def _round(ready: list[Waiting]) -> tuple[list[Waiting], int]:
@@ -56,7 +58,7 @@ def _round(ready: list[Waiting]) -> tuple[list[Waiting], int]:
             if isinstance(effect, Lookup):
                 one.told = Found(None, 0.0)
             elif isinstance(effect, GetOrder):
-                one.told = ORDER
+                one.told = Ordered(ORDER, NOW)
             elif isinstance(effect, Claim) and flight is None:
                 flight, one.told = effect, Claimed.LEAD
             else:

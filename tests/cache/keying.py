@@ -5,7 +5,9 @@ from typing import Any
 
 from cachemw.cache.header_rules import HeaderRules
 from cachemw.cache.key import ANONYMOUS, Key, fingerprint
-from cachemw.endpoints.chat.request import BOOKKEEPING, HOW_IT_TRAVELS, Bypass, ChatRequest, read_chat
+from cachemw.endpoints import CHAT
+from cachemw.endpoints.base import ApiCall, Bypass
+from cachemw.endpoints.chat.request import BOOKKEEPING, HOW_IT_TRAVELS, read_chat
 from cachemw.messages import AppTarget, Headers, HttpRecipient, HttpTarget, Request, Target
 
 JSON: Headers = ((b"content-type", b"application/json"),)
@@ -28,9 +30,9 @@ def asking(body: bytes, target: Target = UPSTREAM, headers: Headers = JSON) -> R
     return Request("POST", "/v1/chat/completions", headers, body, target)
 
 
-def chat_of(body: bytes, target: Target = UPSTREAM) -> ChatRequest:
-    chat = read_chat(asking(body, target))
-    assert isinstance(chat, ChatRequest), chat
+def chat_of(body: bytes, target: Target = UPSTREAM) -> ApiCall:
+    chat = read_chat(CHAT, asking(body, target))
+    assert isinstance(chat, ApiCall), chat
     return chat
 
 
@@ -41,7 +43,7 @@ def form_of(body: bytes, target: Target = UPSTREAM) -> bytes:
 
 def reason_of(body: bytes, headers: Headers = JSON) -> str:
     """Return why a request is not cached."""
-    bypass = read_chat(asking(body, UPSTREAM, headers))
+    bypass = read_chat(CHAT, asking(body, UPSTREAM, headers))
     assert isinstance(bypass, Bypass), bypass
     return bypass.detail
 

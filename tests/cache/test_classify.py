@@ -2,39 +2,41 @@
 
 import pytest
 
-from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, classify, script_for, unfinished
+from cachemw.cache.classify import Classified, NotOptedIn, OptedIn, OtherRequest, classify, script_for, unfinished
 from cachemw.cache.directives import Abandon, CacheControl, Directives, InvalidControl, Mode
 from cachemw.cache.effects import Effect, Forward, InvalidPath, Outcome, Unacceptable, Unsatisfiable, resume
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
+from cachemw.endpoints import CHAT
 from cachemw.messages import Headers
 from cachemw.report import ExchangeReport
-from tests.cache.answers import request
+from tests.cache.answers import as_told, request
 
-CHAT = "/v1/chat/completions"
+PATH = "/v1/chat/completions"
 ON: Headers = ((b"Accept", b"*/*"), (b"Cachemw", b"on"), (b"cachemw", b"mode=read"))
 OFF: Headers = ((b"Accept", b"*/*"), (b"Cachemw", b"off"))
 
 
 def test_a_chat_request_that_opted_in_says_what_it_asks_for() -> None:
-    assert classify("POST", CHAT, ON, Policy()) == Directives(mode=Mode.READ)
+    assert classify("POST", PATH, ON, Policy()) == OptedIn(CHAT, Directives(mode=Mode.READ))
 
 
 @pytest.mark.parametrize(("headers", "default"), [((), "off"), (OFF, "off"), (OFF, "on")])
 def test_one_that_did_not_is_left_alone(headers: Headers, default: str) -> None:
     """D9, E2."""
-    assert classify("POST", CHAT, headers, Policy(default=default)) == NotOptedIn()
+    assert classify("POST", PATH, headers, Policy(default=default)) == NotOptedIn(CHAT)
 
 
 def test_one_that_cannot_be_obeyed_is_not_guessed() -> None:
     """E7."""
-    asked = classify("POST", CHAT, ((b"cachemw", b"ttl=soon"),), Policy())
+    classified = classify("POST", PATH, ((b"cachemw", b"ttl=soon"),), Policy())
 
-    assert isinstance(asked, InvalidControl)
-    assert asked.param == "ttl"
+    assert isinstance(classified, OptedIn)
+    assert isinstance(classified.asked, InvalidControl)
+    assert classified.asked.param == "ttl"
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", CHAT), ("POST", "/v1/models"), ("POST", f"{CHAT}/1"), ("GET", "/")])
+@pytest.mark.parametrize(("method", "path"), [("GET", PATH), ("POST", "/v1/models"), ("POST", f"{PATH}/1"), ("GET", "/")])
 def test_what_is_no_chat_request_passes_and_loses_what_is_for_us(method: str, path: str) -> None:
     """H1: clients put it in their defaults."""
     assert classify(method, path, ON, Policy()) == OtherRequest(Directives(mode=Mode.READ), ((b"Accept", b"*/*"),))
@@ -52,7 +54,10 @@ def begun(classified: Classified) -> Effect | Outcome:
 )
 def test_where_only_the_store_may_answer_not_even_what_is_no_chat_is_sent(asked: Directives) -> None:
     """E6."""
-    assert begun(OtherRequest(asked, ())) == Unsatisfiable(ExchangeReport(details=("not-cached", "not-chat")))
+    outcome = begun(OtherRequest(asked, ()))
+
+    assert isinstance(outcome, Unsatisfiable)
+    assert as_told(outcome.report) == ExchangeReport(details=("not-cached", "not-chat"))
 
 
 @pytest.mark.parametrize("asked", [Directives(), InvalidControl("ttl", "soon")], ids=["on", "a typo"])
@@ -61,28 +66,35 @@ def test_what_is_no_chat_and_opted_in_is_passed_on_and_told_so(asked: Directives
     effect = begun(OtherRequest(asked, ()))
 
     assert isinstance(effect, Forward)
-    assert (effect.terms, effect.report) == (None, ExchangeReport(fwd="bypass", stored=False, details=("not-chat",)))
+    assert effect.terms is None
+    assert as_told(effect.report) == ExchangeReport(fwd="bypass", stored=False, details=("not-chat",))
 
 
-@pytest.mark.parametrize("classified", [NotOptedIn(), OtherRequest(None, ())], ids=["chat", "not chat"])
+@pytest.mark.parametrize("classified", [NotOptedIn(CHAT), OtherRequest(None, ())], ids=["chat", "not chat"])
 def test_what_did_not_opt_in_is_passed_on_and_told_nothing(classified: Classified) -> None:
     """D9."""
     effect = begun(classified)
 
     assert isinstance(effect, Forward)
-    assert (effect.terms, effect.report) == (None, None)
+    assert (effect.terms, effect.report.outcome) == (None, "passed")
 
 
 def test_who_cannot_have_an_answer_read_on_is_told_that_the_wish_was_ignored() -> None:
     """E2: by a mount that reads for its reader alone; nothing else is changed."""
     asked = Directives(ttl=5, abandon=Abandon.FINISH, ignored=("x",))
 
-    assert unfinished(asked) == Directives(ttl=5, ignored=("x", "abandon"))
+    assert unfinished(OptedIn(CHAT, asked)) == OptedIn(CHAT, Directives(ttl=5, ignored=("x", "abandon")))
 
 
 @pytest.mark.parametrize(
     "classified",
-    [Directives(), Directives(abandon=Abandon.CANCEL), NotOptedIn(), OtherRequest(Directives(abandon=Abandon.FINISH), ())],
+    [
+        OptedIn(CHAT, Directives()),
+        OptedIn(CHAT, Directives(abandon=Abandon.CANCEL)),
+        OptedIn(CHAT, InvalidControl("ttl", "soon")),
+        NotOptedIn(CHAT),
+        OtherRequest(Directives(abandon=Abandon.FINISH), ()),
+    ],
 )
 def test_any_other_request_is_the_same_to_such_a_mount(classified: Classified) -> None:
     assert unfinished(classified) == classified
@@ -91,27 +103,28 @@ def test_any_other_request_is_the_same_to_such_a_mount(classified: Classified) -
 @pytest.mark.parametrize("target", [b"/v1/..%2fx", b"/v1/../x?y", b"/v1/a b", b"/v1/\xff", b"/v1/x?a b", b"/v1/x#y", b""])
 def test_what_would_leave_the_upstream_is_refused_whatever_it_is(target: bytes) -> None:
     """F135, A8: and told of only to who opted in."""
-    said = ExchangeReport(stored=False, details=("invalid-path",))
-    rows: list[tuple[Classified, ExchangeReport | None]] = [
-        (Directives(), said),
-        (InvalidControl("ttl", "soon"), said),
-        (OtherRequest(Directives(), ()), said),
-        (NotOptedIn(), None),
-        (OtherRequest(None, ()), None),
+    rows: list[tuple[Classified, str]] = [
+        (OptedIn(CHAT, Directives()), "refused"),
+        (OptedIn(CHAT, InvalidControl("ttl", "soon")), "refused"),
+        (OtherRequest(Directives(), ()), "refused"),
+        (NotOptedIn(CHAT), "passed"),
+        (OtherRequest(None, ()), "passed"),
     ]
 
-    for classified, report in rows:
-        script = script_for(classified, request(), Policy(), VerifiedRecords(), target)
-        assert resume(script, None) == Unacceptable(report, InvalidPath())
+    for classified, outcome in rows:
+        refused = resume(script_for(classified, request(), Policy(), VerifiedRecords(), target), None)
+        assert isinstance(refused, Unacceptable)
+        assert refused.invalid == InvalidPath()
+        assert (refused.report.outcome, refused.report.details) == (outcome, ("invalid-path",))
 
 
 def test_a_query_may_climb() -> None:
     """H1: it is no path."""
     assert isinstance(
-        resume(script_for(NotOptedIn(), request(), Policy(), VerifiedRecords(), b"/v1/x?../..%2f"), None), Forward
+        resume(script_for(NotOptedIn(CHAT), request(), Policy(), VerifiedRecords(), b"/v1/x?../..%2f"), None), Forward
     )
 
 
 def test_where_no_upstream_is_asked_for_a_path_it_is_not_judged() -> None:
     """H1: around an app, and in a transport."""
-    assert isinstance(resume(script_for(NotOptedIn(), request(), Policy(), VerifiedRecords()), None), Forward)
+    assert isinstance(resume(script_for(NotOptedIn(CHAT), request(), Policy(), VerifiedRecords()), None), Forward)

@@ -8,11 +8,17 @@ import pytest
 
 from cachemw import limits
 from cachemw.cache.lookup import TranscodeCache, memory_of
+from cachemw.endpoints import CHAT
+from cachemw.endpoints.base import ApiCall
 from cachemw.messages import Kind, StoredResponse
 from tests.cache.answers import COMPLETION, STREAM, record_of, terms
 
 JSON, PLAIN_STREAM = Kind(stream=False), Kind(stream=True)
 WITH_USAGE = Kind(stream=True, options=b'{"include_usage":true}')
+
+
+def called(kind: Kind) -> ApiCall:
+    return ApiCall(CHAT, b"", kind)
 
 
 def completion() -> StoredResponse:
@@ -25,18 +31,18 @@ def test_the_kind_that_was_recorded_is_the_record() -> None:
     """S2: byte for byte."""
     stored = completion()
 
-    assert TranscodeCache().of(b"a", stored, JSON) is stored
+    assert TranscodeCache().of(b"a", stored, called(JSON)) is stored
 
 
 def test_another_kind_is_derived_once() -> None:
     """S4."""
     derived, stored = TranscodeCache(), completion()
 
-    first = derived.of(b"a", stored, PLAIN_STREAM)
+    first = derived.of(b"a", stored, called(PLAIN_STREAM))
 
     assert isinstance(first, StoredResponse)
     assert (first.kind, first.body[-14:]) == (PLAIN_STREAM, b"data: [DONE]\n\n")
-    assert derived.of(b"a", stored, PLAIN_STREAM) is first
+    assert derived.of(b"a", stored, called(PLAIN_STREAM)) is first
 
 
 def test_each_record_and_each_kind_has_its_own() -> None:
@@ -44,31 +50,31 @@ def test_each_record_and_each_kind_has_its_own() -> None:
     derived, stored = TranscodeCache(), completion()
     other = msgspec.structs.replace(stored, body=COMPLETION.replace(b"Hello", b"Goodbye"), stored_at=1.0)
 
-    first, second = derived.of(b"a", stored, PLAIN_STREAM), derived.of(b"b", other, PLAIN_STREAM)
+    first, second = derived.of(b"a", stored, called(PLAIN_STREAM)), derived.of(b"b", other, called(PLAIN_STREAM))
 
     assert isinstance(first, StoredResponse)
     assert isinstance(second, StoredResponse)
     assert (b"Hello" in first.body, b"Goodbye" in second.body, second.stored_at) == (True, True, 1.0)
-    assert derived.of(b"a", stored, WITH_USAGE) == "no-usage"
+    assert derived.of(b"a", stored, called(WITH_USAGE)) == "no-usage"
 
 
 def test_what_cannot_be_derived_says_why_each_time() -> None:
     derived, stored = TranscodeCache(), record_of([STREAM], terms(stream=True))
     assert isinstance(stored, StoredResponse)
 
-    assert [derived.of(b"a", stored, JSON) for _ in range(2)] == ["no-usage", "no-usage"]
+    assert [derived.of(b"a", stored, called(JSON)) for _ in range(2)] == ["no-usage", "no-usage"]
 
 
 def test_the_oldest_go_when_there_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     """P3."""
     derived, stored = TranscodeCache(), completion()
-    probe = TranscodeCache().of(b"probe", stored, PLAIN_STREAM)
+    probe = TranscodeCache().of(b"probe", stored, called(PLAIN_STREAM))
     assert isinstance(probe, StoredResponse)
     monkeypatch.setattr(limits, "DERIVED_BYTES", 3 * memory_of(probe))
 
-    kept = [derived.of(b"%d" % number, stored, PLAIN_STREAM) for number in range(10)]
+    kept = [derived.of(b"%d" % number, stored, called(PLAIN_STREAM)) for number in range(10)]
 
-    again = [derived.of(b"%d" % number, stored, PLAIN_STREAM) for number in (7, 8, 9, 0)]
+    again = [derived.of(b"%d" % number, stored, called(PLAIN_STREAM)) for number in (7, 8, 9, 0)]
     assert [one is another for one, another in zip(again, [*kept[7:], kept[0]], strict=True)] == [True, True, True, False]
 
 
@@ -77,9 +83,9 @@ def test_what_is_larger_than_all_of_it_is_not_kept(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(limits, "DERIVED_BYTES", 10)
     derived, stored = TranscodeCache(), completion()
 
-    first = derived.of(b"a", stored, PLAIN_STREAM)
+    first = derived.of(b"a", stored, called(PLAIN_STREAM))
 
-    assert derived.of(b"a", stored, PLAIN_STREAM) is not first
+    assert derived.of(b"a", stored, called(PLAIN_STREAM)) is not first
 
 
 def test_event_loops_in_threads_may_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +96,7 @@ def test_event_loops_in_threads_may_share_it(monkeypatch: pytest.MonkeyPatch) ->
     def derive_many() -> None:
         try:
             for number in range(2_000):
-                derived.of(b"%d" % (number % 7), stored, PLAIN_STREAM)
+                derived.of(b"%d" % (number % 7), stored, called(PLAIN_STREAM))
         except (KeyError, RuntimeError) as exc:
             raised.append(repr(exc))
 
@@ -110,10 +116,10 @@ def test_what_was_counted_and_is_gone_is_forgotten(monkeypatch: pytest.MonkeyPat
     derived, stored = TranscodeCache(), completion()
     derived._size = 1_000_000
 
-    first, second = derived.of(b"a", stored, PLAIN_STREAM), derived.of(b"a", stored, PLAIN_STREAM)
+    first, second = derived.of(b"a", stored, called(PLAIN_STREAM)), derived.of(b"a", stored, called(PLAIN_STREAM))
 
     assert first is not second
-    assert derived.of(b"a", stored, PLAIN_STREAM) is second
+    assert derived.of(b"a", stored, called(PLAIN_STREAM)) is second
 
 
 def body_of(answer: StoredResponse | str) -> bytes:

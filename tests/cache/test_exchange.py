@@ -8,12 +8,13 @@ from msgspec.structs import replace as changing
 
 from cachemw import limits
 from cachemw.cache import record as codec
-from cachemw.cache.directives import Abandon, InvalidControl
+from cachemw.cache.directives import Abandon, Directives, InvalidControl
 from cachemw.cache.effects import Claim, Claimed, DeleteRecord, Forward, Lookup, ReadSecret, RunInThread, Serve
-from cachemw.cache.exchange import pass_on, pass_on_other, refuse
+from cachemw.cache.exchange import bypass, pass_on, refuse
 from cachemw.cache.live_response import Relay
 from cachemw.cache.policy import FINISH_REASONS, Policy
 from cachemw.cache.recording import Terms
+from cachemw.endpoints import CHAT
 from cachemw.endpoints import errors as refusals
 from cachemw.errors import PartitionError, StoreError, StoreTimeout, TruncatedResponse, UpstreamError, UpstreamTimeout
 from cachemw.messages import AppTarget, Head, Request, Target
@@ -25,12 +26,14 @@ from tests.cache.answers import (
     STREAM,
     STREAM_HEAD,
     STREAM_WITH_USAGE,
+    TARGET,
+    as_told,
     chat,
     request,
     with_headers,
 )
 from tests.cache.asking import AS_JSON, ASKED, KEY, STORED, UNPADDED, WITH_USAGE, ask, decide, record, said, saying, world
-from tests.cache.world import Answer, World, answer, relayed, whole
+from tests.cache.world import NOW, Answer, World, answer, relayed, whole
 
 # The table. The request asks for JSON; the upstream answers it completely.
 #
@@ -173,7 +176,11 @@ class Row:
     cache_status: str
 
 
-TERMS = Terms(ASKED, KEY, 86_400.0, 172_800.0, FINISH_REASONS, 4 * 2**20, False, ORDER, waits=True)
+UNASKED = ExchangeReport(opted_in=False, endpoint="chat")
+
+TERMS = Terms(
+    ASKED, KEY, 86_400.0, 172_800.0, FINISH_REASONS, 4 * 2**20, False, ORDER, waits=True, target=TARGET.url, asked_at=NOW
+)
 """On which its answer is kept, unless somebody says otherwise."""
 
 
@@ -752,7 +759,7 @@ def test_the_terms_are_the_operators_and_the_requests() -> None:
         ask(around, words, policy=replace(policy, keep_requests=words == "nothing"))
         kept.append(around.effects[-1])
 
-    asked = Terms(ASKED, KEY, 50.0, 59.0, only_tools, 9, True, ORDER, waits=True)
+    asked = Terms(ASKED, KEY, 50.0, 59.0, only_tools, 9, True, ORDER, waits=True, target=TARGET.url, asked_at=NOW)
     later = [changing(asked, lifetime=ttl, keep=ttl + 9, keep_request=False) for ttl in (60.0, 70.0)]
     assert [effect.terms for effect in kept if isinstance(effect, Forward)] == [asked, *later]
 
@@ -786,7 +793,7 @@ def test_a_control_header_that_cannot_be_obeyed_is_refused_and_nothing_is_contac
     """E7."""
     around = world("fresh")
 
-    refused = whole(around.run(refuse(InvalidControl("ttl", "ttl has a value that cannot be used"))))
+    refused = whole(around.run(refuse(CHAT, request(), InvalidControl("ttl", "ttl has a value that cannot be used"))))
 
     assert (refused.status, refused.cache_status) == (400, "cachemw; detail=invalid-cachemw")
     assert b"invalid_cachemw" in refused.body
@@ -796,7 +803,7 @@ def test_a_control_header_that_cannot_be_obeyed_is_refused_and_nothing_is_contac
 def test_what_is_no_chat_request_is_passed_on_and_says_so() -> None:
     around = world("fresh")
 
-    relay = around.run(pass_on_other(request(), Policy()))
+    relay = around.run(bypass("not-chat", None, request(), Directives(), Policy()))
 
     assert isinstance(relay, Relay)
     assert relayed(relay, b"{}").cache_status == "cachemw; fwd=bypass; detail=not-chat"
@@ -807,17 +814,17 @@ def test_a_client_that_did_not_opt_in_is_passed_on_and_told_nothing() -> None:
     """D9."""
     around = world("fresh", upstream=RETRY_LATER)
 
-    relay = around.run(pass_on(None, request(), Policy()))
+    relay = around.run(pass_on(UNASKED, CHAT, request(), Policy()))
 
     assert isinstance(relay, Relay)
     passed = relayed(relay, b"later")
     assert (passed.status, passed.headers, passed.body, passed.put) == (429, RETRY_LATER.headers, b"later", None)
-    assert relay.report is None
-    assert around.effects == [Forward(None, Abandon.CANCEL, None)]
+    assert as_told(relay.report) == as_told(UNASKED)
+    assert around.effects == [Forward(None, Abandon.CANCEL, as_told(UNASKED))]
 
 
 def test_a_client_that_did_not_opt_in_meets_the_same_errors() -> None:
-    failed = whole(world(upstream=UpstreamTimeout("silent")).run(pass_on(None, request(), Policy())))
+    failed = whole(world(upstream=UpstreamTimeout("silent")).run(pass_on(UNASKED, CHAT, request(), Policy())))
 
     assert failed.status == 504
     assert failed.values(b"cache-status") == []

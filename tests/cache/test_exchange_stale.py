@@ -15,7 +15,7 @@ from cachemw.cache.recording import Terms
 from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
 from cachemw.messages import Head
 from cachemw.report import ExchangeReport
-from tests.cache.answers import COMPLETION, JSON_HEAD, ORDER, course, request, terms
+from tests.cache.answers import COMPLETION, JSON_HEAD, ORDER, TARGET, as_told, course, request, terms
 from tests.cache.asking import AS_JSON, ASKED, KEY, ask, decide, record, said, saying, world
 from tests.cache.world import NOW, World, decided, followed, whole
 
@@ -377,7 +377,9 @@ def test_it_is_fetched_on_the_terms_of_a_miss() -> None:
 
     revalidate = served(world("stale"), "ttl=5").revalidate
 
-    assert revalidate == Terms(ASKED, KEY, 5.0, 86_405.0, FINISH_REASONS, 4 * 2**20, False, ORDER, waits=True)
+    assert revalidate == Terms(
+        ASKED, KEY, 5.0, 86_405.0, FINISH_REASONS, 4 * 2**20, False, ORDER, waits=True, target=TARGET.url, asked_at=NOW
+    )
     assert isinstance(around.effects[-1], Forward)
     assert revalidate == around.effects[-1].terms
 
@@ -388,7 +390,7 @@ def test_it_is_fetched_by_who_leads_and_nobody_else(claimed: Claimed, leads: boo
     serve = served(world("stale", claims=[claimed]))
 
     assert (serve.revalidate is not None) == leads
-    assert serve.report == ExchangeReport(hit=True, ttl=-40, key=KEY.index.hex(), details=("stale-while-revalidate",))
+    assert as_told(serve.report) == ExchangeReport(hit=True, ttl=-40, key=KEY.index.hex(), details=("stale-while-revalidate",))
 
 
 @pytest.mark.parametrize(
@@ -447,7 +449,7 @@ def test_it_answers_in_another_kind_too_and_what_is_fetched_is_of_that_kind() ->
     assert whole(serve).cache_status == said('hit; ttl=-40; key=K; detail="stale-while-revalidate, transcoded"')
     assert serve.stored.body == AS_JSON
     assert serve.revalidate is not None
-    assert serve.revalidate.chat.kind == ASKED.kind
+    assert serve.revalidate.call.kind == ASKED.kind
 
 
 def test_it_answers_at_the_requests_pace() -> None:

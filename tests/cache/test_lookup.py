@@ -9,10 +9,11 @@ from cachemw.cache import record as codec
 from cachemw.cache.directives import UNRESTRICTED, Abandon, CacheControl, Directives, Mode
 from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords, select
 from cachemw.cache.policy import FINISH_REASONS, Policy
-from cachemw.endpoints.chat.request import ChatRequest
+from cachemw.endpoints.base import ApiCall
 from cachemw.endpoints.chat.transcode import derive
 from cachemw.errors import RecordError
 from cachemw.messages import StoredResponse
+from cachemw.report import ExchangeReport
 from tests.cache.answers import COMPLETION, DONE_EVENT, EVENTS, STREAM, STREAM_WITH_USAGE, chat, key, record_of, request, terms
 
 WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
@@ -38,7 +39,7 @@ def query(
     """Return what a request with these members looks for, from an operator who allows no stale answers."""
     asked = chat(**members)
     policy = policy or Policy(stale_if_error=0, store_when=store_when)
-    return Query(key(asked), asked, Directives(mode, control=control), policy, Abandon.FINISH, request())
+    return Query(key(asked), asked, Directives(mode, control=control), policy, Abandon.FINISH, request(), ExchangeReport())
 
 
 def judged(
@@ -47,7 +48,7 @@ def judged(
     return select(codec.encode(response), sought, verified or VerifiedRecords(), now)
 
 
-def complete_answer(asked: ChatRequest) -> bytes:
+def complete_answer(asked: ApiCall) -> bytes:
     if asked.wants_usage:
         return STREAM_WITH_USAGE
     return STREAM if asked.kind.stream else COMPLETION

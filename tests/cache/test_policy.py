@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from cachemw.cache.classify import is_chat
 from cachemw.cache.header_rules import HeaderRules
 from cachemw.cache.policy import Policy
+from cachemw.endpoints import CHAT, endpoint_of
 from cachemw.errors import CacheError, ConfigurationError
 
 
@@ -135,7 +135,7 @@ def test_a_policy_keeps_what_it_was_given_whatever_becomes_of_that() -> None:
     assert policy.store_when == {"stop"}
     assert policy.honour == {"on", "ttl"}
     assert isinstance(hash(policy.honour), int)
-    assert is_chat("POST", "/ask", policy.paths)
+    assert endpoint_of("POST", "/ask", policy.paths) is CHAT
 
 
 def names_in(rules: HeaderRules) -> tuple[list[bytes], list[bytes], list[bytes]]:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from cachemw.cache import record as codec
 from cachemw.errors import RecordError
-from cachemw.messages import Kind, StoredResponse
+from cachemw.messages import Kind, StoredResponse, Usage
 
 RECORDS = Path(__file__).parents[1] / "data" / "records"
 
-# What version 1 wrote. The files stay as they are: a version that cannot read them refuses them by their version.
-V1 = {
-    "v1-stream.bin": StoredResponse(
+# What version 2 wrote. The files stay as they are: a version that cannot read them refuses them by their version.
+V2 = {
+    "v2-stream.bin": StoredResponse(
         status=200,
         headers=((b"content-type", b"text/event-stream; charset=utf-8"), (b"openai-version", b"2020-10-01")),
         body=b'data: {"choices":[{"index":0,"delta":{"content":"H\xc3\xa9"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
@@ -29,8 +29,14 @@ V1 = {
         stored_at=1_790_000_000.5,
         lifetime=86_400.0,
         request=None,
+        endpoint="chat",
+        target="cerebras/gpt-oss-120b",
+        model="gpt-oss-120b",
+        usage=Usage(812, 301, 128, None),
+        took=0.75,
+        sketch=b"\x00\xff",
     ),
-    "v1-json.bin": StoredResponse(
+    "v2-json.bin": StoredResponse(
         status=200,
         headers=((b"content-type", b"application/json"),),
         body=b'{"choices":[{"index":0,"message":{"content":"Hello"},"finish_reason":"stop"}]}',
@@ -41,9 +47,11 @@ V1 = {
         stored_at=1_790_000_000.0,
         lifetime=60.0,
         request=b'{"messages":[],"model":"m"}',
+        endpoint="chat",
+        target="https://api.example/v1/chat/completions",
     ),
 }
-STREAM_RECORD, JSON_RECORD = (codec.encode(stored) for stored in V1.values())
+STREAM_RECORD, JSON_RECORD = (codec.encode(stored) for stored in V2.values())
 
 
 def with_checksum(payload: bytes, version: int = codec.VERSION, magic: bytes = codec.MAGIC) -> bytes:
@@ -53,7 +61,10 @@ def with_checksum(payload: bytes, version: int = codec.VERSION, magic: bytes = c
 
 def fields(**changed: Any) -> bytes:
     """Return the payload of a record with some of its fields changed."""
-    names = "status headers body event_ends arrivals stream options proof stored_at lifetime request".split()
+    names = (
+        "status headers body event_ends arrivals stream options proof stored_at lifetime request endpoint target"
+        " model usage took sketch".split()
+    )
     values = msgspec.msgpack.decode(JSON_RECORD[codec.RECORD_HEAD_BYTES :])
     return msgspec.msgpack.encode([changed.get(name, value) for name, value in zip(names, values, strict=True)])
 
@@ -73,6 +84,12 @@ stored_responses = st.builds(
     stored_at=seconds,
     lifetime=seconds,
     request=st.none() | st.binary(),
+    endpoint=st.text(),
+    target=st.text(),
+    model=st.none() | st.text(),
+    usage=st.none() | st.builds(Usage, *[st.none() | st.integers(0, 2**53 - 1)] * 4),
+    took=st.none() | seconds,
+    sketch=st.none() | st.binary(),
 )
 
 
@@ -82,20 +99,20 @@ def test_a_stored_response_comes_back_as_it_was(stored: StoredResponse) -> None:
     assert codec.decode(codec.encode(stored)) == stored
 
 
-@pytest.mark.parametrize("name", V1)
-def test_records_of_version_1_are_read(name: str) -> None:
+@pytest.mark.parametrize("name", V2)
+def test_records_of_version_2_are_read(name: str) -> None:
     """D8."""
-    assert codec.decode((RECORDS / name).read_bytes()) == V1[name]
+    assert codec.decode((RECORDS / name).read_bytes()) == V2[name]
 
 
-@pytest.mark.parametrize("name", V1)
-def test_records_are_still_written_as_version_1_wrote_them(name: str) -> None:
+@pytest.mark.parametrize("name", V2)
+def test_records_are_still_written_as_version_2_wrote_them(name: str) -> None:
     """D8: what is written in another way needs another version."""
-    assert codec.encode(V1[name]) == (RECORDS / name).read_bytes()
+    assert codec.encode(V2[name]) == (RECORDS / name).read_bytes()
 
 
 def test_a_record_begins_with_its_name_its_version_and_its_checksum() -> None:
-    assert JSON_RECORD[:4] == b"CMW\x01"
+    assert JSON_RECORD[:4] == b"CMW\x02"
     assert JSON_RECORD[4:12] == codec.checksum(JSON_RECORD[12:])
     assert codec.RECORD_HEAD_BYTES == 12
 
@@ -139,7 +156,7 @@ def test_a_record_of_another_version_is_refused(version: int) -> None:
         msgspec.msgpack.encode(None),
         msgspec.msgpack.encode({"status": 200}),
         msgspec.msgpack.encode([]),
-        msgspec.msgpack.encode(msgspec.msgpack.decode(fields())[:-1]),
+        msgspec.msgpack.encode(msgspec.msgpack.decode(fields())[:-2]),
         msgspec.msgpack.encode([*msgspec.msgpack.decode(fields()), None]),
         fields(status="200"),
         fields(headers=[[b"a"]]),
@@ -188,7 +205,7 @@ def test_bytes_that_are_no_record_are_refused_and_nothing_worse(record: bytes) -
 
 def test_no_pickle_is_written_or_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """I3."""
-    planted = pickle.dumps(V1["v1-json.bin"])
+    planted = pickle.dumps(V2["v2-json.bin"])
 
     def refuse(*_: object, **__: object) -> NoReturn:
         raise AssertionError("a pickle")
@@ -196,7 +213,7 @@ def test_no_pickle_is_written_or_read(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("dump", "dumps", "load", "loads", "Pickler", "Unpickler"):
         monkeypatch.setattr(pickle, name, refuse)
 
-    assert codec.decode(codec.encode(V1["v1-json.bin"])) == V1["v1-json.bin"]
+    assert codec.decode(codec.encode(V2["v2-json.bin"])) == V2["v2-json.bin"]
     for record in (planted, with_checksum(planted)):
         with pytest.raises(RecordError):
             codec.decode(record)

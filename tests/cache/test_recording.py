@@ -12,7 +12,7 @@ from cachemw.cache import record as codec
 from cachemw.cache import replay
 from cachemw.cache.recording import Recording, Terms, head_fault
 from cachemw.limits import DONE_HOLD, JSON_HOLD
-from cachemw.messages import Head, Headers, Kind, StoredResponse
+from cachemw.messages import Head, Headers, Kind, StoredResponse, Usage
 from tests.cache.answers import (
     COMPLETION,
     DONE_EVENT,
@@ -20,6 +20,7 @@ from tests.cache.answers import (
     JSON_HEAD,
     STREAM,
     STREAM_HEAD,
+    TARGET,
     chat,
     cut_in_two,
     key,
@@ -430,6 +431,8 @@ def test_a_record_of_a_stream_says_where_its_events_end_and_when_they_came() -> 
         stored_at=9.0,
         lifetime=60.0,
         request=None,
+        target=TARGET.url,
+        took=9.0,
     )
 
 
@@ -451,7 +454,24 @@ def test_a_record_of_json_is_as_old_as_its_last_byte() -> None:
         stored_at=7.0,
         lifetime=60.0,
         request=asked.canonical,
+        target=TARGET.url,
+        took=7.0,
     )
+
+
+def test_a_record_names_the_model_that_answered_and_what_that_took() -> None:
+    """Record 2: as the answer says; where it says it in another shape, nothing is guessed."""
+    usage = b'{"prompt_tokens":812,"completion_tokens":301,"prompt_tokens_details":{"cached_tokens":128},"extra":[]}'
+    json_body = COMPLETION[:-1] + b',"model":"gpt-oss-120b","usage":' + usage + b"}"
+    stream = b"".join((*EVENTS[:-1], b'data: {"choices":[],"model":"m","usage":' + usage + b"}\n\n", EVENTS[-1]))
+
+    for body, of, model in ((json_body, terms(), "gpt-oss-120b"), (stream, terms(stream=True), "m")):
+        kept = record_of([body], of)
+        assert isinstance(kept, StoredResponse)
+        assert (kept.model, kept.usage) == (model, Usage(812, 301, 128, None))
+    odd = record_of([COMPLETION[:-1] + b',"model":7,"usage":{"prompt_tokens":"many"}}'], terms())
+    assert isinstance(odd, StoredResponse)
+    assert (odd.model, odd.usage) == (None, None)
 
 
 def test_a_clock_that_is_set_back_does_not_make_an_event_come_before_its_head() -> None:

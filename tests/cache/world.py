@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
+from msgspec.structs import replace
+
 from cachemw.cache.directives import Directives, read_directives
 from cachemw.cache.effects import (
     Arrived,
@@ -19,6 +21,7 @@ from cachemw.cache.effects import (
     Found,
     GetOrder,
     Lookup,
+    Ordered,
     Outcome,
     ReadSecret,
     RunInThread,
@@ -31,9 +34,10 @@ from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.order import Order
 from cachemw.cache.policy import Policy
 from cachemw.cache.replay import respond
+from cachemw.endpoints import CHAT
 from cachemw.errors import CacheError, PartitionError, RecordError, StoreError, UpstreamError
 from cachemw.messages import Head, Headers, Request, header_values
-from tests.cache.answers import COMPLETION, JSON_HEAD, ORDER
+from tests.cache.answers import COMPLETION, JSON_HEAD, ORDER, as_told
 
 NOW = 1000.0
 
@@ -62,11 +66,11 @@ class World:
                 effect = step()
             except StopIteration as end:
                 outcome: Outcome = end.value
-                return outcome
+                return outcome if isinstance(outcome, Relay) else replace(outcome, report=as_told(outcome.report))
             if isinstance(effect, GetOrder):
                 self.orders += 1
             else:
-                self.effects.append(effect)
+                self.effects.append(_as_told(effect))
             result = self._perform(effect)
             step = partial(script.throw, result) if isinstance(result, CacheError) else partial(script.send, result)
 
@@ -90,12 +94,16 @@ class World:
                 upstream = self.upstream
                 return upstream if isinstance(upstream, UpstreamError) else Arrived(begin(upstream, terms, NOW), NOW)
             case GetOrder():
-                return self.store_error or self.order
+                return self.store_error or Ordered(self.order, NOW)
             case ReadSecret():
                 return self.secret
             case AskPartition():
                 return self.name
         raise AssertionError(f"an effect nobody knows: {effect}")
+
+
+def _as_told(effect: Effect) -> Effect:
+    return replace(effect, report=as_told(effect.report)) if isinstance(effect, Claim | Forward) else effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +136,7 @@ def decided(asked: Request, world: World, policy: Policy | None = None) -> Outco
     policy = policy or Policy()
     directives = read_directives(asked.headers, policy.default, policy.honour)
     assert isinstance(directives, Directives)
-    return world.run(exchange(asked, directives, policy, VerifiedRecords()))
+    return world.run(exchange(CHAT, asked, directives, policy, VerifiedRecords()))
 
 
 def relayed(relay: Relay, body: bytes) -> Answer:

@@ -6,9 +6,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cachemw.cache.classify import classify, unfinished
+from cachemw.cache.classify import OptedIn, classify, unfinished
 from cachemw.cache.directives import Directives
-from cachemw.cache.effects import Claim, Claimed, DeleteRecord, Found, GetOrder, Lookup, Outcome
+from cachemw.cache.effects import Claim, Claimed, DeleteRecord, Found, GetOrder, Lookup, Ordered, Outcome
 from cachemw.cache.exchange import exchange
 from cachemw.cache.live_response import Put
 from cachemw.cache.lookup import VerifiedRecords
@@ -26,6 +26,7 @@ from cachemw.drivers.pull_effects import (
     WaitResult,
     advance,
 )
+from cachemw.endpoints import CHAT
 from cachemw.errors import CacheError, UpstreamError
 from cachemw.flights.pulled import PulledFlight
 from cachemw.messages import Head, Request, Unread
@@ -81,9 +82,10 @@ class Puller:
         """Go on until it is known what the answer is."""
         policy = pull_policy(policy or Policy())
         classified = unfinished(classify(asked.method, asked.path, asked.headers, policy))
-        assert isinstance(classified, Directives)
+        assert isinstance(classified, OptedIn)
+        assert isinstance(classified.asked, Directives)
         asked = replace(asked, body=Unread.TOO_LARGE) if is_too_large else asked
-        script = exchange(asked, classified, policy, VerifiedRecords())
+        script = exchange(CHAT, asked, classified.asked, policy, VerifiedRecords())
         self._now, self._upstream = NOW, iter(self.parts)
         self.pulling = PullExchange(script, self.runway, policy, self.timeout)
         self.outcome: Outcome = self._driven(self.pulling.outcome())
@@ -133,7 +135,7 @@ class Puller:
             case Lookup(index):
                 return Found(self.records.get(index), self._now)
             case GetOrder():
-                return ORDER
+                return Ordered(ORDER, self._now)
             case DeleteRecord(index):
                 return self.records.pop(index, None)
             case Open():

@@ -12,7 +12,7 @@ from cachemw.drivers.pull_effects import Open, WaitFor, WaitResult
 from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.flights.pulled import PulledFlight
 from cachemw.report import ExchangeReport
-from tests.cache.answers import COMPLETION, course, request
+from tests.cache.answers import COMPLETION, as_told, course, request
 from tests.cache.asking import ASKED, KEY
 from tests.cache.world import NOW
 from tests.drivers.puller import Puller, Runway
@@ -172,7 +172,8 @@ def test_what_is_stopped_before_there_is_an_answer_is_reported() -> None:
 
     report = report_of(stopped)
 
-    assert report == ExchangeReport(fwd="miss", stored=False, key=KEY.index.hex(), details=("client-left",))
+    assert report is not None
+    assert as_told(report) == ExchangeReport(fwd="miss", stored=False, key=KEY.index.hex(), details=("client-left",))
     assert landing_of(stopped).brought(course(ASKED), NOW) is Claimed.RELEASED
 
 
@@ -180,7 +181,8 @@ def test_what_is_stopped_while_it_waits_for_another_is_reported() -> None:
     """E1, P5."""
     report = report_of(waiting(stops))
 
-    assert report == ExchangeReport(fwd="miss", collapsed=True, key=KEY.index.hex(), details=("client-left",))
+    assert report is not None
+    assert as_told(report) == ExchangeReport(fwd="miss", collapsed=True, key=KEY.index.hex(), details=("client-left",))
 
 
 def test_json_that_is_given_up_while_it_leaves_is_its_readers_alone() -> None:

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from cachemw.cache.classify import is_chat
 from cachemw.cache.policy import Policy
-from cachemw.endpoints.chat.request import FIELDS, Bypass, Place, read_chat
+from cachemw.endpoints import CHAT, endpoint_of
+from cachemw.endpoints.base import Bypass, Place
+from cachemw.endpoints.chat.request import FIELDS, read_chat
 from cachemw.messages import Kind, Target
 from tests.cache.keying import (
     APP,
@@ -159,16 +160,16 @@ def test_a_field_is_left_out_at_the_top_alone() -> None:
     ],
 )
 def test_a_chat_request_is_a_post_to_its_path(method: str, path: str, chat: bool) -> None:
-    assert is_chat(method, path, Policy().paths) is chat
+    assert (endpoint_of(method, path, Policy().paths) is CHAT) is chat
 
 
 def test_the_operator_says_which_paths_are_chat() -> None:
     policy = Policy(paths=("/ask", "/v2/talk"))
 
-    assert is_chat("POST", "/api/ask", policy.paths)
-    assert is_chat("POST", "/v2/talk", policy.paths)
-    assert not is_chat("POST", "/talk", policy.paths)
-    assert not is_chat("POST", "/v1/chat/completions", policy.paths)
+    assert endpoint_of("POST", "/api/ask", policy.paths) is CHAT
+    assert endpoint_of("POST", "/v2/talk", policy.paths) is CHAT
+    assert endpoint_of("POST", "/talk", policy.paths) is None
+    assert endpoint_of("POST", "/v1/chat/completions", policy.paths) is None
 
 
 @pytest.mark.parametrize(
@@ -378,5 +379,5 @@ def test_an_identity_encoding_is_none(coding: bytes) -> None:
 
 def read_with(*headers: tuple[bytes, bytes]) -> str | None:
     """Return why a request with these headers is not cached, None if it is."""
-    chat = read_chat(asking(body_of(), headers=headers))
+    chat = read_chat(CHAT, asking(body_of(), headers=headers))
     return chat.detail if isinstance(chat, Bypass) else None

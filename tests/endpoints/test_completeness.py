@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from cachemw.cache.policy import FINISH_REASONS
-from cachemw.endpoints.chat.completeness import json_fault, stream_fault
 from tests.cache.answers import COMPLETION, EVENTS, STREAM, chat
 from tests.cassettes import cassette
+from tests.endpoints.judging import json_fault, stream_fault
 
 JSON_RECORDINGS = [
     "cerebras_disable_reasoning.json",

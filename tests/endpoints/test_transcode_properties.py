@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cachemw.cache.policy import FINISH_REASONS
-from cachemw.endpoints.chat.completeness import json_fault, stream_fault
-from cachemw.endpoints.chat.request import ChatRequest
+from cachemw.endpoints import CHAT
+from cachemw.endpoints.base import ApiCall
 from cachemw.endpoints.chat.transcode import NO_USAGE, OTHER_KIND, derive
 from cachemw.messages import Kind, StoredResponse
+from tests.endpoints.judging import json_fault, stream_fault
 from tests.endpoints.transcoding import (
     JSON,
     STREAM,
@@ -118,8 +119,8 @@ def present(members: Members) -> Members:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def asking(count: int, kind: Kind) -> ChatRequest:
-    return ChatRequest(b"{}", kind, count, False, wants_usage=kind == WITH_USAGE)
+def asking(count: int, kind: Kind) -> ApiCall:
+    return ApiCall(CHAT, b"{}", kind, choices=count, wants_usage=kind == WITH_USAGE)
 
 
 @examples

@@ -12,7 +12,9 @@ import anyio
 
 from cachemw import MemoryStore
 from cachemw.cache.key import Key
-from cachemw.endpoints.chat.request import Bypass, read_chat
+from cachemw.endpoints import CHAT
+from cachemw.endpoints.base import Bypass
+from cachemw.endpoints.chat.request import read_chat
 from cachemw.messages import Target
 from tests.asgi_driver import Reply
 from tests.cache.keying import APP, UPSTREAM, asking, key_of
@@ -153,7 +155,7 @@ def _is_as_expected(document: Document, target: Target) -> bool:
     if document.expected in (EQUAL, EQUAL_OVER_HTTP):
         is_same = document.expected == EQUAL or target is UPSTREAM
         return (_key(document, target) == _key(base(), target)) is is_same
-    said = read_chat(asking(document.raw, target))
+    said = read_chat(CHAT, asking(document.raw, target))
     return document.expected == DISTINCT or isinstance(said, Bypass) and said.detail == document.expected
 
 

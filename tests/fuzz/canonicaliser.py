@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
-from cachemw.endpoints.chat.request import ChatRequest, read_chat
+from cachemw.endpoints import CHAT
+from cachemw.endpoints.base import ApiCall
+from cachemw.endpoints.chat.request import read_chat
 from cachemw.errors import Unreadable
 from cachemw.messages import Target
 from cachemw.wire.strict_json import AMBIGUOUS, DEPTH_LIMIT, INVALID, TOO_COMPLEX, parse
@@ -24,15 +26,15 @@ def fuzz_one(data: bytes) -> None:
     for raw in (data, document(data)):
         _is_read_as_strictly(raw)
         for target, left_out in _ANSWERERS:
-            chat = read_chat(asking(raw, target))
-            if isinstance(chat, ChatRequest):
+            chat = read_chat(CHAT, asking(raw, target))
+            if isinstance(chat, ApiCall):
                 _has_one_form(raw, chat, target, set(left_out))
 
 
-def _has_one_form(raw: bytes, chat: ChatRequest, target: Target, left_out: set[str]) -> None:
+def _has_one_form(raw: bytes, chat: ApiCall, target: Target, left_out: set[str]) -> None:
     """To the reference a body and its canonical form are one request: so are two bodies of one form, then."""
-    again = read_chat(asking(chat.canonical, target))
-    assert isinstance(again, ChatRequest)
+    again = read_chat(CHAT, asking(chat.canonical, target))
+    assert isinstance(again, ApiCall)
     assert again.canonical == chat.canonical
     assert reference(chat.canonical, left_out) == reference(raw, left_out)
 

@@ -1,10 +1,11 @@
 """An event stream: read as the standard says, and the same wherever it is cut."""
 
 from cachemw.cache.policy import FINISH_REASONS
-from cachemw.endpoints.chat.completeness import StreamJudge, stream_fault
+from cachemw.endpoints import CHAT
 from cachemw.endpoints.chat.transcode import NO_USAGE, OTHER_KIND, derive
 from cachemw.wire.sse import Event, Parser
 from tests.cache.answers import STREAM_HEAD, chat, one_by_one, record_of, terms
+from tests.endpoints.judging import stream_fault
 from tests.endpoints.transcoding import JSON, STREAM, WITH_USAGE, record
 from tests.wire.test_sse import parse, parse_slowly
 
@@ -45,10 +46,10 @@ def _reads_on_alike(stream: bytes, at: int, whole: list[Event]) -> None:
 
 
 def _is_judged_alike(stream: bytes, at: int, whole: list[Event]) -> None:
-    judge = StreamJudge()
+    judge = CHAT.judge(ASKED, FINISH_REASONS)
     for event in whole:
         judge.see(event)
-    fault = judge.fault(ASKED, FINISH_REASONS)
+    fault = judge.fault()
     assert fault == stream_fault(stream, ASKED, FINISH_REASONS)
     assert record_of([stream], TERMS, STREAM_HEAD) == record_of([stream[:at], stream[at:]], TERMS, STREAM_HEAD)
     assert isinstance(record_of([stream], TERMS, STREAM_HEAD), str) is (fault is not None)

@@ -39,7 +39,7 @@ def _is_served_or_refused(stored: StoredResponse) -> None:
         found = key(asked)
         record = codec.encode(replace(stored, proof=found.proof))
         for mode in (Mode.READ_WRITE, Mode.REPLAY):
-            query = Query(found, asked, Directives(mode), Policy(), Abandon.FINISH, request())
+            query = Query(found, asked, Directives(mode), Policy(), Abandon.FINISH, request(), ExchangeReport())
             try:
                 usable = select(record, query, VerifiedRecords(), NOW)
             except RecordError:

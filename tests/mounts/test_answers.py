@@ -101,7 +101,7 @@ async def test_without_opting_in_an_answer_is_what_it_was(mounted: Mounted) -> N
 
     assert fields_of(reply) == dict(told.headers)
     assert reply.body == body_of(told)
-    assert not mounted.reports
+    assert {report.outcome for report in mounted.reports} <= {"passed"}
 
 
 async def test_what_a_mount_does_unless_told_otherwise(mounted: Mounted) -> None:

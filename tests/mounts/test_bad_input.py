@@ -251,8 +251,8 @@ async def test_an_upstream_that_cannot_be_reached_is_a_502(mounted: Mounted, con
         mounted.mount()
         reply = await mounted.ask(control, prompt(stream=streaming))
 
-    assert [report.stored for report in mounted.reports] == ([] if control is None else [False])
-    assert [report.details[0] for report in mounted.reports] == ([] if control is None else ["unreachable"])
+    assert [report.stored for report in mounted.reports] == [None if control is None else False]
+    assert [report.details[0] for report in mounted.reports] == ["unreachable"]
     if mounted.raises:
         assert type(reply.error) is {"httpx": httpx, "httpx2": httpx2}[mounted.kind.split()[0]].ConnectError
         return
@@ -308,7 +308,7 @@ async def test_without_opting_in_none_of_it_is_looked_at(mounted: Mounted) -> No
 
     assert [reply.body for reply in replies] == [body for body, _, _ in NOT_OURS.values()]
     assert not any(b"cache-status" in reply.headers for reply in replies)
-    assert not mounted.reports
+    assert {report.outcome for report in mounted.reports} <= {"passed"}
 
 
 async def send_in_pieces(mounted: Mounted, pieces: AsyncIterator[bytes], fields: Fields) -> Reply:

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from cachemw._transport import Cookies
+from cachemw._transport_request import Cookies
 from cachemw.messages import Head, Headers, Unread
 from tests.cache.answers import request
 

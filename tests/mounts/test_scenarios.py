@@ -8,6 +8,7 @@ import pytest
 from cachemw import Policy
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import CREDENTIAL, Mounted, status_of
+from tests.mounts.mounting import AROUND_AN_APP
 from tests.serving import settled
 from tests.stores.dictionary import DictionaryStore
 from tests.upstream import DONE, Asked, Told, always, answer_to, completion, prompt, stream
@@ -360,16 +361,40 @@ async def test_a_bad_control_is_400_and_costs_nothing(mounted: Mounted) -> None:
     assert mounted.upstream.calls == 0
 
 
-async def test_hooks_are_told_of_every_opted_in_exchange(mounted: Mounted) -> None:
-    """E1."""
-    await mounted.ask("on", prompt(stream=True))
+async def test_hooks_are_told_of_every_exchange_but_of_an_apps_own(mounted: Mounted) -> None:
+    """E1, D9: around an app a request that did not opt in is not ours."""
+    first = await mounted.ask("on", prompt(stream=True))
     await mounted.ask("on", prompt(stream=True))
     await mounted.ask(None)
 
-    miss, hit = mounted.reports
+    miss, hit, *passed = mounted.reports
     assert (miss.fwd, miss.stored, miss.hit) == ("miss", True, False)
     assert (hit.fwd, hit.hit, hit.ttl) == (None, True, 86_400)
     assert miss.key == hit.key
+    assert [report.outcome for report in (miss, hit)] == ["miss", "hit"]
+    assert [report.outcome for report in passed] == ([] if mounted.kind in AROUND_AN_APP else ["passed"])
+    for report in (miss, hit):
+        assert (report.endpoint, report.model, report.status, report.bytes_out) == ("chat", "m", 200, len(first.body))
+    assert (miss.attempts, hit.attempts) == (1, 0)
+
+
+async def test_a_report_says_when_how_much_and_how_long(mounted: Mounted) -> None:
+    """Ids are sorted by time, and nobody's credential stands in one."""
+    await mounted.ask("on")
+    await mounted.ask("on")
+
+    miss, hit = mounted.reports
+    assert miss.id is not None
+    assert hit.id is not None
+    assert len(miss.id) == len(hit.id) == 16
+    assert miss.id != hit.id
+    assert miss.client == hit.client
+    assert miss.target == hit.target
+    for report in (miss, hit):
+        assert report.first_byte is not None
+        assert report.total is not None
+        assert 0 <= report.first_byte <= report.total
+        assert report.bytes_in == len(prompt())
 
 
 async def test_a_raising_hook_changes_nothing(mounted: Mounted) -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cachemw import ConfigurationError, Policy
-from cachemw.messages import Headers, header_values
+from cachemw.messages import Caller, Headers, header_values
 from cachemw.proxy.admission import HEALTH, AccessRules, Admitted, Refused, admit
 from cachemw.proxy.lending import lent_paths
 from cachemw.wire.hosts import host_of, hosts_of, is_loopback, origin_host
@@ -529,19 +529,19 @@ def test_who_brings_one_of_the_keys_may_come_in(fields: Fields, expected: int, p
 
 
 @pytest.mark.parametrize("fields", [row[1] for row in KEYS if row[2] == 0], ids=[row[0] for row in KEYS if row[2] == 0])
-def test_however_a_key_was_sent_it_goes_on_in_one_way(fields: Fields) -> None:
+def test_however_a_key_was_sent_it_is_one_caller(fields: Fields) -> None:
     """I1: a key is one partition."""
     decided = admit("POST", CHAT.encode(), (LOCAL, *fields, JSON), KEYED)
 
     assert isinstance(decided, Admitted)
     own = b"sk-bob" if b"sk-bob" in fields[0][1] else b"sk-alice"
-    assert decided.headers == (LOCAL, JSON, (b"authorization", b"Bearer " + own))
+    assert decided.caller == Caller(brought=((b"authorization", b"Bearer " + own),))
 
 
-def test_without_client_keys_the_callers_own_pass() -> None:
+def test_without_client_keys_nobody_has_to_say_who_asks() -> None:
     headers: Headers = (LOCAL, JSON, (b"Authorization", b"Bearer sk-theirs"), (b"x-api-key", b"k"))
 
-    assert admit("POST", CHAT.encode(), headers, RULES) == Admitted(headers, True)
+    assert admit("POST", CHAT.encode(), headers, RULES) == Admitted(None, True)
 
 
 def test_who_is_refused_is_told_how_to_come_in() -> None:

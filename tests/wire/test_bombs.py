@@ -15,8 +15,10 @@ from cachemw import limits
 from cachemw.cache.key import ANONYMOUS, fingerprint
 from cachemw.cache.policy import FINISH_REASONS
 from cachemw.cache.recording import LINES, LINES_AT_ONCE
-from cachemw.endpoints.chat.completeness import CHOICES_LIMIT, json_fault
-from cachemw.endpoints.chat.request import Bypass, ChatRequest, read_chat
+from cachemw.endpoints import CHAT
+from cachemw.endpoints.base import ApiCall, Bypass
+from cachemw.endpoints.chat.completeness import CHOICES_LIMIT
+from cachemw.endpoints.chat.request import read_chat
 from cachemw.endpoints.chat.transcode import OTHER_KIND, derive
 from cachemw.endpoints.chat.transcode.aggregate import MEMBERS_LIMIT
 from cachemw.endpoints.chat.transcode.synthesise import CHUNKS
@@ -26,6 +28,7 @@ from cachemw.wire.sse import DONE, Parser, encode
 from cachemw.wire.strict_json import AMBIGUOUS, TOO_COMPLEX, WORK_LIMIT, is_too_complex, parse
 from tests.cache.answers import chat, record_of, recording, terms
 from tests.cache.keying import NO_RULES, RICH, asking
+from tests.endpoints.judging import json_fault
 from tests.endpoints.transcoding import JSON, STREAM, WITH_USAGE, chunk, completion, piece, record
 from tests.wire.bombs import ANSWERS, RECORD, REQUESTS, WORST, Make, answering, wide
 from tests.wire.spelling import CHANCE, Pairs, refusal, spell
@@ -53,7 +56,7 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("unread")
 def test_a_bomb_is_refused_unread(make: Make) -> None:
     """S13"""
-    assert read_chat(asking(make())) == Bypass(TOO_COMPLEX) == Bypass("too-complex")
+    assert read_chat(CHAT, asking(make())) == Bypass(TOO_COMPLEX) == Bypass("too-complex")
 
 
 @REFUSED
@@ -62,7 +65,7 @@ def test_to_refuse_a_bomb_takes_no_more_memory_than_some_copies_of_it(make: Make
     raw = make()
     tracemalloc.start()
     try:
-        read_chat(asking(raw))
+        read_chat(CHAT, asking(raw))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -104,9 +107,9 @@ def test_spaces_and_plain_text_are_no_work() -> None:
     text = "Zürich, {[(:\\n".replace("\\n", "") * 500_000
     raw = json.dumps({"messages": [{"role": "user", "content": text}]}, ensure_ascii=False).encode()
 
-    read = read_chat(asking(b" " * 1_000_000 + raw))
+    read = read_chat(CHAT, asking(b" " * 1_000_000 + raw))
 
-    assert isinstance(read, ChatRequest)
+    assert isinstance(read, ApiCall)
     assert text.encode() in read.canonical
 
 
@@ -137,8 +140,8 @@ def test_whatever_is_read_takes_no_longer_than_some_times_as_much_as_plain_text(
 def take_in(raw: bytes) -> None:
     """Do what is done for every request."""
     request = asking(raw)
-    read = read_chat(request)
-    if isinstance(read, ChatRequest):
+    read = read_chat(CHAT, request)
+    if isinstance(read, ApiCall):
         fingerprint(request, read.canonical, ANONYMOUS, None, 0, NO_RULES)
 
 
@@ -335,7 +338,7 @@ def test_a_usual_request_is_seen_to_be_none_at_a_glance(monkeypatch: pytest.Monk
     raw = json.dumps({"model": "m", "messages": messages}, separators=(",", ":")).encode()
 
     assert len(raw) > 45_000
-    assert isinstance(read_chat(asking(raw)), ChatRequest)
+    assert isinstance(read_chat(CHAT, asking(raw)), ApiCall)
 
 
 def test_as_many_objects_as_probabilities_need_are_judged() -> None:

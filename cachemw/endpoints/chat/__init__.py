@@ -1,1 +1,20 @@
 """Chat completions: `POST …/chat/completions`."""
+
+from cachemw.endpoints.base import Endpoint
+from cachemw.endpoints.chat.completeness import ChatJudge, read_usage
+from cachemw.endpoints.chat.request import FIELDS, read_chat
+from cachemw.endpoints.chat.transcode import derive
+from cachemw.endpoints.errors import OPENAI
+from cachemw.wire.sse import DONE_LINE
+
+CHAT = Endpoint(
+    name="chat",
+    paths=("/chat/completions",),
+    fields=FIELDS,
+    read=read_chat,
+    judge=ChatJudge,
+    ends=DONE_LINE,
+    derive=derive,
+    usage=read_usage,
+    errors=OPENAI,
+)

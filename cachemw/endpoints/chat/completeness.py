@@ -1,22 +1,21 @@
 """Judge a chat completion: complete and worth keeping, or why not; the same when it is recorded and when it is read."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from cachemw.endpoints.chat.request import ChatRequest
+from cachemw.endpoints.base import ApiCall
 from cachemw.errors import Unreadable
+from cachemw.messages import Usage
 from cachemw.redaction import redacted_repr
-from cachemw.wire.sse import DONE, Event, Parser
+from cachemw.wire.sse import DONE, Event
 from cachemw.wire.strict_json import TOO_COMPLEX, is_too_complex
-
-CUT = frozenset({"incomplete", "unreadable-answer"})
-"""The faults of an answer that may have been cut short."""
 
 CHOICES_LIMIT = 2**17
 """How many objects a completion may have: each could be a choice."""
 
+_LONGEST_NAME = 256
 _TOKEN = re.compile(r"[a-z_]{1,32}")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NULL = msgspec.Raw(b"null")
@@ -58,6 +57,7 @@ class _Body(msgspec.Struct):
     """A completion, a chunk of one, or an error: only what is judged."""
 
     choices: list[_Choice] | None = None
+    model: msgspec.Raw = _NULL
     usage: msgspec.Raw = _NULL
     error: msgspec.Raw = _NULL
     message: msgspec.Raw = _NULL
@@ -78,27 +78,47 @@ class _Body(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Body)
 
 
-class StreamJudge:
-    """See every event of a stream, then ask why it may not be kept."""
+class ChatJudge:
+    """Judges one answer: its events as they come, or its body."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: ApiCall, store_when: frozenset[str]) -> None:
+        self.model: str | None = None
+        self.usage: bytes | None = None
+        self._call, self._store_when = call, store_when
         self._fault: str | None = None
-        self._done = False
-        self._usage = False
+        self._is_over = False
         self._finished: dict[int, str | None] = {}
         self._said: set[int] = set()
 
     def see(self, event: Event) -> None:
-        """Take one event in."""
+        """Take in one event of a stream."""
         if self._fault is not None:
             return
-        if event.data == DONE and not self._done:
-            self._done = True
+        if event.data == DONE and not self._is_over:
+            self._is_over = True
             return
         self._fault = self._look_at(event)
 
+    def read(self, body: bytes) -> None:
+        """Take in a completion."""
+        try:
+            self._fault = self._take_whole(_read_body(body))
+        except _UNREADABLE:
+            self._fault = "unreadable-answer"
+        except Unreadable as exc:
+            self._fault = exc.detail
+        self._is_over = True
+
+    def fault(self) -> str | None:
+        """Return why the answer may not be kept; `None` where it may."""
+        if self._fault is not None or not self._is_over:
+            return self._fault or "incomplete"
+        if self._call.wants_usage and self.usage is None:
+            return "no-usage"
+        return _choices_fault(self._finished, self._said, self._call, self._store_when)
+
     def _look_at(self, event: Event) -> str | None:
-        if self._done:
+        if self._is_over:
             return "event-after-done"
         if event.name == b"error":
             return "error-event"
@@ -109,41 +129,73 @@ class StreamJudge:
         except Unreadable as exc:
             return exc.detail
 
-    def _take_in(self, body: _Body) -> str | None:
-        if body.is_error():
+    def _take_in(self, chunk: _Body) -> str | None:
+        if chunk.is_error():
             return "error-event"
-        self._usage = self._usage or body.usage != _NULL
-        for choice in body.choices or ():
+        self._note(chunk)
+        for choice in chunk.choices or ():
             self._finished[choice.index] = choice.finish_reason or self._finished.get(choice.index)
             if choice.delta is not None and choice.delta.says_something():
                 self._said.add(choice.index)
         return None
 
-    def fault(self, chat: ChatRequest, store_when: frozenset[str]) -> str | None:
-        """Return why the stream may not be kept; `None` where it may."""
-        if self._fault is not None or not self._done:
-            return self._fault or "incomplete"
-        if chat.wants_usage and not self._usage:
-            return "no-usage"
-        return _choices_fault(self._finished, self._said, chat, store_when)
+    def _take_whole(self, completion: _Body) -> str | None:
+        if completion.is_error():
+            return "error-answer"
+        self._note(completion)
+        choices = completion.choices or []
+        for choice in choices:
+            self._finished[choice.index] = choice.finish_reason
+            if choice.message is not None and choice.message.says_something():
+                self._said.add(choice.index)
+        return None if len(choices) == self._call.choices else "missing-choice"
+
+    def _note(self, body: _Body) -> None:
+        if body.usage != _NULL:
+            self.usage = bytes(body.usage)
+        if self.model is None:
+            self.model = _name_in(body.model)
 
 
-def stream_fault(body: bytes, chat: ChatRequest, store_when: frozenset[str]) -> str | None:
-    """Return why an event stream may not be kept; `None` where it may."""
-    judge, parser = StreamJudge(), Parser()
-    for event in (*parser.feed(body), *parser.close()):
-        judge.see(event)
-    return judge.fault(chat, store_when)
-
-
-def json_fault(body: bytes, chat: ChatRequest, store_when: frozenset[str]) -> str | None:
-    """Return why a JSON completion may not be kept; `None` where it may."""
+def _name_in(raw: msgspec.Raw) -> str | None:
+    """Return a text of moderate length; what is anything else names nothing."""
+    if not 2 < len(raw) <= _LONGEST_NAME:
+        return None
     try:
-        return _completion_fault(_read_body(body), chat, store_when)
+        value = msgspec.json.decode(raw)
     except _UNREADABLE:
-        return "unreadable-answer"
-    except Unreadable as exc:
-        return exc.detail
+        return None
+    return value if isinstance(value, str) else None
+
+
+_Tokens = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: _Tokens | None = None
+    reasoning_tokens: _Tokens | None = None
+
+
+class _ChatUsage(msgspec.Struct):
+    prompt_tokens: _Tokens | None = None
+    completion_tokens: _Tokens | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+_usage_decoder = msgspec.json.Decoder(_ChatUsage)
+_NOTHING = _Details()
+
+
+def read_usage(raw: bytes) -> Usage | None:
+    """Return what a completion says it took; `None` for what is not the usage of one."""
+    try:
+        usage = _usage_decoder.decode(raw)
+    except _UNREADABLE:
+        return None
+    cached = (usage.prompt_tokens_details or _NOTHING).cached_tokens
+    reasoning = (usage.completion_tokens_details or _NOTHING).reasoning_tokens
+    return Usage(usage.prompt_tokens, usage.completion_tokens, cached, reasoning)
 
 
 def _read_body(raw: bytes) -> _Body:
@@ -152,24 +204,12 @@ def _read_body(raw: bytes) -> _Body:
     return _decoder.decode(raw)
 
 
-def _completion_fault(completion: _Body, chat: ChatRequest, store_when: frozenset[str]) -> str | None:
-    if completion.is_error():
-        return "error-answer"
-    choices = completion.choices or []
-    said = {choice.index for choice in choices if choice.message is not None and choice.message.says_something()}
-    if len(choices) != chat.choices:
-        return "missing-choice"
-    return _choices_fault({choice.index: choice.finish_reason for choice in choices}, said, chat, store_when)
-
-
-def _choices_fault(
-    finished: dict[int, str | None], said: set[int], chat: ChatRequest, store_when: frozenset[str]
-) -> str | None:
-    if len(finished) != chat.choices or not all(0 <= index < chat.choices for index in finished):
+def _choices_fault(finished: dict[int, str | None], said: set[int], call: ApiCall, store_when: frozenset[str]) -> str | None:
+    if len(finished) != call.choices or not all(0 <= index < call.choices for index in finished):
         return "missing-choice"
     for reason in finished.values():
         if reason is None:
             return "unfinished-choice"
-        if reason not in store_when or (reason == "length" and not chat.bounded):
+        if reason not in store_when or (reason == "length" and not call.bounded):
             return f"finish-{reason}" if _TOKEN.fullmatch(reason) else "finish-other"
     return None if said >= finished.keys() else "empty-choice"

@@ -1,15 +1,14 @@
 """Read a chat request: its canonical form, and the members that decide how its answer is judged."""
 
 from collections.abc import Mapping
-from enum import Enum
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from cachemw.endpoints.base import ApiCall, Bypass, Endpoint, Place, not_plain_json
 from cachemw.errors import Unreadable
-from cachemw.messages import AppTarget, ClientTarget, Headers, HttpTarget, Kind, Request, Target, Unread, header_values
-from cachemw.redaction import redacted_repr
+from cachemw.messages import AppTarget, ClientTarget, HttpTarget, Kind, Request, Target, Unread
 from cachemw.wire.strict_json import parse
 
 NULL_IS_ABSENT = frozenset(
@@ -84,14 +83,6 @@ _by_name = {
 }
 
 
-class Place(Enum):
-    """Where a member of the request's body counts."""
-
-    KEY = "key"
-    TRANSPORT = "transport"  # how the answer travels: in the record's kind
-    BOOKKEEPING = "bookkeeping"  # who pays and who is counted; not in the key where the upstream is known to take it so
-
-
 # Every documented field. One that is not here is in the key, for it may change the answer.
 FIELDS: Mapping[str, Place] = {
     **dict.fromkeys(
@@ -112,43 +103,17 @@ _SWITCH = (bool, type(None))
 _OPTIONS = (dict, type(None))
 
 BOOKKEEPING = frozenset(name for name, place in FIELDS.items() if place is Place.BOOKKEEPING)
-ASKED = frozenset(name for name, place in FIELDS.items() if place is not Place.BOOKKEEPING)
-"""What answers depend on; a field that is not documented may be either."""
-
 HOW_IT_TRAVELS = frozenset(name for name, place in FIELDS.items() if place is Place.TRANSPORT)
 
 
-class ChatRequest(msgspec.Struct, frozen=True):
-    """What of a chat request matters here. `choices` is `n`; `bounded`: the caller itself limited the answer's length."""
-
-    canonical: bytes
-    kind: Kind
-    choices: int
-    bounded: bool
-    wants_usage: bool
-
-    __repr__ = redacted_repr
-
-
-class Bypass(msgspec.Struct, frozen=True):
-    """A request that is not ours to cache, and the reason as `Cache-Status` tells it."""
-
-    detail: str
-
-
-def is_plain_json(headers: Headers) -> bool:
-    """Say whether a body is said to be JSON, in UTF-8 and no content coding."""
-    return _is_not_plain_json(headers) is None
-
-
-def read_chat(request: Request, bookkeeping: frozenset[str] = frozenset()) -> ChatRequest | Bypass:
+def read_chat(endpoint: Endpoint, request: Request, bookkeeping: frozenset[str] = frozenset()) -> ApiCall | Bypass:
     """Parse and canonicalise the request's body; `Bypass` where its answer cannot be cached.
 
     `bookkeeping` names members that an HTTP upstream only counts by, besides those that it is known to.
     """
     if isinstance(request.body, Unread):
         return Bypass(request.body.value)
-    if detail := _is_not_plain_json(request.headers):
+    if detail := not_plain_json(request.headers):
         return Bypass(detail)
     try:
         body = parse(request.body)
@@ -158,7 +123,7 @@ def read_chat(request: Request, bookkeeping: frozenset[str] = frozenset()) -> Ch
         return Bypass("no-messages")
     if detail := _cannot_be_replayed(body):
         return Bypass(detail)
-    return _chat(body, _left_out(request.target, bookkeeping))
+    return _call(endpoint, body, _left_out(request.target, bookkeeping))
 
 
 def _left_out(target: Target, named: frozenset[str]) -> frozenset[str]:
@@ -177,32 +142,19 @@ def _all_of(known: frozenset[str], named: frozenset[str]) -> frozenset[str]:
     return HOW_IT_TRAVELS | known | named
 
 
-def _chat(body: Mapping[str, Any], left_out: frozenset[str]) -> ChatRequest:
+def _call(endpoint: Endpoint, body: Mapping[str, Any], left_out: frozenset[str]) -> ApiCall:
     options = body.get("stream_options") or {}
     is_stream = body.get("stream") is True
-    choices = body.get("n")
-    return ChatRequest(
+    choices, model = body.get("n"), body.get("model")
+    return ApiCall(
+        endpoint=endpoint,
         canonical=canonical(body, left_out),
+        model=model if isinstance(model, str) else None,
         kind=Kind(is_stream, msgspec.json.encode(ordered(options))) if options or is_stream else PLAIN,
         choices=choices if type(choices) is int and choices > 0 else 1,
         bounded=body.get("max_tokens") is not None or body.get("max_completion_tokens") is not None,
         wants_usage=is_stream and options.get("include_usage") is True,
     )
-
-
-def _is_not_plain_json(headers: Headers) -> str | None:
-    types = header_values(headers, b"content-type")
-    if len(types) != 1 or not _names_json(types[0]):
-        return "not-json"
-    encodings = header_values(headers, b"content-encoding")
-    return "encoded-request" if any(value.strip().lower() not in (b"", b"identity") for value in encodings) else None
-
-
-@lru_cache(64)
-def _names_json(content_type: bytes) -> bool:
-    media_type, _, parameters = content_type.lower().partition(b";")
-    charset = parameters.partition(b"charset")[2].strip(b' \t="')
-    return media_type.strip() == b"application/json" and charset in (b"", b"utf-8")
 
 
 def _cannot_be_replayed(body: Mapping[str, Any]) -> str | None:
