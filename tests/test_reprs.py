@@ -32,11 +32,11 @@ SHOWN: dict[str, str] = {
     "cachemw.cli.demo.Round": "kind first again",
     "cachemw.cli.demo.Together": "replies",
     "cachemw.endpoints.base.Bypass": "detail",  # a word of ours
-    "cachemw.cache.effects.DeleteRecord": "index",
+    "cachemw.cache.effects.DeleteRecord": "indexes",
     "cachemw.cache.effects.Lookup": "index",
     "cachemw.cache.header_rules.HeaderRules": "vary inert forward",  # the names of headers
     "cachemw.cache.policy.Policy": "default paths keep vary inert forward bookkeeping store_when on_abandon honour",
-    "cachemw.cache.recording.Terms": "store_when target",
+    "cachemw.cache.recording.Terms": "store_when target index",
     "cachemw.endpoints.base.Endpoint": "name",
     # `Cache-Status` says the same; names of ours, of the operator and of models; digests
     "cachemw.report.ExchangeReport": "fwd key details abandoned id endpoint target route client model answered_model",

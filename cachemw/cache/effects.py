@@ -52,9 +52,9 @@ class RunInThread(msgspec.Struct, frozen=True):
 
 
 class DeleteRecord(msgspec.Struct, frozen=True):
-    """Remove a record that is none: sent `None`; failing to is no matter."""
+    """Remove a record that is none, and those beside it: sent `None`; failing to is no matter."""
 
-    index: bytes
+    indexes: tuple[bytes, ...]
 
 
 class GetOrder(msgspec.Struct, frozen=True):

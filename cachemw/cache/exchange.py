@@ -34,9 +34,20 @@ from cachemw.cache.effects import (
 )
 from cachemw.cache.freshness import remaining, retention
 from cachemw.cache.header_rules import Travels, fate
-from cachemw.cache.key import SHARED, by_credential, by_name, client_code, fingerprint, idempotency_key, is_lent
+from cachemw.cache.key import (
+    SHARED,
+    by_credential,
+    by_name,
+    client_code,
+    fingerprint,
+    idempotency_key,
+    index_beside,
+    indexes_beside,
+    is_lent,
+)
 from cachemw.cache.live_response import Relay
 from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords, select
+from cachemw.cache.order import ALONE, Others
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import Terms
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
@@ -220,14 +231,33 @@ def _look(query: Query, verified: VerifiedRecords) -> Generator[Effect, Any, tup
         found: Found = yield Lookup(query.key.index)
     except StoreError as error:
         return NoMatch("miss", STORE_SLOW if isinstance(error, StoreTimeout) else "store-unreadable"), 0.0
+    match = yield from _judged(found, query, verified)
+    if isinstance(match, NoMatch) and match.beside:
+        match = yield from _look_beside(match, query, verified)
+    return match, found.now
+
+
+def _look_beside(first: NoMatch, query: Query, verified: VerifiedRecords) -> Generator[Effect, Any, Match | NoMatch]:
+    """Look for the record of this kind beside the one that was found, from which it cannot be had."""
+    try:
+        found: Found = yield Lookup(index_beside(query.key.index, query.call.kind))
+    except StoreError:
+        return first
     if found.record is None:
-        return NoMatch("miss"), found.now
+        return first
+    return replace((yield from _judged(found, query, verified)), beside=True)
+
+
+def _judged(found: Found, query: Query, verified: VerifiedRecords) -> Generator[Effect, Any, Match | NoMatch]:
+    if found.record is None:
+        return NoMatch("miss")
     judge = partial(select, found.record, query, verified, found.now)
     try:
-        return (yield RunInThread(judge)) if len(found.record) > limits.JUDGED_BYTES else judge(), found.now
+        match: Match | NoMatch = (yield RunInThread(judge)) if len(found.record) > limits.JUDGED_BYTES else judge()
     except RecordError:
-        yield DeleteRecord(query.key.index)
-        return NoMatch("miss", "bad-record"), found.now
+        yield DeleteRecord((query.key.index, *indexes_beside(query.key.index)))
+        return NoMatch("miss", "bad-record")
+    return match
 
 
 def _serve(query: Query, found: Match, now: float, awaited: ExchangeReport | None) -> Script:
@@ -246,16 +276,16 @@ def _serve(query: Query, found: Match, now: float, awaited: ExchangeReport | Non
         answered_model=stored.model,
         usage=stored.usage,
     )
-    revalidate = (yield from _revalidate(query, report)) if found.revalidate else None
+    revalidate = (yield from _revalidate(query, report, found)) if found.revalidate else None
     return Serve(found.stored, report, now, query.asked.speed, *(revalidate or ()))
 
 
-def _revalidate(query: Query, report: ExchangeReport) -> Generator[Effect, Any, tuple[Terms, Headers] | None]:
+def _revalidate(query: Query, report: ExchangeReport, found: Match) -> Generator[Effect, Any, tuple[Terms, Headers] | None]:
     """Be the one that fetches a newer answer meanwhile, unless another one does."""
     order, sender = (yield from _order(None)), sender_of(query.request, query.policy)
     if (yield _claim(query, report, order, sender, may_follow=False)) is not Claimed.LEAD:
         return None
-    return _terms(query, order), (yield from _rewritten(query.request, query.policy, query))
+    return _terms(query, order, found), (yield from _rewritten(query.request, query.policy, query))
 
 
 def _claim(
@@ -273,7 +303,7 @@ def _claim(
 
 
 def _forward(query: Query, verified: VerifiedRecords, found: NoMatch, report: ExchangeReport, order: Ordered | str) -> Script:
-    terms = _terms(query, order, waits=found.detail != STORE_SLOW) if query.asked.may_store else None
+    terms = _terms(query, order, found, waits=found.detail != STORE_SLOW) if query.asked.may_store else None
     rewritten = yield from _rewritten(query.request, query.policy, query)
     report = replace(report, attempts=1)
     try:
@@ -337,8 +367,9 @@ def _on_abandon(request: Request, asked: Directives, policy: Policy) -> Abandon:
     return asked.abandon or (Abandon(policy.on_abandon) if policy.on_abandon else by_default)
 
 
-def _terms(query: Query, order: Ordered | str, *, waits: bool = True) -> Terms:
+def _terms(query: Query, order: Ordered | str, found: Match | NoMatch, *, waits: bool = True) -> Terms:
     policy, lifetime = query.policy, query.policy.lifetime_of(query.asked.ttl)
+    index, others = _placed(query, found)
     return Terms(
         call=query.call,
         key=query.key,
@@ -351,4 +382,14 @@ def _terms(query: Query, order: Ordered | str, *, waits: bool = True) -> Terms:
         waits=waits,
         target=query.report.target or "",
         asked_at=order.now if isinstance(order, Ordered) else 0.0,
+        index=index,
+        others=others,
     )
+
+
+def _placed(query: Query, found: Match | NoMatch) -> tuple[bytes, Others]:
+    """Say where the answer is kept: a fresh one that was asked for in the place of all kinds, another beside its other kind."""
+    index = query.key.index
+    if query.asked.wants_fresh_answer:
+        return index, Others(instead_of=indexes_beside(index))
+    return (index_beside(index, query.call.kind), Others(beside=(index,))) if found.beside else (index, ALONE)

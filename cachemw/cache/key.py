@@ -18,6 +18,7 @@ from cachemw.messages import (
     ClientTarget,
     Headers,
     HttpRecipient,
+    Kind,
     Recipient,
     Request,
     Sends,
@@ -59,6 +60,19 @@ def fingerprint(
         )
     )
     return Key(parts, xxhash.xxh3_128_digest(parts), hashlib.sha256(parts).digest())
+
+
+def index_beside(index: bytes, kind: Kind) -> bytes:
+    """Return where the record of this kind lies that cannot be had from the one under a key's index.
+
+    It is made of that index alone: whoever purges a key knows nothing else of it.
+    """
+    return xxhash.xxh3_128_digest(index + (b"stream" if kind.stream else b"JSON"))
+
+
+def indexes_beside(index: bytes) -> tuple[bytes, bytes]:
+    """Return every place beside a key's index."""
+    return index_beside(index, Kind(stream=False)), index_beside(index, Kind(stream=True))
 
 
 def frame(parts: Iterable[bytes]) -> bytes:

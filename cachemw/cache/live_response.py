@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from cachemw.cache import record as codec
 from cachemw.cache.directives import CONTROL_HEADER, Abandon, ControlMembers, parse_members
 from cachemw.cache.header_rules import without_account
-from cachemw.cache.order import Order
+from cachemw.cache.order import ALONE, Order, Others
 from cachemw.cache.recording import Recording, Terms, head_fault, is_coded, start
 from cachemw.endpoints import errors
 from cachemw.endpoints.base import CUT
@@ -30,6 +30,7 @@ class Put(msgspec.Struct, frozen=True):
     keep: float | None
     order: Order
     waits: bool
+    others: Others = ALONE
 
     __repr__ = redacted_repr
 
@@ -140,7 +141,7 @@ class LiveResponse:
         if isinstance(recorded, StoredResponse):
             terms = self._recording.terms
             assert isinstance(terms.order, Order)  # noqa: S101 - else nothing was recorded
-            return Put(terms.key.index, codec.encode(recorded), terms.keep, terms.order, terms.waits)
+            return Put(terms.index, codec.encode(recorded), terms.keep, terms.order, terms.waits, terms.others)
         if recorded in CUT and not self.head.delimited:
             raise TruncatedResponse("the connection closed before the answer was complete")
         self.drop(recorded)

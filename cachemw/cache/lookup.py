@@ -90,22 +90,28 @@ def _are_events(stored: StoredResponse) -> bool:
 
 
 class Match(msgspec.Struct, frozen=True):
-    """It answers; `details` say so where it is stale or of another kind. `revalidate`: a newer one is to be had meanwhile."""
+    """It answers; `details` say so where it is stale or of another kind.
+
+    `revalidate`: a newer one is to be had meanwhile. `beside`: it lies beside another one, which is of the other kind.
+    """
 
     stored: StoredResponse
     details: tuple[str, ...] = ()
     revalidate: bool = False
+    beside: bool = False
 
 
 class NoMatch(msgspec.Struct, frozen=True):
     """It does not, and why: in the word of RFC 9211 and, where that is not enough, in ours.
 
-    `stands_in` answers all the same should the upstream fail (RFC 5861 §4).
+    `stands_in` answers all the same should the upstream fail (RFC 5861 §4). `beside`: what there is, is of the other kind, and
+    sound; one of this kind may lie beside it.
     """
 
     fwd: Fwd
     detail: str | None = None
     stands_in: Match | None = None
+    beside: bool = False
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -154,7 +160,7 @@ def select(record: bytes, query: Query, verified: VerifiedRecords, now: float) -
     _verify(mark, stored, query, verified, now)
     answer = verified.derived.of(mark, stored, query.call)
     if isinstance(answer, str):
-        return NoMatch("miss", answer)
+        return NoMatch("miss", answer, beside=stored.kind.stream != query.call.kind.stream)
     return _restricted(answer, () if answer is stored else ("transcoded",), query, now)
 
 

@@ -9,7 +9,7 @@ import msgspec
 from cachemw import limits
 from cachemw.cache.header_rules import storable
 from cachemw.cache.key import Key
-from cachemw.cache.order import Order
+from cachemw.cache.order import ALONE, Order, Others
 from cachemw.endpoints.base import ApiCall, Judge
 from cachemw.messages import Head, StoredResponse, Usage, header_values
 from cachemw.wire.sse import Event, Parser
@@ -45,6 +45,9 @@ class Terms(msgspec.Struct, frozen=True):
     """The name of who answers."""
     asked_at: float
     """When the forward began, in seconds since the epoch."""
+    index: bytes
+    """Where the record is put: the key's index, or beside that."""
+    others: Others = ALONE
 
     def judge(self) -> Judge:
         """Return a judge of the answer."""

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 import cachemw
+from cachemw.cache.key import indexes_beside
 from cachemw.cli import demo as demonstration
 from cachemw.cli import store as upkeep
 from cachemw.cli.serve import configured, interrupt_on_sigterm, listen, serve_proxy, url_of
@@ -166,7 +167,7 @@ def _purge(key: str | None, older_than: float | None, everything: bool) -> Calla
     match key, older_than, everything:
         case str(), None, False:
             index = _index(key)
-            return lambda store: store.delete(index)
+            return lambda store: store.delete(index, *indexes_beside(index))
         case None, float(seconds), False:
             return lambda store: store.purge(time.time() - seconds)
         case None, None, True:

@@ -148,8 +148,8 @@ class AsyncAnswer:
                 return await driver.store.secret()
             case AskPartition(request):
                 return name_partition(driver.policy, request)
-            case DeleteRecord(index):
-                await driver.store.discard(index)
+            case DeleteRecord(indexes):
+                await driver.store.discard(*indexes)
             case GetOrder():
                 return Ordered(await driver.store.order(), driver.clock())
             case Put():

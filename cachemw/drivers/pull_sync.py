@@ -154,9 +154,9 @@ class SyncAnswer:
                 return driver.store.secret()
             case AskPartition(request):
                 return name_partition(driver.policy, request)
-            case DeleteRecord(index):
+            case DeleteRecord(indexes):
                 with contextlib.suppress(StoreError):
-                    driver.store.discard(index)
+                    driver.store.discard(*indexes)
             case GetOrder():
                 return Ordered(driver.store.order(), driver.clock())
             case Put():
@@ -178,7 +178,7 @@ class SyncAnswer:
 
     def _put(self, put: Put) -> str | None:
         try:
-            self._driver.store.put(put.index, put.record, put.keep, put.order, put.waits)
+            self._driver.store.put(put.index, put.record, put.keep, put.order, put.others, put.waits)
         except StoreError as error:
             return not_kept(error)
         return None

@@ -64,8 +64,8 @@ class ScriptRunner:
                 return await self.store.secret()
             case AskPartition(request):
                 return name_partition(self.policy, request)
-            case DeleteRecord(index):
-                return await self.store.discard(index)
+            case DeleteRecord(indexes):
+                return await self.store.discard(*indexes)
             case GetOrder():
                 return Ordered(await self.store.order(), self.clock())
 

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from cachemw.cache import record as codec
 from cachemw.cache.lookup import are_times_sound
-from cachemw.cache.order import Order
+from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import ConfigurationError, RecordError
 
 T = TypeVar("T")
@@ -70,16 +70,17 @@ class Store(Protocol):
         """
         return None
 
-    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
         """Keep a record, in the place of an earlier one, for `keep` seconds; `None` until it is evicted.
 
         `order` is what the store said when the forward began that brought the record: it is compared with what is there in
-        the transaction that replaces it. Without it, the record comes from no forward and replaces any. Raises `Superseded`,
+        the transaction that replaces it, and with the `others` of its key. Without it, the record comes from no forward and replaces
+        any. Raises `Superseded`,
         `Purged` and `RecordTooLarge` besides.
         """
 
-    def delete(self, index: bytes) -> bool:
-        """Purge a record, and say whether there was one. Whatever was asked for before this, of any key, is not kept."""
+    def delete(self, *indexes: bytes) -> bool:
+        """Purge the records of a key, at once, and say whether there was one. Whatever was asked for before this, of any key, is not kept."""
 
     def purge(self, stored_before: float) -> int:
         """Purge the records of what was stored before this time, as `delete` does each; return how many there were.
@@ -91,8 +92,8 @@ class Store(Protocol):
     def clear(self) -> int:
         """Purge every record, and say how many there were. Nothing is kept that was asked for before this."""
 
-    def discard(self, index: bytes) -> None:
-        """Remove what is no record. What is under way is kept all the same."""
+    def discard(self, *indexes: bytes) -> None:
+        """Remove what is no record, and those beside it, at once. What is under way is kept all the same."""
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
         """Go through the records there are."""

@@ -13,7 +13,7 @@ from anyio.lowlevel import current_token
 from cachemw import limits
 from cachemw.cache.effects import not_kept
 from cachemw.cache.live_response import Put
-from cachemw.cache.order import Order
+from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import RecordRefused, StoreError
 from cachemw.stores.base import Inline, Store
 from cachemw.stores.calls import CallQueue, Side, StoreCall, translated
@@ -64,17 +64,25 @@ class GuardedStore:
         """Ask for the order in this thread."""
         return self._inline(self._here().reading, self._order)
 
-    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, waits: bool = True) -> None:
+    def put(
+        self,
+        index: bytes,
+        record: bytes,
+        keep: float | None,
+        order: Order | None = None,
+        others: Others = ALONE,
+        waits: bool = True,
+    ) -> None:
         if self.inline is Inline.ALL:
-            self._inline(self._here().writing, lambda: self._store.put(index, record, keep, order))
+            self._inline(self._here().writing, lambda: self._store.put(index, record, keep, order, others))
         else:
-            self.begin_put(index, record, keep, order, waits).wait()
+            self.begin_put(index, record, keep, order, others, waits).wait()
 
-    def discard(self, index: bytes) -> None:
+    def discard(self, *indexes: bytes) -> None:
         if self.inline is Inline.ALL:
-            self._inline(self._here().writing, lambda: self._store.discard(index))
+            self._inline(self._here().writing, lambda: self._store.discard(*indexes))
         else:
-            self.begin_discard(index).wait()
+            self.begin_discard(*indexes).wait()
 
     def begin_secret(self) -> StoreCall[bytes]:
         """Begin to ask for the secret; all who ask at once share one call."""
@@ -94,15 +102,21 @@ class GuardedStore:
         return self._here().read(self._order, self._reading_patience)
 
     def begin_put(
-        self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, waits: bool = True
+        self,
+        index: bytes,
+        record: bytes,
+        keep: float | None,
+        order: Order | None = None,
+        others: Others = ALONE,
+        waits: bool = True,
     ) -> StoreCall[None]:
         """Begin to write; who does not wait gives it up at once, and it goes on."""
-        attempt = self._here().write(index, lambda: self._store.put(index, record, keep, order), len(record))
+        attempt = self._here().write(index, lambda: self._store.put(index, record, keep, order, others), len(record))
         attempt.patience *= waits
         return attempt
 
-    def begin_discard(self, index: bytes) -> StoreCall[None]:
-        return self._here().write(index, lambda: self._store.discard(index), 0)
+    def begin_discard(self, *indexes: bytes) -> StoreCall[None]:
+        return self._here().write(indexes[0], lambda: self._store.discard(*indexes), 0)
 
     @property
     def _reading_patience(self) -> float:
@@ -171,21 +185,21 @@ class AsyncStore:
         store = self._store
         try:
             if store.inline is Inline.ALL:
-                store.put(put.index, put.record, put.keep, put.order)
+                store.put(put.index, put.record, put.keep, put.order, put.others)
             else:
-                await _awaited(store.begin_put(put.index, put.record, put.keep, put.order, put.waits))
+                await _awaited(store.begin_put(put.index, put.record, put.keep, put.order, put.others, put.waits))
         except StoreError as error:
             return not_kept(error)
         return None
 
-    async def discard(self, index: bytes) -> None:
+    async def discard(self, *indexes: bytes) -> None:
         """Remove a record that is none, if that is possible."""
         store = self._store
         with contextlib.suppress(StoreError):
             if store.inline is Inline.ALL:
-                store.discard(index)
+                store.discard(*indexes)
             else:
-                await _awaited(store.begin_discard(index))
+                await _awaited(store.begin_discard(*indexes))
 
 
 async def _awaited(attempt: StoreCall[T]) -> T:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cachemw import limits
-from cachemw.cache.order import Order, Placed, place
+from cachemw.cache.order import ALONE, Order, Others, Placed, place
 from cachemw.errors import RecordTooLarge
 from cachemw.stores.base import Inline, Store, refuse_limits
 from cachemw.stores.forks import on_fork
@@ -50,23 +50,26 @@ class MemoryStore(Store):
     def version(self) -> int:
         return self._version
 
-    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
         if len(record) > self._size_limit:
             raise RecordTooLarge("the record is larger than the store may be")
         with self._changing():
-            placed = None if order is None else place(order, self._records.get(index, _NOTHING)[2], self.order())
-            self._remove(index)
+            there = [self._records.get(other, _NOTHING)[2] for other in (index, *others.beside)]
+            placed = None if order is None else place(order, there, self.order())
+            for replaced in (index, *others.instead_of):
+                self._remove(replaced)
             self._puts += 1
             self._records[index] = record, math.inf if keep is None else self._clock() + keep, placed
             self._size += len(record)
             while self._records and (self._size > self._size_limit or len(self._records) > self._count_limit):
                 self._remove(next(iter(self._records)))
 
-    def delete(self, index: bytes) -> bool:
+    def delete(self, *indexes: bytes) -> bool:
         with self._changing():
             self._generation += 1
-            is_there = self.get(index) is not None
-            self._remove(index)
+            is_there = any([self.get(index) is not None for index in indexes])
+            for index in indexes:
+                self._remove(index)
             return is_there
 
     def clear(self) -> int:
@@ -76,9 +79,10 @@ class MemoryStore(Store):
             self._records.clear()
             return count
 
-    def discard(self, index: bytes) -> None:
+    def discard(self, *indexes: bytes) -> None:
         with self._changing():
-            self._remove(index)
+            for index in indexes:
+                self._remove(index)
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
         with self._lock:

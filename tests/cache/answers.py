@@ -90,6 +90,7 @@ def terms(
         waits=True,
         target=TARGET.url,
         asked_at=0.0,
+        index=key(asked).index,
     )
 
 

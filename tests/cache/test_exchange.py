@@ -11,7 +11,9 @@ from cachemw.cache import record as codec
 from cachemw.cache.directives import Abandon, Directives, InvalidControl
 from cachemw.cache.effects import Claim, Claimed, DeleteRecord, Forward, Lookup, ReadSecret, RunInThread, Serve
 from cachemw.cache.exchange import bypass, pass_on, refuse
+from cachemw.cache.key import index_beside, indexes_beside
 from cachemw.cache.live_response import Relay
+from cachemw.cache.order import ALONE, Others
 from cachemw.cache.policy import FINISH_REASONS, Policy
 from cachemw.cache.recording import Terms
 from cachemw.endpoints import CHAT
@@ -176,10 +178,22 @@ class Row:
     cache_status: str
 
 
+BESIDE = index_beside(KEY.index, ASKED.kind)
 UNASKED = ExchangeReport(opted_in=False, endpoint="chat")
 
 TERMS = Terms(
-    ASKED, KEY, 86_400.0, 172_800.0, FINISH_REASONS, 4 * 2**20, False, ORDER, waits=True, target=TARGET.url, asked_at=NOW
+    ASKED,
+    KEY,
+    86_400.0,
+    172_800.0,
+    FINISH_REASONS,
+    4 * 2**20,
+    False,
+    ORDER,
+    waits=True,
+    target=TARGET.url,
+    asked_at=NOW,
+    index=KEY.index,
 )
 """On which its answer is kept, unless somebody says otherwise."""
 
@@ -316,7 +330,7 @@ def test_a_damaged_record_is_removed() -> None:
 
     ask(around)
 
-    assert DeleteRecord(KEY.index) in around.effects
+    assert DeleteRecord((KEY.index, *indexes_beside(KEY.index))) in around.effects
 
 
 @pytest.mark.parametrize("state", ["fresh", "stale", "other kind", "stale kind", "no usage", "mismatch"])
@@ -329,13 +343,64 @@ def test_a_record_that_is_whole_is_not_removed(words: str, state: str) -> None:
     assert around.records == {KEY.index: STORED[state]}
 
 
-def test_a_record_of_another_kind_that_is_of_no_use_is_replaced() -> None:
-    """S4, R5: or each would be asked of the upstream for ever."""
-    for state in ("no usage", "stale kind"):
-        put = ask(world(state)).put
+def test_a_record_from_which_this_kind_cannot_be_had_stays_and_this_one_lies_beside_it() -> None:
+    """S4, §0.3: or callers of two kinds would drive each other's record out for ever."""
+    around = world("no usage")
 
-        assert put is not None
-        assert (put.index, codec.decode(put.record).kind) == (KEY.index, ASKED.kind)
+    put = ask(around).put
+
+    assert put is not None
+    assert (put.index, put.others) == (BESIDE, Others(beside=(KEY.index,)))
+    assert codec.decode(put.record).kind == ASKED.kind
+    assert [effect for effect in around.effects if isinstance(effect, Lookup)] == [Lookup(KEY.index), Lookup(BESIDE)] * 2
+
+    around.records[put.index] = put.record
+    assert ask(around).cache_status == said("hit; ttl=86400; key=K")
+
+
+def test_what_can_be_had_from_the_record_lies_nowhere_else() -> None:
+    """S4: a stale one of the other kind is replaced."""
+    around = world("stale kind")
+
+    put = ask(around).put
+
+    assert put is not None
+    assert (put.index, put.others) == (KEY.index, ALONE)
+    assert Lookup(BESIDE) not in around.effects
+
+
+@pytest.mark.parametrize("words", ["no-cache", "mode=refresh"])
+@pytest.mark.parametrize("state", ["fresh", "no usage", "nothing"])
+def test_a_fresh_answer_takes_the_place_of_every_kind(state: str, words: str) -> None:
+    """R5, A1: what lies beside is older, and nobody is to have it any more."""
+    put = ask(world(state), words).put
+
+    assert put is not None
+    assert (put.index, put.others) == (KEY.index, Others(instead_of=indexes_beside(KEY.index)))
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["the first", "the one beside it"])
+def test_a_damaged_record_is_removed_with_what_lies_beside_it(at: int) -> None:
+    """D8."""
+    around = world("no usage")
+    around.records[BESIDE] = record()
+    index = (KEY.index, BESIDE)[at]
+    around.records[index] = around.records[index][:-1]
+
+    answered = ask(around)
+
+    assert DeleteRecord((KEY.index, *indexes_beside(KEY.index))) in around.effects
+    assert answered.cache_status == said("fwd=miss; fwd-status=200; stored; key=K; detail=bad-record")
+
+
+def test_a_stale_record_beside_another_one_stands_in_and_is_fetched_anew_beside_it() -> None:
+    """§0.3: as if it lay alone."""
+    around = world("no usage", upstream=UpstreamError("gone"))
+    around.records[BESIDE] = record(age=100.0)
+
+    assert ask(around).cache_status == said('fwd=stale; ttl=-40; key=K; detail="stale-if-error, unreachable"')
+    forwards = [effect for effect in around.effects if isinstance(effect, Forward)]
+    assert [effect.terms.index for effect in forwards if effect.terms is not None] == [BESIDE]
 
 
 # Streams.
@@ -728,8 +793,7 @@ def test_the_word_that_keeps_an_answer_out_is_for_us_alone() -> None:
     ("words", "state", "is_kept"),
     [
         ("nothing", "nothing", True),
-        ("no-cache", "fresh", True),
-        ("nothing", "no usage", True),
+        ("nothing", "stale", True),
         ("max-age=10", "fresh", True),
         ("no-store", "nothing", False),
         ("mode=read", "nothing", False),
@@ -759,7 +823,9 @@ def test_the_terms_are_the_operators_and_the_requests() -> None:
         ask(around, words, policy=replace(policy, keep_requests=words == "nothing"))
         kept.append(around.effects[-1])
 
-    asked = Terms(ASKED, KEY, 50.0, 59.0, only_tools, 9, True, ORDER, waits=True, target=TARGET.url, asked_at=NOW)
+    asked = Terms(
+        ASKED, KEY, 50.0, 59.0, only_tools, 9, True, ORDER, waits=True, target=TARGET.url, asked_at=NOW, index=KEY.index
+    )
     later = [changing(asked, lifetime=ttl, keep=ttl + 9, keep_request=False) for ttl in (60.0, 70.0)]
     assert [effect.terms for effect in kept if isinstance(effect, Forward)] == [asked, *later]
 

@@ -378,7 +378,18 @@ def test_it_is_fetched_on_the_terms_of_a_miss() -> None:
     revalidate = served(world("stale"), "ttl=5").revalidate
 
     assert revalidate == Terms(
-        ASKED, KEY, 5.0, 86_405.0, FINISH_REASONS, 4 * 2**20, False, ORDER, waits=True, target=TARGET.url, asked_at=NOW
+        ASKED,
+        KEY,
+        5.0,
+        86_405.0,
+        FINISH_REASONS,
+        4 * 2**20,
+        False,
+        ORDER,
+        waits=True,
+        target=TARGET.url,
+        asked_at=NOW,
+        index=KEY.index,
     )
     assert isinstance(around.effects[-1], Forward)
     assert revalidate == around.effects[-1].terms

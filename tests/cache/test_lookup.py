@@ -182,7 +182,9 @@ def test_a_record_of_another_kind_is_a_miss_where_something_would_be_lost_and_no
     has: dict[str, Any], asks: dict[str, Any], detail: str, mode: Mode, now: float
 ) -> None:
     """S4, S5: what this request is due is no fault of that record."""
-    assert judged(stored(**has), query(mode, **asks), now) == NoMatch("miss", detail)
+    beside = has.get("stream", False) != asks.get("stream", False)
+
+    assert judged(stored(**has), query(mode, **asks), now) == NoMatch("miss", detail, beside=beside)
 
 
 def test_a_record_of_another_kind_is_judged_by_what_was_recorded() -> None:

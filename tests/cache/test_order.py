@@ -30,10 +30,10 @@ def landing(generation: int = 7, puts: int = 12, began: int = 5_000) -> Order:
 def test_a_record_never_takes_the_place_of_one_that_was_asked_for_later(there: Placed | None, is_kept: bool) -> None:
     """F82, A1: a slow miss that lands after a refresh."""
     if is_kept:
-        assert place(MINE, there, landing()) == Placed(put=13, began=1_000)
+        assert place(MINE, [there], landing()) == Placed(put=13, began=1_000)
     else:
         with pytest.raises(Superseded):
-            place(MINE, there, landing())
+            place(MINE, [there], landing())
 
 
 @pytest.mark.parametrize("generation", [6, 8])
@@ -41,7 +41,7 @@ def test_a_record_never_takes_the_place_of_one_that_was_asked_for_later(there: P
 def test_what_was_asked_for_on_the_other_side_of_a_purge_is_not_kept(there: Placed | None, generation: int) -> None:
     """F83, A1, I24: whichever key was purged, and also where the whole store was made anew."""
     with pytest.raises(Purged):
-        place(MINE, there, landing(generation))
+        place(MINE, [there], landing(generation))
 
 
 def test_what_is_kept_beside_a_record_is_read_again() -> None:

@@ -83,8 +83,9 @@ class World:
                     return call()
                 except RecordError as error:
                     return error
-            case DeleteRecord(index):
-                del self.records[index]
+            case DeleteRecord(indexes):
+                for index in indexes:
+                    self.records.pop(index, None)
                 return None
             case Claim(may_lead=may_lead):
                 self.records |= self.lands

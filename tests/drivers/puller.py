@@ -136,8 +136,10 @@ class Puller:
                 return Found(self.records.get(index), self._now)
             case GetOrder():
                 return Ordered(ORDER, self._now)
-            case DeleteRecord(index):
-                return self.records.pop(index, None)
+            case DeleteRecord(indexes):
+                for index in indexes:
+                    self.records.pop(index, None)
+                return None
             case Open():
                 if self.while_opening is not None:
                     self.while_opening(self.pulling)

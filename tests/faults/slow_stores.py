@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from cachemw import DiskStore, MemoryStore, Policy, Store, StoreError
 from cachemw.asgi import CacheMiddleware
-from cachemw.cache.order import Order
+from cachemw.cache.order import ALONE, Order, Others
 from cachemw.httpx import CacheTransport
 from cachemw.stores import Inline
 from tests.asgi_driver import Reply
@@ -112,17 +112,17 @@ class Suffering(MemoryStore):
         self._suffer()
         return super().get(index)
 
-    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
         self._suffer()
-        super().put(index, record, keep, order)
+        super().put(index, record, keep, order, others)
 
-    def delete(self, index: bytes) -> bool:
+    def delete(self, *indexes: bytes) -> bool:
         self._suffer()
-        return super().delete(index)
+        return super().delete(*indexes)
 
-    def discard(self, index: bytes) -> None:
+    def discard(self, *indexes: bytes) -> None:
         self._suffer()
-        super().discard(index)
+        super().discard(*indexes)
 
     def order(self) -> Order:
         self._suffer()

@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Message
 
 from cachemw import MemoryStore, limits
-from cachemw.cache.order import Order
+from cachemw.cache.order import ALONE, Order, Others
 from cachemw.stores import Inline
 from tests.flights.bots import EVENTS, WHOLE, Bot, streaming
 from tests.flights.callers import JSON, STREAM, Caller
@@ -29,9 +29,9 @@ class SlowStore(MemoryStore):
         super().__init__()
         self.gate = threading.Event()
 
-    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
         self.gate.wait(5)
-        super().put(index, record, keep, order)
+        super().put(index, record, keep, order, others)
 
 
 @pytest.mark.parametrize("how", ["in chunks of its own", "cut within", "with the end"])

@@ -11,7 +11,7 @@ from tests.mounts.conftest import CREDENTIAL, Mounted, status_of
 from tests.mounts.mounting import AROUND_AN_APP
 from tests.serving import settled
 from tests.stores.dictionary import DictionaryStore
-from tests.upstream import DONE, Asked, Told, always, answer_to, completion, prompt, stream
+from tests.upstream import DONE, JSON, Asked, Told, always, answer_to, completion, prompt, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -376,6 +376,26 @@ async def test_hooks_are_told_of_every_exchange_but_of_an_apps_own(mounted: Moun
     for report in (miss, hit):
         assert (report.endpoint, report.model, report.status, report.bytes_out) == ("chat", "m", 200, len(first.body))
     assert (miss.attempts, hit.attempts) == (1, 0)
+
+
+UNDERIVABLE = b'{"choices":[{"index":0,"message":{"content":"x"},"delta":{"y":1},"finish_reason":"stop"}]}'
+"""A completion that no stream can say: it has a member that streams have for something else."""
+
+
+@pytest.mark.parametrize("begins", [False, True], ids=["JSON begins", "the stream begins"])
+async def test_callers_of_two_kinds_that_do_not_derive_cost_two_calls(mounted: Mounted, begins: bool) -> None:
+    """§0.3, B4: neither drives the other's record out; a refresh is for both."""
+    mounted.upstream.respond = lambda asked: stream() if b'"stream":true' in asked.body else Told([UNDERIVABLE], headers=JSON)
+    kinds = [prompt(stream=begins), prompt(stream=not begins)]
+
+    replies = [await mounted.ask("on", kinds[turn % 2]) for turn in range(6)]
+
+    assert mounted.upstream.calls == 2
+    assert [status_of(reply).partition(";")[0] for reply in replies] == ["fwd=miss"] * 2 + ["hit"] * 4
+    assert len({report.key for report in mounted.reports}) == 1
+    await mounted.ask("mode=refresh", kinds[0])
+    assert status_of(await mounted.ask("on", kinds[0])).startswith("hit")
+    assert status_of(await mounted.ask("on", kinds[1])).startswith("fwd=miss")
 
 
 async def test_a_report_says_when_how_much_and_how_long(mounted: Mounted) -> None:

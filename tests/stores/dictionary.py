@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from cachemw import Store
-from cachemw.cache.order import Order, Placed, place
+from cachemw.cache.order import ALONE, Order, Others, Placed, place
 
 
 class DictionaryStore(Store):
@@ -28,18 +28,21 @@ class DictionaryStore(Store):
     def order(self) -> Order:
         return Order(self._generation, self._puts, time.monotonic_ns())
 
-    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
         with self._lock:
-            there = self._rows[index][2] if index in self._rows else None
+            there = [self._rows[other][2] for other in (index, *others.beside) if other in self._rows]
             placed = None if order is None else place(order, there, self.order())
             self._puts += 1
+            for replaced in others.instead_of:
+                self._rows.pop(replaced, None)
             self._rows[index] = record, math.inf if keep is None else self._clock() + keep, placed
 
-    def delete(self, index: bytes) -> bool:
+    def delete(self, *indexes: bytes) -> bool:
         with self._lock:
             self._generation += 1
-            is_there = self.get(index) is not None
-            self._rows.pop(index, None)
+            is_there = any([self.get(index) is not None for index in indexes])
+            for index in indexes:
+                self._rows.pop(index, None)
             return is_there
 
     def clear(self) -> int:
@@ -49,9 +52,10 @@ class DictionaryStore(Store):
             self._rows.clear()
             return count
 
-    def discard(self, index: bytes) -> None:
+    def discard(self, *indexes: bytes) -> None:
         with self._lock:
-            self._rows.pop(index, None)
+            for index in indexes:
+                self._rows.pop(index, None)
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
         return ((index, record) for index in list(self._rows) if (record := self.get(index)) is not None)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from cachemw import limits
 from cachemw.cache.live_response import Put
-from cachemw.cache.order import Order
+from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import StoreError, StoreTimeout
 from cachemw.stores import DiskStore, Inline, MemoryStore
 from cachemw.stores.guard import AsyncStore
@@ -45,17 +45,17 @@ class SlowStore(MemoryStore):
         self._pass()
         return super().get(index)
 
-    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
         self._pass()
-        super().put(index, record, keep, order)
+        super().put(index, record, keep, order, others)
 
-    def delete(self, index: bytes) -> bool:
+    def delete(self, *indexes: bytes) -> bool:
         self._pass()
-        return super().delete(index)
+        return super().delete(*indexes)
 
-    def discard(self, index: bytes) -> None:
+    def discard(self, *indexes: bytes) -> None:
         self._pass()
-        super().discard(index)
+        super().discard(*indexes)
 
     def order(self) -> Order:
         self._pass()
@@ -80,13 +80,13 @@ class RaisingStore(MemoryStore):
     def get(self, index: bytes) -> bytes | None:
         raise StoreError("it is broken")
 
-    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
         raise StoreError("it is broken")
 
-    def delete(self, index: bytes) -> bool:
+    def delete(self, *indexes: bytes) -> bool:
         raise StoreError("it is broken")
 
-    def discard(self, index: bytes) -> None:
+    def discard(self, *indexes: bytes) -> None:
         raise StoreError("it is broken")
 
     def order(self) -> Order:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cachemw import limits
 from cachemw.cache import record as codec
+from cachemw.cache.order import Others
 from cachemw.errors import ConfigurationError, Purged, RecordTooLarge, Superseded
 from cachemw.messages import Kind as AnswerKind
 from cachemw.messages import StoredResponse
@@ -431,6 +432,44 @@ def test_what_was_asked_for_before_a_record_was_purged_for_its_age_is_not_kept(s
     assert store.purge(time.time() - 50) == 1
     with pytest.raises(Purged):
         store.put(ONE, b"old", None, under_way)
+
+
+def test_a_record_that_lies_beside_one_that_was_asked_for_later_is_not_kept(store: Store) -> None:
+    """A1, §0.3: a slow miss of one kind lands after a refresh of the other."""
+    slow = store.order()
+    store.put(ONE, b"fresh", None, store.order())
+
+    with pytest.raises(Superseded):
+        store.put(TWO, b"old", None, slow, Others(beside=(ONE,)))
+    store.put(TWO, b"later", None, store.order(), Others(beside=(ONE,)))
+
+    assert (store.get(ONE), store.get(TWO)) == (b"fresh", b"later")
+
+
+def test_a_record_takes_the_place_of_others_too(store: Store) -> None:
+    """R5, §0.3: at once; one that is refused takes the place of none."""
+    slow = store.order()
+    for index in (ONE, TWO, THREE):
+        store.put(index, b"old", None, store.order())
+
+    with pytest.raises(Superseded):
+        store.put(ONE, b"slow", None, slow, Others(instead_of=(TWO,)))
+    assert store.get(TWO) == b"old"
+    store.put(ONE, b"fresh", None, store.order(), Others(instead_of=(TWO, FOUR)))
+
+    assert [store.get(index) for index in (ONE, TWO, THREE)] == [b"fresh", None, b"old"]
+
+
+def test_the_records_of_a_key_are_deleted_and_discarded_together(store: Store) -> None:
+    """§0.3."""
+    for index in (ONE, TWO, THREE, FOUR):
+        store.put(index, b"one", None)
+
+    assert store.delete(ONE, TWO, FIVE)
+    assert not store.delete(ONE, TWO)
+    store.discard(THREE, FIVE)
+
+    assert [store.get(index) for index in (ONE, TWO, THREE, FOUR)] == [None, None, None, b"one"]
 
 
 def test_to_remove_what_is_no_record_purges_nothing(store: Store) -> None:

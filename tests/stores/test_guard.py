@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cachemw import DiskStore, MemoryStore, limits
-from cachemw.cache.order import Order
+from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import StoreError, StoreTimeout
 from cachemw.stores import Inline
 from cachemw.stores.disk import database as inline
@@ -49,17 +49,17 @@ class Moody(MemoryStore):
         self._do("get")
         return super().get(index)
 
-    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
         self._do("put")
-        super().put(index, record, keep, order)
+        super().put(index, record, keep, order, others)
 
-    def delete(self, index: bytes) -> bool:
+    def delete(self, *indexes: bytes) -> bool:
         self._do("delete")
-        return super().delete(index)
+        return super().delete(*indexes)
 
-    def discard(self, index: bytes) -> None:
+    def discard(self, *indexes: bytes) -> None:
         self._do("discard")
-        super().discard(index)
+        super().discard(*indexes)
 
     def order(self) -> Order:
         self._do("order")
@@ -506,10 +506,10 @@ parent = os.getpid()
 
 class HangingHere(MemoryStore):
     inline = Inline.NONE
-    def put(self, index, record, keep, order=None):
+    def put(self, index, record, keep, *order):
         if os.getpid() == parent:
             threading.Event().wait()
-        super().put(index, record, keep, order)
+        super().put(index, record, keep, *order)
 
 store = GuardedStore(HangingHere())
 try:

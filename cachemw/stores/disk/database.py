@@ -7,7 +7,7 @@ import sqlite3
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import diskcache
 from diskcache.core import DBNAME, ENOVAL, METADATA, MODE_RAW
 
 from cachemw import limits
-from cachemw.cache.order import Order, place, placed
+from cachemw.cache.order import Order, Others, place, placed
 from cachemw.stores.base import stored_at
 from cachemw.stores.disk.damage import identity
 from cachemw.stores.disk.schema import refuse_foreign_schema
@@ -248,22 +248,24 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         ((commits,),) = self._select(self._watcher, "PRAGMA data_version")
         return self._opening, commits
 
-    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None, others: Others) -> None:
         """Put a record, unless one is there that goes before it. Raises `Superseded` and `Purged`."""
         tag = _sortable(stored_at(record, time.time()))
         with self.transact():
-            there = self._sql(_SELECT_PLACE, (index,)).fetchone()
             if order is not None:
+                there = [self._sql(_SELECT_PLACE, (other,)).fetchone() for other in (index, *others.beside)]
                 now = _order(self._sql(*_SELECT_ORDER).fetchall())
-                tag += place(order, placed(there and there[0]), now).to_bytes()
+                tag += place(order, [placed(row and row[0]) for row in there], now).to_bytes()
+            for replaced in others.instead_of:
+                self._sql(_DELETE_KEY, (replaced,))
             self._sql("UPDATE Settings SET value = value + 1 WHERE key = ?", (_PUTS,))
             self.set(index, record, expire=keep, tag=sqlite3.Binary(tag))
 
-    def purge(self, index: bytes) -> bool:
-        """Remove a row and say whether there was one; what was asked for before this is not kept."""
+    def purge(self, indexes: Iterable[bytes]) -> bool:
+        """Remove rows and say whether there was one; what was asked for before this is not kept."""
         with self.transact():
             self.begin_generation()
-            return bool(self.delete(index))
+            return any([self.delete(index) for index in indexes])
 
     def purge_older(self, than: float) -> int:
         """Purge the rows of what was stored before this time, a few at a time; return how many there were."""
@@ -305,9 +307,11 @@ class Database(diskcache.Cache):  # type: ignore[misc]
             self._sql(_DELETE_FOREIGN, (self._record_limit,))
             return [index for (index,) in self._sql("SELECT key FROM Cache ORDER BY store_time, rowid")]
 
-    def remove(self, index: bytes) -> None:
-        """Delete a row, whatever it is; of one that this store never wrote diskcache would read the name of its file."""
-        self._sql(_DELETE_KEY, (index,))
+    def remove(self, indexes: Iterable[bytes]) -> None:
+        """Delete rows, whatever they are; of one that this store never wrote diskcache would read the name of its file."""
+        with self.transact():
+            for index in indexes:
+                self._sql(_DELETE_KEY, (index,))
 
     def clear(self, retry: bool = False) -> int:
         """Delete every row, whatever it holds, and return how many there were; diskcache leaves some, and reads of all."""

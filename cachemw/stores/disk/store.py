@@ -15,7 +15,7 @@ import platformdirs
 from diskcache.core import DBNAME
 
 from cachemw import limits
-from cachemw.cache.order import Order
+from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import RecordTooLarge, StoreError
 from cachemw.stores.base import Inline, Store, refuse_limits
 from cachemw.stores.disk.damage import discard, identity, is_damage, set_aside
@@ -146,7 +146,7 @@ class DiskStore(Store):
             raise StoreError("the store was taken away")
         return result
 
-    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None) -> None:
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
         if len(record) > self._record_limit:
             raise RecordTooLarge("the record is larger than one, or than all of the store, may be")
 
@@ -154,19 +154,19 @@ class DiskStore(Store):
             if not has_room(self.path, len(record)):
                 discard(self.path)
                 raise StoreError("too little space is left on the file system")
-            cache.put(index, record, keep, order)
+            cache.put(index, record, keep, order, others)
             cache.trim(self._count_limit)
 
         self._here().call(put)
 
-    def delete(self, index: bytes) -> bool:
-        return self._here().call(lambda cache: cache.purge(index))
+    def delete(self, *indexes: bytes) -> bool:
+        return self._here().call(lambda cache: cache.purge(indexes))
 
     def purge(self, stored_before: float) -> int:
         return self._here().call(lambda cache: cache.purge_older(stored_before))
 
-    def discard(self, index: bytes) -> None:
-        self._here().call(lambda cache: cache.remove(index))
+    def discard(self, *indexes: bytes) -> None:
+        self._here().call(lambda cache: cache.remove(indexes))
 
     def clear(self) -> int:
         """Purge every record, those whose time is over too, and what was set aside; return how many there were."""
