@@ -172,9 +172,8 @@ def idempotency_key(secret: bytes, sent: Headers, *bound_to: bytes) -> Headers:
     return ((b"idempotency-key", base64.urlsafe_b64encode(digest).rstrip(b"=")),)
 
 
-def with_credential(fields: Headers, recipient: HttpRecipient, ours: bytes) -> Headers:
-    """Return the fields for an HTTP upstream with the credential that it is sent; `ours` is empty where there is none."""
+def with_credential(fields: Headers, recipient: HttpRecipient, ours: Headers) -> Headers:
+    """Return the fields for an HTTP upstream with the credential that it is sent; `ours` are the operator's fields for it."""
     if not is_lent(callers_credentials(fields, over_http=True), recipient):
         return without_placeholder(fields)
-    bearer = ((b"authorization", b"Bearer " + ours),) if ours else ()
-    return (*without(fields, CREDENTIALS), *bearer)
+    return (*without(fields, CREDENTIALS), *ours)

@@ -24,7 +24,6 @@ from cachemw.proxy.admission import AccessRules
 from cachemw.proxy.listener import GuardedProtocol
 from cachemw.stores import Store
 from cachemw.stores.calls import CallQueue
-from cachemw.upstreams import upstream_of
 from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS
 
 
@@ -135,12 +134,12 @@ def serve_proxy(settings: Settings, say: Callable[[str], None]) -> None:
     _check_callers(settings)
     settings = replace(settings, insecure=settings.insecure and not is_loopback(settings.host))
     rules = settings.rules()
-    upstream, store = upstream_of(settings.upstream), settings.store()
+    upstream, store = settings.open_upstream(), settings.store()
     trouble = try_out(store, settings)
     with listen(settings.host, settings.port) as listener:
         said = [
             f"cachemw listens on {url_of(listener)}/v1 (Ctrl-C ends it)",
-            f"misses go to {upstream.base_url}; {_whose_key(settings)}",
+            f"misses go to {upstream.place}; {_whose_key(settings)}",
             trouble or f"answers are kept in {store.place}",
         ]
         if not is_loopback(settings.host):

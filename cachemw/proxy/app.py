@@ -24,7 +24,6 @@ from cachemw.proxy.lending import WARMING, is_api
 from cachemw.proxy.settings import Settings
 from cachemw.report import Hook
 from cachemw.stores import Store
-from cachemw.upstreams import upstream_of
 from cachemw.upstreams.base import AsyncUpstream
 
 
@@ -98,8 +97,7 @@ def create() -> Gate:
     """Make the proxy that the environment describes, behind its gate. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
     rules = settings.rules()
-    upstream = upstream_of(settings.upstream, credentials="lend" if rules.client_keys else "pass")
-    proxy = Proxy(upstream, store=settings.store(), policy=rules.policy, closes_store=True)
+    proxy = Proxy(settings.open_upstream(), store=settings.store(), policy=rules.policy, closes_store=True)
     return Gate(proxy, rules, proxy.bodies)
 
 

@@ -16,7 +16,8 @@ from cachemw.proxy.formats import KEYS, LIST, SECONDS, SWITCH, TEXT, Format, cho
 from cachemw.proxy.lending import lent_paths
 from cachemw.stores import DiskStore, Store
 from cachemw.stores.disk.files import SECRET_VARIABLE
-from cachemw.upstreams.providers import KEY_VARIABLE
+from cachemw.upstreams.base import AsyncUpstream
+from cachemw.upstreams.providers import KEY_VARIABLE, upstream_of
 from cachemw.wire.hosts import host_of, hosts_of
 
 PREFIX = "CACHEMW_"
@@ -90,6 +91,10 @@ class Settings:
             if len(os.fsencode(value)) > LONGEST:
                 raise ConfigurationError(f"{name} is too long for a process's environment")
         return {**written, CONFIG_VARIABLE: ""}
+
+    def open_upstream(self) -> AsyncUpstream:
+        """Return who answers misses; nothing is opened. Raises `ConfigurationError`."""
+        return upstream_of(self.upstream, credentials="lend" if self.client_keys else "pass")
 
     def store(self) -> Store:
         """Return the store; nothing is opened. Raises `ConfigurationError`."""

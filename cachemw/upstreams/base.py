@@ -93,6 +93,10 @@ class AsyncUpstream(Protocol):
     """An HTTP API, or several in one, in event loops. Whoever reads keeps the `timeouts` of what comes after the head."""
 
     @property
+    def place(self) -> str:
+        """Where requests go, as people are told of it."""
+
+    @property
     def timeouts(self) -> Timeouts:
         """How long a response may take."""
 

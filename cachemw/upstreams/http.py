@@ -206,12 +206,16 @@ class HttpUpstream:
         sync_transport: MakeSyncTransport = default_sync_transport,
     ) -> None:
         self.base_url = _checked(base_url)
-        self._api_key = _checked_key(api_key)
-        sends = _sends(credentials, bool(self._api_key))
+        self._credential = _bearer(_checked_key(api_key))
+        sends = _sends(credentials, bool(self._credential))
         self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, _checked_fields(headers or {}))
         self.timeouts = timeouts or Timeouts()
         self._transports = Transports(transport)
         self._sync_transports = SyncTransports(sync_transport)
+
+    @property
+    def place(self) -> str:
+        return self.base_url
 
     def target(self, raw_path: bytes, query: bytes) -> HttpTarget:
         """Return what is requested for a client's raw path and query: `/v1/X` and `/v1/v1/X` are `X` below `base_url`."""
@@ -238,7 +242,7 @@ class HttpUpstream:
 
     def _sent(self, request: UpstreamRequest) -> httpx.Request:
         passed_on = forwarded(request.headers, self.recipient, request.rules)
-        fields = [*with_credential(passed_on, self.recipient, self._api_key), *request.rewritten]
+        fields = [*with_credential(passed_on, self.recipient, self._credential), *request.rewritten]
         accepted = [] if request.recorded else header_values(request.headers, b"accept-encoding")
         fields.append((b"accept-encoding", b", ".join(accepted) or b"identity"))
         if not isinstance(request.body, bytes):
@@ -310,6 +314,10 @@ def _checked_fields(fields: Mapping[str, str]) -> Headers:
                 f"{name} is not the operator's to say: a key is given as api_key, the rest is made for each request"
             )
     return tuple(sorted((name.lower().encode(), value.encode()) for name, value in fields.items()))
+
+
+def _bearer(key: bytes) -> Headers:
+    return ((b"authorization", b"Bearer " + key),) if key else ()
 
 
 def _checked_key(api_key: str | None) -> bytes:

@@ -186,12 +186,12 @@ def test_what_a_lent_key_was_answered_is_not_what_ones_own_would_be() -> None:
 )
 def test_whose_credential_an_upstream_is_sent(target: HttpRecipient, fields: Headers, sent: Headers) -> None:
     """F86, I11."""
-    assert with_credential(fields, target, b"sk-ours") == sent
+    assert with_credential(fields, target, ((b"authorization", b"Bearer sk-ours"),)) == sent
 
 
 def test_where_there_is_no_key_to_lend_none_is_sent() -> None:
     """I11: and never a caller's."""
-    assert with_credential(ALICE, LENDING, b"") == ()
+    assert with_credential(ALICE, LENDING, ()) == ()
 
 
 def test_an_idempotency_key_is_one_callers_and_one_questions() -> None:

@@ -33,7 +33,7 @@ class Group:
 
     def __init__(self, *candidates: HttpUpstream) -> None:
         self.candidates = candidates
-        self.timeouts = Timeouts()
+        self.timeouts, self.place = Timeouts(), "a group"
 
     def target(self, raw_path: bytes, query: bytes) -> HttpTarget:
         return self.candidates[0].target(raw_path, query)
