@@ -11,6 +11,7 @@ from cachemw.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from cachemw.limits import Limits, Timeouts
 from cachemw.report import ExchangeReport, Hook
 from cachemw.stores import DiskStore, MemoryStore, Store
 
@@ -20,12 +21,14 @@ __all__ = [
     "DiskStore",
     "ExchangeReport",
     "Hook",
+    "Limits",
     "MemoryStore",
     "PartitionError",
     "Policy",
     "RecordError",
     "Store",
     "StoreError",
+    "Timeouts",
     "TruncatedResponse",
     "UpstreamError",
     "UpstreamTimeout",

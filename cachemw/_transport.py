@@ -19,6 +19,7 @@ from cachemw.drivers.metering import Meter, Passage
 from cachemw.drivers.pull_async import AsyncAnswer, AsyncPullDriver
 from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
 from cachemw.errors import UpstreamError, UpstreamTimeout
+from cachemw.limits import Limits
 from cachemw.messages import Head
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
@@ -148,10 +149,10 @@ class Caching:
 class SyncCaching(Caching):
     """A transport that is called by threads. Without an inner transport every process has one of its own."""
 
-    def __init__(self, inner: Any, store: Store | None, policy: Policy | None, hooks: Iterable[Hook]) -> None:
+    def __init__(self, inner: Any, store: Store | None, policy: Policy | None, limits: Limits, hooks: Iterable[Hook]) -> None:
         super().__init__(inner, store)
         self._inners = SyncTransports(self._family.HTTPTransport)
-        self.driver = SyncPullDriver(self._store, policy or Policy(default="on"), hooks=hooks)
+        self.driver = SyncPullDriver(self._store, policy or Policy(default="on"), limits=limits, hooks=hooks)
 
     def handle_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
@@ -163,7 +164,7 @@ class SyncCaching(Caching):
         body = upload.read(limit) if limit else None
         stream = request.stream if not limit else self._stream(upload, request.stream.close)
         asked, inner = outgoing.described(body, self._cookies), SyncInner(outgoing, self._get_inner)
-        script = script_for(classified, asked, policy, self.driver.verified)
+        script = script_for(classified, asked, policy, self.driver.limits, self.driver.verified)
         sent = outgoing.as_sent(stream if body is None else body)
         answer = self.driver.run(script, inner.open, sent, outgoing.timeout)
         if isinstance(answer.outcome, Failed):
@@ -193,10 +194,10 @@ class SyncCaching(Caching):
 class AsyncCaching(Caching):
     """A transport that is awaited. Without an inner transport every event loop has one of its own."""
 
-    def __init__(self, inner: Any, store: Store | None, policy: Policy | None, hooks: Iterable[Hook]) -> None:
+    def __init__(self, inner: Any, store: Store | None, policy: Policy | None, limits: Limits, hooks: Iterable[Hook]) -> None:
         super().__init__(inner, store)
         self._inners = Transports(self._family.AsyncHTTPTransport)
-        self.driver = AsyncPullDriver(self._store, policy or Policy(default="on"), hooks=hooks)
+        self.driver = AsyncPullDriver(self._store, policy or Policy(default="on"), limits=limits, hooks=hooks)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
@@ -211,7 +212,7 @@ class AsyncCaching(Caching):
         body = await upload.aread(limit) if limit else None
         stream = request.stream if not limit else self._stream(upload, request.stream.aclose)
         asked, inner = outgoing.described(body, self._cookies), AsyncInner(outgoing, self._get_inner)
-        script = script_for(classified, asked, policy, self.driver.verified)
+        script = script_for(classified, asked, policy, self.driver.limits, self.driver.verified)
         sent = outgoing.as_sent(stream if body is None else body)
         answer = await self.driver.run(script, inner.aopen, sent, outgoing.timeout)
         if isinstance(answer.outcome, Failed):

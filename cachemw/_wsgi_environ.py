@@ -11,7 +11,7 @@ from cachemw.budget import Budget
 from cachemw.cache.directives import CONTROL_HEADER
 from cachemw.cache.header_rules import HeaderRules
 from cachemw.errors import ClientLeftError
-from cachemw.limits import PIECE_BYTES
+from cachemw.limits import PIECE_BYTES, Timeouts
 from cachemw.messages import Head, Headers, Unread
 from cachemw.upstreams.base import UpstreamRequest
 
@@ -78,10 +78,10 @@ class WsgiRequest:
         self._budget.give_back(self._taken)
         self._taken = 0
 
-    def outgoing(self, rules: HeaderRules) -> UpstreamRequest:
+    def outgoing(self, rules: HeaderRules, timeouts: Timeouts) -> UpstreamRequest:
         """Return it as an upstream is asked; its body is whole, or what was read and then piece by piece."""
         body = self._pieces() if self._has_more else self._read
-        return UpstreamRequest(self.method, self.raw_path, self.query, self.headers, body, rules)
+        return UpstreamRequest(self.method, self.raw_path, self.query, self.headers, body, rules, timeouts=timeouts)
 
     def handed_on(self, recorded: bool) -> Environ:
         """Return the server's own environment, with what was read of the body before what was not."""

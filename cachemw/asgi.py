@@ -12,7 +12,6 @@ from urllib.parse import quote
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw import limits
 from cachemw.budget import Budget
 from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, script_for
 from cachemw.cache.context import attested_in_scope
@@ -22,6 +21,7 @@ from cachemw.cache.key import caller_of
 from cachemw.cache.policy import Policy
 from cachemw.drivers.push import PushDriver
 from cachemw.errors import ClientLeftError, ConfigurationError
+from cachemw.limits import PIECE_BYTES, Limits, Timeouts
 from cachemw.messages import AppTarget, Head, Headers, Request, Target, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
@@ -107,10 +107,10 @@ class AsgiRequest:
 
         return receive
 
-    def outgoing(self, rules: HeaderRules) -> UpstreamRequest:
+    def outgoing(self, rules: HeaderRules, timeouts: Timeouts) -> UpstreamRequest:
         """Return it as an upstream is asked; its body is whole, or what was read and then piece by piece."""
         body = self._pieces() if self._has_more else self._in_one()
-        return UpstreamRequest(self.method, self.raw_path, self.query, self.headers, body, rules)
+        return UpstreamRequest(self.method, self.raw_path, self.query, self.headers, body, rules, timeouts=timeouts)
 
     def let_go(self) -> None:
         """Hold nothing more of the body: the request is over."""
@@ -145,8 +145,8 @@ class AsgiRequest:
 
     def _hand_on(self) -> bytes:
         """Return a piece of what was read, and hold it no longer."""
-        chunk = bytes(self._held[: limits.PIECE_BYTES])
-        del self._held[: limits.PIECE_BYTES]
+        chunk = bytes(self._held[:PIECE_BYTES])
+        del self._held[:PIECE_BYTES]
         self._taken -= len(chunk)
         self._budget.give_back(len(chunk))
         return chunk
@@ -192,9 +192,8 @@ class AsgiAppUpstream:
 
     hears_client = True
 
-    def __init__(self, app: ASGIApp, incoming: AsgiRequest) -> None:
-        self._app, self._incoming = app, incoming
-        self.stop_notice = limits.STOP_NOTICE
+    def __init__(self, app: ASGIApp, incoming: AsgiRequest, stop_notice: float) -> None:
+        self._app, self._incoming, self.stop_notice = app, incoming, stop_notice
 
     def alone(self, rewritten: Headers) -> Answer:
         """In the request's own task, with the server's own `receive`: it sees a real disconnect."""
@@ -264,6 +263,7 @@ class CacheMiddleware:
         name: str | None = None,
         store: Store | None = None,
         policy: Policy | None = None,
+        limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
     ) -> None:
         if upstream is None and not name:
@@ -273,8 +273,8 @@ class CacheMiddleware:
         self._upstream, self._name = upstream, name or ""
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
-        self.driver = PushDriver(self._store, self.policy, hooks=hooks)
-        self.bodies = Budget(limits.REQUESTS_BYTES)
+        self.driver = PushDriver(self._store, self.policy, limits=limits, hooks=hooks)
+        self.bodies = Budget(limits.requests_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -321,13 +321,14 @@ class CacheMiddleware:
     async def drive(self, classified: Classified, request: Request, incoming: AsgiRequest, send: Send) -> None:
         """Answer a request that has been read."""
         target = None if self._upstream is None else incoming.target
-        script = script_for(classified, request, self.policy, self.driver.verified, target)
+        script = script_for(classified, request, self.policy, self.driver.limits, self.driver.verified, target)
         await self.driver.run(script, self._push_upstream(incoming), AsgiClient(send, incoming))
 
     def _push_upstream(self, incoming: AsgiRequest) -> PushUpstream:
         if self._upstream is None:
-            return AsgiAppUpstream(self.app, incoming)
-        return PulledUpstream(self._upstream, partial(incoming.outgoing, self.policy.header_rules))
+            return AsgiAppUpstream(self.app, incoming, self.driver.limits.stop_notice)
+        outgoing = partial(incoming.outgoing, self.policy.header_rules, self.driver.limits.timeouts)
+        return PulledUpstream(self._upstream, outgoing)
 
     def request(self, incoming: AsgiRequest, body: bytes | Unread) -> Request:
         """Return a request as a value."""

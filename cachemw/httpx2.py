@@ -9,6 +9,7 @@ import httpx2
 
 from cachemw._transport import AsyncCaching, AsyncStream, SyncCaching, SyncStream
 from cachemw.cache.policy import Policy
+from cachemw.limits import Limits
 from cachemw.report import Hook
 from cachemw.stores import Store
 
@@ -36,9 +37,10 @@ class CacheTransport(SyncCaching, httpx2.BaseTransport):
         *,
         store: Store | None = None,
         policy: Policy | None = None,
+        limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
     ) -> None:
-        super().__init__(inner, store, policy, hooks)
+        super().__init__(inner, store, policy, limits, hooks)
 
 
 class AsyncCacheTransport(AsyncCaching, httpx2.AsyncBaseTransport):
@@ -52,6 +54,7 @@ class AsyncCacheTransport(AsyncCaching, httpx2.AsyncBaseTransport):
         *,
         store: Store | None = None,
         policy: Policy | None = None,
+        limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
     ) -> None:
-        super().__init__(inner, store, policy, hooks)
+        super().__init__(inner, store, policy, limits, hooks)

@@ -1,122 +1,153 @@
-"""Every limit and its default, in one place. Seconds and bytes."""
+"""The bounds of memory, time and work: one frozen `Limits`, which a mount is given and hands on."""
+
+from dataclasses import dataclass, fields
+
+from cachemw.errors import ConfigurationError
 
 MIB = 2**20
 GIB = 2**30
 
-REQUEST_BYTES = 10 * MIB
-"""A larger request body is passed on unread."""
-
-REQUESTS_BYTES = 256 * MIB
-"""How much of the bodies of all requests is held; what comes beyond that is passed on unread."""
-
-BODY_BYTES = 64 * MIB
-"""A larger request body is not taken by the proxy."""
-
-BODY_TIME = 60.0
-"""How long the proxy waits for the rest of a request when it has the head."""
-
-HEAD_TIME = 10.0
-"""How long it waits for that."""
-
-HEAD_BYTES = 64 * 1024
-"""A larger head of a request is not taken by the proxy."""
-
-HEAD_FIELDS = 100
-"""Nor one with more fields."""
-
-RECORD_BYTES = 4 * MIB
-"""A larger response body is passed on and not kept."""
+PIECE_BYTES = 64 * 1024
+"""How much is passed on at once."""
 
 STORE_BYTES = 4 * GIB
-"""What a store holds on disk before the oldest records go."""
-
-ROW_BYTES = 64 * MIB
-"""A larger row is never read, and never written."""
-
-STORE_RECORDS = 1_000_000
-"""How many records a store holds before the oldest go."""
+"""The default of what a store holds on disk before the oldest records go."""
 
 MEMORY_STORE_BYTES = 256 * MIB
-"""What a store in memory holds before the oldest records go."""
+"""The default of what a store in memory holds before the oldest records go."""
 
-LIFETIME = 86_400.0
-LONGEST_LIFETIME = 31_536_000.0
+STORE_RECORDS = 1_000_000
+"""The default of how many records a store holds before the oldest go."""
 
-FOREVER = 2**31
-"""What a larger number of seconds counts as (RFC 9111 §1.2.2)."""
+ROW_BYTES = 64 * MIB
+"""The default size beyond which a row is never read, and never written."""
 
-CLOCK_AHEAD = 86_400.0
-"""How far ahead of ours the clock may have been by which a record was stored."""
+BODY_BYTES = 64 * MIB
+"""The default size beyond which the proxy does not take a request's body."""
 
-STALE_IF_ERROR = 86_400.0
-"""How long after its lifetime a record answers when the upstream cannot."""
 
-PATIENCE = 30.0
-"""How long a request waits for an identical one that is under way."""
+def _refuse_negative(bounds: "Timeouts | Work | Limits") -> None:
+    for field in fields(bounds):
+        bound = getattr(bounds, field.name)
+        if isinstance(bound, int | float) and not bound >= 0:
+            raise ConfigurationError(f"{type(bounds).__name__}.{field.name} must not be negative")
 
-APART = 4
-"""How many who may not have another's refusal ask one question at a time, each on its own account."""
 
-ABANDON_GRACE = 120.0
-"""How long a response that every reader has left is read on."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long an HTTP upstream is waited for, in seconds.
 
-DETACHED = 32
-"""How many such at once."""
+    first_byte  to connect and to send the request, until the first byte of the answer
+    idle        between two bytes of the answer
+    total       from the beginning of the request to the end of the answer
+    connect     to connect
+    pool        for one of httpx's own connections, before it is seen whether there can be one
 
-FLIGHT_BYTES = 256 * MIB
-"""What all responses in progress hold in memory; beyond it a miss is relayed unrecorded."""
+    Raises `ConfigurationError` where a value cannot work.
+    """
 
-STOP_NOTICE = 1.0
-"""How long a wrapped app that was told of a disconnect has before it is cancelled."""
+    first_byte: float = 600.0
+    idle: float = 120.0
+    total: float = 3_600.0
+    connect: float = 10.0
+    pool: float = 1.0
 
-JSON_HOLD = 10.0
-"""How long after its first byte a JSON answer is held so that its head can say whether it was stored."""
+    def __post_init__(self) -> None:
+        _refuse_negative(self)
 
-DONE_HOLD = 1.0
-"""How long `data: [DONE]` is held for the upstream's body to end."""
 
-JUDGED_BYTES = 256 * 1024
-"""A larger record is judged where nobody else waits meanwhile: megabytes of events take a tenth of a second."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """How much work one document is: while it is read, nothing else runs, in any thread. Beyond it, it is not read.
 
-STORE_PATIENCE = 0.05
-"""How long a client waits for the store."""
+    document       units of work in a request, or in a part of an answer that is judged; 2**23 are 20 ms or so: a million
+                   escapes, or 130,000 bytes outside of strings, or 2,000 numbers with a long exponent. A request of 1,000
+                   messages and 128 tools has a quarter of that
+    answer         the same in an answer of which another kind is made: it may have the probabilities of 20 tokens beside
+                   each of 500
+    objects        objects in an answer: each could be a choice
+    lines          lines in a stream that is recorded: each takes a microsecond. A stream of 4 MiB with a token in each
+                   event has 35,000, where an event is as long as upstreams make it
+    lines_at_once  the same in one chunk of it
+    pieces         pieces into which an answer is cut to make a stream of it: its text is in some 500 of them, and others
+                   are whole choices and tool calls
 
-STORE_OPENING = 0.25
-"""How long a client waits for a store that has to open first, or for its secret, once."""
+    Raises `ConfigurationError` where a value cannot work.
+    """
 
-STORE_CALL = 1.0
-"""How long a call of a store may run before it counts as one that hangs."""
+    document: int = 2**23
+    answer: int = 2**25
+    objects: int = 2**17
+    lines: int = 2**17
+    lines_at_once: int = 2**15
+    pieces: int = 4096
 
-STORE_CALLS = 64
-"""How many calls of a store without a thread of its own are made at once."""
+    def __post_init__(self) -> None:
+        _refuse_negative(self)
 
-STORE_QUEUE_BYTES = 64 * MIB
-"""How much of records may wait to be stored."""
 
-STORE_FAULTS = 5
-"""After how many failures in a row a store is left alone."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What bounds the memory, time and work of a mount. Durations are in seconds, sizes in bytes.
 
-STORE_FIRST_REST = 0.25
-STORE_REST = 5.0
-"""How long it is left alone before it is tried again: at first, and at most."""
+    requests_bytes    what is held of the bodies of all requests; what comes beyond that is passed on unread
+    flight_bytes      what all responses in progress hold; beyond it a miss is relayed unrecorded
+    derived_bytes     what was derived for other kinds and is kept, so that the next hit need not
+    judged_bytes      a larger record is judged where nobody else waits meanwhile: megabytes take a tenth of a second
+    detached          how many responses that every reader has left are read on at once
+    abandon_grace     how long such a response is read on
+    stop_notice       how long a wrapped app that was told of a disconnect has before it is cancelled
+    apart             how many who may not have another's refusal ask one question at a time, each on its own account
+    json_hold         how long after its first byte JSON is held so that its head can say whether it was stored
+    done_hold         how long `data: [DONE]` is held for the upstream's body to end
+    store_patience    how long a client waits for the store
+    store_opening     how long a client waits for a store that has to open first, or for its secret, once
+    store_call        how long a call of a store may run before it counts as one that hangs
+    store_calls       how many calls of a store without a thread of its own are made at once
+    store_queue_bytes how much of records may wait to be stored
+    store_faults      after how many failures in a row a store is left alone
+    store_first_rest  how long it is left alone before it is tried again, at first
+    store_rest        the same, at most
+    head_bytes        a larger head of a request is not taken by the proxy
+    head_fields       nor is one with more fields
+    head_time         how long the proxy waits for a head
+    body_time         how long it waits for the rest of the request when it has the head
+    write_time        how long a client of the proxy may read nothing of what waits for it
+    linger_time       how long what a refused client goes on sending is taken, so that it can hear why
+    drain_bytes       how much of a body is taken behind an answer that did not need it, for the sake of the connection
+    timeouts          how long an HTTP upstream is waited for
+    work              how much work one document may be
 
-FREE_SPACE = 64 * MIB
-"""What a store leaves free on its file system, or a twentieth of that if it is less."""
+    Raises `ConfigurationError` where a value cannot work.
+    """
 
-DERIVED_BYTES = 16 * MIB
-"""What was derived for other kinds and is kept in memory, so that the next hit need not."""
+    requests_bytes: int = 256 * MIB
+    flight_bytes: int = 256 * MIB
+    derived_bytes: int = 16 * MIB
+    judged_bytes: int = 256 * 1024
+    detached: int = 32
+    abandon_grace: float = 120.0
+    stop_notice: float = 1.0
+    apart: int = 4
+    json_hold: float = 10.0
+    done_hold: float = 1.0
+    store_patience: float = 0.05
+    store_opening: float = 0.25
+    store_call: float = 1.0
+    store_calls: int = 64
+    store_queue_bytes: int = 64 * MIB
+    store_faults: int = 5
+    store_first_rest: float = 0.25
+    store_rest: float = 5.0
+    head_bytes: int = 64 * 1024
+    head_fields: int = 100
+    head_time: float = 10.0
+    body_time: float = 60.0
+    write_time: float = 120.0
+    linger_time: float = 1.0
+    drain_bytes: int = MIB
+    timeouts: Timeouts = Timeouts()
+    work: Work = Work()
 
-PIECE_BYTES = 64 * 1024
-"""What a replay sends at once, on event boundaries."""
-
-LONGEST_REPLAY = 600.0
-"""How long a paced replay may take; what would take longer is sent faster."""
-
-LINGER_TIME = 1.0
-"""How long what a refused client goes on sending is taken, so that it can hear why."""
-
-DRAIN_BYTES = MIB
-"""How much of a body is taken behind an answer that did not need it, for the sake of the connection."""
-
-WRITE_TIME = 120.0
-"""How long a client of the proxy may read nothing of what waits for it."""
+    def __post_init__(self) -> None:
+        _refuse_negative(self)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType
 from typing import Any
 
-from cachemw import limits
 from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp, WsgiRequest, start, without_control
 from cachemw.budget import Budget
 from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, script_for, unfinished
@@ -20,6 +19,7 @@ from cachemw.cache.live_response import Relay
 from cachemw.cache.policy import Policy
 from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
 from cachemw.errors import ClientLeftError, ConfigurationError, UpstreamError
+from cachemw.limits import Limits
 from cachemw.messages import AppTarget, Head, Request, Target, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
@@ -230,6 +230,7 @@ class CacheMiddleware:
         name: str | None = None,
         store: Store | None = None,
         policy: Policy | None = None,
+        limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
     ) -> None:
         if upstream is None and not name:
@@ -238,8 +239,8 @@ class CacheMiddleware:
         self._upstream, self._name = upstream, name or ""
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
-        self.driver = SyncPullDriver(self._store, policy or Policy(), hooks=hooks)
-        self.bodies = Budget(limits.REQUESTS_BYTES)
+        self.driver = SyncPullDriver(self._store, policy or Policy(), limits=limits, hooks=hooks)
+        self.bodies = Budget(limits.requests_bytes)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         incoming = WsgiRequest(environ, self.bodies)
@@ -271,16 +272,16 @@ class CacheMiddleware:
         return self._beside(self._upstream, script, incoming, start_response)
 
     def _script(self, classified: Classified, incoming: WsgiRequest) -> Script:
-        policy = self.driver.policy
+        driver, policy = self.driver, self.driver.policy
         request = self._request(incoming, incoming.read(body_limit(classified, policy)))
         target = None if self._upstream is None else incoming.target
-        return script_for(classified, request, policy, self.driver.verified, target)
+        return script_for(classified, request, policy, driver.limits, driver.verified, target)
 
     def _beside(
         self, upstream: SyncUpstream, script: Script, incoming: WsgiRequest, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Answer with the upstream behind us."""
-        outgoing = incoming.outgoing(self.driver.policy.header_rules)
+        outgoing = incoming.outgoing(self.driver.policy.header_rules, self.driver.limits.timeouts)
         try:
             answer = self.driver.run(script, upstream.open, outgoing)
         except BaseException:
@@ -291,7 +292,8 @@ class CacheMiddleware:
     def _around(self, script: Script, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
         """Answer with the wrapped app behind us. What it raises and nothing stored stands for is raised, as without us."""
         app = WsgiAppUpstream(self.app, incoming, start_response)
-        answer = SyncAnswer(self.driver, script, app.open, incoming.outgoing(self.driver.policy.header_rules))
+        outgoing = incoming.outgoing(self.driver.policy.header_rules, self.driver.limits.timeouts)
+        answer = SyncAnswer(self.driver, script, app.open, outgoing)
         app.push = answer.push
         try:
             answer.begin()

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cachemw import limits
+from cachemw import Limits, Policy
 from cachemw._transport_request import EDGE_COOKIES
 from cachemw.endpoints.chat.request import HOW_IT_TRAVELS
+from cachemw.limits import STORE_BYTES
 from cachemw.upstreams.providers import PROVIDERS
 from tests.documented import TABLES
 
@@ -94,10 +95,10 @@ def test_the_cookies_of_an_upstreams_edge_are_those_of_the_documentation() -> No
 
 def test_figures_and_providers_are_those_of_the_code() -> None:
     """D7."""
-    assert f"default store is\n`DiskStore()`, {limits.STORE_BYTES // 2**30} GiB" in README
-    assert f"body has a content coding, or is over {limits.REQUEST_BYTES // 2**20} MiB" in README
-    assert f"over {limits.RECORD_BYTES // 2**20} MiB" in README
-    assert f"in progress hold {limits.FLIGHT_BYTES // 2**20} MiB already" in README
-    assert f"At most {limits.DETACHED} are read on at once" in README
-    assert f"read to its end, {limits.ABANDON_GRACE:.0f} s at most" in README
+    assert f"default store is\n`DiskStore()`, {STORE_BYTES // 2**30} GiB" in README
+    assert f"body has a content coding, or is over {Policy().max_request_bytes // 2**20} MiB" in README
+    assert f"over {Policy().max_record_bytes // 2**20} MiB" in README
+    assert f"in progress hold {Limits().flight_bytes // 2**20} MiB already" in README
+    assert f"At most {Limits().detached} are read on at once" in README
+    assert f"read to its end, {Limits().abandon_grace:.0f} s at most" in README
     assert all(f"`{name}`" in README for name in PROVIDERS)

@@ -16,6 +16,7 @@ from cachemw.cache.lookup import Query
 from cachemw.cache.recording import Terms
 from cachemw.endpoints import CHAT
 from cachemw.endpoints.base import Endpoint
+from cachemw.limits import Timeouts
 from cachemw.messages import Head, HttpTarget, Kind, Request
 from cachemw.redaction import redacted_repr
 from cachemw.upstreams import HttpUpstream
@@ -174,7 +175,8 @@ def test_a_value_with_a_stream_in_it_shows_what_that_is() -> None:
     assert (
         shown == "UpstreamRequest(method=<4 characters>, raw_path=<3 bytes>, query=<0 bytes>, headers=<0 items>,"
         " body=<list_iterator>, rules=HeaderRules(vary=frozenset(), inert=frozenset(), forward=frozenset()),"
-        " rewritten=<0 items>, recorded=False)"
+        " rewritten=<0 items>, recorded=False,"
+        f" timeouts={Timeouts()!r})"
     )
 
 

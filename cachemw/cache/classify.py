@@ -10,6 +10,7 @@ from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.endpoints import endpoint_of
 from cachemw.endpoints.base import Endpoint
+from cachemw.limits import Limits
 from cachemw.messages import Headers, Request
 from cachemw.redaction import redacted_repr
 from cachemw.report import ExchangeReport
@@ -80,7 +81,12 @@ def body_limit(classified: Classified, policy: Policy) -> int | None:
 
 
 def script_for(
-    classified: Classified, request: Request, policy: Policy, verified: VerifiedRecords, target: bytes | None = None
+    classified: Classified,
+    request: Request,
+    policy: Policy,
+    limits: Limits,
+    verified: VerifiedRecords,
+    target: bytes | None = None,
 ) -> Script:
     """Return the script that answers.
 
@@ -90,7 +96,7 @@ def script_for(
         return _refuse_path(classified, request)
     match classified:
         case OptedIn(endpoint, Directives() as asked):
-            return exchange(endpoint, request, asked, policy, verified)
+            return exchange(endpoint, request, asked, policy, limits, verified)
         case OptedIn(endpoint, InvalidControl() as invalid):
             return refuse(endpoint, request, invalid)
         case OtherRequest(asked=Directives() as asked):  # not even that is sent where the upstream must not be contacted

@@ -11,12 +11,14 @@ from typing import Any, cast
 import http_sf
 import msgspec
 
-from cachemw.limits import FOREVER
 from cachemw.messages import Headers, header_values
 from cachemw.redaction import redacted_repr
 
 _DIRECTIVE = re.compile(rb'[ \t]*([^=,; \t"]+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"[ \t]*(?=,|$)|([^,]*)))?[^,]*(?:,|$)')
 _EMPTY = re.compile(rb"[ \t,]*")
+
+FOREVER = 2**31
+"""What a larger number of seconds counts as (RFC 9111 §1.2.2)."""
 
 
 class CacheControl(msgspec.Struct, frozen=True):

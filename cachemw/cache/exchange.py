@@ -10,7 +10,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cachemw import limits
 from cachemw.cache.directives import Abandon, Directives, InvalidControl
 from cachemw.cache.effects import (
     Arrived,
@@ -62,6 +61,7 @@ from cachemw.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from cachemw.limits import Limits
 from cachemw.messages import AppTarget, Headers, Inside, Request, header_values
 from cachemw.report import NOT_CACHED, STORE_SLOW, ExchangeReport, Fwd
 from cachemw.wire.fields import content_length
@@ -75,9 +75,11 @@ STANDS_IN_FOR = frozenset({429, 500, 502, 503, 504})
 """The statuses of an upstream that cannot answer just now (RFC 5861 §4), and of one that will not yet."""
 
 
-def exchange(endpoint: Endpoint, request: Request, asked: Directives, policy: Policy, verified: VerifiedRecords) -> Script:
+def exchange(
+    endpoint: Endpoint, request: Request, asked: Directives, policy: Policy, limits: Limits, verified: VerifiedRecords
+) -> Script:
     """Answer one API call whose client opted in."""
-    call = endpoint.read(endpoint, request, policy.bookkeeping)
+    call = endpoint.read(endpoint, request, policy.bookkeeping, limits.work)
     if isinstance(call, Bypass):
         return (yield from bypass(call.detail, endpoint, request, asked, policy))
     try:
@@ -93,7 +95,7 @@ def exchange(endpoint: Endpoint, request: Request, asked: Directives, policy: Po
         model=call.model,
         bytes_in=_size_of(request),
     )
-    query = Query(key, call, asked, policy, _on_abandon(request, asked, policy), request, report)
+    query = Query(key, call, asked, policy, limits, _on_abandon(request, asked, policy), request, report)
     return (yield from _answer(query, verified))
 
 
@@ -253,7 +255,7 @@ def _judged(found: Found, query: Query, verified: VerifiedRecords) -> Generator[
         return NoMatch("miss")
     judge = partial(select, found.record, query, verified, found.now)
     try:
-        match: Match | NoMatch = (yield RunInThread(judge)) if len(found.record) > limits.JUDGED_BYTES else judge()
+        match: Match | NoMatch = (yield RunInThread(judge)) if len(found.record) > query.limits.judged_bytes else judge()
     except RecordError:
         yield DeleteRecord((query.key.index, *indexes_beside(query.key.index)))
         return NoMatch("miss", "bad-record")
@@ -377,6 +379,7 @@ def _terms(query: Query, order: Ordered | str, found: Match | NoMatch, *, waits:
         keep=retention(policy.keep, lifetime, policy.window),
         store_when=policy.store_when,
         limit_bytes=policy.max_record_bytes,
+        limits=query.limits,
         keep_request=policy.keep_requests,
         order=order.order if isinstance(order, Ordered) else order,
         waits=waits,

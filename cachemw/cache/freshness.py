@@ -3,8 +3,7 @@
 import math
 from typing import Literal
 
-from cachemw.cache.directives import CacheControl
-from cachemw.limits import FOREVER
+from cachemw.cache.directives import FOREVER, CacheControl
 from cachemw.messages import StoredResponse
 
 Keep = float | None | Literal["windows"]

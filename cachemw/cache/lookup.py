@@ -6,9 +6,8 @@ from itertools import pairwise
 
 import msgspec
 
-from cachemw import limits
 from cachemw.cache import record as codec
-from cachemw.cache.directives import Abandon, Directives, Mode
+from cachemw.cache.directives import FOREVER, Abandon, Directives, Mode
 from cachemw.cache.freshness import is_fresh, satisfies, stands_in, while_revalidating
 from cachemw.cache.header_rules import storable
 from cachemw.cache.key import Key
@@ -16,19 +15,24 @@ from cachemw.cache.policy import Policy
 from cachemw.cache.recording import head_fault
 from cachemw.endpoints.base import ApiCall
 from cachemw.errors import RecordError
+from cachemw.limits import Limits
 from cachemw.messages import Head, Kind, Request, StoredResponse
 from cachemw.redaction import redacted_repr
 from cachemw.report import ExchangeReport, Fwd
 from cachemw.wire.sse import Parser
+
+CLOCK_AHEAD = 86_400.0
+"""How far ahead of ours the clock may have been by which a record was stored, in seconds."""
 
 Mark = bytes
 """Says which record it is: its header, with the checksum, and its proof."""
 
 
 class TranscodeCache:
-    """Keeps answers of other kinds, as many as take `limits.DERIVED_BYTES`; then the oldest go."""
+    """Keeps answers of other kinds, as many as take `derived_bytes`; then the oldest go."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = Limits()) -> None:
+        self._limit_bytes, self._work = limits.derived_bytes, limits.work
         self._kept: OrderedDict[tuple[Mark, Kind], StoredResponse] = OrderedDict()
         self._size = 0
 
@@ -40,7 +44,7 @@ class TranscodeCache:
         kept = self._kept.get((mark, kind))
         if kept is not None:
             return kept
-        answer = call.endpoint.derive(stored, kind)
+        answer = call.endpoint.derive(stored, kind, self._work)
         if isinstance(answer, StoredResponse):
             self._keep(mark, answer)
         return answer
@@ -48,7 +52,7 @@ class TranscodeCache:
     def _keep(self, mark: Mark, answer: StoredResponse) -> None:
         self._kept[mark, answer.kind] = answer
         self._size += memory_of(answer)
-        while self._size > limits.DERIVED_BYTES:
+        while self._size > self._limit_bytes:
             try:
                 _, oldest = self._kept.popitem(last=False)
             except KeyError:  # an event loop in another thread has just taken the last one
@@ -67,7 +71,7 @@ def is_sound(stored: StoredResponse, now: float) -> bool:
     return (
         stored.status == 200
         and are_times_sound(stored, now)
-        and 0 <= (stored.took or 0) <= limits.FOREVER
+        and 0 <= (stored.took or 0) <= FOREVER
         and stored.headers == storable(stored.headers)
         and head_fault(Head(200, stored.headers), stored.kind.stream) is None
         and _are_events(stored)
@@ -76,7 +80,7 @@ def is_sound(stored: StoredResponse, now: float) -> bool:
 
 def are_times_sound(stored: StoredResponse, now: float) -> bool:
     """Say whether it may have been stored when it says, and for so long."""
-    return -limits.FOREVER <= stored.stored_at - now <= limits.CLOCK_AHEAD and 0 <= stored.lifetime <= limits.FOREVER
+    return -FOREVER <= stored.stored_at - now <= CLOCK_AHEAD and 0 <= stored.lifetime <= FOREVER
 
 
 def _are_events(stored: StoredResponse) -> bool:
@@ -125,6 +129,7 @@ class Query(msgspec.Struct, frozen=True):
     call: ApiCall
     asked: Directives
     policy: Policy
+    limits: Limits
     on_abandon: Abandon
     request: Request
     report: ExchangeReport
@@ -137,8 +142,8 @@ class VerifiedRecords:
 
     LIMIT = 8192
 
-    def __init__(self) -> None:
-        self.derived = TranscodeCache()
+    def __init__(self, limits: Limits = Limits()) -> None:
+        self.derived = TranscodeCache(limits)
         self._seen: set[bytes] = set()
 
     def __contains__(self, mark: bytes) -> bool:
@@ -184,13 +189,13 @@ def _verify(mark: bytes, stored: StoredResponse, query: Query, verified: Verifie
         call = msgspec.structs.replace(call, wants_usage=False)
     if not is_sound(stored, now):
         raise RecordError("not what a recording comes to")
-    if fault := _fault(stored, call, query.policy.store_when):
+    if fault := _fault(stored, call, query):
         raise RecordError(f"not a complete answer: {fault}")
     verified.add(mark)
 
 
-def _fault(stored: StoredResponse, call: ApiCall, store_when: frozenset[str]) -> str | None:
-    judge = call.endpoint.judge(call, store_when)
+def _fault(stored: StoredResponse, call: ApiCall, query: Query) -> str | None:
+    judge = call.endpoint.judge(call, query.policy.store_when, query.limits.work)
     if stored.kind.stream:
         parser = Parser(ends=call.endpoint.ends)
         for event in (*parser.feed(stored.body), *parser.close()):

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cachemw import limits
-from cachemw.cache.directives import InvalidControl, parse_members
+from cachemw.cache.directives import FOREVER, InvalidControl, parse_members
 from cachemw.cache.freshness import Keep
 from cachemw.cache.header_rules import NEVER_FORWARDED, HeaderRules
 from cachemw.endpoints import CHAT, ENDPOINTS
 from cachemw.endpoints.base import Place
 from cachemw.errors import ConfigurationError
+from cachemw.limits import MIB
 from cachemw.messages import Request
 from cachemw.wire.fields import CREDENTIALS
 
@@ -62,9 +62,9 @@ class Policy:
 
     default: str = "off"
     paths: tuple[str, ...] = CHAT.paths
-    lifetime: float = limits.LIFETIME
-    max_lifetime: float = limits.LONGEST_LIFETIME
-    stale_if_error: float = limits.STALE_IF_ERROR
+    lifetime: float = 86_400.0
+    max_lifetime: float = 31_536_000.0
+    stale_if_error: float = 86_400.0
     stale_while_revalidate: float = 0.0
     keep: Keep = "windows"
     partition: Partition = field(default="credential", repr=False)  # a function may hold anything
@@ -74,11 +74,11 @@ class Policy:
     bookkeeping: frozenset[str] = frozenset()
     store_when: frozenset[str] = FINISH_REASONS
     keep_requests: bool = False
-    max_request_bytes: int = limits.REQUEST_BYTES
-    max_record_bytes: int = limits.RECORD_BYTES
-    patience: float = limits.PATIENCE
+    max_request_bytes: int = 10 * MIB
+    max_record_bytes: int = 4 * MIB
+    patience: float = 30.0
     on_abandon: Literal["finish", "cancel"] | None = None
-    max_replay: float = limits.LONGEST_REPLAY
+    max_replay: float = 600.0
     honour: frozenset[str] = CONTROLS
     header_rules: HeaderRules = field(init=False, repr=False, compare=False)
 
@@ -122,7 +122,7 @@ class Policy:
 
     def lifetime_of(self, ttl: int | None) -> float:
         """Return the lifetime of what a request stores that asked for `ttl` seconds."""
-        return min(self.lifetime if ttl is None else ttl, self.max_lifetime, limits.FOREVER)
+        return min(self.lifetime if ttl is None else ttl, self.max_lifetime, FOREVER)
 
 
 def _names(names: tuple[str, ...]) -> frozenset[bytes]:

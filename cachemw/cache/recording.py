@@ -6,23 +6,16 @@ from typing import Protocol
 
 import msgspec
 
-from cachemw import limits
 from cachemw.cache.header_rules import storable
 from cachemw.cache.key import Key
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.endpoints.base import ApiCall, Judge
+from cachemw.limits import Limits
 from cachemw.messages import Head, StoredResponse, Usage, header_values
 from cachemw.wire.sse import Event, Parser
 from cachemw.wire.strict_json import TOO_COMPLEX
 
 _FIELD_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 §5.5
-
-LINES = 2**17
-LINES_AT_ONCE = 2**15
-"""How many lines a stream may have, in all and in one chunk: each takes a microsecond, and nothing else runs meanwhile.
-
-A stream of 4 MiB with a token in each event has 35,000, where an event is as long as upstreams make it.
-"""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -37,6 +30,7 @@ class Terms(msgspec.Struct, frozen=True):
     keep: float | None
     store_when: frozenset[str]
     limit_bytes: int
+    limits: Limits
     keep_request: bool
     order: Order | str
     waits: bool
@@ -51,7 +45,7 @@ class Terms(msgspec.Struct, frozen=True):
 
     def judge(self) -> Judge:
         """Return a judge of the answer."""
-        return self.call.endpoint.judge(self.call, self.store_when)
+        return self.call.endpoint.judge(self.call, self.store_when, self.limits.work)
 
 
 class Recording(Protocol):
@@ -114,7 +108,7 @@ class JsonRecording:
 
     @property
     def hold_seconds(self) -> float | None:
-        return limits.JSON_HOLD if self.left < len(self.body) else None
+        return self.terms.limits.json_hold if self.left < len(self.body) else None
 
     def feed(self, chunk: bytes, now: float) -> None:
         self.body += chunk
@@ -145,13 +139,14 @@ class StreamRecording:
         self._head, self.terms, self._began = head, terms, now
         self.body, self.left = bytearray(), 0
         self.dropped: str | None = None
+        self._work = terms.limits.work
         self._parser, self._judge = Parser(self.body, terms.call.endpoint.ends), terms.judge()
         self._ends, self._arrivals = array("Q"), array("d")
         self._lines = 0
 
     @property
     def hold_seconds(self) -> float | None:
-        return limits.DONE_HOLD if self.left < len(self.body) else None
+        return self.terms.limits.done_hold if self.left < len(self.body) else None
 
     def feed(self, chunk: bytes, now: float) -> None:
         self.body += chunk
@@ -184,7 +179,7 @@ class StreamRecording:
     def _has_too_many_lines(self, chunk: bytes) -> bool:
         lines = chunk.count(b"\n") + chunk.count(b"\r") - chunk.count(b"\r\n")
         self._lines += lines
-        return lines > LINES_AT_ONCE or self._lines > LINES
+        return lines > self._work.lines_at_once or self._lines > self._work.lines
 
     def _note(self, events: list[Event], now: float) -> None:
         for event in events:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
@@ -19,8 +19,10 @@ from uvicorn.config import LOGGING_CONFIG
 from uvicorn.supervisors import Multiprocess
 
 from cachemw.errors import CacheError, PlaceRefused, StoreError
+from cachemw.limits import Limits
 from cachemw.proxy import Settings
 from cachemw.proxy.admission import AccessRules
+from cachemw.proxy.app import work
 from cachemw.proxy.listener import GuardedProtocol
 from cachemw.stores import Store
 from cachemw.stores.calls import CallQueue
@@ -67,13 +69,18 @@ def url_of(listener: socket.socket) -> str:
 
 
 def configured(
-    app: ASGIApp | str, log_level: str | None, *, workers: int = 1, protocol: type[asyncio.Protocol] | None = None
+    app: ASGIApp | Callable[[], ASGIApp],
+    log_level: str | None,
+    *,
+    factory: bool = False,
+    workers: int = 1,
+    protocol: Callable[..., asyncio.Protocol] | None = None,
 ) -> Config:
-    """Return uvicorn's configuration for an app, or for the import string of an app's factory; `None` logs as Python does."""
+    """Return uvicorn's configuration for an app, or for an app's `factory`; the log level `None` logs as Python does."""
     return Config(
         app,
-        http=protocol or "auto",
-        factory=isinstance(app, str),
+        http=cast("type[asyncio.Protocol]", protocol) if protocol else "auto",  # which is only ever called
+        factory=factory,
         workers=workers,
         ws="none",
         log_config=log_level and _logging(log_level),
@@ -129,13 +136,13 @@ TRIAL_TIME = 1.5
 """How long listening waits for the store, in seconds; what it does after that is given up soon by itself."""
 
 
-def serve_proxy(settings: Settings, say: Callable[[str], None]) -> None:
+def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits = Limits()) -> None:
     """Check, say where, and serve until a signal ends it. Raises `CommandError` and `ConfigurationError`."""
     _check_callers(settings)
     settings = replace(settings, insecure=settings.insecure and not is_loopback(settings.host))
     rules = settings.rules()
     upstream, store = settings.open_upstream(), settings.store()
-    trouble = try_out(store, settings)
+    trouble = try_out(store, settings, limits)
     with listen(settings.host, settings.port) as listener:
         said = [
             f"cachemw listens on {url_of(listener)}/v1 (Ctrl-C ends it)",
@@ -145,7 +152,8 @@ def serve_proxy(settings: Settings, say: Callable[[str], None]) -> None:
         if not is_loopback(settings.host):
             said.append(_which_names(rules))
         os.environ.update(settings.to_environment())  # every worker makes its proxy from there
-        config = configured("cachemw.proxy.app:work", settings.log_level, workers=settings.workers, protocol=GuardedProtocol)
+        make, protocol = partial(work, limits), partial(GuardedProtocol, limits=limits)
+        config = configured(make, settings.log_level, factory=True, workers=settings.workers, protocol=protocol)
         run(config, listener, partial(say, "\n".join(said)))
 
 
@@ -164,14 +172,14 @@ def _which_names(rules: AccessRules) -> str:
     return f"it answers to these names: {names}; --allow-host adds to them"
 
 
-def try_out(store: Store, settings: Settings) -> str | None:
+def try_out(store: Store, settings: Settings, limits: Limits = Limits()) -> str | None:
     """Write a record and remove it; return what is said where that fails. The proxy begins all the same, without a store.
 
     Raises `CommandError` for a place that was not to be used.
     """
     with closing(store):
         try:
-            trial = CallQueue(store.submit).write(CHECK, partial(_use, store, settings), len(CHECK))
+            trial = CallQueue(store.submit, limits).write(CHECK, partial(_use, store, settings), len(CHECK))
             trial.done.result(TRIAL_TIME)
         except PlaceRefused as exc:
             raise CommandError(str(exc)) from exc

@@ -16,6 +16,7 @@ from cachemw.cache.replay import DirectOutcome, respond
 from cachemw.drivers.pull_effects import Close, IoSteps, Open, Pieces, Read, ReadResult, SleepUntil, WaitFor, attempt
 from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.flights.pulled import PulledFlight, PulledFlights, PulledResponse
+from cachemw.limits import Limits
 from cachemw.messages import Head
 from cachemw.report import ExchangeReport
 
@@ -31,8 +32,10 @@ class PullExchange:
     `timeout`: how many seconds this very request may wait for an answer, where it has a limit of its own.
     """
 
-    def __init__(self, script: Script, pulled_flights: PulledFlights, policy: Policy, timeout: float | None = None) -> None:
-        self._script, self._flights, self._policy = script, pulled_flights, policy
+    def __init__(
+        self, script: Script, pulled_flights: PulledFlights, policy: Policy, limits: Limits, timeout: float | None = None
+    ) -> None:
+        self._script, self._flights, self._policy, self._limits = script, pulled_flights, policy, limits
         self._timeout = timeout
         self._waited = 0.0
         self._led: PulledFlight | None = None
@@ -160,9 +163,9 @@ class PullExchange:
     def _opened(self, head: Head, now: float) -> PulledResponse:
         assert self._forward is not None  # noqa: S101 - it has been opened
         response = self._pushed.response if isinstance(self._pushed, Relay) else begin(head, self._forward.terms, now)
-        pull = self._pull = PulledResponse(
-            response, self._policy.max_record_bytes, self._led is not None and self._pushed is None
-        )
+        is_awaited = self._led is not None and self._pushed is None
+        json_hold = self._limits.json_hold if is_awaited else None
+        pull = self._pull = PulledResponse(response, self._policy.max_record_bytes, json_hold)
         if self._led is not None:
             self._led.begin(pull)
         return pull
@@ -236,7 +239,7 @@ def _paced(outcome: Serve, longest: float) -> Pieces:
 
 def _whole(response: LiveResponse) -> PulledResponse:
     """Return the pull of an answer that another has read."""
-    pull = PulledResponse(response, 0, awaited=False)
+    pull = PulledResponse(response, 0, None)
     pull.has_ended = True
     return pull
 

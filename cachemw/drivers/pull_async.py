@@ -42,6 +42,7 @@ from cachemw.drivers.script_runner import apart
 from cachemw.errors import CacheError
 from cachemw.flights.pulled import PulledFlight
 from cachemw.flights.registry import PulledFlightsByLoop, WaitableFlight
+from cachemw.limits import Limits
 from cachemw.report import Hook
 from cachemw.stores.base import Store
 from cachemw.stores.guard import AsyncStore
@@ -52,10 +53,17 @@ class AsyncPullDriver:
     """Runs scripts against a store, any number of them at once, in any number of event loops; starts no task."""
 
     def __init__(
-        self, store: Store, policy: Policy, *, hooks: Iterable[Hook] = (), clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        policy: Policy,
+        *,
+        limits: Limits = Limits(),
+        hooks: Iterable[Hook] = (),
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.store, self.policy, self.hooks, self.clock = AsyncStore(store), pull_policy(policy), tuple(hooks), clock
-        self.verified, self.pulled_flights = VerifiedRecords(), PulledFlightsByLoop()
+        self.policy, self.limits, self.hooks, self.clock = pull_policy(policy), limits, tuple(hooks), clock
+        self.store, self.verified = AsyncStore(store, limits), VerifiedRecords(limits)
+        self.pulled_flights = PulledFlightsByLoop(limits)
 
     async def run(
         self, script: Script, opener: AsyncOpener, request: UpstreamRequest, timeout: float | None = None
@@ -76,7 +84,7 @@ class AsyncAnswer:
         self, driver: AsyncPullDriver, script: Script, opener: AsyncOpener, request: UpstreamRequest, timeout: float | None
     ) -> None:
         self._driver, self._opener, self._request = driver, opener, request
-        self._pulling = PullExchange(script, driver.pulled_flights.here(), driver.policy, timeout)
+        self._pulling = PullExchange(script, driver.pulled_flights.here(), driver.policy, driver.limits, timeout)
         self._response: AsyncResponse | None = None
         self._is_over = False
         self._meter = Meter(driver.clock())

@@ -43,6 +43,7 @@ from cachemw.drivers.pull_effects import (
 from cachemw.errors import CacheError, StoreError, UpstreamError
 from cachemw.flights.pulled import PulledFlight
 from cachemw.flights.registry import PulledFlightsByProcess, WaitableFlight
+from cachemw.limits import Limits
 from cachemw.messages import Head
 from cachemw.report import Hook
 from cachemw.stores.base import Store
@@ -54,10 +55,17 @@ class SyncPullDriver:
     """Runs scripts against a store, in any number of threads at once; starts none."""
 
     def __init__(
-        self, store: Store, policy: Policy, *, hooks: Iterable[Hook] = (), clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        policy: Policy,
+        *,
+        limits: Limits = Limits(),
+        hooks: Iterable[Hook] = (),
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.store, self.policy, self.hooks, self.clock = GuardedStore(store), pull_policy(policy), tuple(hooks), clock
-        self.verified, self.pulled_flights = VerifiedRecords(), PulledFlightsByProcess()
+        self.policy, self.limits, self.hooks, self.clock = pull_policy(policy), limits, tuple(hooks), clock
+        self.store, self.verified = GuardedStore(store, limits), VerifiedRecords(limits)
+        self.pulled_flights = PulledFlightsByProcess(limits)
 
     def run(self, script: Script, opener: SyncOpener, request: UpstreamRequest, timeout: float | None = None) -> "SyncAnswer":
         """Begin to answer one request, which may have a limit of its own."""
@@ -76,7 +84,7 @@ class SyncAnswer:
         self, driver: SyncPullDriver, script: Script, opener: SyncOpener, request: UpstreamRequest, timeout: float | None = None
     ) -> None:
         self._driver, self._opener, self._request = driver, opener, request
-        self._pulling = PullExchange(script, driver.pulled_flights.here(), driver.policy, timeout)
+        self._pulling = PullExchange(script, driver.pulled_flights.here(), driver.policy, driver.limits, timeout)
         self._response: SyncResponse | None = None
         self._is_over = False
         self._meter = Meter(driver.clock())

@@ -39,6 +39,7 @@ from cachemw.flights.flight import Flight, Reader
 from cachemw.flights.pump import Pump
 from cachemw.flights.registry import FlightsByLoop, FlightTable, may_join
 from cachemw.flights.relay import Client, Relaying, cancel_when, send
+from cachemw.limits import Limits
 from cachemw.messages import Head, Headers
 from cachemw.report import ExchangeReport, Hook
 from cachemw.stores.base import Store
@@ -261,11 +262,17 @@ class PushDriver:
     """Runs scripts against a store, any number of them at once."""
 
     def __init__(
-        self, store: Store, policy: Policy, *, hooks: Iterable[Hook] = (), clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        policy: Policy,
+        *,
+        limits: Limits = Limits(),
+        hooks: Iterable[Hook] = (),
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.policy, self.hooks, self.clock = policy, tuple(hooks), clock
-        self.store, self.verified = AsyncStore(store), VerifiedRecords()
-        self.flights: FlightsByLoop[Flight] = FlightsByLoop()
+        self.policy, self.limits, self.hooks, self.clock = policy, limits, tuple(hooks), clock
+        self.store, self.verified = AsyncStore(store, limits), VerifiedRecords(limits)
+        self.flights: FlightsByLoop[Flight] = FlightsByLoop(limits)
 
     async def run(self, script: Script, upstream: PushUpstream, client: Client) -> None:
         """Answer one request. Raises only what a wrapped app raises."""

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from cachemw.endpoints.errors import ErrorShape
+from cachemw.limits import Work
 from cachemw.messages import Headers, Kind, Request, StoredResponse, Usage, header_values
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event
@@ -73,16 +74,17 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
     `paths` are how the paths end that are posted to it; `fields` says of every documented member of its body where it counts.
     `read` takes the endpoint, a request and the members that its upstream only counts by. `ends` matches the line of a stream
     at which clients hang up. `derive` gives an answer in another kind, or says why it cannot be had without loss. `usage` reads
-    the JSON of what an answer took. `errors` is the shape in which its clients read errors.
+    the JSON of what an answer took. `errors` is the shape in which its clients read errors. `Work` bounds what is
+    read, judged and derived.
     """
 
     name: str
     paths: tuple[str, ...]
     fields: Mapping[str, Place]
-    read: "Callable[[Endpoint, Request, frozenset[str]], ApiCall | Bypass]"
-    judge: Callable[[ApiCall, frozenset[str]], Judge]
+    read: "Callable[[Endpoint, Request, frozenset[str], Work], ApiCall | Bypass]"
+    judge: Callable[[ApiCall, frozenset[str], Work], Judge]
     ends: re.Pattern[bytes] | None
-    derive: Callable[[StoredResponse, Kind], StoredResponse | str]
+    derive: Callable[[StoredResponse, Kind, Work], StoredResponse | str]
     usage: Callable[[bytes], Usage | None]
     errors: ErrorShape
 

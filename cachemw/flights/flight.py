@@ -6,7 +6,6 @@ import math
 import anyio
 from msgspec.structs import replace
 
-from cachemw import limits
 from cachemw.cache.directives import Abandon
 from cachemw.cache.live_response import LiveResponse, Relay, last_left
 from cachemw.cache.sharing import Course
@@ -140,7 +139,7 @@ class Flight:
     def detach(self) -> None:
         """Fly on without readers, for a while."""
         self.table.detached += 1
-        self._bound_at = self._bound.deadline = anyio.current_time() + limits.ABANDON_GRACE
+        self._bound_at = self._bound.deadline = anyio.current_time() + self.table.limits.abandon_grace
 
     def stop(self) -> None:
         """Ask it to end, and see that it does. Nobody joins what is being stopped."""

@@ -3,7 +3,6 @@
 import math
 from typing import Protocol
 
-from cachemw import limits
 from cachemw.cache.effects import Arrived, Claim, Claimed
 from cachemw.cache.live_response import LiveResponse, Relay
 from cachemw.cache.sharing import Course
@@ -13,21 +12,21 @@ from cachemw.errors import UpstreamError
 class PulledResponse:
     """How far an answer was read. Call `feed` for every chunk, then `end`, or `fail`.
 
-    JSON that others wait for is `awaited`: it is read whole before anything of it is shown, be it kept or not, for then
-    they can have it too.
+    With a `json_hold`, JSON that others wait for is read whole before anything of it is shown, be it kept or not, for then
+    they can have it too; unless that takes longer after its first byte.
     """
 
-    def __init__(self, response: LiveResponse, limit_bytes: int, awaited: bool) -> None:
+    def __init__(self, response: LiveResponse, limit_bytes: int, json_hold: float | None) -> None:
         self.response = response
         self.has_ended = self.has_failed = False
         self._limit_bytes = limit_bytes
-        self._is_awaited = awaited and not response.is_stream
+        self._json_hold = None if response.is_stream else json_hold
         self._release_at = math.inf  # when what is held back is let go
 
     @property
     def is_held(self) -> bool:
         """Whether more is read before anything is shown."""
-        return not self.has_ended and (self._is_awaited or not self.response.is_open)
+        return not self.has_ended and (self._json_hold is not None or not self.response.is_open)
 
     @property
     def may_still_be_stored(self) -> bool:
@@ -44,8 +43,8 @@ class PulledResponse:
         self.response.feed(chunk, now)
         if over_limit := self.response.over_limit(self._limit_bytes, is_full):
             self.response.drop(over_limit)
-            self._is_awaited = False
-        hold_seconds = limits.JSON_HOLD if self._is_awaited else self.response.hold_seconds
+            self._json_hold = None
+        hold_seconds = self.response.hold_seconds if self._json_hold is None else self._json_hold
         if hold_seconds is None:
             self._release_at = math.inf
         elif now >= self._release_at:
@@ -55,7 +54,7 @@ class PulledResponse:
 
     def release(self) -> None:
         """Let go what was held back: its end does not come in time."""
-        self._is_awaited, self._release_at = False, math.inf
+        self._json_hold, self._release_at = None, math.inf
         self.response.release_held()
 
     def end(self, fault: str | None) -> None:

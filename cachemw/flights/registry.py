@@ -8,10 +8,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import anyio
 from anyio.lowlevel import RunVar
 
-from cachemw import limits
 from cachemw.cache.effects import Claim, Claimed
 from cachemw.cache.sharing import Course
 from cachemw.flights.pulled import PulledFlight
+from cachemw.limits import Limits
 
 
 class Followed(Protocol):
@@ -26,7 +26,8 @@ F = TypeVar("F", bound=Followed)
 class FlightTable(Generic[F]):
     """The flights of one event loop. `held` counts their bytes in memory, `detached` those without readers."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
         self.held = 0
         self.detached = 0
         self._flights: dict[bytes, list[F]] = {}
@@ -34,12 +35,12 @@ class FlightTable(Generic[F]):
     @property
     def is_full(self) -> bool:
         """Whether nothing more may be held."""
-        return self.held > limits.FLIGHT_BYTES
+        return self.held > self.limits.flight_bytes
 
     @property
     def may_detach(self) -> bool:
         """Whether one more may go on without readers."""
-        return self.detached < limits.DETACHED
+        return self.detached < self.limits.detached
 
     def claim(self, claim: Claim, is_patient: bool = True) -> F | Claimed:
         """Return the flight to read, or to wait for, or else how the claim went; who is not patient waits for no other.
@@ -48,7 +49,7 @@ class FlightTable(Generic[F]):
         """
         flying = [flight for flight in self._flights.get(claim.course.parts, []) if is_of_now(flight, claim.course)]
         found = [flight for flight in flying if may_join(claim, flight)] or (
-            _waited_for(flying, claim.course) if is_patient else []
+            _waited_for(flying, claim.course, self.limits.apart) if is_patient else []
         )
         if not found:
             return Claimed.LEAD if claim.may_lead else Claimed.ALONE
@@ -83,26 +84,27 @@ def is_of_now(flight: Followed, course: Course) -> bool:
     return flight.course is not None and flight.course.generation == course.generation
 
 
-def _waited_for(flying: list[F], course: Course) -> list[F]:
+def _waited_for(flying: list[F], course: Course, apart: int) -> list[F]:
     """Return the flights that are waited for where none can be boarded: those of another kind.
 
-    Who asks on its own account waits only while there are many of those.
+    Who asks on its own account waits only while there are `apart` of those.
     """
     alike = [flight for flight in flying if flight.course is not None and flight.course.is_apart == course.is_apart]
-    return alike if not course.is_apart or len(alike) >= limits.APART else []
+    return alike if not course.is_apart or len(alike) >= apart else []
 
 
 class FlightsByLoop(Generic[F]):
     """A `FlightTable` for every event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._table: RunVar[FlightTable[F]] = RunVar(f"cachemw flights {id(self)}")
 
     def here(self) -> FlightTable[F]:
         """Return the running event loop's."""
         table = self._table.get(None)
         if table is None:
-            table = FlightTable()
+            table = FlightTable(self._limits)
             self._table.set(table)
         return table
 
@@ -118,10 +120,10 @@ class WaitableFlight(PulledFlight):
 class PulledFlightTable:
     """Those of all threads, or of one event loop."""
 
-    def __init__(self, event: Callable[[], Any]) -> None:
+    def __init__(self, event: Callable[[], Any], limits: Limits) -> None:
         self._event = event
         self._lock = threading.Lock()
-        self._table: FlightTable[WaitableFlight] = FlightTable()
+        self._table: FlightTable[WaitableFlight] = FlightTable(limits)
 
     @property
     def is_full(self) -> bool:
@@ -160,25 +162,27 @@ class PulledFlightTable:
 class PulledFlightsByProcess:
     """Those of each process: in a forked child nothing of its parent's ever lands."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._flights: dict[int, PulledFlightTable] = {}
 
     def here(self) -> PulledFlightTable:
         """Return this process's."""
         pulled_flights = self._flights.get(os.getpid())
-        return pulled_flights or self._flights.setdefault(os.getpid(), PulledFlightTable(threading.Event))
+        return pulled_flights or self._flights.setdefault(os.getpid(), PulledFlightTable(threading.Event, self._limits))
 
 
 class PulledFlightsByLoop:
     """Those of each event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._flights: RunVar[PulledFlightTable] = RunVar(f"cachemw landings {id(self)}")
 
     def here(self) -> PulledFlightTable:
         """Return the running event loop's."""
         pulled_flights = self._flights.get(None)
         if pulled_flights is None:
-            pulled_flights = PulledFlightTable(anyio.Event)
+            pulled_flights = PulledFlightTable(anyio.Event, self._limits)
             self._flights.set(pulled_flights)
         return pulled_flights

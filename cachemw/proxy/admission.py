@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import msgspec
 
-from cachemw import limits
 from cachemw.cache.header_rules import credentials
 from cachemw.cache.key import callers_credentials
 from cachemw.cache.policy import Policy
@@ -17,6 +16,7 @@ from cachemw.endpoints import endpoint_of
 from cachemw.endpoints import errors as refusals
 from cachemw.endpoints.errors import ErrorResponse
 from cachemw.errors import ConfigurationError
+from cachemw.limits import BODY_BYTES
 from cachemw.messages import Caller, Headers, by_name
 from cachemw.proxy.lending import Lent, LentPaths, lent, takes_uploads, what_is_lent
 from cachemw.redaction import redacted_repr
@@ -52,7 +52,7 @@ class AccessRules:
     policy: Policy
     hosts: frozenset[str] = frozenset()
     client_keys: tuple[bytes, ...] = ()
-    max_body: int = limits.BODY_BYTES
+    max_body: int = BODY_BYTES
     own_hosts: frozenset[str] = frozenset()
     is_open: bool = False
     lend: LentPaths = frozenset()

@@ -17,6 +17,7 @@ from cachemw.cache.policy import Policy
 from cachemw.endpoints import endpoint_of
 from cachemw.endpoints import errors as refusals
 from cachemw.errors import ClientLeftError
+from cachemw.limits import Limits
 from cachemw.messages import Unread
 from cachemw.proxy.admission import HEALTH
 from cachemw.proxy.gate import Gate
@@ -39,6 +40,7 @@ class Proxy:
         *,
         store: Store | None = None,
         policy: Policy | None = None,
+        limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
         closes_store: bool = False,
     ) -> None:
@@ -51,7 +53,7 @@ class Proxy:
             ],
             lifespan=_closing(store if closes_store else None),
         )
-        self._cache = CacheMiddleware(pages, upstream=upstream, store=store, policy=policy, hooks=hooks)
+        self._cache = CacheMiddleware(pages, upstream=upstream, store=store, policy=policy, limits=limits, hooks=hooks)
         self._pages = pages
 
     @property
@@ -93,12 +95,12 @@ class Proxy:
             incoming.let_go()
 
 
-def create() -> Gate:
+def create(limits: Limits = Limits()) -> Gate:
     """Make the proxy that the environment describes, behind its gate. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
     rules = settings.rules()
-    proxy = Proxy(settings.open_upstream(), store=settings.store(), policy=rules.policy, closes_store=True)
-    return Gate(proxy, rules, proxy.bodies)
+    proxy = Proxy(settings.open_upstream(), store=settings.store(), policy=rules.policy, limits=limits, closes_store=True)
+    return Gate(proxy, rules, limits=limits, bodies=proxy.bodies)
 
 
 def _closing(store: Store | None) -> Lifespan[Router]:
@@ -123,8 +125,8 @@ async def _warm(_: Page) -> JSONResponse:
     return JSONResponse({})
 
 
-def work() -> Gate:
+def work(limits: Limits) -> Gate:
     """Make the proxy that the environment describes, in a process that has nothing else to do."""
     gc.collect()
     gc.freeze()  # what is imported stays: to look through it again and again is a good part of a hit's cost
-    return create()
+    return create(limits)

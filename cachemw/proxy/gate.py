@@ -5,12 +5,12 @@ from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw import limits
 from cachemw.asgi import CALLER, AsgiRequest, raw_path_below
 from cachemw.budget import Budget
 from cachemw.endpoints import errors as refusals
 from cachemw.endpoints.errors import ErrorResponse
 from cachemw.errors import ClientLeftError
+from cachemw.limits import Limits
 from cachemw.messages import Headers, Unread
 from cachemw.proxy.admission import AccessRules, Admitted, Refused, admit
 from cachemw.proxy.lending import judge
@@ -33,9 +33,9 @@ class Gate:
     among the `bodies` that are held.
     """
 
-    def __init__(self, app: ASGIApp, rules: AccessRules, bodies: Budget | None = None) -> None:
+    def __init__(self, app: ASGIApp, rules: AccessRules, *, limits: Limits = Limits(), bodies: Budget | None = None) -> None:
         self.app = app
-        self._rules, self._bodies = rules, bodies or Budget(limits.REQUESTS_BYTES)
+        self._rules, self._limits, self._bodies = rules, limits, bodies or Budget(limits.requests_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -63,7 +63,8 @@ class Gate:
         incoming = AsgiRequest(scope, receive, self._bodies)
         try:
             body = await incoming.read(self._rules.policy.max_request_bytes)
-            answer = refusals.busy() if body is Unread.BUSY else judge(incoming.headers, body)
+            limit = self._limits.work.document
+            answer = refusals.busy() if body is Unread.BUSY else judge(incoming.headers, body, limit)
             if answer is None:
                 await self.app(scope, incoming.replayed(), send)
             else:

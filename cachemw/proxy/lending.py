@@ -13,7 +13,7 @@ from cachemw.endpoints.errors import ErrorResponse
 from cachemw.errors import ConfigurationError, Unreadable
 from cachemw.messages import Headers, Unread
 from cachemw.wire.paths import below_version
-from cachemw.wire.strict_json import parse
+from cachemw.wire.strict_json import WORK_LIMIT, parse
 
 WARMING = (b"/v1/tcp_warming", b"/v1/v1/tcp_warming")
 """Answered by the proxy itself: the Cerebras SDK asks for it whenever a client is made."""
@@ -104,9 +104,9 @@ _KEPT = ("previous_response_id", "conversation", "prompt")
 """The members that name what the account keeps; `prompt` is a stored one."""
 
 
-def judge(headers: Headers, body: bytes | Unread) -> ErrorResponse | None:
-    """Return why a lent key does not answer this body of `/responses`, if so."""
-    value: Any = _value(body) if isinstance(body, bytes) and not_plain_json(headers) is None else None
+def judge(headers: Headers, body: bytes | Unread, limit: int = WORK_LIMIT) -> ErrorResponse | None:
+    """Return why a lent key does not answer this body of `/responses`, if so; `limit` is how much work it may be."""
+    value: Any = _value(body, limit) if isinstance(body, bytes) and not_plain_json(headers) is None else None
     members = _folded(value)
     if members is None:
         return refusals.response_not_lent("its body has to be one JSON object of moderate size, readable in one way")
@@ -122,9 +122,9 @@ def judge(headers: Headers, body: bytes | Unread) -> ErrorResponse | None:
     return None
 
 
-def _value(body: bytes) -> Any:
+def _value(body: bytes, limit: int) -> Any:
     try:
-        return parse(body)
+        return parse(body, limit)
     except Unreadable:
         return None
 

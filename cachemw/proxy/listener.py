@@ -4,15 +4,15 @@ import asyncio
 import re
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from cachemw import limits
 from cachemw.endpoints import errors as refusals
 from cachemw.endpoints.errors import ErrorResponse
+from cachemw.limits import Limits
 from cachemw.messages import Headers, header_values
 from cachemw.proxy.gate import SEALED
 
@@ -57,14 +57,16 @@ class Deadline:
 class HoldingFlow(FlowControl):
     """uvicorn's flow control: a client that is not read from has all the time it takes us; one that does not read has not."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, deadline: Deadline) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, deadline: Deadline, write_time: float
+    ) -> None:
         super().__init__(transport)
-        self._deadline = deadline
+        self._deadline, self._write_time = deadline, write_time
         self.unread = Deadline(loop, transport.abort)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.unread.set(limits.WRITE_TIME)
+        self.unread.set(self._write_time)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -131,8 +133,10 @@ class LingeringTransport:
     `is_read_out` says whether nothing more is to come, so that there is nothing to wait for.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, is_read_out: Callable[[], bool]) -> None:
-        self._transport, self._loop, self._is_read_out = transport, loop, is_read_out
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, seconds: float, is_read_out: Callable[[], bool]
+    ) -> None:
+        self._transport, self._loop, self._seconds, self._is_read_out = transport, loop, seconds, is_read_out
         self._is_lingering = False
 
     def __getattr__(self, name: str) -> Any:
@@ -150,7 +154,7 @@ class LingeringTransport:
         self._is_lingering = True
         self._transport.write_eof()
         self._transport.resume_reading()
-        self._loop.call_later(limits.LINGER_TIME, self._transport.close)
+        self._loop.call_later(self._seconds, self._transport.close)
 
 
 class Expecting(Enum):
@@ -168,15 +172,13 @@ class _Unacceptable(Exception):
 class GuardedProtocol(HttpToolsProtocol):
     """One connection.
 
-    A head has `head_seconds`, its body `body_seconds` after that, however slowly they trickle. What cannot be answered is
-    refused without disturbing the answer to what came before it, and the connection is closed.
+    A head has `head_time`, its body `body_time` after that, however slowly they trickle. What cannot be answered is refused
+    without disturbing the answer to what came before it, and the connection is closed.
     """
 
-    head_seconds: ClassVar[float] = limits.HEAD_TIME
-    body_seconds: ClassVar[float] = limits.BODY_TIME
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: Limits = Limits(), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._limits = limits
         self._awaited, self._has_changed = Expecting.HEAD, False
         self._deadline = Deadline(self.loop, self._run_out)
         self._running: RequestResponseCycle | None = None
@@ -188,10 +190,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._is_behind = False  # this head came in one piece with the request before it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        lingering: Any = LingeringTransport(transport, self.loop, self._is_read_out)
+        lingering: Any = LingeringTransport(transport, self.loop, self._limits.linger_time, self._is_read_out)
         super().connection_made(lingering)
-        self.flow: HoldingFlow = HoldingFlow(transport, self.loop, self._deadline)
-        self._deadline.set(self.head_seconds)
+        self.flow: HoldingFlow = HoldingFlow(transport, self.loop, self._deadline, self._limits.write_time)
+        self._deadline.set(self._limits.head_time)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.set(None)
@@ -206,7 +208,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._is_behind = False
         self._unread += len(data)
         super().data_received(self._of_head(data) if self._awaited is Expecting.HEAD and not self._is_behind else data)
-        if not self._is_over and self._unread > limits.HEAD_BYTES:  # of trailers, or of chunk extensions, too
+        if not self._is_over and self._unread > self._limits.head_bytes:  # of trailers, or of chunk extensions, too
             self._turn_away(refusals.head_too_large())
         if not self._is_over and self._has_changed:
             self._has_changed = False
@@ -229,9 +231,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def _seconds(self) -> float | None:
         match self._awaited:
             case Expecting.HEAD:
-                return self.head_seconds
+                return self._limits.head_time
             case Expecting.BODY:
-                return self.body_seconds
+                return self._limits.body_time
         # An answer that was complete before the request was has had its keep-alive timer taken from it by the rest of that.
         return float(self.timeout_keep_alive) if self.cycle is not None and self.cycle.response_complete else None
 
@@ -255,11 +257,11 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         super().on_header(name, value)
         self._head_size += len(name) + len(value) + len(b": \r\n")
-        if len(self.headers) > limits.HEAD_FIELDS:
+        if len(self.headers) > self._limits.head_fields:
             self._refuse(refusals.head_too_large())
 
     def on_headers_complete(self) -> None:
-        if self._head_size > limits.HEAD_BYTES:
+        if self._head_size > self._limits.head_bytes:
             self._refuse(refusals.head_too_large())
         is_sound_head = is_sound(self.parser.get_http_version(), self.url, tuple(self.headers))
         if not is_sound_head or self.parser.should_upgrade():  # the parser would drop the body, and read what follows as none
@@ -271,7 +273,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unread = 0
         super().on_body(body)
         self._drained = self._drained + len(body) if self.cycle.response_complete else 0
-        if self._drained > limits.DRAIN_BYTES:
+        if self._drained > self._limits.drain_bytes:
             self._end()
             self.transport.close()
 

@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from cachemw import limits
 from cachemw.cache.policy import Policy
 from cachemw.errors import ConfigurationError, InvalidSetting
+from cachemw.limits import BODY_BYTES, ROW_BYTES, STORE_BYTES
 from cachemw.proxy.admission import AccessRules
 from cachemw.proxy.formats import KEYS, LIST, SECONDS, SWITCH, TEXT, Format, choice, counts, sizes, toml_name
 from cachemw.proxy.lending import lent_paths
@@ -43,6 +43,9 @@ def row(default: T, form: Format[T], help_text: str, *, flag: str = "") -> T:
     return field(default=default, repr=isinstance(default, int | float), metadata=metadata)  # text may be a key
 
 
+_POLICY = Policy()
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The one table of settings: each is an option, a variable `CACHEMW_<NAME>` and a member of `[serve]` in the file."""
@@ -53,12 +56,12 @@ class Settings:
     dir: str = row("", TEXT, "The store's directory; by default one in your cache directory.")
     default: str = row("off", TEXT, 'A Cachemw dictionary for requests that say nothing: "off", "on, ttl=60".')
     partition: str = row("credential", TEXT, "credential: everyone has answers of their own; or shared.")
-    lifetime: float = row(limits.LIFETIME, SECONDS, "How long an answer is fresh.")
-    size_limit: int = row(limits.STORE_BYTES, sizes(1), "What the store holds on disk.")
+    lifetime: float = row(_POLICY.lifetime, SECONDS, "How long an answer is fresh.")
+    size_limit: int = row(STORE_BYTES, sizes(1), "What the store holds on disk.")
     allow_network: bool = row(False, SWITCH, "Keep the store on a network file system all the same.")
-    max_record_bytes: int = row(limits.RECORD_BYTES, sizes(0), "The largest answer that is stored.")
-    max_request_bytes: int = row(limits.REQUEST_BYTES, sizes(0), "The largest request that is read.")
-    max_body: int = row(limits.BODY_BYTES, sizes(0), "The largest request body that is taken; beyond it, 413.")
+    max_record_bytes: int = row(_POLICY.max_record_bytes, sizes(0), "The largest answer that is stored.")
+    max_request_bytes: int = row(_POLICY.max_request_bytes, sizes(0), "The largest request that is read.")
+    max_body: int = row(BODY_BYTES, sizes(0), "The largest request body that is taken; beyond it, 413.")
     allow_host: tuple[str, ...] = row((), LIST, "A name of this machine, besides localhost and the like.")
     client_keys: tuple[str, ...] = row(
         (), KEYS, "A key that clients bring; the server's goes in its place.", flag="--client-key"
@@ -101,7 +104,7 @@ class Settings:
         return DiskStore(
             self.dir or None,
             size_limit=self.size_limit,
-            record_limit=max(limits.ROW_BYTES, 2 * self.max_record_bytes),  # an answer with its events' ends and arrivals
+            record_limit=max(ROW_BYTES, 2 * self.max_record_bytes),  # an answer with its events' ends and arrivals
             allow_network=self.allow_network,
         )
 

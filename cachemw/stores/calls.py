@@ -10,26 +10,27 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from cachemw import limits
 from cachemw.errors import RecordRefused, StoreError, StoreTimeout
+from cachemw.limits import Limits
 from cachemw.stores.base import Submit
 
 
 class CircuitBreaker:
-    """Closed, everything is asked. Open, after `STORE_FAULTS` failures in a row, one call in a while, to see.
+    """Closed, everything is asked. Open, after `store_faults` failures in a row, one call in a while, to see.
 
-    It rests for `STORE_FIRST_REST` seconds, and twice as long after each call that fails again, `STORE_REST` at most: many
+    It rests for `store_first_rest` seconds, and twice as long after each call that fails again, `store_rest` at most: many
     troubles are over at once, and others last for days. Times are seconds on any clock that never goes back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._failures = 0
-        self._rest = limits.STORE_FIRST_REST
+        self._rest = limits.store_first_rest
         self._tries_at = 0.0
 
     @property
     def is_open(self) -> bool:
-        return self._failures >= limits.STORE_FAULTS
+        return self._failures >= self._limits.store_faults
 
     @property
     def is_spotless(self) -> bool:
@@ -43,12 +44,12 @@ class CircuitBreaker:
         if now < self._tries_at:
             return False
         self._tries_at = now + self._rest
-        self._rest = min(2 * self._rest, limits.STORE_REST)
+        self._rest = min(2 * self._rest, self._limits.store_rest)
         return True
 
     def succeeded(self) -> bool:
         """Take note of a call that went well; say whether that closes the breaker."""
-        was_open, self._failures, self._rest = self.is_open, 0, limits.STORE_FIRST_REST
+        was_open, self._failures, self._rest = self.is_open, 0, self._limits.store_first_rest
         return was_open
 
     def failed(self, now: float) -> bool:
@@ -85,7 +86,7 @@ class StoreCall(Generic[T]):
     @property
     def hangs(self) -> bool:
         """Whether it has been running for too long."""
-        return time.monotonic() - self._started > limits.STORE_CALL
+        return time.monotonic() - self._started > self._calls.limits.store_call
 
     @property
     def may_be_shared(self) -> bool:
@@ -141,15 +142,15 @@ class StoreCall(Generic[T]):
         """Behind a lock writes queue up, each for a second of its own; behind others that go well they come in their turn."""
         if self._side.is_read:
             return self.was_given_up
-        return self._started - self._began > limits.STORE_CALL and not self._side.is_well
+        return self._started - self._began > self._calls.limits.store_call and not self._side.is_well
 
 
 class Side:
     """One half of a store, and what is said of it: a line for every change. Full disks are still read from."""
 
-    def __init__(self, done: str, *, is_read: bool) -> None:
+    def __init__(self, done: str, limits: Limits, *, is_read: bool) -> None:
         self.is_read = is_read
-        self._done, self._breaker, self._lock = done, CircuitBreaker(), threading.Lock()
+        self._done, self._breaker, self._lock = done, CircuitBreaker(limits), threading.Lock()
 
     @property
     def is_well(self) -> bool:
@@ -192,11 +193,12 @@ def translated(exc: BaseException) -> StoreError:
 class CallQueue:
     """What one process has under way in a store: in a forked child nothing of its parent's is, and no lock is held.
 
-    `submit` has a call made in the store's own thread. Without it each is made in a daemon thread, `STORE_CALLS` at once.
+    `submit` has a call made in the store's own thread. Without it each is made in a daemon thread, `store_calls` at once.
     """
 
-    def __init__(self, submit: Submit | None) -> None:
-        self.reading, self.writing = Side("read from", is_read=True), Side("written to", is_read=False)
+    def __init__(self, submit: Submit | None, limits: Limits) -> None:
+        self.limits = limits
+        self.reading, self.writing = Side("read from", limits, is_read=True), Side("written to", limits, is_read=False)
         self.secret: StoreCall[bytes] | None = None
         self.asking = threading.Lock()
         self._submit = submit
@@ -215,7 +217,7 @@ class CallQueue:
         before = self._writes.get(index)
         if before is not None and self._submit is None:
             call = partial(_after, before, call)
-        attempt = self._begin(self.writing, call, limits.STORE_PATIENCE, size_bytes)
+        attempt = self._begin(self.writing, call, self.limits.store_patience, size_bytes)
         self._writes[index] = attempt
         attempt.done.add_done_callback(lambda _: self._forget(index, attempt))
         return attempt
@@ -248,8 +250,8 @@ class CallQueue:
     def _take_in(self, attempt: StoreCall[Any], side: Side, size_bytes: int) -> None:
         with self._lock:
             self._count_hanging()
-            is_hopeless = self._lost >= (limits.STORE_CALLS if self._submit is None else 1)
-            if is_hopeless or self._held + size_bytes > limits.STORE_QUEUE_BYTES:
+            is_hopeless = self._lost >= (self.limits.store_calls if self._submit is None else 1)
+            if is_hopeless or self._held + size_bytes > self.limits.store_queue_bytes:
                 raise StoreTimeout("the store hangs, or does not keep up")
             if self._given_up and not (side.is_read and self._submit is None):
                 attempt.patience = 0.0  # somebody has waited in vain already, for what is still in the way
@@ -269,7 +271,7 @@ class CallQueue:
 
     def _takes_a_thread(self, attempt: StoreCall[Any]) -> bool:
         with self._lock:
-            if self._threads >= limits.STORE_CALLS:
+            if self._threads >= self.limits.store_calls:
                 self._waiting.append(attempt)
                 return False
             self._threads += 1

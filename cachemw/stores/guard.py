@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import anyio
 from anyio.lowlevel import current_token
 
-from cachemw import limits
 from cachemw.cache.effects import not_kept
 from cachemw.cache.live_response import Put
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import RecordRefused, StoreError
+from cachemw.limits import Limits
 from cachemw.stores.base import Inline, Store
 from cachemw.stores.calls import CallQueue, Side, StoreCall, translated
 
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 class GuardedStore:
-    """Lets nobody wait longer than `STORE_PATIENCE` seconds for a call, and asks no more while calls fail.
+    """Lets nobody wait longer than `store_patience` seconds for a call, and asks no more while calls fail.
 
     Raises `StoreError` only, whatever the guarded store raises: it may be anybody's. What is given up on goes on.
     `begin_…` have the call made elsewhere, for who does not want to wait in this thread; the other names are the port's.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store, self._submit = store, store.submit
+    def __init__(self, store: Store, limits: Limits = Limits()) -> None:
+        self._store, self._submit, self._limits = store, store.submit, limits
         self._calls: dict[int, CallQueue] = {}
         self.known_secret = b""
         """The store's secret, empty as long as it has not said it."""
@@ -89,7 +89,7 @@ class GuardedStore:
         calls = self._here()
         with calls.asking:
             if calls.secret is None or not calls.secret.may_be_shared:
-                patience = limits.STORE_OPENING if calls.secret is None else limits.STORE_PATIENCE
+                patience = self._limits.store_opening if calls.secret is None else self._limits.store_patience
                 calls.secret = calls.read(self._secret, patience)
             return calls.secret
 
@@ -120,7 +120,7 @@ class GuardedStore:
 
     @property
     def _reading_patience(self) -> float:
-        return limits.STORE_PATIENCE if self._submit is None else limits.STORE_OPENING
+        return self._limits.store_patience if self._submit is None else self._limits.store_opening
 
     def _inline(self, side: Side, call: Callable[[], T]) -> T:
         side.admit()
@@ -156,14 +156,14 @@ class GuardedStore:
 
     def _here(self) -> CallQueue:
         pid = os.getpid()
-        return self._calls.get(pid) or self._calls.setdefault(pid, CallQueue(self._submit))
+        return self._calls.get(pid) or self._calls.setdefault(pid, CallQueue(self._submit, self._limits))
 
 
 class AsyncStore:
     """The port, awaited. Raises `StoreError` only."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = GuardedStore(store)
+    def __init__(self, store: Store, limits: Limits = Limits()) -> None:
+        self._store = GuardedStore(store, limits)
 
     async def secret(self) -> bytes:
         """Return the store's secret; it is asked once."""

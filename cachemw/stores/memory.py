@@ -8,9 +8,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cachemw import limits
 from cachemw.cache.order import ALONE, Order, Others, Placed, place
 from cachemw.errors import RecordTooLarge
+from cachemw.limits import MEMORY_STORE_BYTES, STORE_RECORDS
 from cachemw.stores.base import Inline, Store, refuse_limits
 from cachemw.stores.forks import on_fork
 
@@ -25,8 +25,8 @@ class MemoryStore(Store):
     def __init__(
         self,
         *,
-        size_limit: int = limits.MEMORY_STORE_BYTES,
-        count_limit: int = limits.STORE_RECORDS,
+        size_limit: int = MEMORY_STORE_BYTES,
+        count_limit: int = STORE_RECORDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         refuse_limits(size_limit, count_limit)

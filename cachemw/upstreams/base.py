@@ -1,32 +1,22 @@
 """The port of upstreams: a request is opened, and its response read and closed, with `await` or without."""
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
 from cachemw.cache.header_rules import NO_RULES, HeaderRules
 from cachemw.errors import TruncatedResponse, UpstreamError
+from cachemw.limits import Timeouts
 from cachemw.messages import Head, Headers, HttpTarget
 from cachemw.redaction import redacted_repr
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """In seconds: to connect and send the request until the first byte, between two bytes, and in all."""
-
-    first_byte: float = 600.0
-    idle: float = 120.0
-    total: float = 3_600.0
-    connect: float = 10.0
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True):
     """A request on its way out, with the client's own path and header fields: every upstream makes its own of them.
 
     `rules` say which fields go on, and the `rewritten` ones go in the place of the client's. The response to one that may be
-    `recorded` is to have no content coding.
+    `recorded` is to have no content coding. `timeouts` say how long it is waited for.
     """
 
     method: str
@@ -37,6 +27,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     rules: HeaderRules = NO_RULES
     rewritten: Headers = ()
     recorded: bool = False
+    timeouts: Timeouts = Timeouts()
 
     __repr__ = redacted_repr
 
@@ -95,10 +86,6 @@ class AsyncUpstream(Protocol):
     @property
     def place(self) -> str:
         """Where requests go, as people are told of it."""
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """How long a response may take."""
 
     def target(self, raw_path: bytes, query: bytes) -> HttpTarget:
         """Return what is requested for a client's raw path and query."""

@@ -16,9 +16,6 @@ import yarl
 from anyio.lowlevel import RunVar
 from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport, map_aiohttp_exceptions
 
-WAIT = 1.0
-"""Seconds that a request waits for a connection before it is seen whether there can be one."""
-
 
 class Pool:
     """One transport, which `holder` closes.
@@ -41,12 +38,12 @@ class Pool:
         return self._has_lost and not self._is_retired
 
     @contextlib.asynccontextmanager
-    async def asked(self, request: httpx.Request) -> AsyncIterator[httpx.Response | None]:
-        """Give the answer, closed in the end; `None` where no connection was to be had, so that nothing was sent."""
+    async def asked(self, request: httpx.Request, wait: float) -> AsyncIterator[httpx.Response | None]:
+        """Give the answer, closed in the end; `None` where no connection was to be had in time, so that nothing was sent."""
         self._under_way += 1
         try:
             async with self._places or contextlib.nullcontext():
-                response = await self._answer(request)
+                response = await self._answer(request, wait)
                 try:
                     yield response
                 finally:
@@ -67,10 +64,10 @@ class Pool:
         self._is_retired = True
         await self._close_if_over()
 
-    async def _answer(self, request: httpx.Request) -> httpx.Response | None:
+    async def _answer(self, request: httpx.Request, wait: float) -> httpx.Response | None:
         if self._places is None:
             return await self.transport.handle_async_request(request)
-        request.extensions["timeout"]["pool"] = WAIT
+        request.extensions["timeout"]["pool"] = wait
         if not self._is_retired:
             with contextlib.suppress(httpx.PoolTimeout):
                 return await self.transport.handle_async_request(request)
@@ -114,12 +111,15 @@ class Transports:
         return (await self._pool()).transport
 
     @contextlib.asynccontextmanager
-    async def asked(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
-        """Give the answer to a request, closed in the end. It waits for a connection as long as it is let."""
+    async def asked(self, request: httpx.Request, wait: float) -> AsyncIterator[httpx.Response]:
+        """Give the answer to a request, closed in the end. It waits for a connection as long as it is let.
+
+        Every `wait` seconds it is seen whether there can be one.
+        """
         has_answer = False
         while not has_answer:
             pool = await self._pool()
-            async with pool.asked(request) as response:
+            async with pool.asked(request, wait) as response:
                 if response is not None:
                     has_answer = True
                     yield response

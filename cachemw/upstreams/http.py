@@ -16,8 +16,9 @@ import httpx
 from cachemw.cache.header_rules import NEVER_FORWARDED, forwarded
 from cachemw.cache.key import with_credential
 from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
+from cachemw.limits import Timeouts
 from cachemw.messages import Head, Headers, HttpRecipient, HttpTarget, Sends, header_values
-from cachemw.upstreams.base import Timeouts, UpstreamRequest
+from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.connections import (
     MakeSyncTransport,
     MakeTransport,
@@ -201,7 +202,6 @@ class HttpUpstream:
         headers: Mapping[str, str] | None = None,
         provider: str | None = None,
         bookkeeping: Iterable[str] = (),
-        timeouts: Timeouts | None = None,
         transport: MakeTransport = default_transport,
         sync_transport: MakeSyncTransport = default_sync_transport,
     ) -> None:
@@ -209,7 +209,6 @@ class HttpUpstream:
         self._credential = _bearer(_checked_key(api_key))
         sends = _sends(credentials, bool(self._credential))
         self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, _checked_fields(headers or {}))
-        self.timeouts = timeouts or Timeouts()
         self._transports = Transports(transport)
         self._sync_transports = SyncTransports(sync_transport)
 
@@ -223,13 +222,13 @@ class HttpUpstream:
 
     def open(self, request: UpstreamRequest) -> SyncHttpResponse:
         """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
-        return SyncHttpResponse(self._sync_transports.get(), self._sent(request), self.timeouts)
+        return SyncHttpResponse(self._sync_transports.get(), self._sent(request), request.timeouts)
 
     async def aopen(self, request: UpstreamRequest) -> AsyncHttpResponse:
         """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
         sent = self._sent(request)
-        with anyio.CancelScope(deadline=anyio.current_time() + self.timeouts.first_byte):
-            return await self._opened(sent)
+        with anyio.CancelScope(deadline=anyio.current_time() + request.timeouts.first_byte):
+            return await self._opened(sent, request.timeouts.pool)
         raise UpstreamTimeout("the upstream did not answer in time")
 
     async def aclose(self) -> None:
@@ -248,17 +247,17 @@ class HttpUpstream:
         if not isinstance(request.body, bytes):
             fields += [(b"content-length", size) for size in header_values(request.headers, b"content-length")]
         url = _joined(self.base_url, request.raw_path, request.query)
-        timeout = {"connect": self.timeouts.connect, "read": None, "write": None, "pool": None}
+        timeout = {"connect": request.timeouts.connect, "read": None, "write": None, "pool": None}
         extensions = {"timeout": timeout, "target": _target(url)}
         try:
             return httpx.Request(request.method, url, headers=in_utf8(fields), content=request.body, extensions=extensions)
         except httpx.InvalidURL as exc:
             raise UpstreamError("the path cannot be requested") from exc
 
-    async def _opened(self, request: httpx.Request) -> AsyncHttpResponse:
+    async def _opened(self, request: httpx.Request, wait: float) -> AsyncHttpResponse:
         try:
             async with AsyncExitStack() as opened:
-                response = await opened.enter_async_context(self._transports.asked(request))
+                response = await opened.enter_async_context(self._transports.asked(request, wait))
                 head = sayable(request.method, head_of(request.method, response))
                 return AsyncHttpResponse(head, cast(httpx.AsyncByteStream, response.stream), opened.pop_all())
         except TRANSPORT_ERRORS as exc:

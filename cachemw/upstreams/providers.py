@@ -8,7 +8,6 @@ import httpx
 
 from cachemw.endpoints.chat.request import BOOKKEEPING
 from cachemw.errors import ConfigurationError
-from cachemw.upstreams.base import Timeouts
 from cachemw.upstreams.http import Credentials, HttpUpstream, origin_of
 
 
@@ -48,13 +47,12 @@ def cerebras(
     api_key: str | None = None,
     base_url: str | None = None,
     credentials: Credentials = "replace",
-    timeouts: Timeouts | None = None,
 ) -> HttpUpstream:
     """Return Cerebras as an upstream, by default with `CEREBRAS_API_KEY` at `CEREBRAS_BASE_URL`, with or without `/v1`.
 
     `credentials` says whose credential it is sent, as for `HttpUpstream`.
     """
-    return _upstream("cerebras", api_key, base_url, credentials, timeouts)
+    return _upstream("cerebras", api_key, base_url, credentials)
 
 
 def bookkeeping_of(origin: str) -> frozenset[str]:
@@ -69,12 +67,10 @@ def upstream_of(name_or_url: str, *, credentials: Credentials = "replace") -> Ht
     if name_or_url not in PROVIDERS:
         known = ", ".join(PROVIDERS)
         raise ConfigurationError(f"no provider is called {name_or_url!r}: give a URL, or one of {known}")
-    return _upstream(name_or_url, None, None, credentials, None)
+    return _upstream(name_or_url, None, None, credentials)
 
 
-def _upstream(
-    name: str, api_key: str | None, base_url: str | None, credentials: Credentials, timeouts: Timeouts | None
-) -> HttpUpstream:
+def _upstream(name: str, api_key: str | None, base_url: str | None, credentials: Credentials) -> HttpUpstream:
     provider = PROVIDERS[name]
     url = (base_url or os.environ.get(provider.url_variable) or provider.base_url).rstrip("/")
     key = api_key or os.environ.get(provider.key_variable)
@@ -85,5 +81,4 @@ def _upstream(
         credentials=credentials,
         provider=name,
         bookkeeping=provider.bookkeeping,
-        timeouts=timeouts,
     )

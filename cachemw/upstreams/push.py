@@ -67,7 +67,7 @@ class PulledUpstream:
 
 async def pushed(upstream: AsyncUpstream, request: UpstreamRequest, emit: Emit) -> None:
     """Open a response and emit it. One scope keeps both deadlines, for one around each read would cost more than the read."""
-    timeouts = upstream.timeouts
+    timeouts = request.timeouts
     latest = anyio.current_time() + timeouts.total
     response = await upstream.aopen(request)
     try:

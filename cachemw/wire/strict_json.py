@@ -7,15 +7,12 @@ from typing import Any
 import msgspec
 
 from cachemw.errors import Unreadable
+from cachemw.limits import Work
 
 DEPTH_LIMIT = 64
 
-WORK_LIMIT = 2**23
-"""How much work a document may be besides its plain text: the parser stops everything else meanwhile, in every thread.
-
-It is 20 ms or so: a million escapes, or 130,000 bytes outside of strings, or 2,000 numbers with a long exponent. A request of
-1,000 messages and 128 tools has a quarter of that.
-"""
+WORK_LIMIT = Work().document
+"""How much work a document may be by default, besides its plain text."""
 
 AMBIGUOUS = "ambiguous-json"
 INVALID = "invalid-json"
@@ -28,15 +25,15 @@ _EXPONENTS = re.compile(rb"[eE][-+]?[0-9]{3}")
 _SPACES = b" \t\r\n"
 
 
-def parse(raw: bytes) -> Any:
+def parse(raw: bytes, limit: int = WORK_LIMIT) -> Any:
     """Return the value of a JSON document: integers exact, other numbers binary64. Raises `Unreadable`."""
-    bare = None if _is_simple(raw) else _within_limit(raw)
+    bare = None if _is_simple(raw, limit) else _within(raw, limit)
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Unreadable(_why(raw)) from None
     members = _count_members(value)
-    if members is None or _repeats_a_name(raw, bare, value, members):
+    if members is None or _repeats_a_name(raw, bare, value, members, limit):
         raise Unreadable(AMBIGUOUS)
     return value
 
@@ -46,14 +43,14 @@ def is_too_complex(raw: bytes, limit: int = WORK_LIMIT) -> bool:
     return not _is_simple(raw, limit) and _without_strings(raw, limit) is None
 
 
-def _is_simple(raw: bytes, limit: int = WORK_LIMIT) -> bool:
+def _is_simple(raw: bytes, limit: int) -> bool:
     """Say of most documents, at a glance, that they are not: there is one number more than there are commas, at most."""
     left = limit - len(raw) * 3 * _BARE // 2  # at most half of it opens brackets
     return left > 0 and (raw.count(b",") + 1) * _EXPONENT <= left
 
 
-def _within_limit(raw: bytes) -> bytes:
-    bare = _without_strings(raw, WORK_LIMIT)
+def _within(raw: bytes, limit: int) -> bytes:
+    bare = _without_strings(raw, limit)
     if bare is None:
         raise Unreadable(TOO_COMPLEX)
     return bare
@@ -78,12 +75,12 @@ def _without_strings(raw: bytes, limit: int) -> bytes | None:
     return bare if bare_left >= 0 and len(_EXPONENTS.findall(bare)) * _EXPONENT <= bare_left * _BARE else None
 
 
-def _repeats_a_name(raw: bytes, bare: bytes | None, value: Any, members: int) -> bool:
+def _repeats_a_name(raw: bytes, bare: bytes | None, value: Any, members: int, limit: int) -> bool:
     """The decoder keeps the last of two equal names, and a document has as many names as colons outside of its strings."""
     if bare is None:
         if msgspec.json.encode(value) == raw:  # nearly always, and quicker
             return False
-        bare = _within_limit(raw)
+        bare = _within(raw, limit)
     return members != bare.count(b":")
 
 

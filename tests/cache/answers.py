@@ -12,6 +12,7 @@ from cachemw.cache.sharing import Course, Sender
 from cachemw.endpoints import CHAT
 from cachemw.endpoints.base import ApiCall
 from cachemw.endpoints.chat.request import read_chat
+from cachemw.limits import Limits
 from cachemw.messages import Head, Headers, HttpTarget, Request, StoredResponse
 from cachemw.report import ExchangeReport
 
@@ -74,7 +75,12 @@ def course(of: ApiCall, sender: Sender = NOBODY, *, is_apart: bool = False) -> C
 
 
 def terms(
-    *, limit_bytes: int = 1_000_000, store_when: frozenset[str] = FINISH_REASONS, keep_request: bool = False, **members: Any
+    *,
+    limit_bytes: int = 1_000_000,
+    store_when: frozenset[str] = FINISH_REASONS,
+    keep_request: bool = False,
+    limits: Limits = Limits(),
+    **members: Any,
 ) -> Terms:
     """Return the terms on which the answer to a request with these members is kept."""
     asked = chat(**members)
@@ -85,6 +91,7 @@ def terms(
         600.0,
         store_when,
         limit_bytes,
+        limits,
         keep_request,
         ORDER,
         waits=True,

@@ -9,6 +9,7 @@ from cachemw.cache.effects import Outcome
 from cachemw.cache.policy import Policy
 from cachemw.endpoints.base import ApiCall
 from cachemw.errors import StoreError
+from cachemw.limits import Limits
 from cachemw.messages import Headers, StoredResponse
 from tests.cache.answers import COMPLETION, STREAM, STREAM_WITH_USAGE, chat, key, record_of, request, terms
 from tests.cache.world import NOW, Answer, World, answer, decided
@@ -63,9 +64,15 @@ def saying(words: str) -> Headers:
     return (b"cachemw", members.encode()), (b"cache-control", directives.encode())
 
 
-def ask(world: World, words: str = "nothing", *headers: tuple[bytes, bytes], policy: Policy | None = None) -> Answer:
+def ask(
+    world: World,
+    words: str = "nothing",
+    *headers: tuple[bytes, bytes],
+    policy: Policy | None = None,
+    limits: Limits = Limits(),
+) -> Answer:
     """Answer the tables' request."""
-    return answer(request(*saying(words), *headers), world, policy)
+    return answer(request(*saying(words), *headers), world, policy, limits=limits)
 
 
 def decide(world: World, words: str = "nothing", policy: Policy | None = None) -> Outcome:

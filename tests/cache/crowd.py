@@ -11,6 +11,7 @@ from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.endpoints import CHAT
 from cachemw.errors import UpstreamError
+from cachemw.limits import Limits
 from cachemw.messages import Request
 from tests.cache.answers import ORDER
 from tests.cache.world import NOW
@@ -45,7 +46,7 @@ def calls_made(requests: Iterable[Request]) -> list[int]:
 def _script(request: Request) -> Script:
     directives = read_directives(request.headers, "off", Policy().honour)
     assert isinstance(directives, Directives)
-    return exchange(CHAT, request, directives, Policy(), VerifiedRecords())
+    return exchange(CHAT, request, directives, Policy(), Limits(), VerifiedRecords())
 
 
 def _round(ready: list[Waiting]) -> tuple[list[Waiting], int]:

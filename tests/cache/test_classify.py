@@ -8,6 +8,7 @@ from cachemw.cache.effects import Effect, Forward, InvalidPath, Outcome, Unaccep
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.endpoints import CHAT
+from cachemw.limits import Limits
 from cachemw.messages import Headers
 from cachemw.report import ExchangeReport
 from tests.cache.answers import as_told, request
@@ -46,7 +47,7 @@ def test_what_is_no_chat_request_passes_and_loses_what_is_for_us(method: str, pa
 
 def begun(classified: Classified) -> Effect | Outcome:
     """Return what the script that answers asks for first, or ends in."""
-    return resume(script_for(classified, request(), Policy(), VerifiedRecords()), None)
+    return resume(script_for(classified, request(), Policy(), Limits(), VerifiedRecords()), None)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_what_would_leave_the_upstream_is_refused_whatever_it_is(target: bytes) 
     ]
 
     for classified, outcome in rows:
-        refused = resume(script_for(classified, request(), Policy(), VerifiedRecords(), target), None)
+        refused = resume(script_for(classified, request(), Policy(), Limits(), VerifiedRecords(), target), None)
         assert isinstance(refused, Unacceptable)
         assert refused.invalid == InvalidPath()
         assert (refused.report.outcome, refused.report.details) == (outcome, ("invalid-path",))
@@ -121,10 +122,10 @@ def test_what_would_leave_the_upstream_is_refused_whatever_it_is(target: bytes) 
 def test_a_query_may_climb() -> None:
     """H1: it is no path."""
     assert isinstance(
-        resume(script_for(NotOptedIn(CHAT), request(), Policy(), VerifiedRecords(), b"/v1/x?../..%2f"), None), Forward
+        resume(script_for(NotOptedIn(CHAT), request(), Policy(), Limits(), VerifiedRecords(), b"/v1/x?../..%2f"), None), Forward
     )
 
 
 def test_where_no_upstream_is_asked_for_a_path_it_is_not_judged() -> None:
     """H1: around an app, and in a transport."""
-    assert isinstance(resume(script_for(NotOptedIn(CHAT), request(), Policy(), VerifiedRecords()), None), Forward)
+    assert isinstance(resume(script_for(NotOptedIn(CHAT), request(), Policy(), Limits(), VerifiedRecords()), None), Forward)

@@ -6,7 +6,7 @@ import tracemalloc
 import msgspec
 import pytest
 
-from cachemw import limits
+from cachemw import Limits
 from cachemw.cache.lookup import TranscodeCache, memory_of
 from cachemw.endpoints import CHAT
 from cachemw.endpoints.base import ApiCall
@@ -65,12 +65,12 @@ def test_what_cannot_be_derived_says_why_each_time() -> None:
     assert [derived.of(b"a", stored, called(JSON)) for _ in range(2)] == ["no-usage", "no-usage"]
 
 
-def test_the_oldest_go_when_there_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_go_when_there_is_too_much() -> None:
     """P3."""
-    derived, stored = TranscodeCache(), completion()
+    stored = completion()
     probe = TranscodeCache().of(b"probe", stored, called(PLAIN_STREAM))
     assert isinstance(probe, StoredResponse)
-    monkeypatch.setattr(limits, "DERIVED_BYTES", 3 * memory_of(probe))
+    derived = TranscodeCache(Limits(derived_bytes=3 * memory_of(probe)))
 
     kept = [derived.of(b"%d" % number, stored, called(PLAIN_STREAM)) for number in range(10)]
 
@@ -78,20 +78,18 @@ def test_the_oldest_go_when_there_is_too_much(monkeypatch: pytest.MonkeyPatch) -
     assert [one is another for one, another in zip(again, [*kept[7:], kept[0]], strict=True)] == [True, True, True, False]
 
 
-def test_what_is_larger_than_all_of_it_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_larger_than_all_of_it_is_not_kept() -> None:
     """P3."""
-    monkeypatch.setattr(limits, "DERIVED_BYTES", 10)
-    derived, stored = TranscodeCache(), completion()
+    derived, stored = TranscodeCache(Limits(derived_bytes=10)), completion()
 
     first = derived.of(b"a", stored, called(PLAIN_STREAM))
 
     assert derived.of(b"a", stored, called(PLAIN_STREAM)) is not first
 
 
-def test_event_loops_in_threads_may_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_loops_in_threads_may_share_it() -> None:
     """P3: what two of them count at once is held at most once."""
-    monkeypatch.setattr(limits, "DERIVED_BYTES", 3_000)
-    derived, stored, raised = TranscodeCache(), completion(), list[str]()
+    derived, stored, raised = TranscodeCache(Limits(derived_bytes=3_000)), completion(), list[str]()
 
     def derive_many() -> None:
         try:
@@ -110,10 +108,9 @@ def test_event_loops_in_threads_may_share_it(monkeypatch: pytest.MonkeyPatch) ->
     assert sum(len(answer.body) for answer in derived._kept.values()) <= 3_000
 
 
-def test_what_was_counted_and_is_gone_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_counted_and_is_gone_is_forgotten() -> None:
     """P3: another thread may have taken the last one."""
-    monkeypatch.setattr(limits, "DERIVED_BYTES", 3_000)
-    derived, stored = TranscodeCache(), completion()
+    derived, stored = TranscodeCache(Limits(derived_bytes=3_000)), completion()
     derived._size = 1_000_000
 
     first, second = derived.of(b"a", stored, called(PLAIN_STREAM)), derived.of(b"a", stored, called(PLAIN_STREAM))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from msgspec.structs import replace as changing
 
-from cachemw import limits
+from cachemw import Limits
 from cachemw.cache import record as codec
 from cachemw.cache.directives import Abandon, Directives, InvalidControl
 from cachemw.cache.effects import Claim, Claimed, DeleteRecord, Forward, Lookup, ReadSecret, RunInThread, Serve
@@ -188,6 +188,7 @@ TERMS = Terms(
     172_800.0,
     FINISH_REASONS,
     4 * 2**20,
+    Limits(),
     False,
     ORDER,
     waits=True,
@@ -289,15 +290,12 @@ def test_a_hit_looks_and_does_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("stored", "effects"), [("fresh", [Lookup, RunInThread]), ("damaged", [Lookup, RunInThread, DeleteRecord])]
 )
-def test_a_large_record_is_judged_where_nobody_waits_meanwhile(
-    stored: str, effects: list[type], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_record_is_judged_where_nobody_waits_meanwhile(stored: str, effects: list[type]) -> None:
     """D5: and comes to what it would have come to at once."""
     at_once, apart = world(stored), world(stored)
     expected = ask(at_once)
-    monkeypatch.setattr(limits, "JUDGED_BYTES", 10)
 
-    answered = ask(apart)
+    answered = ask(apart, limits=Limits(judged_bytes=10))
 
     assert answered == expected
     assert RunInThread not in [type(effect) for effect in at_once.effects]
@@ -824,7 +822,19 @@ def test_the_terms_are_the_operators_and_the_requests() -> None:
         kept.append(around.effects[-1])
 
     asked = Terms(
-        ASKED, KEY, 50.0, 59.0, only_tools, 9, True, ORDER, waits=True, target=TARGET.url, asked_at=NOW, index=KEY.index
+        ASKED,
+        KEY,
+        50.0,
+        59.0,
+        only_tools,
+        9,
+        Limits(),
+        True,
+        ORDER,
+        waits=True,
+        target=TARGET.url,
+        asked_at=NOW,
+        index=KEY.index,
     )
     later = [changing(asked, lifetime=ttl, keep=ttl + 9, keep_request=False) for ttl in (60.0, 70.0)]
     assert [effect.terms for effect in kept if isinstance(effect, Forward)] == [asked, *later]

@@ -13,6 +13,7 @@ from cachemw.cache.live_response import Relay, begin
 from cachemw.cache.policy import FINISH_REASONS, Policy
 from cachemw.cache.recording import Terms
 from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
+from cachemw.limits import Limits
 from cachemw.messages import Head
 from cachemw.report import ExchangeReport
 from tests.cache.answers import COMPLETION, JSON_HEAD, ORDER, TARGET, as_told, course, request, terms
@@ -384,6 +385,7 @@ def test_it_is_fetched_on_the_terms_of_a_miss() -> None:
         86_405.0,
         FINISH_REASONS,
         4 * 2**20,
+        Limits(),
         False,
         ORDER,
         waits=True,

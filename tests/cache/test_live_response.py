@@ -14,7 +14,7 @@ from cachemw.cache import record as codec
 from cachemw.cache.directives import Abandon
 from cachemw.cache.live_response import LiveResponse, Put, Relay, begin, last_left
 from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
-from cachemw.limits import DONE_HOLD, JSON_HOLD, PIECE_BYTES
+from cachemw.limits import PIECE_BYTES, Limits
 from cachemw.messages import Head, Headers, header_values
 from cachemw.report import ExchangeReport
 from cachemw.wire.sse import DONE, Event, Parser
@@ -271,7 +271,7 @@ def test_a_stream_leaves_as_it_comes_and_its_end_when_it_is_stored() -> None:
 
     client.to_the_end()
 
-    assert (before, hold_seconds) == (STREAM.removesuffix(DONE_EVENT), DONE_HOLD)
+    assert (before, hold_seconds) == (STREAM.removesuffix(DONE_EVENT), Limits().done_hold)
     assert client.body == STREAM
     assert client.report == ExchangeReport(fwd="miss", fwd_status=200, key="1f0c", stored=True)
 
@@ -387,7 +387,7 @@ def test_json_that_is_held_too_long_leaves_as_it_comes_and_is_kept_all_the_same(
     client.waits_too_long()
     client.gets(COMPLETION[:9], COMPLETION[9:])
 
-    assert (hold_seconds, before) == (JSON_HOLD, None)
+    assert (hold_seconds, before) == (Limits().json_hold, None)
     assert client.chunks == [b" ", COMPLETION[:9], COMPLETION[9:]]
     assert client.to_the_end().put is not None
     assert client.values(b"cache-status") == [b'cachemw; fwd=miss; fwd-status=200; key="1f0c"']

@@ -12,6 +12,7 @@ from cachemw.cache.policy import FINISH_REASONS, Policy
 from cachemw.endpoints.base import ApiCall
 from cachemw.endpoints.chat.transcode import derive
 from cachemw.errors import RecordError
+from cachemw.limits import Limits
 from cachemw.messages import StoredResponse
 from cachemw.report import ExchangeReport
 from tests.cache.answers import COMPLETION, DONE_EVENT, EVENTS, STREAM, STREAM_WITH_USAGE, chat, key, record_of, request, terms
@@ -39,7 +40,9 @@ def query(
     """Return what a request with these members looks for, from an operator who allows no stale answers."""
     asked = chat(**members)
     policy = policy or Policy(stale_if_error=0, store_when=store_when)
-    return Query(key(asked), asked, Directives(mode, control=control), policy, Abandon.FINISH, request(), ExchangeReport())
+    return Query(
+        key(asked), asked, Directives(mode, control=control), policy, Limits(), Abandon.FINISH, request(), ExchangeReport()
+    )
 
 
 def judged(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cachemw.cache import record as codec
 from cachemw.cache import replay
 from cachemw.cache.recording import Recording, Terms, head_fault
-from cachemw.limits import DONE_HOLD, JSON_HOLD
+from cachemw.limits import Limits
 from cachemw.messages import Head, Headers, Kind, StoredResponse, Usage
 from tests.cache.answers import (
     COMPLETION,
@@ -244,7 +244,7 @@ def test_an_event_leaves_before_the_next_is_read_but_for_the_end() -> None:
 
     assert passed.left == [*EVENTS[:-1], b""]
     assert passed.held == DONE_EVENT
-    assert passed.under_way.hold_seconds == DONE_HOLD
+    assert passed.under_way.hold_seconds == Limits().done_hold
 
 
 def test_what_comes_together_with_the_end_leaves_without_it() -> None:
@@ -342,7 +342,7 @@ def test_json_is_held_for_ten_seconds_from_its_first_byte_and_then_leaves_as_it_
     passed.look()
     passed.of(b"\n").of(COMPLETION[:9]).of(COMPLETION[9:])
 
-    assert held_for == JSON_HOLD
+    assert held_for == Limits().json_hold
     assert passed.left == [b"", b"", b"   \n", b"\n", COMPLETION[:9], COMPLETION[9:]]
     assert passed.under_way.hold_seconds is None
 

@@ -36,6 +36,7 @@ from cachemw.cache.policy import Policy
 from cachemw.cache.replay import respond
 from cachemw.endpoints import CHAT
 from cachemw.errors import CacheError, PartitionError, RecordError, StoreError, UpstreamError
+from cachemw.limits import Limits
 from cachemw.messages import Head, Headers, Request, header_values
 from tests.cache.answers import COMPLETION, JSON_HEAD, ORDER, as_told
 
@@ -126,18 +127,20 @@ class Answer:
         return value.decode()
 
 
-def answer(asked: Request, world: World, policy: Policy | None = None, body: bytes = COMPLETION) -> Answer:
+def answer(
+    asked: Request, world: World, policy: Policy | None = None, body: bytes = COMPLETION, limits: Limits = Limits()
+) -> Answer:
     """Let the script run, and do what its outcome says. `body` is the upstream's, and comes at once."""
-    outcome = decided(asked, world, policy)
+    outcome = decided(asked, world, policy, limits)
     return relayed(outcome, body) if isinstance(outcome, Relay) else whole(outcome)
 
 
-def decided(asked: Request, world: World, policy: Policy | None = None) -> Outcome:
+def decided(asked: Request, world: World, policy: Policy | None = None, limits: Limits = Limits()) -> Outcome:
     """Let the script run, and return what it ends in."""
     policy = policy or Policy()
     directives = read_directives(asked.headers, policy.default, policy.honour)
     assert isinstance(directives, Directives)
-    return world.run(exchange(CHAT, asked, directives, policy, VerifiedRecords()))
+    return world.run(exchange(CHAT, asked, directives, policy, limits, VerifiedRecords(limits)))
 
 
 def relayed(relay: Relay, body: bytes) -> Answer:

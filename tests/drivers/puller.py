@@ -29,6 +29,7 @@ from cachemw.drivers.pull_effects import (
 from cachemw.endpoints import CHAT
 from cachemw.errors import CacheError, UpstreamError
 from cachemw.flights.pulled import PulledFlight
+from cachemw.limits import Limits
 from cachemw.messages import Head, Request, Unread
 from tests.cache.answers import JSON_HEAD, ORDER
 from tests.cache.world import NOW
@@ -80,14 +81,14 @@ class Puller:
 
     def begin(self, asked: Request, policy: Policy | None = None, is_too_large: bool = False) -> "Puller":
         """Go on until it is known what the answer is."""
-        policy = pull_policy(policy or Policy())
+        policy, limits = pull_policy(policy or Policy()), Limits()
         classified = unfinished(classify(asked.method, asked.path, asked.headers, policy))
         assert isinstance(classified, OptedIn)
         assert isinstance(classified.asked, Directives)
         asked = replace(asked, body=Unread.TOO_LARGE) if is_too_large else asked
-        script = exchange(CHAT, asked, classified.asked, policy, VerifiedRecords())
+        script = exchange(CHAT, asked, classified.asked, policy, limits, VerifiedRecords(limits))
         self._now, self._upstream = NOW, iter(self.parts)
-        self.pulling = PullExchange(script, self.runway, policy, self.timeout)
+        self.pulling = PullExchange(script, self.runway, policy, limits, self.timeout)
         self.outcome: Outcome = self._driven(self.pulling.outcome())
         self.said, self.pieces = self.pulling.answer(self.outcome)
         return self

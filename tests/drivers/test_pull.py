@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachemw import limits
+from cachemw import Limits
 from cachemw.cache.effects import Claimed, Failed, Serve
 from cachemw.cache.live_response import Put, Relay
 from cachemw.cache.policy import Policy
@@ -81,7 +81,7 @@ def test_who_can_stop_waiting_for_the_end_is_told_when() -> None:
     puller = Puller([*EVENTS, LATE], STREAM_HEAD).begin(AS_STREAM)
     puller.rest()
 
-    assert [effect.within for effect in puller.effects if isinstance(effect, Read)] == [None] * 4 + [limits.DONE_HOLD]
+    assert [effect.within for effect in puller.effects if isinstance(effect, Read)] == [None] * 4 + [Limits().done_hold]
 
 
 @pytest.mark.parametrize("cut", range(len(EVENTS) + 1))
@@ -153,7 +153,7 @@ def test_json_that_nobody_reads_is_stored_all_the_same() -> None:
 
 def test_json_that_takes_its_time_leaves_as_it_comes() -> None:
     """Ten seconds after its first byte: keep-alive blanks (design §2). It is kept, but its head cannot say so."""
-    puller = Puller([b" ", b" ", b" ", COMPLETION], ticks=limits.JSON_HOLD / 2).begin(JSON)
+    puller = Puller([b" ", b" ", b" ", COMPLETION], ticks=Limits().json_hold / 2).begin(JSON)
 
     assert (puller.cache_status, puller.asked_for(Read)) == (MISS, 3)
     assert puller.rest() == b"   " + COMPLETION
@@ -296,7 +296,7 @@ def test_a_leader_that_was_stopped_leaves_the_claim_to_the_next() -> None:
     leader = Puller([b"{"]).begin(request(ON, (b"cache-control", b"no-store")))
     assert leader.pulling._pull is not None
     leader.pulling._pull.has_ended = False
-    leader.pulling._pull._is_awaited = True
+    leader.pulling._pull._json_hold = Limits().json_hold
     stopped.begin(leader.pulling._pull)
     stopped.end()
 

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import pytest
 
-from cachemw import limits
+from cachemw import Limits
 from cachemw.cache.effects import Claimed, Failed
 from cachemw.cache.policy import Policy
 from cachemw.drivers.pull_effects import Open, WaitFor, WaitResult
@@ -89,7 +89,7 @@ def test_who_has_more_time_than_patience_goes_alone_when_that_ends(timeout: floa
     """P1."""
     follower = waiting(in_vain, timeout=timeout, parts=[COMPLETION]).begin(JSON)
 
-    assert [effect.seconds for effect in follower.effects if isinstance(effect, WaitFor)] == [limits.PATIENCE]
+    assert [effect.seconds for effect in follower.effects if isinstance(effect, WaitFor)] == [Policy().patience]
     assert (follower.cache_status, follower.asked_for(Open)) == (STORED, 1)
 
 
@@ -120,7 +120,7 @@ def test_any_other_failure_is_that_of_all_who_wait(error: UpstreamError, timeout
 
 def leaving_as_it_comes() -> Puller:
     """Begin an answer that is not whole after `JSON_HOLD`."""
-    leader = Puller([b" ", b" ", b" ", COMPLETION], ticks=limits.JSON_HOLD / 2).begin(JSON)
+    leader = Puller([b" ", b" ", b" ", COMPLETION], ticks=Limits().json_hold / 2).begin(JSON)
     assert leader.cache_status == MISS
     return leader
 
@@ -189,7 +189,7 @@ def test_json_that_is_given_up_while_it_leaves_is_its_readers_alone() -> None:
     """P1, P3: what that one has read is held no more, and so nobody can have it after it."""
     policy = Policy(max_record_bytes=500)
     blanks = [b" "] * 3 + [b" " * 300] * 3
-    leader = Puller([*blanks, COMPLETION], ticks=limits.JSON_HOLD / 2).begin(JSON, policy)
+    leader = Puller([*blanks, COMPLETION], ticks=Limits().json_hold / 2).begin(JSON, policy)
     leader.rest()
     leader.pulling.over()
 

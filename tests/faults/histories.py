@@ -10,7 +10,6 @@ import anyio
 from cachemw import DiskStore, MemoryStore, Store
 from tests.faults.asking import quiet
 from tests.faults.fault import Fault, Tally
-from tests.faults.reflecting import patient
 from tests.mounts.history import MAKERS, Book, Mounted, record
 from tests.mounts.rules import Rules, is_telling
 
@@ -45,7 +44,7 @@ def run(trials: int) -> Tally:
     """Record so many histories, of each mount over each store in turn. Raises where they show nothing."""
     tally, books = Tally(), list[Book]()
     cases = itertools.cycle(itertools.product(MAKERS, STORES))
-    with patient(), quiet():
+    with quiet():
         for number, (mount, store_kind) in zip(range(trials), cases, strict=False):
             books.append(anyio.run(recorded, mount, store_kind, number))
             tally += judged(books[-1])

@@ -16,7 +16,7 @@ import anyio
 import httpx
 from starlette.types import Message, Receive, Scope, Send
 
-from cachemw import MemoryStore, limits
+from cachemw import MemoryStore
 from cachemw.asgi import CacheMiddleware
 from cachemw.cache import record as codec
 from cachemw.flights.flight import Flight
@@ -341,21 +341,10 @@ async def _over_sockets() -> Tally:
     return tally
 
 
-@contextlib.contextmanager
-def patient() -> Iterator[None]:
-    """Take a busy machine for no slow store."""
-    was, limits.STORE_PATIENCE = limits.STORE_PATIENCE, 5.0
-    try:
-        yield
-    finally:
-        limits.STORE_PATIENCE = was
-
-
 def leave_at_every_event(_: int) -> Tally:
     """Leave wherever one can, on both kinds of event loops, and over sockets."""
-    with patient():
-        here = anyio.run(_in_process, backend="asyncio") + anyio.run(_in_process, backend="trio")
-        sockets = asyncio.run(_over_sockets())
+    here = anyio.run(_in_process, backend="asyncio") + anyio.run(_in_process, backend="trio")
+    sockets = asyncio.run(_over_sockets())
     return (
         here
         + sockets

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cachemw import limits
+from cachemw import Limits
 from tests.faults.fault import Fault, Tally
 from tests.faults.truth import question, true_body, truthful
 from tests.serving import serving_in_thread
@@ -33,15 +33,16 @@ HUGE = question(1000, 2_500_000)
 CHAT = "/v1/chat/completions"
 FIELDS = {"content-type": "application/json", "authorization": "Bearer alice", "cachemw": "on"}
 PATIENCE = 30.0
+LIMITS = Limits()
 
-_WITH_DEADLINES = """
+_WITH_LIMITS = """
 import sys
-from cachemw import limits
-limits.HEAD_TIME, limits.BODY_TIME = map(float, sys.argv[1:3])
-limits.DERIVED_BYTES = 2**20  # full soon: what fills up looks like a leak
-from cachemw.cli.app import run
-sys.argv[:3] = ["cachemw"]
-run()
+from cachemw import Limits
+from cachemw.cli.serve import serve_proxy
+from cachemw.proxy import Settings
+head_time, body_time = map(float, sys.argv[1:])
+limits = Limits(head_time=head_time, body_time=body_time, derived_bytes=2**20)  # full soon: what fills up looks like a leak
+serve_proxy(Settings.from_environment(), lambda said: print(said, flush=True), limits)
 """
 
 
@@ -59,13 +60,13 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(upstream_url: str, head_seconds: float, body_seconds: float, *options: str) -> Iterator[Served]:
+def served(upstream_url: str, head_seconds: float, body_seconds: float, **settings: str) -> Iterator[Served]:
     """Run the proxy as a user does, but for how long it waits."""
     with tempfile.TemporaryDirectory() as home:
         variables = {"PATH": os.environ["PATH"], "HOME": home, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         store = Path(home) / "store"
-        command = [sys.executable, "-c", _WITH_DEADLINES, str(head_seconds), str(body_seconds)]
-        command += ["serve", "--port", "0", "--upstream", upstream_url + "/v1", "--dir", str(store), *options]
+        variables |= {"CACHEMW_PORT": "0", "CACHEMW_UPSTREAM": upstream_url + "/v1", "CACHEMW_DIR": str(store), **settings}
+        command = [sys.executable, "-c", _WITH_LIMITS, str(head_seconds), str(body_seconds)]
         with (Path(home) / "log").open("w+") as log:
             process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=log, text=True)
             with process:
@@ -242,7 +243,7 @@ async def _tell(port: int, body: bytes) -> None:
 
 def be_slow(trials: int) -> Tally:
     """Have so many slow clients at once; where they are few, they are given less time."""
-    head_seconds, body_seconds = SHORT if trials < LARGE else (limits.HEAD_TIME, limits.BODY_TIME)
+    head_seconds, body_seconds = SHORT if trials < LARGE else (LIMITS.head_time, LIMITS.body_time)
     with serving_in_thread(Upstream(truthful)) as url, served(url, head_seconds, body_seconds) as proxy:
         return asyncio.run(_crowded(proxy, trials, head_seconds, body_seconds))
 

@@ -22,7 +22,7 @@ import anyio
 import httpx
 from starlette.types import Receive, Scope, Send
 
-from cachemw import limits
+from cachemw import Limits
 from tests.faults.fault import Fault, Tally
 from tests.faults.slow_clients import CHAT, FIELDS, Served, proc_is_missing, served
 from tests.faults.truth import answer_to, question, true_body
@@ -307,8 +307,8 @@ def _slope(xs: list[float], ys: list[int]) -> float:
 
 def soak(trials: int) -> Tally:
     """Ask for so many seconds."""
-    options = ("--size-limit", str(STORE_BYTES))
-    with truthful_process() as url, served(url, limits.HEAD_TIME, limits.BODY_TIME, *options) as proxy:
+    limits, settings = Limits(), {"CACHEMW_SIZE_LIMIT": str(STORE_BYTES)}
+    with truthful_process() as url, served(url, limits.head_time, limits.body_time, **settings) as proxy:
         return asyncio.run(_soak(proxy, trials))
 
 

@@ -18,7 +18,6 @@ from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
 from cachemw.upstreams.connections import MakeTransport, default_transport
 from tests.faults.fault import Fault, Tally
-from tests.faults.leaving import patient
 from tests.faults.slow_clients import proc_is_missing
 from tests.real.grounds import grounded, until
 from tests.real.leaving import Scene
@@ -123,10 +122,9 @@ def _files() -> int:
 def storm(trials: int) -> Tally:
     """Have so many storms, each over both transports."""
     tally, made = Tally(), Made(limited)
-    with patient():
-        for seed in range(trials):
-            tally += Tally(1) + asyncio.run(_stormed(default_transport, AFTERWARDS, seed))
-            tally += asyncio.run(_stormed(made, FEW, seed))
+    for seed in range(trials):
+        tally += Tally(1) + asyncio.run(_stormed(default_transport, AFTERWARDS, seed))
+        tally += asyncio.run(_stormed(made, FEW, seed))
     rebuilt = made.count - trials
     return tally + Tally(note=f"{4 * CLIENTS * trials:,} clients; httpx's own pool had to be replaced {rebuilt} times")
 

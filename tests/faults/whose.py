@@ -29,7 +29,7 @@ from tests import wsgi_driver
 from tests.asgi_driver import Reply, call
 from tests.faults.credentials import CREDENTIALS, PLACEHOLDER, THE_SERVERS, Fields, said_in, who
 from tests.faults.fault import Fault, Tally
-from tests.faults.reflecting import ORIGIN, PATH, Inner, asked_here, is_hit, patient
+from tests.faults.reflecting import ORIGIN, PATH, Inner, asked_here, is_hit
 from tests.mounts.wsgi_upstream import WsgiUpstream
 from tests.upstream import Asked, Told, Upstream, completion, prompt, stream
 
@@ -372,10 +372,7 @@ async def mixed_load(kind: str, number: int) -> Load:
 def run(trials: int) -> Tally:
     """Put every mount under load, in rounds. Raises where too few were hits, or none collapsed, to show anything."""
     kinds = list(MOUNTS)
-    with patient():
-        loads = [
-            anyio.run(mixed_load, kinds[number % len(kinds)], number) for number in range(max(len(kinds), trials // ROUND))
-        ]
+    loads = [anyio.run(mixed_load, kinds[number % len(kinds)], number) for number in range(max(len(kinds), trials // ROUND))]
     tally, asked = sum((load.tally for load in loads), Tally()), dict.fromkeys(kinds, 0)
     hits, collapsed = dict(asked), sum(load.collapsed for load in loads)
     for load in loads:

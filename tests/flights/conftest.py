@@ -1,7 +1,7 @@
 """A wrapped app in a house where nothing may be left behind."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -10,12 +10,13 @@ import pytest
 from anyio.abc import TaskGroup
 from starlette.types import ASGIApp
 
-from cachemw import ExchangeReport, MemoryStore, Policy, Store, limits
+from cachemw import ExchangeReport, Limits, MemoryStore, Policy, Store
 from cachemw.asgi import CacheMiddleware
 from cachemw.cache import record as codec
 from cachemw.flights.flight import Flight
 from cachemw.flights.registry import FlightTable
 from tests.flights.callers import Caller
+from tests.patience import PATIENT
 
 
 @dataclass(slots=True)
@@ -24,12 +25,19 @@ class House:
 
     store: Store = field(default_factory=MemoryStore)
     reports: list[ExchangeReport] = field(default_factory=list)
+    limits: Limits = replace(PATIENT, abandon_grace=5.0)  # what is left by mistake fails soon
     app: CacheMiddleware = field(init=False)
 
     def mount(self, bot: ASGIApp, **policy: Any) -> CacheMiddleware:
         """Mount around an app, with what is not as usual in the policy."""
-        self.app = CacheMiddleware(bot, name="bot", store=self.store, policy=Policy(**policy), hooks=[self.reports.append])
+        self.app = CacheMiddleware(
+            bot, name="bot", store=self.store, policy=Policy(**policy), limits=self.limits, hooks=[self.reports.append]
+        )
         return self.app
+
+    def limit(self, **limits: Any) -> None:
+        """Have other limits in what is mounted from now on."""
+        self.limits = replace(self.limits, **limits)
 
     @property
     def table(self) -> FlightTable[Flight]:
@@ -91,12 +99,6 @@ def tasks_here() -> int:
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     backend: str = request.param
     return backend
-
-
-@pytest.fixture(autouse=True)
-def _limits_for_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "STORE_PATIENCE", 5.0)  # a busy machine is no slow store
-    monkeypatch.setattr(limits, "ABANDON_GRACE", 5.0)  # what is left by mistake fails soon
 
 
 @pytest.fixture

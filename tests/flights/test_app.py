@@ -10,7 +10,6 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from cachemw import limits
 from tests.flights.bots import EVENTS, WHOLE, say, streaming
 from tests.flights.callers import STREAM, Caller
 from tests.flights.conftest import House, until
@@ -172,12 +171,9 @@ async def test_context_variables_flow_in_and_not_out(house: House) -> None:
 
 
 @pytest.mark.parametrize("leaves", [False, True])
-async def test_background_tasks_run_on_to_their_end_outside_every_deadline(
-    leaves: bool, house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_background_tasks_run_on_to_their_end_outside_every_deadline(leaves: bool, house: House) -> None:
     """H1: longer than the grace and the notice, and nobody waits for them; the request returns when they have."""
-    monkeypatch.setattr(limits, "ABANDON_GRACE", 0.2)
-    monkeypatch.setattr(limits, "STOP_NOTICE", 0.0)
+    house.limit(abandon_grace=0.2, stop_notice=0.0)
     done = anyio.Event()
     work = anyio.Event()
 
@@ -192,7 +188,7 @@ async def test_background_tasks_run_on_to_their_end_outside_every_deadline(
         await until(lambda: house.records == [WHOLE])
         again = await house.ask()
         if leaves:
-            await anyio.sleep(1.5 * limits.ABANDON_GRACE)
+            await anyio.sleep(1.5 * house.limits.abandon_grace)
         await until(house.is_tidy)
         assert not leader.returned.is_set()
         work.set()

@@ -8,7 +8,7 @@ import anyio.lowlevel
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from cachemw import MemoryStore, limits
+from cachemw import MemoryStore
 from cachemw.stores import Inline
 from tests.flights.bots import EVENTS, RETRY, WHOLE, say, streaming
 from tests.flights.callers import JSON, STREAM, Caller
@@ -78,11 +78,9 @@ async def visit(house: House, caller: Caller, chance: random.Random) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("limit_bytes", [len(WHOLE) // 2, len(WHOLE) * 2], ids=["too large", "in full"])
-async def test_whoever_gets_an_end_gets_all(seed: int, limit_bytes: int, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_gets_an_end_gets_all(seed: int, limit_bytes: int, house: House) -> None:
     """P1, P3, P5, H3, H4, R1."""
-    monkeypatch.setattr(limits, "STOP_NOTICE", 0.002)
-    monkeypatch.setattr(limits, "ABANDON_GRACE", 0.01)
-    monkeypatch.setattr(limits, "DETACHED", 2)
+    house.limit(stop_notice=0.002, abandon_grace=0.01, detached=2)
     chance = random.Random(seed)
     house.store = MemoryStore() if seed % 2 else ThreadedStore()
     house.mount(Moody(chance), max_record_bytes=limit_bytes)

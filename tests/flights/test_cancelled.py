@@ -7,7 +7,6 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from cachemw import limits
 from cachemw.flights.flight import Flight
 from cachemw.flights.registry import FlightTable
 from tests.flights.bots import EVENTS, WHOLE, Bot, held_at, streaming
@@ -22,9 +21,11 @@ TYPICAL = 0.05
 """How long ending at once may take on a busy machine, in seconds; asserted is ten times that, a tenth of the notice."""
 
 
-@pytest.fixture(autouse=True)
-def _late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "STOP_NOTICE", 5)
+@pytest.fixture
+def house(house: House) -> House:
+    """A house in which nobody is cancelled soon after a notice."""
+    house.limit(stop_notice=5)
+    return house
 
 
 class Timeout:
@@ -173,6 +174,7 @@ async def test_readers_are_freed_when_the_pump_itself_is_cancelled(hears: int, h
 async def test_a_loop_that_shuts_down_waits_for_no_flight(anyio_backend: str) -> None:
     """P5: read, followed, detached, and stopping ones; in a loop of their own."""
     house = House()
+    house.limit(stop_notice=5)
     traffics: list[FlightTable[Flight]] = []
 
     async def serve_and_shut_down() -> None:

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from cachemw import MemoryStore, limits
+from cachemw import MemoryStore
 from cachemw.stores import Inline
 from tests.flights.bots import RETRY, WHOLE, Bot, held_at, say, streaming
 from tests.flights.callers import JSON, STREAM, Caller
@@ -87,9 +87,9 @@ async def test_when_patience_is_over_one_leads_for_each_kind_and_the_others_foll
     assert "collapsed" in late.said
 
 
-async def test_who_answers_only_to_be_sent_to_does_not_stop_the_loop(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_answers_only_to_be_sent_to_does_not_stop_the_loop(house: House) -> None:
     """§6: it is told, and cancelled a second later, though it awaits nothing else."""
-    monkeypatch.setattr(limits, "STOP_NOTICE", 0.05)
+    house.limit(stop_notice=0.05)
     was_cancelled = anyio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,11 +149,9 @@ async def test_a_claim_that_came_to_nothing_is_nobodys_forward(house: House) -> 
 
 
 @pytest.mark.parametrize("control", ["on, mode=read", "on"])
-async def test_an_error_that_is_not_shown_is_not_waited_for(
-    house: House, control: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_error_that_is_not_shown_is_not_waited_for(house: House, control: str) -> None:
     """RFC 5861 §4: its status is enough."""
-    monkeypatch.setattr(limits, "STOP_NOTICE", 0.05)
+    house.limit(stop_notice=0.05)
     never, was_ended = anyio.Event(), anyio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

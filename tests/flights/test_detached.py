@@ -3,7 +3,6 @@
 import anyio
 import pytest
 
-from cachemw import limits
 from tests.flights.bots import EVENTS, WHOLE, Bot, held_at, streaming
 from tests.flights.callers import JSON, Caller
 from tests.flights.conftest import House, until
@@ -15,13 +14,13 @@ FINISH = "on, abandon=finish"
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "STOP_NOTICE", 0.01)
+def _soon(house: House) -> None:
+    house.limit(stop_notice=0.01)
 
 
-async def test_what_is_left_is_stopped_when_its_grace_is_over(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_left_is_stopped_when_its_grace_is_over(house: House) -> None:
     """H3."""
-    monkeypatch.setattr(limits, "ABANDON_GRACE", 0.03)
+    house.limit(abandon_grace=0.03)
     bot = Bot(held_at(1, anyio.Event()))
     house.mount(bot)
 
@@ -33,11 +32,9 @@ async def test_what_is_left_is_stopped_when_its_grace_is_over(house: House, monk
     assert (report.stored, report.abandoned) == (False, "finish")
 
 
-async def test_who_joins_what_was_left_gets_it_whole_and_its_grace_is_off(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_joins_what_was_left_gets_it_whole_and_its_grace_is_off(house: House) -> None:
     """H3, P1: from the beginning, then live."""
-    monkeypatch.setattr(limits, "ABANDON_GRACE", 0.2)
+    house.limit(abandon_grace=0.2)
     gate = anyio.Event()
     bot = Bot(held_at(2, gate))
     house.mount(bot)
@@ -51,7 +48,7 @@ async def test_who_joins_what_was_left_gets_it_whole_and_its_grace_is_off(
         await house.join(tasks, late)
         assert house.table.detached == 0
         await late.hears(b"".join(EVENTS[:2]))
-        await anyio.sleep(1.5 * limits.ABANDON_GRACE)
+        await anyio.sleep(1.5 * house.limits.abandon_grace)
         gate.set()
 
     assert late.body == WHOLE
@@ -59,9 +56,9 @@ async def test_who_joins_what_was_left_gets_it_whole_and_its_grace_is_off(
     assert bot.calls == 1
 
 
-async def test_it_can_be_left_again_and_has_a_new_grace(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_can_be_left_again_and_has_a_new_grace(house: House) -> None:
     """H3: each abandonment is reported once."""
-    monkeypatch.setattr(limits, "ABANDON_GRACE", 0.2)
+    house.limit(abandon_grace=0.2)
     bot = Bot(held_at(1, anyio.Event()))
     house.mount(bot)
     leader, late = Caller(control=FINISH), Caller(control=FINISH)
@@ -82,9 +79,9 @@ async def test_it_can_be_left_again_and_has_a_new_grace(house: House, monkeypatc
     assert sorted((report.collapsed, report.abandoned) for report in house.reports) == [(False, "finish"), (True, "finish")]
 
 
-async def test_beyond_the_limit_what_is_left_is_stopped(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_beyond_the_limit_what_is_left_is_stopped(house: House) -> None:
     """H3, P3: and what goes on meanwhile is not disturbed."""
-    monkeypatch.setattr(limits, "DETACHED", 2)
+    house.limit(detached=2)
     gate = anyio.Event()
     house.mount(Bot(held_at(1, gate)))
     callers = [Caller(prompt(f"{number}", stream=True), FINISH) for number in range(4)]
@@ -103,9 +100,9 @@ async def test_beyond_the_limit_what_is_left_is_stopped(house: House, monkeypatc
     assert sorted(report.abandoned or "" for report in house.reports) == ["cancel", "cancel", "finish", "finish"]
 
 
-async def test_nobody_joins_what_is_being_stopped(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_joins_what_is_being_stopped(house: House) -> None:
     """P1: the race the sweep of the reference found."""
-    monkeypatch.setattr(limits, "STOP_NOTICE", 5)
+    house.limit(stop_notice=5)
     gate = anyio.Event()
     bot = Bot(held_at(1, gate), streaming())
     house.mount(bot)
@@ -124,9 +121,9 @@ async def test_nobody_joins_what_is_being_stopped(house: House, monkeypatch: pyt
     assert bot.calls == 2
 
 
-async def test_nobody_waits_for_what_is_being_stopped(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_waits_for_what_is_being_stopped(house: House) -> None:
     """P1: one of another kind claims again at once."""
-    monkeypatch.setattr(limits, "STOP_NOTICE", 5)
+    house.limit(stop_notice=5)
     gate = anyio.Event()
     bot = Bot(held_at(1, gate), completion())
     house.mount(bot)
@@ -156,7 +153,7 @@ async def test_what_turns_out_too_large_while_nobody_reads_it_is_stopped(house: 
         caller.leave()
         await until(lambda: house.table.detached == 1)
         gate.set()
-        await caller.returns(within=limits.ABANDON_GRACE / 2)
+        await caller.returns(within=house.limits.abandon_grace / 2)
 
     assert bot.was_cancelled
     assert house.records == []

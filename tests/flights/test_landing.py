@@ -6,7 +6,7 @@ import anyio
 import pytest
 from starlette.types import Message
 
-from cachemw import MemoryStore, limits
+from cachemw import MemoryStore
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.stores import Inline
 from tests.flights.bots import EVENTS, WHOLE, Bot, streaming
@@ -82,9 +82,9 @@ async def test_a_client_that_hangs_up_at_done_has_its_answer_stored(house: House
     assert house.reports[0].abandoned is None
 
 
-async def test_done_is_held_for_the_end_and_then_let_go_unstored(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_done_is_held_for_the_end_and_then_let_go_unstored(house: House) -> None:
     """S6, P2: by leader and follower alike; the app has not ended then."""
-    monkeypatch.setattr(limits, "DONE_HOLD", 0.05)
+    house.limit(done_hold=0.05)
     never = anyio.Event()
     house.mount(Bot(streaming(*EVENTS, never)))
     leader, follower = Caller(), Caller()
@@ -122,10 +122,9 @@ async def test_done_is_not_let_go_before_its_time(house: House) -> None:
 
 
 @pytest.mark.parametrize("body", [STREAM, JSON])
-async def test_what_waits_for_its_put_is_not_overdue(body: bytes, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_waits_for_its_put_is_not_overdue(body: bytes, house: House) -> None:
     """P2, S6: the upstream's end has come; what is waited for now is the store."""
-    monkeypatch.setattr(limits, "DONE_HOLD", 0.05)
-    monkeypatch.setattr(limits, "JSON_HOLD", 0.05)
+    house.limit(done_hold=0.05, json_hold=0.05)
     store = house.store = SlowStore()
     house.mount(Bot())
     caller = Caller(body)
@@ -142,9 +141,9 @@ async def test_what_waits_for_its_put_is_not_overdue(body: bytes, house: House, 
 
 
 @pytest.mark.parametrize("body", [STREAM, JSON])
-async def test_a_slow_put_holds_nobody_and_goes_on(body: bytes, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_put_holds_nobody_and_goes_on(body: bytes, house: House) -> None:
     """P2."""
-    monkeypatch.setattr(limits, "STORE_PATIENCE", 0.02)
+    house.limit(store_patience=0.02)
     store = house.store = SlowStore()
     house.mount(Bot())
 
@@ -157,9 +156,9 @@ async def test_a_slow_put_holds_nobody_and_goes_on(body: bytes, house: House, mo
     await until(lambda: house.records == [caller.body])
 
 
-async def test_json_is_held_no_longer_than_its_hold(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_json_is_held_no_longer_than_its_hold(house: House) -> None:
     """P1: then it leaves as it comes, for leader and follower, and is still stored."""
-    monkeypatch.setattr(limits, "JSON_HOLD", 0.05)
+    house.limit(json_hold=0.05)
     gate = anyio.Event()
     house.mount(Bot(Told([b" ", b" ", gate, ANSWER], headers=JSON_HEAD)))
     leader, follower = Caller(JSON), Caller(JSON)
@@ -176,9 +175,9 @@ async def test_json_is_held_no_longer_than_its_hold(house: House, monkeypatch: p
     assert [report.stored for report in house.reports if not report.collapsed] == [True]
 
 
-async def test_who_joins_json_that_leaves_as_it_comes_starts_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_joins_json_that_leaves_as_it_comes_starts_at_once(house: House) -> None:
     """P1."""
-    monkeypatch.setattr(limits, "JSON_HOLD", 0.02)
+    house.limit(json_hold=0.02)
     gate = anyio.Event()
     house.mount(Bot(Told([b" ", gate, ANSWER], headers=JSON_HEAD)))
     leader, late = Caller(JSON), Caller(JSON)

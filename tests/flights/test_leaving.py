@@ -6,7 +6,6 @@ import anyio
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from cachemw import limits
 from tests.flights.bots import EVENTS, RETRY, WHOLE, Bot, held_at, say, streaming
 from tests.flights.callers import JSON, PATH, STREAM, Caller, Way
 from tests.flights.conftest import House, until
@@ -43,8 +42,8 @@ class Listening:
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "STOP_NOTICE", 0.02)
+def _soon(house: House) -> None:
+    house.limit(stop_notice=0.02)
 
 
 async def leave_at(point: str, house: House, abandon: str, by: Way) -> tuple[Bot, Caller]:
@@ -147,12 +146,10 @@ async def test_the_client_says_what_becomes_of_it_and_then_the_operator(
 
 
 @pytest.mark.parametrize("heeds", [True, False])
-async def test_a_stopped_app_is_told_of_a_disconnect_and_cancelled_later(
-    heeds: bool, house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stopped_app_is_told_of_a_disconnect_and_cancelled_later(heeds: bool, house: House) -> None:
     """H2, H3: one that heeds it is not cancelled at all."""
     if heeds:
-        monkeypatch.setattr(limits, "STOP_NOTICE", 60)
+        house.limit(stop_notice=60)
     app = Listening(heeds=heeds)
     house.mount(app)
     caller = Caller()
@@ -168,11 +165,9 @@ async def test_a_stopped_app_is_told_of_a_disconnect_and_cancelled_later(
     assert app.was_cancelled is not heeds
 
 
-async def test_a_stopped_app_that_ends_in_time_works_on_and_is_not_cancelled(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stopped_app_that_ends_in_time_works_on_and_is_not_cancelled(house: House) -> None:
     """H1, H3: what it said is whole, so it is kept; its background tasks have no deadline."""
-    monkeypatch.setattr(limits, "STOP_NOTICE", 0.2)
+    house.limit(stop_notice=0.2)
     worked: list[bool] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -181,7 +176,7 @@ async def test_a_stopped_app_that_ends_in_time_works_on_and_is_not_cancelled(
         assert (await receive())["type"] == "http.disconnect"
         for event in EVENTS[2:]:
             await send({"type": "http.response.body", "body": event, "more_body": event is not EVENTS[-1]})
-        await anyio.sleep(1.5 * limits.STOP_NOTICE)
+        await anyio.sleep(1.5 * house.limits.stop_notice)
         worked.append(True)
 
     house.mount(app)

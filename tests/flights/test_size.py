@@ -5,7 +5,7 @@ import anyio.lowlevel
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from cachemw import limits
+from cachemw.limits import PIECE_BYTES
 from tests.flights.bots import Bot, say, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, until
@@ -14,7 +14,9 @@ from tests.upstream import JSON as JSON_HEAD
 
 pytestmark = pytest.mark.anyio
 
-CHUNK = event({"content": "x" * 1000})
+CHUNK = event({"content": "x" * (PIECE_BYTES - len(event({"content": ""})))})
+"""As large as what a reader takes at once, so that what it has taken can be counted."""
+
 LIMIT = 5 * len(CHUNK)
 LONG = [*[CHUNK] * 40, event({}, "stop"), DONE]
 SHORT = [CHUNK, CHUNK, event({}, "stop"), DONE]
@@ -38,12 +40,6 @@ class Scales:
             self.sent += 1
             self.heaviest = max(self.heaviest, self.house.table.held)
         await send({"type": "http.response.body"})
-
-
-@pytest.fixture(autouse=True)
-async def _piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader takes one chunk at a time, so that what it has taken can be counted."""
-    monkeypatch.setattr("cachemw.cache.live_response.PIECE_BYTES", len(CHUNK))
 
 
 async def test_within_the_limit_a_slow_reader_slows_nobody(house: House) -> None:
@@ -173,7 +169,7 @@ async def test_json_over_the_limit_leaves_as_it_comes(house: House) -> None:
 
 async def test_one_chunk_may_be_larger_than_everything(house: House) -> None:
     """P3: at most the limit and one chunk."""
-    huge = event({"content": "x" * 20_000})
+    huge = event({"content": "x" * 4 * LIMIT})
     house.mount(Bot(streaming(CHUNK, huge, *SHORT)), max_record_bytes=LIMIT)
     callers = [Caller(), Caller()]
 
@@ -182,9 +178,9 @@ async def test_one_chunk_may_be_larger_than_everything(house: House) -> None:
     assert {caller.body for caller in callers} == {b"".join([CHUNK, huge, *SHORT])}
 
 
-async def test_a_miss_beyond_what_all_may_hold_is_relayed_unrecorded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_miss_beyond_what_all_may_hold_is_relayed_unrecorded(house: House) -> None:
     """P3: `detail=busy`; with room again the next is stored."""
-    monkeypatch.setattr(limits, "FLIGHT_BYTES", 2 * len(CHUNK))
+    house.limit(flight_bytes=2 * len(CHUNK))
     gate = anyio.Event()
     first, second, third = (Caller(prompt(str(number), stream=True)) for number in range(3))
     bot = Bot(streaming(b"".join(SHORT[:2]) + b": x\n\n", gate, *SHORT[2:]), streaming(*LONG), streaming())
@@ -195,7 +191,7 @@ async def test_a_miss_beyond_what_all_may_hold_is_relayed_unrecorded(house: Hous
         await house.join(tasks, first)
         await until(lambda: house.table.is_full)
         await house.ask(second)
-        assert house.table.held <= limits.FLIGHT_BYTES + 2 * len(CHUNK)
+        assert house.table.held <= house.limits.flight_bytes + 2 * len(CHUNK)
         first.read_on()
         gate.set()
     await house.ask(third)

@@ -5,7 +5,6 @@ from typing import Any
 import anyio
 import pytest
 
-from cachemw import limits
 from tests.flights.bots import EVENTS, RETRY, WHOLE, Bot, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, until
@@ -111,20 +110,30 @@ async def test_a_client_that_leaves_a_stale_hit_does_not_stop_the_flight(house: 
     assert house.records == [b"".join(NEW)]
 
 
-async def test_what_is_fetched_anew_has_a_bound_and_a_number(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_fetched_anew_has_a_bound(house: House) -> None:
     """H3: as whatever flies without readers."""
-    monkeypatch.setattr(limits, "ABANDON_GRACE", 0.03)
-    monkeypatch.setattr(limits, "STOP_NOTICE", 0.01)
+    house.limit(abandon_grace=0.03, stop_notice=0.01)
     bot = Bot(streaming(), streaming(EVENTS[0], anyio.Event()))
     await stale(house, bot, stale_while_revalidate=60)
 
     hit = await house.ask(Caller(control=TTL))
-    monkeypatch.setattr(limits, "DETACHED", 0)
-    again = await house.ask(Caller(control=TTL))
 
-    assert hit.body == again.body == WHOLE
+    assert hit.body == WHOLE
     assert bot.calls == 2
     assert bot.was_cancelled
+    assert house.records == [WHOLE]
+
+
+async def test_where_no_more_may_fly_without_readers_nothing_is_fetched_anew(house: House) -> None:
+    """H3, P3: and the stale record answers all the same."""
+    house.limit(detached=0)
+    bot = Bot(streaming(), streaming(*NEW))
+    await stale(house, bot, stale_while_revalidate=60)
+
+    hit = await house.ask(Caller(control=TTL))
+
+    assert (hit.body, hit.said) == (WHOLE, STALE)
+    assert bot.calls == 1
     assert house.records == [WHOLE]
 
 
@@ -163,11 +172,9 @@ async def test_a_stale_record_stands_in_for_a_429_for_leader_and_followers(body:
     ]
 
 
-async def test_an_upstream_a_stale_record_stands_in_for_is_not_waited_for(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_upstream_a_stale_record_stands_in_for_is_not_waited_for(house: House) -> None:
     """H3: nobody wants the rest of its 429."""
-    monkeypatch.setattr(limits, "STOP_NOTICE", 0.01)
+    house.limit(stop_notice=0.01)
     bot = Bot(streaming(), Told([b"slow", anyio.Event()], status=429))
     await stale(house, bot)
 

@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from cachemw import MemoryStore, limits
+from cachemw import MemoryStore
 from cachemw.stores import Inline
 from tests.flights.bots import WHOLE, Bot, streaming
 from tests.flights.callers import JSON, STREAM, Caller
@@ -79,8 +79,8 @@ each_way = pytest.mark.parametrize(
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "STOP_NOTICE", 0.005)
+def _soon(house: House) -> None:
+    house.limit(stop_notice=0.005)
 
 
 @each_case

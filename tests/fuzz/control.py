@@ -3,6 +3,7 @@
 import math
 
 from cachemw.cache.directives import (
+    FOREVER,
     NAMESPACE_LIMIT,
     UNKNOWN_LIMIT,
     CacheControl,
@@ -12,7 +13,6 @@ from cachemw.cache.directives import (
     read_directives,
 )
 from cachemw.cache.policy import Policy
-from cachemw.limits import FOREVER
 from cachemw.messages import Headers
 
 DEFAULTS = ("off", "on", "on, mode=replay")

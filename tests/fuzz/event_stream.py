@@ -3,6 +3,7 @@
 from cachemw.cache.policy import FINISH_REASONS
 from cachemw.endpoints import CHAT
 from cachemw.endpoints.chat.transcode import NO_USAGE, OTHER_KIND, derive
+from cachemw.limits import Work
 from cachemw.wire.sse import Event, Parser
 from tests.cache.answers import STREAM_HEAD, chat, one_by_one, record_of, terms
 from tests.endpoints.judging import stream_fault
@@ -46,7 +47,7 @@ def _reads_on_alike(stream: bytes, at: int, whole: list[Event]) -> None:
 
 
 def _is_judged_alike(stream: bytes, at: int, whole: list[Event]) -> None:
-    judge = CHAT.judge(ASKED, FINISH_REASONS)
+    judge = CHAT.judge(ASKED, FINISH_REASONS, Work())
     for event in whole:
         judge.see(event)
     fault = judge.fault()

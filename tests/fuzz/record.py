@@ -8,6 +8,7 @@ from cachemw.cache.lookup import Match, Query, VerifiedRecords, select
 from cachemw.cache.policy import Policy
 from cachemw.cache.replay import head, paced, pieces
 from cachemw.errors import RecordError
+from cachemw.limits import Limits
 from cachemw.messages import Head, StoredResponse
 from cachemw.report import ExchangeReport
 from tests.cache.answers import chat, key, request
@@ -39,7 +40,7 @@ def _is_served_or_refused(stored: StoredResponse) -> None:
         found = key(asked)
         record = codec.encode(replace(stored, proof=found.proof))
         for mode in (Mode.READ_WRITE, Mode.REPLAY):
-            query = Query(found, asked, Directives(mode), Policy(), Abandon.FINISH, request(), ExchangeReport())
+            query = Query(found, asked, Directives(mode), Policy(), Limits(), Abandon.FINISH, request(), ExchangeReport())
             try:
                 usable = select(record, query, VerifiedRecords(), NOW)
             except RecordError:

@@ -1,15 +1,16 @@
 """Every mount there is, around or before the same scriptable upstream."""
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cachemw import ExchangeReport, MemoryStore, Policy, Store, limits
+from cachemw import ExchangeReport, Limits, MemoryStore, Policy, Store
 from tests.asgi_driver import Hears, RawHeaders, Reply, ignore
 from tests.mounts.mounting import AROUND_AN_APP, ASGI, KINDS, MAKERS, PATH, PULLED, TRANSPORTS, AsgiMount, Mount, Sent
+from tests.patience import PATIENT
 from tests.serving import serving, serving_in_thread
 from tests.upstream import Upstream, prompt
 
@@ -24,6 +25,7 @@ class Mounted:
     url: str
     upstream: Upstream
     policy: Policy = field(default_factory=Policy)
+    limits: Limits = PATIENT
     store: Store = field(default_factory=MemoryStore)
     reports: list[ExchangeReport] = field(default_factory=list)
     mounts: list[Mount] = field(default_factory=list)
@@ -32,12 +34,17 @@ class Mounted:
         """Mount anew, with another policy."""
         self._mount(policy=policy or self.policy)
 
+    def limit(self, **limits: Any) -> None:
+        """Mount anew, with these limits besides."""
+        self.limits = replace(self.limits, **limits)
+        self.mount()
+
     def mount_by_default(self) -> None:
         """Mount anew, with the policy that is the mount's own."""
         self._mount()
 
     def _mount(self, **options: Any) -> None:
-        options |= {"store": self.store, "hooks": [self.reports.append]}
+        options |= {"store": self.store, "limits": self.limits, "hooks": [self.reports.append]}
         self.mounts.append(MAKERS[self.kind](self.url, self.upstream, options))
 
     @property
@@ -96,11 +103,6 @@ def status_of(reply: Reply) -> str:
     text = reply.headers.get(b"cache-status", b"").decode()
     head, quote, tail = text.removeprefix("cachemw; ").partition('key="')
     return head + "key" + tail.partition('"')[2] if quote else head
-
-
-@pytest.fixture(autouse=True)
-def _a_busy_machine_is_no_slow_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "STORE_PATIENCE", 5.0)
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ from tests.asgi_driver import Reply
 from tests.mounts.gates import Gate
 from tests.mounts.mounting import AsgiMount, AsyncTransportMount, Mount, Sent, TransportMount, WsgiMount
 from tests.mounts.wsgi_upstream import WsgiUpstream
+from tests.patience import PATIENT
 from tests.upstream import DONE, EVENT_STREAM, JSON, Asked, Told, Upstream, completion, event, prompt
 
 ORIGIN = "https://api.example"
@@ -260,29 +261,29 @@ class Mounted:
 
 
 def _around(book: Book, store: Store) -> Mount:
-    cache = asgi.CacheMiddleware(Upstream(book.respond), name="bot", store=store)
+    cache = asgi.CacheMiddleware(Upstream(book.respond), name="bot", store=store, limits=PATIENT)
     return AsgiMount(cache, cache)
 
 
 def _before(book: Book, store: Store) -> Mount:
     upstream = HttpUpstream(f"{ORIGIN}/v1", transport=lambda: Wire(book))
-    cache = asgi.CacheMiddleware(Upstream(), upstream=upstream, store=store)
+    cache = asgi.CacheMiddleware(Upstream(), upstream=upstream, store=store, limits=PATIENT)
     return AsgiMount(cache, cache)
 
 
 def _wsgi(book: Book, store: Store) -> Mount:
-    mount = WsgiMount(wsgi.CacheMiddleware(WsgiUpstream(Upstream(book.respond)), name="bot", store=store))
+    mount = WsgiMount(wsgi.CacheMiddleware(WsgiUpstream(Upstream(book.respond)), name="bot", store=store, limits=PATIENT))
     mount.is_validated = False
     return mount
 
 
 def _transport(book: Book, store: Store) -> Mount:
-    transport = mounts.CacheTransport(Wire(book), store=store)
+    transport = mounts.CacheTransport(Wire(book), store=store, limits=PATIENT)
     return TransportMount(transport, httpx.Client(transport=transport, trust_env=False), ORIGIN)
 
 
 def _async_transport(book: Book, store: Store) -> Mount:
-    transport = mounts.AsyncCacheTransport(Wire(book), store=store)
+    transport = mounts.AsyncCacheTransport(Wire(book), store=store, limits=PATIENT)
     return AsyncTransportMount(transport, httpx.AsyncClient(transport=transport, trust_env=False), ORIGIN)
 
 

@@ -10,6 +10,7 @@ from cachemw.cache.sharing import Course, Sender
 from cachemw.errors import UpstreamError
 from cachemw.flights.pulled import PulledFlight
 from cachemw.flights.registry import PulledFlightTable
+from cachemw.limits import Limits
 from cachemw.messages import Kind
 from cachemw.report import ExchangeReport
 
@@ -19,7 +20,7 @@ CLAIM = Claim(Course(b"key", JSON, 0, Sender((), ())), True, True, Abandon.CANCE
 
 @pytest.fixture
 def pulled_flights() -> PulledFlightTable:
-    return PulledFlightTable(threading.Event)
+    return PulledFlightTable(threading.Event, Limits())
 
 
 def lead(pulled_flights: PulledFlightTable, after: PulledFlight | None = None) -> PulledFlight:

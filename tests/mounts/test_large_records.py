@@ -5,7 +5,7 @@ import threading
 import anyio
 import pytest
 
-from cachemw import Policy, limits
+from cachemw import Policy
 from tests.mounts.conftest import Mounted, status_of
 from tests.mounts.mounting import ASGI
 from tests.upstream import prompt
@@ -37,13 +37,11 @@ def noting(mounted: Mounted) -> Noting:
 
 
 @pytest.mark.parametrize("mounted", AWAITED, indirect=True)
-async def test_a_large_record_is_judged_once_and_not_in_the_event_loop(
-    mounted: Mounted, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_large_record_is_judged_once_and_not_in_the_event_loop(mounted: Mounted) -> None:
     """F67, P3: nor do all who ask at once have it judged."""
     await mounted.ask("on", prompt(stream=False))
+    mounted.limit(judged_bytes=10)
     reason, replies = noting(mounted), list[str]()
-    monkeypatch.setattr(limits, "JUDGED_BYTES", 10)
 
     async def ask() -> None:
         replies.append(status_of(await mounted.ask("on", prompt(stream=True))))

@@ -10,8 +10,9 @@ import httpx2
 import pytest
 from starlette.types import Message
 
-from cachemw import Policy, limits
+from cachemw import Limits, Policy
 from cachemw.cache.record import decode
+from cachemw.limits import PIECE_BYTES
 from tests.asgi_driver import scope_for
 from tests.mounts.conftest import CREDENTIAL, Mounted, status_of
 from tests.mounts.gates import Gate
@@ -144,12 +145,10 @@ async def test_what_is_too_large_to_be_kept_does_not_wait_for_its_end(mounted: M
         assert reply.complete
 
 
-async def test_done_is_held_no_longer_than_a_second_and_then_nothing_is_kept(
-    mounted_here: Mounted, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_done_is_held_no_longer_than_a_second_and_then_nothing_is_kept(mounted_here: Mounted) -> None:
     """S6."""
-    assert limits.DONE_HOLD == 1.0
-    monkeypatch.setattr(limits, "DONE_HOLD", 0.3)
+    assert Limits().done_hold == 1.0
+    mounted_here.limit(done_hold=0.3)
     events = stream_events()
     never = anyio.Event()
     mounted_here.upstream.respond = always(Told([*events, never], headers=EVENT_STREAM))
@@ -163,17 +162,17 @@ async def test_done_is_held_no_longer_than_a_second_and_then_nothing_is_kept(
         waited = anyio.current_time() - began
         never.set()
 
-    assert limits.DONE_HOLD * 0.5 < waited < limits.DONE_HOLD + 1.0
+    assert 0.15 < waited < 1.3
     assert listener.is_over
     assert not list(mounted_here.store.scan())
     assert mounted_here.reports[-1].details == ("no-end",)
 
 
-async def test_done_is_not_held_for_as_long_as_an_upstream_stays(mounted: Mounted, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_done_is_not_held_for_as_long_as_an_upstream_stays(mounted: Mounted) -> None:
     """S6: most clients hang up at [DONE], and some upstreams wait for that."""
     if mounted.kind == "WSGI around an app":
         pytest.skip("an app that runs in the server's own thread cannot be interrupted there")
-    monkeypatch.setattr(limits, "DONE_HOLD", 0.1)
+    mounted.limit(done_hold=0.1)
     events, end = stream_events(), Gate()
     mounted.upstream.respond = always(Told([*events, end], headers=EVENT_STREAM))
     came: list[bool] = []
@@ -363,15 +362,13 @@ async def test_a_replay_is_sent_at_once_and_in_pieces_of_whole_events(mounted: M
     hit = await mounted.ask("on", STREAM)
 
     assert hit.body == b"".join(events)
-    assert len(hit.chunks) == -(-len(hit.body) // limits.PIECE_BYTES)
-    assert all(chunk.endswith(b"\n\n") and len(chunk) <= limits.PIECE_BYTES for chunk in hit.chunks)
+    assert len(hit.chunks) == -(-len(hit.body) // PIECE_BYTES)
+    assert all(chunk.endswith(b"\n\n") and len(chunk) <= PIECE_BYTES for chunk in hit.chunks)
 
 
-async def test_json_that_takes_its_time_leaves_as_it_comes_and_is_kept_all_the_same(
-    mounted_here: Mounted, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_json_that_takes_its_time_leaves_as_it_comes_and_is_kept_all_the_same(mounted_here: Mounted) -> None:
     """Blanks that keep a connection alive are of use only to whom they reach; half a JSON to nobody."""
-    monkeypatch.setattr(limits, "JSON_HOLD", 0.05)
+    mounted_here.limit(json_hold=0.05)
     (answer,) = completion().parts
     assert isinstance(answer, bytes)
     gate = anyio.Event()

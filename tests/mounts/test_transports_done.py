@@ -8,7 +8,7 @@ import anyio.to_thread
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from cachemw import MemoryStore, limits
+from cachemw import Limits, MemoryStore
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import Switch, status_of
 from tests.mounts.gates import Gate
@@ -35,11 +35,12 @@ class Noting:
         await self._upstream(scope, receive, send)
 
 
-async def asked_in_turn(family: Any, mount: Any, url: str, bodies: list[bytes], **more: Any) -> list[Reply]:
+async def asked_in_turn(family: Any, mount: Any, url: str, bodies: list[bytes], done_hold: float, **more: Any) -> list[Reply]:
     """Ask these one after the other, in a thread, over the family's own transport."""
 
     def ask() -> list[Reply]:
-        with family.Client(transport=mount.CacheTransport(store=MemoryStore()), trust_env=False) as client:
+        transport = mount.CacheTransport(store=MemoryStore(), limits=Limits(done_hold=done_hold))
+        with family.Client(transport=transport, trust_env=False) as client:
             return [call(client, "POST", url + PATH, body, (TYPE,), **more) for body in bodies]
 
     return await anyio.to_thread.run_sync(ask)
@@ -47,16 +48,15 @@ async def asked_in_turn(family: Any, mount: Any, url: str, bodies: list[bytes], 
 
 @BY_FAMILY
 async def test_an_answer_over_a_connection_that_was_hurried_has_its_own_time(
-    family: Any, mount: Any, switch: tuple[Switch, str], monkeypatch: pytest.MonkeyPatch
+    family: Any, mount: Any, switch: tuple[Switch, str]
 ) -> None:
     """S6: behind `[DONE]` one read may take no longer than a moment, and no other read is meant by that."""
-    monkeypatch.setattr(limits, "DONE_HOLD", 0.2)
     app, url = switch
     gate = Gate()
     answers = iter([Told(EVENTS, headers=EVENT_STREAM), Told([gate, *JSON.parts], headers=JSON.headers)])
     noting = app.target = Noting(Upstream(lambda asked: slowed(next(answers), gate)))
 
-    stream, slow = await asked_in_turn(family, mount, url, [prompt(stream=True), prompt("other")])
+    stream, slow = await asked_in_turn(family, mount, url, [prompt(stream=True), prompt("other")], 0.2)
 
     assert (stream.body, status_of(slow)) == (b"".join(EVENTS), "fwd=miss; fwd-status=200; stored; key")
     assert len(noting.connections) == 1
@@ -70,11 +70,8 @@ def slowed(told: Told, gate: Gate) -> Told:
 
 
 @BY_FAMILY
-async def test_a_stream_that_is_let_go_costs_no_other_answer(
-    family: Any, mount: Any, switch: tuple[Switch, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_that_is_let_go_costs_no_other_answer(family: Any, mount: Any, switch: tuple[Switch, str]) -> None:
     """S6: its upstream stays silent behind `[DONE]`; the next answer comes all the same."""
-    monkeypatch.setattr(limits, "DONE_HOLD", 0.05)
     app, url = switch
     end = Gate()
     parts: list[Part] = [*EVENTS, end]
@@ -87,6 +84,7 @@ async def test_a_stream_that_is_let_go_costs_no_other_answer(
         mount,
         url,
         [prompt(stream=True), prompt("other")],
+        0.05,
         hears=lambda chunk: came.append(end.is_set()) if DONE in chunk else None,
     )
     end.set()

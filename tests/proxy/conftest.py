@@ -9,7 +9,7 @@ import pytest
 from anyio.abc import SocketStream
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cachemw import ExchangeReport, MemoryStore, limits
+from cachemw import ExchangeReport, MemoryStore
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
 from tests.serving import serving
@@ -68,11 +68,6 @@ class Place:
     async def ask(self, body: bytes | None = None, headers: dict[str, str] = ON, path: str = CHAT) -> httpx.Response:
         """Send a chat request, by default one that opts in."""
         return await self.client.post(path, content=prompt() if body is None else body, headers=headers)
-
-
-@pytest.fixture(autouse=True)
-def _a_busy_machine_is_no_slow_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "STORE_PATIENCE", 5.0)
 
 
 @pytest.fixture(scope="module")

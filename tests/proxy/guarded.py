@@ -1,15 +1,16 @@
 """The proxy as `cachemw serve` runs it, gate and protocol included, in the running event loop; and clients that misbehave."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import anyio
 from anyio.abc import SocketStream
 from starlette.types import ASGIApp
 
-from cachemw import MemoryStore, Policy
+from cachemw import Limits, MemoryStore, Policy
 from cachemw.cli.serve import configured, listen, url_of
 from cachemw.proxy import Gate, Proxy
 from cachemw.proxy.admission import AccessRules
@@ -21,10 +22,10 @@ from tests.upstream import Upstream
 RULES = AccessRules(Policy(max_request_bytes=1_000), max_body=100_000)
 
 
-class Hasty(GuardedProtocol):
-    """Has little time."""
+HASTY = Limits(head_time=0.3, body_time=0.5, write_time=0.3)
+"""Little time."""
 
-    head_seconds, body_seconds = 0.3, 0.5
+Protocol = Callable[..., GuardedProtocol]
 
 
 @dataclass(slots=True)
@@ -76,23 +77,25 @@ async def rest(stream: SocketStream, seconds: float = 5.0) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def guarding(protocol: type[GuardedProtocol] = GuardedProtocol, rules: AccessRules = RULES) -> AsyncIterator[Guarded]:
+async def guarding(
+    limits: Limits = Limits(), rules: AccessRules = RULES, protocol: Protocol = GuardedProtocol
+) -> AsyncIterator[Guarded]:
     """Serve the proxy before an upstream that counts."""
     behind = Upstream()
     async with serving(behind) as upstream_url:
         http = HttpUpstream(upstream_url + "/v1", api_key="sk-server", credentials="lend" if rules.client_keys else "pass")
         store = MemoryStore()
         gate = Gate(Proxy(http, store=store, policy=rules.policy), rules)
-        async with listening(gate, protocol) as port:
+        async with listening(gate, limits, protocol) as port:
             yield Guarded(port, behind, store)
         await http.aclose()
 
 
 @contextlib.asynccontextmanager
-async def listening(app: ASGIApp, protocol: type[GuardedProtocol]) -> AsyncIterator[int]:
+async def listening(app: ASGIApp, limits: Limits = Limits(), protocol: Protocol = GuardedProtocol) -> AsyncIterator[int]:
     """Serve an app over a protocol; gives the port."""
     with listen("127.0.0.1", 0) as listener:
-        async with served_here(configured(app, None, protocol=protocol), listener):
+        async with served_here(configured(app, None, protocol=partial(protocol, limits=limits)), listener):
             yield int(url_of(listener).rpartition(":")[2])
 
 

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from cachemw import Limits, Timeouts
 from cachemw.proxy import Proxy
-from cachemw.upstreams import HttpUpstream, Timeouts
+from cachemw.upstreams import HttpUpstream
 from cachemw.wire.sse import Parser
 from tests.proxy.conftest import ALICE, CHAT, ON, Place, status_of
 from tests.upstream import EVENT_STREAM, JSON, Part, Told, always, completion, prompt, stream_events
@@ -217,8 +218,8 @@ async def test_an_upstream_that_falls_silent_is_a_504_or_a_broken_stream(
     parts: list[Part] = [EVENTS[0] if streaming else b"{", never]
     place.upstream.respond = always(Told(parts, headers=EVENT_STREAM if streaming else JSON))
 
-    async with closing(HttpUpstream(place.upstream_url + "/v1", timeouts=Timeouts(idle=0.1))) as upstream:
-        place.mount(Proxy(upstream, store=place.store))
+    async with closing(HttpUpstream(place.upstream_url + "/v1")) as upstream:
+        place.mount(Proxy(upstream, store=place.store, limits=Limits(timeouts=Timeouts(idle=0.1))))
         heard = await hear(place, prompt(stream=streaming), headers)
 
     if streaming:
@@ -241,8 +242,8 @@ async def test_an_upstream_that_does_not_begin_is_a_504(place: Place, streaming:
             pass
 
     place.put_up(mute)
-    async with closing(HttpUpstream(place.upstream_url + "/v1", timeouts=Timeouts(first_byte=0.1))) as upstream:
-        place.mount(Proxy(upstream, store=place.store))
+    async with closing(HttpUpstream(place.upstream_url + "/v1")) as upstream:
+        place.mount(Proxy(upstream, store=place.store, limits=Limits(timeouts=Timeouts(first_byte=0.1))))
         reply = await place.ask(prompt(stream=streaming), headers)
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (504, "upstream_timeout")

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from cachemw import Policy, limits
+from cachemw import Limits, Policy
 from cachemw.proxy import Gate
 from cachemw.proxy.admission import AccessRules
 from tests.proxy.guarded import RULES, Guarded, guarding, rest, status_of
@@ -263,9 +263,9 @@ async def test_an_answer_that_had_begun_before_is_broken_off() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        b"X-A: a\r\n" * limits.HEAD_FIELDS,
-        b"X-A: " + b"a" * limits.HEAD_BYTES + b"\r\n",
-        b"X" * limits.HEAD_BYTES + b": a\r\n",
+        b"X-A: a\r\n" * Limits().head_fields,
+        b"X-A: " + b"a" * Limits().head_bytes + b"\r\n",
+        b"X" * Limits().head_bytes + b": a\r\n",
         b"".join(b"X-A: " + b"a" * 8_000 + b"\r\n" for _ in range(9)),
     ],
     ids=["many", "one of a long value", "one of a long name", "some of them long"],
@@ -301,8 +301,8 @@ async def test_what_does_not_end_is_not_kept_until_it_does(guarded: Guarded, beg
 
 
 async def test_a_head_as_large_as_may_be_is_taken(guarded: Guarded) -> None:
-    many = b"X-A: a\r\n" * (limits.HEAD_FIELDS - 2)
-    large = b"X-A: " + b"a" * (limits.HEAD_BYTES - 100) + b"\r\n"
+    many = b"X-A: a\r\n" * (Limits().head_fields - 2)
+    large = b"X-A: " + b"a" * (Limits().head_bytes - 100) + b"\r\n"
 
     replies = [
         await guarded.say(b"GET /v1/models HTTP/1.1\r\n" + HOST + fields + b"Connection: close\r\n\r\n")

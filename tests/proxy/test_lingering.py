@@ -7,8 +7,8 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
-from cachemw import limits
-from tests.proxy.guarded import Hasty, guarding, rest, status_of
+from cachemw import Limits
+from tests.proxy.guarded import HASTY, guarding, rest, status_of
 
 pytestmark = pytest.mark.anyio
 
@@ -37,9 +37,8 @@ async def test_who_sends_too_much_can_send_it_all_and_is_told() -> None:
         assert guarded.upstream.calls == 0
 
 
-async def test_who_goes_on_for_ever_is_not_listened_to_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "LINGER_TIME", 0.2)
-    async with guarding() as guarded, await guarded.connect() as stream:
+async def test_who_goes_on_for_ever_is_not_listened_to_for_ever() -> None:
+    async with guarding(Limits(linger_time=0.2)) as guarded, await guarded.connect() as stream:
         await stream.send(HEAD + b"Content-Length: 90000000000\r\n\r\n")
         began = time.monotonic()
         with contextlib.suppress(anyio.BrokenResourceError):
@@ -61,8 +60,8 @@ async def test_what_comes_after_a_refusal_is_no_request() -> None:
 
 
 async def test_who_has_sent_all_is_not_waited_for() -> None:
-    async with guarding(Hasty) as guarded, await guarded.connect() as stream:
+    async with guarding(HASTY) as guarded, await guarded.connect() as stream:
         began = time.monotonic()
         await rest(stream)  # says nothing, and its time runs out
 
-        assert time.monotonic() - began < Hasty.head_seconds + 0.8
+        assert time.monotonic() - began < HASTY.head_time + 0.8

@@ -12,7 +12,6 @@ from anyio.abc import SocketStream
 
 from cachemw import ExchangeReport, MemoryStore
 from cachemw.proxy import Gate, Proxy
-from cachemw.proxy.listener import GuardedProtocol
 from cachemw.upstreams import HttpUpstream
 from tests.proxy.guarded import RULES, listening, rest, status_of
 from tests.serving import until
@@ -72,7 +71,7 @@ async def ending(*parts: Part) -> AsyncIterator[tuple[Scene, contextlib.AsyncExi
     ):
         scene = Scene(behind, 0)
         proxy = Proxy(upstream, store=MemoryStore(), hooks=[scene.reports.append])
-        scene.port = await server.enter_async_context(listening(Gate(proxy, RULES), GuardedProtocol))
+        scene.port = await server.enter_async_context(listening(Gate(proxy, RULES)))
         yield scene, server
         for stream in scene.callers:
             await stream.aclose()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cachemw import ConfigurationError, DiskStore, Policy, limits
+from cachemw import ConfigurationError, DiskStore, Policy
 from cachemw.asgi import CacheMiddleware
+from cachemw.limits import BODY_BYTES, STORE_BYTES
 from cachemw.proxy import Gate, Proxy, Settings, create
 from tests.asgi_driver import call
 from tests.proxy.conftest import CHAT
@@ -43,7 +44,7 @@ def test_without_an_environment_they_are_the_defaults_of_the_policy() -> None:
 
     assert settings == Settings()
     assert repr(settings.policy()) == repr(Policy())
-    assert (settings.upstream, settings.dir, settings.size_limit) == ("cerebras", "", limits.STORE_BYTES)
+    assert (settings.upstream, settings.dir, settings.size_limit) == ("cerebras", "", STORE_BYTES)
 
 
 @pytest.mark.parametrize("settings", [Settings(), OTHER], ids=["defaults", "others"])
@@ -143,7 +144,7 @@ def test_settings_become_the_rules() -> None:
     assert sorted(rules.lend) == [(b"batches",), (b"files",)]
     assert (rules.is_open, rules.own_hosts) == (True, frozenset({"192.0.2.9"}))
     assert repr(rules.policy) == repr(OTHER.policy())
-    assert (Settings().rules().client_keys, Settings().rules().max_body) == ((), limits.BODY_BYTES)
+    assert (Settings().rules().client_keys, Settings().rules().max_body) == ((), BODY_BYTES)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from cachemw import MemoryStore, Policy
 from cachemw.asgi import CacheMiddleware as AsgiMount
 from cachemw.proxy import Gate, Proxy
 from cachemw.proxy.admission import AccessRules
-from cachemw.proxy.listener import GuardedProtocol
 from cachemw.upstreams import HttpUpstream
 from cachemw.wsgi import CacheMiddleware as WsgiMount
 from tests import asgi_driver, wsgi_driver
@@ -59,7 +58,7 @@ async def line(rules: AccessRules) -> AsyncIterator[Line]:
         closing(HttpUpstream(server.url + "/api/v1", api_key="sk-server")) as upstream,
     ):
         gate = Gate(Proxy(upstream, store=MemoryStore(), policy=rules.policy), rules)
-        async with proxying(gate, GuardedProtocol) as port:
+        async with proxying(gate) as port:
             yield Line(f"http://127.0.0.1:{port}", server)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from cachemw import limits
 from tests.real.grounds import Ground, grounded
 from tests.real.proxied import Servers, started
 
@@ -36,8 +35,3 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.lower().endswith("_proxy") or name.startswith(("OPENAI_", "CEREBRAS_", "SSL_CERT_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))  # no certificates: for a client to read them takes longer than a test
-
-
-@pytest.fixture(autouse=True)
-def _a_busy_machine_is_no_slow_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "STORE_PATIENCE", 5.0)

@@ -17,6 +17,7 @@ from cachemw.flights.flight import Flight
 from cachemw.flights.registry import FlightTable
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
+from tests.patience import PATIENT
 from tests.real.grounds import AROUND, CLOSE, Around, Ground
 from tests.real.proxied import PATIENCE
 from tests.serving import until
@@ -153,10 +154,10 @@ async def staged(
     ground.upstream.app = upstream
     http = HttpUpstream(ground.upstream_url + "/v1")
     if mount == "proxy":
-        app: ASGIApp = Proxy(http, store=store, policy=policy, hooks=[reports.append])
+        app: ASGIApp = Proxy(http, store=store, policy=policy, limits=PATIENT, hooks=[reports.append])
         cache = app._cache  # type: ignore[attr-defined]
     else:
-        app = cache = CacheMiddleware(upstream, name="held", store=store, policy=policy, hooks=[reports.append])
+        app = cache = CacheMiddleware(upstream, name="held", store=store, policy=policy, limits=PATIENT, hooks=[reports.append])
     front.app = around(app)
     table = cache.driver.flights.here()
     try:

@@ -14,6 +14,7 @@ from cachemw import ExchangeReport, MemoryStore, Policy, Store
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
 from cachemw.upstreams.connections import MakeTransport, default_transport
+from tests.patience import PATIENT
 from tests.serving import serving
 from tests.upstream import Asked, Told, Upstream, completion
 
@@ -103,7 +104,7 @@ class Servers:
         store = MemoryStore() if store is None else store
         world = World(Upstream(respond), store, self._direct, self._url, self._portal, [], self._settle)
         self._upstream.app = world.upstream
-        self._proxy.app = Proxy(http, store=world.store, policy=policy, hooks=[world.told.append])
+        self._proxy.app = Proxy(http, store=world.store, policy=policy, limits=PATIENT, hooks=[world.told.append])
         try:
             yield world
         finally:

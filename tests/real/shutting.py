@@ -10,6 +10,7 @@ from cachemw import MemoryStore, Policy
 from cachemw.asgi import CacheMiddleware
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
+from tests.patience import PATIENT
 from tests.upstream import EVENT_STREAM, stream_events
 
 UPSTREAM = "TESTED_UPSTREAM"
@@ -31,9 +32,9 @@ def mounted() -> tuple[ASGIApp, CacheMiddleware]:
     """Return us, and the cache in it."""
     store, policy = MemoryStore(), Policy(on_abandon="finish")
     if url := os.environ.get(UPSTREAM):
-        proxy = Proxy(HttpUpstream(url), store=store, policy=policy)
+        proxy = Proxy(HttpUpstream(url), store=store, policy=policy, limits=PATIENT)
         return proxy, proxy._cache
-    cache = CacheMiddleware(hanging, name="hanging", store=store, policy=policy)
+    cache = CacheMiddleware(hanging, name="hanging", store=store, policy=policy, limits=PATIENT)
     return cache, cache
 
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from cachemw import limits
+from cachemw import Limits
 from cachemw.cache.live_response import Put
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import StoreError, StoreTimeout
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.anyio
 
 INDEX = bytes(16)
 PUT = Put(INDEX, b"a record", None, Order(0, 0, 0), waits=True)
+LIMITS = Limits()
 SLACK = 1.0
 """What a busy machine may add to a deadline, in seconds."""
 
@@ -153,7 +154,7 @@ async def test_a_store_that_hangs_is_not_waited_for_long_not_even_the_first_time
     outcome, waited = await _outcome(store, name)
 
     assert outcome == SLOW[name]
-    patience = limits.STORE_OPENING if name == "secret" else limits.STORE_PATIENCE
+    patience = LIMITS.store_opening if name == "secret" else LIMITS.store_patience
     assert patience * 0.9 < waited < patience + SLACK
 
 
@@ -167,10 +168,9 @@ async def test_a_put_that_is_given_up_on_goes_on(slow: SlowStore) -> None:
     assert fault == "store-slow"
 
 
-async def test_a_put_that_nobody_waits_for_goes_on_too(slow: SlowStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_put_that_nobody_waits_for_goes_on_too(slow: SlowStore) -> None:
     """D1: its request has waited for the store before."""
-    monkeypatch.setattr(limits, "STORE_PATIENCE", 30.0)
-    store = AsyncStore(slow)
+    store = AsyncStore(slow, Limits(store_patience=30.0))
     with anyio.fail_after(10):
         fault = await store.put(replace(PUT, waits=False))
 
@@ -185,18 +185,16 @@ async def test_a_record_that_is_too_large_is_no_fault_of_the_store(tmp_path: Pat
     disk = DiskStore(tmp_path, size_limit=100_000)
     store = AsyncStore(disk)
 
-    said = [await store.put(replace(PUT, record=bytes(150_000))) for _ in range(limits.STORE_FAULTS + 1)]
+    said = [await store.put(replace(PUT, record=bytes(150_000))) for _ in range(LIMITS.store_faults + 1)]
 
     assert set(said) == {"record-too-large"}
     assert await store.put(replace(PUT, order=disk.order())) is None
     disk.close()
 
 
-async def test_a_store_that_hangs_takes_no_thread_for_every_request(slow: SlowStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_that_hangs_takes_no_thread_for_every_request(slow: SlowStore) -> None:
     """D1: a thread that is given up on is still a thread."""
-    monkeypatch.setattr(limits, "STORE_FAULTS", 1000)
-    monkeypatch.setattr(limits, "STORE_CALLS", 20)
-    store = AsyncStore(slow)
+    store = AsyncStore(slow, Limits(store_faults=1000, store_calls=20))
 
     for _ in range(3):
         async with anyio.create_task_group() as tasks:
@@ -208,12 +206,11 @@ async def test_a_store_that_hangs_takes_no_thread_for_every_request(slow: SlowSt
     assert outcome is StoreTimeout
 
 
-async def test_a_store_that_hung_is_asked_again_when_it_hangs_no_more(slow: SlowStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_that_hung_is_asked_again_when_it_hangs_no_more(slow: SlowStore) -> None:
     """D1"""
-    monkeypatch.setattr(limits, "STORE_REST", 0.1)
-    store = AsyncStore(slow)
+    store = AsyncStore(slow, Limits(store_rest=0.1))
     async with anyio.create_task_group() as tasks:
-        for _ in range(2 * limits.STORE_CALLS):
+        for _ in range(2 * LIMITS.store_calls):
             tasks.start_soon(_outcome, store, "get")
 
     slow.gate.set()
@@ -287,7 +284,7 @@ async def test_an_event_loop_goes_on_while_the_database_is_locked(tmp_path: Path
 
     assert outcomes == ["store-slow"] * 20
     assert reads == [b"a record"] * 20
-    assert took < 4 * limits.STORE_PATIENCE + SLACK
+    assert took < 4 * LIMITS.store_patience + SLACK
 
 
 def test_one_store_serves_one_event_loop_after_another() -> None:

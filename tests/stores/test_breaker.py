@@ -2,15 +2,10 @@
 
 import pytest
 
-from cachemw import limits
+from cachemw import Limits
 from cachemw.stores.calls import CircuitBreaker
 
-
-@pytest.fixture(autouse=True)
-def _three_faults_and_a_rest_of_ten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "STORE_FAULTS", 3)
-    monkeypatch.setattr(limits, "STORE_FIRST_REST", 1.0)
-    monkeypatch.setattr(limits, "STORE_REST", 10.0)
+LIMITS = Limits(store_faults=3, store_first_rest=1.0, store_rest=10.0)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +23,7 @@ def _three_faults_and_a_rest_of_ten(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_breaker_opens_after_so_many_failures_in_a_row_and_closes_by_one_call_that_goes_well(story: str, says: str) -> None:
     """D1: and says so exactly once, each time."""
-    breaker = CircuitBreaker()
+    breaker = CircuitBreaker(LIMITS)
 
     for step in story.split():
         changed = breaker.failed(0.0) if step[0] == "f" else breaker.succeeded()
@@ -40,7 +35,7 @@ def test_a_breaker_opens_after_so_many_failures_in_a_row_and_closes_by_one_call_
 
 def test_an_open_breaker_lets_one_call_through_in_a_while_ever_less_often() -> None:
     """F34, D1"""
-    breaker = CircuitBreaker()
+    breaker = CircuitBreaker(LIMITS)
     for _ in range(3):
         breaker.failed(100.0)
 
@@ -55,7 +50,7 @@ def test_an_open_breaker_lets_one_call_through_in_a_while_ever_less_often() -> N
 
 def test_a_breaker_that_was_closed_rests_shortly_again() -> None:
     """D5"""
-    breaker = CircuitBreaker()
+    breaker = CircuitBreaker(LIMITS)
     for now in (100.0, 100.0, 100.0, 101.0, 103.0):
         breaker.admits(now)
         breaker.failed(now)
@@ -69,7 +64,7 @@ def test_a_breaker_that_was_closed_rests_shortly_again() -> None:
 
 def test_a_call_that_tries_and_says_nothing_is_followed_by_another() -> None:
     """D1"""
-    breaker = CircuitBreaker()
+    breaker = CircuitBreaker(LIMITS)
     for _ in range(3):
         breaker.failed(100.0)
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cachemw import limits
 from cachemw.cache import record as codec
 from cachemw.cache.order import Others
 from cachemw.errors import ConfigurationError, Purged, RecordTooLarge, Superseded
+from cachemw.limits import MEMORY_STORE_BYTES, STORE_BYTES, STORE_RECORDS
 from cachemw.messages import Kind as AnswerKind
 from cachemw.messages import StoredResponse
 from cachemw.stores import DiskStore, MemoryStore, Store
@@ -221,15 +221,13 @@ def test_a_store_that_could_hold_nothing_is_refused(kind: Kind, limit: str, numb
         kind.make(**{limit: number})
 
 
-@pytest.mark.parametrize(
-    ("kind_of_store", "size_limit"), [(MemoryStore, limits.MEMORY_STORE_BYTES), (DiskStore, limits.STORE_BYTES)]
-)
+@pytest.mark.parametrize(("kind_of_store", "size_limit"), [(MemoryStore, MEMORY_STORE_BYTES), (DiskStore, STORE_BYTES)])
 def test_the_limits_are_stated_in_one_place(kind_of_store: Callable[..., Store], size_limit: int) -> None:
     """D7"""
     options = inspect.signature(kind_of_store).parameters
 
     assert options["size_limit"].default == size_limit
-    assert options["count_limit"].default == limits.STORE_RECORDS
+    assert options["count_limit"].default == STORE_RECORDS
 
 
 indexes = st.binary(min_size=1, max_size=32)

@@ -8,7 +8,6 @@ import pytest
 
 from cachemw.errors import StoreError
 from cachemw.stores import DiskStore
-from cachemw.stores.disk import database as inline
 from tests.stores.planting import locked, rows
 from tests.stores.scripts import run, run_at_once
 
@@ -201,7 +200,7 @@ def test_a_fork_does_not_wait_as_long_as_another_process_writes(tmp_path: Path) 
     with locked(tmp_path, "IMMEDIATE"):
         seconds = float(run(FORKING_UNDER_A_LOCK, tmp_path))
 
-    assert seconds < inline.WRITE_TIMEOUT / 2
+    assert seconds < DiskStore.write_timeout / 2
 
 
 FORKING_IN_MEMORY = """

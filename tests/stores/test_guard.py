@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from cachemw import DiskStore, MemoryStore, limits
+from cachemw import DiskStore, Limits, MemoryStore
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import StoreError, StoreTimeout
 from cachemw.stores import Inline
-from cachemw.stores.disk import database as inline
 from cachemw.stores.guard import GuardedStore
 from tests.stores.planting import locked
 from tests.stores.scripts import run
 
 INDEX = bytes(16)
+LIMITS = Limits()
 SLACK = 1.0
 """What a busy machine may add to a deadline, in seconds."""
 
@@ -120,7 +120,7 @@ def test_nobody_waits_for_a_store_that_hangs(name: str, gate: threading.Event) -
     with pytest.raises(StoreTimeout):
         CALLS[name](store)
 
-    patience = limits.STORE_OPENING if name == "secret" else limits.STORE_PATIENCE
+    patience = LIMITS.store_opening if name == "secret" else LIMITS.store_patience
     assert patience * 0.9 < time.monotonic() - began < patience + SLACK
 
 
@@ -145,14 +145,12 @@ def test_whatever_a_store_raises_is_a_store_error(name: str, error: Exception, i
 @EVERY_CALL
 @pytest.mark.parametrize("inline", Inline)
 def test_a_store_that_fails_is_left_alone_tried_and_used_again(
-    name: str, inline: Inline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    name: str, inline: Inline, caplog: pytest.LogCaptureFixture
 ) -> None:
     """D1: and for each change there is one line."""
-    monkeypatch.setattr(limits, "STORE_FIRST_REST", 0.05)
-    monkeypatch.setattr(limits, "STORE_REST", 0.05)
     moody = Moody(inline=inline)
     moody.mood = fail
-    store = GuardedStore(moody)
+    store = GuardedStore(moody, Limits(store_first_rest=0.05, store_rest=0.05))
 
     assert _failures(store, name, 50) == 50
     asked = len(moody.asked)
@@ -185,16 +183,16 @@ def test_a_store_that_cannot_be_written_to_is_read_from_and_the_reverse(failing:
     assert _failures(store, other, 10) == 0
 
 
-def test_a_put_that_nobody_waits_for_goes_on_and_is_no_fault(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_put_that_nobody_waits_for_goes_on_and_is_no_fault(gate: threading.Event) -> None:
     """F28, P2"""
-    monkeypatch.setattr(limits, "STORE_PATIENCE", 0.25)
+    limits = Limits(store_patience=0.25)
     moody = Moody()
     moody.mood = lambda: hang(gate)
-    store = GuardedStore(moody)
+    store = GuardedStore(moody, limits)
 
     began = time.monotonic()
-    assert _failures(store, "put", limits.STORE_FAULTS * 2) == limits.STORE_FAULTS * 2
-    assert time.monotonic() - began < limits.STORE_PATIENCE + SLACK  # behind one that hangs nobody waits
+    assert _failures(store, "put", limits.store_faults * 2) == limits.store_faults * 2
+    assert time.monotonic() - began < limits.store_patience + SLACK  # behind one that hangs nobody waits
     gate.set()
     while moody.get(INDEX) is None:
         time.sleep(0.001)
@@ -202,32 +200,28 @@ def test_a_put_that_nobody_waits_for_goes_on_and_is_no_fault(gate: threading.Eve
     assert store.get(INDEX) == b"a record"
 
 
-def test_who_has_waited_for_a_read_in_vain_does_not_wait_for_a_put(
-    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_has_waited_for_a_read_in_vain_does_not_wait_for_a_put(gate: threading.Event) -> None:
     """F29, D1: a request waits 50 ms in all."""
-    assert limits.STORE_PATIENCE == 0.05
-    monkeypatch.setattr(limits, "STORE_PATIENCE", 0.5)  # to tell from what a busy machine takes
+    assert LIMITS.store_patience == 0.05
+    limits = Limits(store_patience=0.5)  # to tell from what a busy machine takes
     moody = Moody()
     moody.mood = lambda: hang(gate)
-    store = GuardedStore(moody)
+    store = GuardedStore(moody, limits)
     _failures(store, "get", 1)
 
     began = time.monotonic()
     with pytest.raises(StoreTimeout):
         store.put(INDEX, b"a record", None)
 
-    assert time.monotonic() - began < limits.STORE_PATIENCE * 0.8
+    assert time.monotonic() - began < limits.store_patience * 0.8
     assert moody.asked == ["get", "put"]
 
 
-def test_puts_that_take_too_long_in_all_are_faults(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_puts_that_take_too_long_in_all_are_faults(gate: threading.Event) -> None:
     """D1"""
-    monkeypatch.setattr(limits, "STORE_PATIENCE", 0.01)
-    monkeypatch.setattr(limits, "STORE_CALL", 0.02)
     moody = Moody()
     moody.mood = lambda: hang(gate)
-    store = GuardedStore(moody)
+    store = GuardedStore(moody, Limits(store_patience=0.01, store_call=0.02))
 
     for _ in range(30):
         _failures(store, "put", 1)
@@ -236,13 +230,16 @@ def test_puts_that_take_too_long_in_all_are_faults(gate: threading.Event, monkey
     assert len(moody.asked) < 12
 
 
-def test_what_could_not_be_begun_in_time_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_could_not_be_begun_in_time_is_not_done(tmp_path: Path) -> None:
     """F31, D1: behind a lock puts would queue, and the process wait for all of them when it ends."""
-    monkeypatch.setattr(limits, "STORE_CALL", 0.1)
-    monkeypatch.setattr(inline, "WRITE_TIMEOUT", 0.6)
-    disk = DiskStore(tmp_path)
+
+    class Hasty(DiskStore):
+        write_timeout = 0.6
+
+    limits = Limits(store_call=0.1)
+    disk = Hasty(tmp_path)
     disk.put(INDEX, b"a record", None)
-    store = GuardedStore(disk)
+    store = GuardedStore(disk, limits)
 
     with locked(tmp_path, "IMMEDIATE"):
         began = time.monotonic()
@@ -251,8 +248,8 @@ def test_what_could_not_be_begun_in_time_is_not_done(tmp_path: Path, monkeypatch
         disk.submit(lambda: None).result()
         ended = time.monotonic() - began
 
-    assert waited < 4 * limits.STORE_PATIENCE + SLACK
-    assert ended < inline.WRITE_TIMEOUT + SLACK  # all four would take longer than that
+    assert waited < 4 * limits.store_patience + SLACK
+    assert ended < Hasty.write_timeout + SLACK  # all four would take longer than that
     disk.close()
 
 
@@ -285,7 +282,7 @@ def test_a_store_that_is_closed_waits_for_no_lock(tmp_path: Path) -> None:
         disk.close()
         seconds = time.monotonic() - began
 
-    assert seconds < inline.WRITE_TIMEOUT / 2
+    assert seconds < DiskStore.write_timeout / 2
     assert [type(put.done.exception()) for put in puts] == [StoreError] * 4
 
 
@@ -329,7 +326,7 @@ def test_a_burst_of_puts_is_kept_though_they_wait_for_each_other(tmp_path: Path)
     disk = DiskStore(tmp_path)
     store = GuardedStore(disk)
 
-    disk.submit(lambda: time.sleep(limits.STORE_CALL * 1.1))  # none begins before one that hung would be given up on
+    disk.submit(lambda: time.sleep(LIMITS.store_call * 1.1))  # none begins before one that hung would be given up on
     attempts = [store.begin_put(number.to_bytes(16), bytes(20_000), None) for number in range(1000)]
     for attempt in attempts:
         attempt.done.result()
@@ -344,20 +341,19 @@ def test_more_calls_than_there_are_threads_for_come_in_their_turn() -> None:
     moody.mood = lambda: time.sleep(0.005)
     store = GuardedStore(moody)
 
-    attempts = [store.begin_put(number.to_bytes(16), b"a record", None) for number in range(limits.STORE_CALLS * 3)]
+    attempts = [store.begin_put(number.to_bytes(16), b"a record", None) for number in range(LIMITS.store_calls * 3)]
     for attempt in attempts:
         attempt.done.result()
     moody.mood = lambda: None
 
-    assert len(list(moody.scan())) == limits.STORE_CALLS * 3
+    assert len(list(moody.scan())) == LIMITS.store_calls * 3
 
 
-def test_what_waits_to_be_stored_is_bounded(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_to_be_stored_is_bounded(gate: threading.Event) -> None:
     """F22, P3"""
-    monkeypatch.setattr(limits, "STORE_QUEUE_BYTES", 1000)
     moody = Moody()
     moody.mood = lambda: hang(gate)
-    store = GuardedStore(moody)
+    store = GuardedStore(moody, Limits(store_queue_bytes=1000))
 
     for number in range(2):
         store.begin_put(bytes([number]) * 16, bytes(500), None)
@@ -390,41 +386,38 @@ def test_a_newer_put_is_not_overtaken_by_one_that_was_given_up_on(gate: threadin
 
 def test_where_no_thread_can_be_started_nothing_is_taken_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """F24, D1"""
-    monkeypatch.setattr(limits, "STORE_FIRST_REST", 0.0)
-    store = GuardedStore(Moody())
+    store = GuardedStore(Moody(), Limits(store_first_rest=0.0))
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        assert _failures(store, "get", limits.STORE_CALLS * 2) == limits.STORE_CALLS * 2
+        assert _failures(store, "get", LIMITS.store_calls * 2) == LIMITS.store_calls * 2
 
     assert store.get(INDEX) is None
 
 
-def test_a_store_that_raises_what_is_no_exception_is_one_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_raises_what_is_no_exception_is_one_that_fails() -> None:
     """F25, D1: a cancellation from somebody's event loop, say."""
-    monkeypatch.setattr(limits, "STORE_FIRST_REST", 0.0)
     moody = Moody()
 
     def give_up() -> None:
         raise asyncio.CancelledError
 
     moody.mood = give_up
-    store = GuardedStore(moody)
+    store = GuardedStore(moody, Limits(store_first_rest=0.0))
 
-    assert _failures(store, "get", limits.STORE_CALLS * 2) == limits.STORE_CALLS * 2
+    assert _failures(store, "get", LIMITS.store_calls * 2) == LIMITS.store_calls * 2
     moody.mood = lambda: None
     assert store.get(INDEX) is None
 
 
-def test_all_who_ask_for_the_secret_at_once_share_one_call(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_who_ask_for_the_secret_at_once_share_one_call(gate: threading.Event) -> None:
     """F35, D1: a cold start has hundreds of them."""
-    monkeypatch.setattr(limits, "STORE_OPENING", 5.0)
     moody = Moody()
     moody.mood = lambda: hang(gate)
-    store, said = GuardedStore(moody), []
+    store, said = GuardedStore(moody, Limits(store_opening=5.0)), []
     threads = [threading.Thread(target=lambda: said.append(store.secret())) for _ in range(20)]
 
     for thread in threads:
@@ -495,13 +488,11 @@ def test_a_process_ends_though_a_store_hangs() -> None:
 
 FORKED = """
 import os, threading
-from cachemw import MemoryStore
-from cachemw import limits
+from cachemw import Limits, MemoryStore
 from cachemw.errors import StoreError
 from cachemw.stores import Inline
 from cachemw.stores.guard import GuardedStore
 
-limits.STORE_CALLS, limits.STORE_PATIENCE = 1, 0.05
 parent = os.getpid()
 
 class HangingHere(MemoryStore):
@@ -511,14 +502,13 @@ class HangingHere(MemoryStore):
             threading.Event().wait()
         super().put(index, record, keep, *order)
 
-store = GuardedStore(HangingHere())
+store = GuardedStore(HangingHere(), Limits(store_calls=1))
 try:
     store.put(bytes(16), b"a record", None)
 except StoreError:
-    limits.STORE_PATIENCE = 5.0  # a busy machine is no store that hangs
     child = os.fork()
     if not child:
-        store.put(bytes(16), b"a record", None)
+        store.begin_put(bytes(16), b"a record", None).done.result(5.0)  # a busy machine is no store that hangs
         os._exit(0)
     print(os.waitpid(child, 0)[1])
 """

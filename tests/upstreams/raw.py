@@ -8,8 +8,9 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
 from cachemw.cache.header_rules import HeaderRules
+from cachemw.limits import Timeouts
 from cachemw.messages import Head, Headers
-from cachemw.upstreams import HttpUpstream, Timeouts
+from cachemw.upstreams import HttpUpstream
 from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.http import Credentials
 from cachemw.upstreams.push import End, pushed
@@ -120,12 +121,11 @@ async def reaching(
     path: str = "",
     api_key: str | None = None,
     credentials: Credentials = "pass",
-    timeouts: Timeouts | None = None,
 ) -> AsyncIterator[tuple[RawServer, HttpUpstream]]:
     """Serve, and give the upstream that is there."""
     async with (
         listening(*parts) as server,
-        closing(HttpUpstream(server.url + path, api_key=api_key, credentials=credentials, timeouts=timeouts)) as upstream,
+        closing(HttpUpstream(server.url + path, api_key=api_key, credentials=credentials)) as upstream,
     ):
         yield server, upstream
 
@@ -164,10 +164,11 @@ def outgoing(
     method: str = "POST",
     recorded: bool = False,
     rules: HeaderRules = RULES,
+    timeouts: Timeouts = Timeouts(),
 ) -> UpstreamRequest:
     """Return the request that a client's path and header fields become."""
     body = b"" if method in ("GET", "HEAD") else b"{}"
-    return UpstreamRequest(method, path, query, headers, body, rules, recorded=recorded)
+    return UpstreamRequest(method, path, query, headers, body, rules, recorded=recorded, timeouts=timeouts)
 
 
 async def ask(
@@ -180,10 +181,11 @@ async def ask(
     recorded: bool = False,
     rules: HeaderRules = RULES,
     listener: Listener | None = None,
+    timeouts: Timeouts = Timeouts(),
 ) -> Listener:
     """Ask, and hear the answer out."""
     heard = listener or Listener()
-    request = outgoing(path, query, headers=headers, method=method, recorded=recorded, rules=rules)
+    request = outgoing(path, query, headers=headers, method=method, recorded=recorded, rules=rules, timeouts=timeouts)
     await pushed(upstream, request, heard.emit)
     return heard
 

@@ -8,8 +8,9 @@ import pytest
 from anyio import to_thread
 
 from cachemw.errors import UpstreamError, UpstreamTimeout
+from cachemw.limits import Timeouts
 from cachemw.messages import Head, header_values
-from cachemw.upstreams import HttpUpstream, Timeouts
+from cachemw.upstreams import HttpUpstream
 from tests.serving import nobody_there
 from tests.upstreams.raw import (
     CHUNKED,
@@ -140,21 +141,23 @@ UNSPEAKABLE = {
 WAYS = pytest.mark.parametrize("is_awaited", [True, False], ids=["awaited", "pulled"])
 
 
-async def heard(upstream: HttpUpstream, is_awaited: bool, method: str = "POST") -> tuple[Head | None, bytes]:
+async def heard(
+    upstream: HttpUpstream, is_awaited: bool, method: str = "POST", timeouts: Timeouts = Timeouts()
+) -> tuple[Head | None, bytes]:
     """Ask in either way, and hear the answer out."""
     if is_awaited:
-        listener = await ask(upstream, method=method)
+        listener = await ask(upstream, method=method, timeouts=timeouts)
         return listener.head, listener.body
-    return await to_thread.run_sync(read_out, upstream, outgoing(method=method))
+    return await to_thread.run_sync(read_out, upstream, outgoing(method=method, timeouts=timeouts))
 
 
 @WAYS
 @pytest.mark.parametrize("said", UNSPEAKABLE.values(), ids=UNSPEAKABLE)
 async def test_a_head_that_no_server_can_say_is_a_broken_upstreams(said: bytes, is_awaited: bool) -> None:
     """F78, H10, D1."""
-    async with reaching(said, anyio.Event(), timeouts=Timeouts(first_byte=3, idle=3)) as (server, upstream):
+    async with reaching(said, anyio.Event()) as (server, upstream):
         with pytest.raises(UpstreamError) as broken:
-            await heard(upstream, is_awaited)
+            await heard(upstream, is_awaited, timeouts=Timeouts(first_byte=3, idle=3))
         with anyio.fail_after(5):
             await server.left.wait()  # nobody goes on with it
 

@@ -13,7 +13,7 @@ from cachemw import MemoryStore
 from cachemw._wsgi_environ import Environ, StartResponse
 from cachemw.errors import UpstreamError
 from cachemw.messages import HttpTarget
-from cachemw.upstreams import HttpUpstream, Timeouts
+from cachemw.upstreams import HttpUpstream
 from cachemw.upstreams.base import AsyncResponse, SyncResponse, UpstreamRequest
 from tests import wsgi_driver
 from tests.flights.callers import Caller
@@ -33,7 +33,7 @@ class Group:
 
     def __init__(self, *candidates: HttpUpstream) -> None:
         self.candidates = candidates
-        self.timeouts, self.place = Timeouts(), "a group"
+        self.place = "a group"
 
     def target(self, raw_path: bytes, query: bytes) -> HttpTarget:
         return self.candidates[0].target(raw_path, query)

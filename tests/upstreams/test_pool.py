@@ -12,17 +12,21 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from cachemw.errors import UpstreamTimeout
-from cachemw.upstreams import HttpUpstream, Timeouts
-from cachemw.upstreams import connections as pool
+from cachemw.limits import Timeouts
+from cachemw.upstreams import HttpUpstream
 from tests.serving import serving_in_thread, until
 from tests.upstream import Upstream
-from tests.upstreams.raw import Listener, Part, ask, closing, head, listening
+from tests.upstreams import raw
+from tests.upstreams.raw import Listener, Part, closing, head, listening
 
 pytestmark = pytest.mark.anyio
 
 MOST = 5
 PROMPTLY = 5.0
 STREAM_HEAD = head(b"Content-Type: text/event-stream")
+SOON = Timeouts(pool=0.1)
+BRIEF = Timeouts(first_byte=0.5, pool=0.1)
+ask = partial(raw.ask, timeouts=SOON)
 EVERY_BACKEND = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 
 
@@ -41,11 +45,6 @@ class Made:
         """Say, while nobody asks, whether there is a connection that is busy all the same."""
         connections = getattr(self.transports[-1]._pool, "connections", []) if self.transports else []
         return any(not (connection.is_idle() or connection.is_closed()) for connection in connections)
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "WAIT", 0.1)
 
 
 class Together:
@@ -84,11 +83,11 @@ async def storm(upstream: HttpUpstream) -> None:
 
 
 @contextlib.asynccontextmanager
-async def reaching_over(made: "Made", *parts: Part, timeouts: Timeouts | None = None) -> AsyncIterator[HttpUpstream]:
+async def reaching_over(made: "Made", *parts: Part) -> AsyncIterator[HttpUpstream]:
     """Serve, and give the upstream that is there over such transports."""
     async with (
         listening(*parts) as server,
-        closing(HttpUpstream(server.url, transport=made, timeouts=timeouts)) as upstream,
+        closing(HttpUpstream(server.url, transport=made)) as upstream,
     ):
         yield upstream
 
@@ -175,7 +174,7 @@ async def test_a_pool_that_is_only_full_is_kept_and_waited_for() -> None:
         with anyio.fail_after(PROMPTLY):
             await reading.hears(b"abc")
         tasks.start_soon(partial(ask, upstream, listener=waiting))
-        await anyio.sleep(5 * pool.WAIT)
+        await anyio.sleep(5 * SOON.pool)
         assert waiting.head is None
         gate.set()
 
@@ -185,17 +184,16 @@ async def test_a_pool_that_is_only_full_is_kept_and_waited_for() -> None:
 
 async def test_who_waits_for_a_connection_waits_no_longer_than_for_a_first_byte() -> None:
     made, reading = Made(most=1), Listener()
-    timeouts = Timeouts(first_byte=5 * pool.WAIT)
 
     async with (
-        reaching_over(made, STREAM_HEAD, anyio.Event(), timeouts=timeouts) as upstream,
+        reaching_over(made, STREAM_HEAD, anyio.Event()) as upstream,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(partial(ask, upstream, listener=reading))
         with anyio.fail_after(PROMPTLY):
             await reading.news.wait()
             with pytest.raises(UpstreamTimeout):
-                await ask(upstream)
+                await ask(upstream, timeouts=BRIEF)
         tasks.cancel_scope.cancel()
 
     assert len(made.transports) == 1
@@ -224,9 +222,9 @@ async def test_a_transport_that_others_use_too_is_not_closed() -> None:
     """Its maker gives the same one again: who else waits for it is not known."""
     shared = Wedged(verify=False)
 
-    upstream = HttpUpstream("http://127.0.0.1:1", transport=lambda: shared, timeouts=Timeouts(first_byte=5 * pool.WAIT))
+    upstream = HttpUpstream("http://127.0.0.1:1", transport=lambda: shared)
     with pytest.raises(UpstreamTimeout):
-        await ask(upstream)
+        await ask(upstream, timeouts=BRIEF)
 
     asked, closed = shared.asked, shared.closed
     await upstream.aclose()

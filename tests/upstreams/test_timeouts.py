@@ -9,8 +9,9 @@ import anyio
 import pytest
 
 from cachemw.errors import UpstreamTimeout
+from cachemw.limits import Timeouts
 from cachemw.messages import Head
-from cachemw.upstreams import HttpUpstream, Timeouts
+from cachemw.upstreams import HttpUpstream
 from cachemw.upstreams.push import End, pushed
 from tests.upstreams.raw import CHUNKED, Listener, Part, answer, ask, chunk, closing, head, hear_out, outgoing, reaching
 
@@ -40,17 +41,17 @@ def a_port_that_takes_no_connections() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-async def time_out(upstream: HttpUpstream, listener: Listener) -> None:
+async def time_out(upstream: HttpUpstream, listener: Listener, **timeouts: float) -> None:
     """Ask, and be told promptly that it takes too long."""
     with anyio.fail_after(PROMPTLY), pytest.raises(UpstreamTimeout):
-        await ask(upstream, listener=listener)
+        await ask(upstream, listener=listener, timeouts=Timeouts(**timeouts))
 
 
 async def test_a_connection_that_is_not_taken_times_out() -> None:
     with a_port_that_takes_no_connections() as port:
         listener = Listener()
-        async with closing(HttpUpstream(f"http://127.0.0.1:{port}", timeouts=Timeouts(connect=SHORT))) as upstream:
-            await time_out(upstream, listener)
+        async with closing(HttpUpstream(f"http://127.0.0.1:{port}")) as upstream:
+            await time_out(upstream, listener, connect=SHORT)
 
     assert listener.head is None
 
@@ -59,8 +60,8 @@ async def test_a_connection_that_is_not_taken_times_out() -> None:
 async def test_a_first_byte_that_does_not_come_times_out(said: bytes) -> None:
     listener = Listener()
 
-    async with reaching(said, anyio.Event(), timeouts=Timeouts(first_byte=SHORT)) as (server, upstream):
-        await time_out(upstream, listener)
+    async with reaching(said, anyio.Event()) as (server, upstream):
+        await time_out(upstream, listener, first_byte=SHORT)
         with anyio.fail_after(PROMPTLY):
             await server.left.wait()
 
@@ -71,8 +72,8 @@ async def test_a_first_byte_that_does_not_come_times_out(said: bytes) -> None:
 async def test_an_upstream_that_falls_silent_times_out(said: bytes) -> None:
     listener = Listener()
 
-    async with reaching(STREAM_HEAD, said, anyio.Event(), timeouts=Timeouts(idle=SHORT)) as (server, upstream):
-        await time_out(upstream, listener)
+    async with reaching(STREAM_HEAD, said, anyio.Event()) as (server, upstream):
+        await time_out(upstream, listener, idle=SHORT)
         with anyio.fail_after(PROMPTLY):
             await server.left.wait()
 
@@ -83,8 +84,8 @@ async def test_what_cannot_be_read_as_chunks_ends_no_later_than_silence() -> Non
     """R1: aiohttp's parser gives up on a size that is no number, and does not say so."""
     listener = Listener()
 
-    async with reaching(CHUNKED, chunk(b"abc"), b"zz\r\n", timeouts=Timeouts(idle=SHORT)) as (_, upstream):
-        await time_out(upstream, listener)
+    async with reaching(CHUNKED, chunk(b"abc"), b"zz\r\n") as (_, upstream):
+        await time_out(upstream, listener, idle=SHORT)
 
     assert (listener.body, listener.is_over) == (b"abc", False)
 
@@ -93,9 +94,9 @@ async def test_an_upstream_that_never_ends_times_out_in_all() -> None:
     listener = Listener()
     endless: itertools.chain[Part] = itertools.chain([STREAM_HEAD], itertools.repeat(b"again "))
 
-    async with reaching(timeouts=Timeouts(total=SHORT)) as (server, upstream):
+    async with reaching() as (server, upstream):
         server.parts = endless
-        await time_out(upstream, listener)
+        await time_out(upstream, listener, total=SHORT)
 
     assert listener.body.startswith(b"again again ")
     assert not listener.is_over
@@ -106,8 +107,8 @@ async def test_the_time_for_the_first_byte_is_not_that_for_the_next() -> None:
     timeouts = Timeouts(first_byte=0.6, idle=10.0)
     listener = Listener()
 
-    async with reaching(STREAM_HEAD, late, b"abc", timeouts=timeouts) as (_, upstream), anyio.create_task_group() as tasks:
-        tasks.start_soon(hear_out, upstream, outgoing(), listener)
+    async with reaching(STREAM_HEAD, late, b"abc") as (_, upstream), anyio.create_task_group() as tasks:
+        tasks.start_soon(hear_out, upstream, outgoing(timeouts=timeouts), listener)
         await anyio.sleep(0.75)
         late.set()
 
@@ -126,8 +127,8 @@ async def test_a_client_that_is_slow_to_read_is_no_silent_upstream(slow_at: str)
             await anyio.sleep(3 * SHORT)
         await listener.emit(event)
 
-    async with reaching(answer(b"abc"), timeouts=timeouts) as (_, upstream):
-        await pushed(upstream, outgoing(), emit)
+    async with reaching(answer(b"abc")) as (_, upstream):
+        await pushed(upstream, outgoing(timeouts=timeouts), emit)
 
     assert (listener.body, listener.is_over) == (b"abc", True)
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from functools import lru_cache, partial
 
-from cachemw import limits
+from cachemw import Policy
 
 Make = Callable[[], bytes]
 
-LARGE = limits.REQUEST_BYTES - 10_000
-RECORD = limits.RECORD_BYTES - 1000
+LARGE = Policy().max_request_bytes - 10_000
+RECORD = Policy().max_record_bytes - 1000
 
 
 def wide(unit: bytes, size: int = LARGE) -> bytes:

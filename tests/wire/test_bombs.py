@@ -11,17 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw import limits
 from cachemw.cache.key import ANONYMOUS, fingerprint
-from cachemw.cache.policy import FINISH_REASONS
-from cachemw.cache.recording import LINES, LINES_AT_ONCE
+from cachemw.cache.policy import FINISH_REASONS, Policy
 from cachemw.endpoints import CHAT
 from cachemw.endpoints.base import ApiCall, Bypass
-from cachemw.endpoints.chat.completeness import CHOICES_LIMIT
 from cachemw.endpoints.chat.request import read_chat
 from cachemw.endpoints.chat.transcode import OTHER_KIND, derive
 from cachemw.endpoints.chat.transcode.aggregate import MEMBERS_LIMIT
-from cachemw.endpoints.chat.transcode.synthesise import CHUNKS
+from cachemw.limits import Work
 from cachemw.messages import Kind, StoredResponse
 from cachemw.wire import strict_json
 from cachemw.wire.sse import DONE, Parser, encode
@@ -34,6 +31,8 @@ from tests.wire.bombs import ANSWERS, RECORD, REQUESTS, WORST, Make, answering, 
 from tests.wire.spelling import CHANCE, Pairs, refusal, spell
 
 pytestmark = pytest.mark.faults
+
+WORK = Work()
 
 REFUSED = pytest.mark.parametrize("make", REQUESTS.values(), ids=REQUESTS)
 
@@ -197,7 +196,7 @@ def test_an_answer_that_takes_too_long_to_judge_is_not_kept(make: Make) -> None:
     stream = [encode(body.replace(b'"message"', b'"delta"')), encode(DONE)]
 
     assert json_fault(body, ASKED, FINISH_REASONS) == TOO_COMPLEX
-    assert record_of(stream, terms(stream=True, limit_bytes=limits.RECORD_BYTES)) == TOO_COMPLEX
+    assert record_of(stream, terms(stream=True, limit_bytes=Policy().max_record_bytes)) == TOO_COMPLEX
 
 
 @pytest.mark.parametrize("unit", [b"[]", b"1e307", b"1" * 4300])
@@ -235,12 +234,12 @@ def test_a_stream_of_too_many_lines_is_not_kept_and_not_read_on(line: bytes, mon
     ends = len(line.splitlines())
     at_once, under_way = recording(terms(stream=True, limit_bytes=2**22)), recording(terms(stream=True, limit_bytes=2**22))
 
-    for _ in range(LINES // 1000 + 1):
+    for _ in range(WORK.lines // 1000 + 1):
         assert under_way.dropped is None
         under_way.feed(line * (1000 // ends), 0.0)
     under_way.feed(line * 1000, 0.0)
     monkeypatch.setattr(Parser, "read_on", lambda _: pytest.fail("it was read"))
-    at_once.feed(line * (LINES_AT_ONCE // ends + 1), 0.0)
+    at_once.feed(line * (WORK.lines_at_once // ends + 1), 0.0)
 
     assert (at_once.dropped, under_way.dropped) == (TOO_COMPLEX, TOO_COMPLEX)
 
@@ -248,9 +247,9 @@ def test_a_stream_of_too_many_lines_is_not_kept_and_not_read_on(line: bytes, mon
 def test_a_stream_of_as_many_tokens_as_a_record_holds_is_kept() -> None:
     event = json.dumps(chunk(piece(content="Hello"), id="chatcmpl-" + "0" * 36, system_fingerprint="fp_" + "0" * 20)).encode()
     last = json.dumps(chunk(piece(finish="stop"))).encode()
-    chunks = [encode(event) for _ in range(limits.RECORD_BYTES // len(encode(event)) - 2)] + [encode(last), encode(DONE)]
+    chunks = [encode(event) for _ in range(Policy().max_record_bytes // len(encode(event)) - 2)] + [encode(last), encode(DONE)]
 
-    kept = record_of(chunks, terms(stream=True, limit_bytes=limits.RECORD_BYTES))
+    kept = record_of(chunks, terms(stream=True, limit_bytes=Policy().max_record_bytes))
 
     assert isinstance(kept, StoredResponse)
     assert len(kept.event_ends) > 15_000
@@ -272,7 +271,7 @@ def test_a_long_line_in_small_chunks_takes_as_long_as_it_is_long(size: int) -> N
         stream = b"data: " + b"a" * (chunks * size)
 
         def work() -> None:
-            under_way = recording(terms(stream=True, limit_bytes=limits.RECORD_BYTES))
+            under_way = recording(terms(stream=True, limit_bytes=Policy().max_record_bytes))
             for start in range(0, len(stream), size):
                 under_way.feed(stream[start : start + size], 0.0)
 
@@ -327,8 +326,8 @@ def test_a_completion_of_too_many_pieces_is_not_taken_apart() -> None:
         calls = [{"id": f"c{at}", "type": "function", "function": {"name": "f", "arguments": ""}} for at in range(times)]
         return record(json.dumps(completion({"role": "assistant", "tool_calls": calls})).encode(), JSON, b"application/json")
 
-    assert isinstance(derive(calling(CHUNKS - 10), STREAM), StoredResponse)
-    assert derive(calling(CHUNKS), STREAM) == OTHER_KIND
+    assert isinstance(derive(calling(WORK.pieces - 10), STREAM), StoredResponse)
+    assert derive(calling(WORK.pieces), STREAM) == OTHER_KIND
 
 
 def test_a_usual_request_is_seen_to_be_none_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,5 +343,5 @@ def test_a_usual_request_is_seen_to_be_none_at_a_glance(monkeypatch: pytest.Monk
 def test_as_many_objects_as_probabilities_need_are_judged() -> None:
     scores = wide(b'{"token":" a","logprob":-1.5,"bytes":[32]}', RECORD - 1000)
 
-    assert CHOICES_LIMIT > scores.count(b"{") > 90_000
+    assert WORK.objects > scores.count(b"{") > 90_000
     assert json_fault(answering(b'"hi"', b',"logprobs":' + scores), ASKED, FINISH_REASONS) is None

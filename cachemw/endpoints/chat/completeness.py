@@ -7,13 +7,11 @@ import msgspec
 
 from cachemw.endpoints.base import ApiCall
 from cachemw.errors import Unreadable
+from cachemw.limits import Work
 from cachemw.messages import Usage
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import DONE, Event
 from cachemw.wire.strict_json import TOO_COMPLEX, is_too_complex
-
-CHOICES_LIMIT = 2**17
-"""How many objects a completion may have: each could be a choice."""
 
 _LONGEST_NAME = 256
 _TOKEN = re.compile(r"[a-z_]{1,32}")
@@ -21,9 +19,9 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NULL = msgspec.Raw(b"null")
 
 
-def _read(part: msgspec.Raw) -> Any:
+def _read(part: msgspec.Raw, work: Work) -> Any:
     """Return the value of a part that may be anything. Raises `Unreadable` for one that is too much work."""
-    if is_too_complex(raw := bytes(part)):
+    if is_too_complex(raw := bytes(part), work.document):
         raise Unreadable(TOO_COMPLEX)
     return msgspec.json.decode(raw)
 
@@ -38,9 +36,9 @@ class _Said(msgspec.Struct):
 
     __repr__ = redacted_repr
 
-    def says_something(self) -> bool:
+    def says_something(self, work: Work) -> bool:
         parts = (self.content, self.refusal, self.tool_calls, self.function_call)
-        values = [_read(part) for part in parts if part != _NULL]  # all of them: one may be unreadable
+        values = [_read(part, work) for part in parts if part != _NULL]  # all of them: one may be unreadable
         return any(values)
 
 
@@ -67,12 +65,12 @@ class _Body(msgspec.Struct):
 
     __repr__ = redacted_repr
 
-    def is_error(self) -> bool:
+    def is_error(self, work: Work) -> bool:
         """Both forms: `{"error": …}`, and the flat one of Cerebras."""
-        if self.error != _NULL and _read(self.error):
+        if self.error != _NULL and _read(self.error, work):
             return True
         is_flat = self.choices is None and any(said != _NULL for said in (self.type, self.code, self.status_code))
-        return is_flat and isinstance(_read(self.message), str)
+        return is_flat and isinstance(_read(self.message, work), str)
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -81,10 +79,10 @@ _decoder = msgspec.json.Decoder(_Body)
 class ChatJudge:
     """Judges one answer: its events as they come, or its body."""
 
-    def __init__(self, call: ApiCall, store_when: frozenset[str]) -> None:
+    def __init__(self, call: ApiCall, store_when: frozenset[str], work: Work = Work()) -> None:
         self.model: str | None = None
         self.usage: bytes | None = None
-        self._call, self._store_when = call, store_when
+        self._call, self._store_when, self._work = call, store_when, work
         self._fault: str | None = None
         self._is_over = False
         self._finished: dict[int, str | None] = {}
@@ -102,7 +100,7 @@ class ChatJudge:
     def read(self, body: bytes) -> None:
         """Take in a completion."""
         try:
-            self._fault = self._take_whole(_read_body(body))
+            self._fault = self._take_whole(_read_body(body, self._work))
         except _UNREADABLE:
             self._fault = "unreadable-answer"
         except Unreadable as exc:
@@ -123,30 +121,30 @@ class ChatJudge:
         if event.name == b"error":
             return "error-event"
         try:
-            return self._take_in(_read_body(event.data))
+            return self._take_in(_read_body(event.data, self._work))
         except _UNREADABLE:
             return "unreadable-event"
         except Unreadable as exc:
             return exc.detail
 
     def _take_in(self, chunk: _Body) -> str | None:
-        if chunk.is_error():
+        if chunk.is_error(self._work):
             return "error-event"
         self._note(chunk)
         for choice in chunk.choices or ():
             self._finished[choice.index] = choice.finish_reason or self._finished.get(choice.index)
-            if choice.delta is not None and choice.delta.says_something():
+            if choice.delta is not None and choice.delta.says_something(self._work):
                 self._said.add(choice.index)
         return None
 
     def _take_whole(self, completion: _Body) -> str | None:
-        if completion.is_error():
+        if completion.is_error(self._work):
             return "error-answer"
         self._note(completion)
         choices = completion.choices or []
         for choice in choices:
             self._finished[choice.index] = choice.finish_reason
-            if choice.message is not None and choice.message.says_something():
+            if choice.message is not None and choice.message.says_something(self._work):
                 self._said.add(choice.index)
         return None if len(choices) == self._call.choices else "missing-choice"
 
@@ -198,8 +196,8 @@ def read_usage(raw: bytes) -> Usage | None:
     return Usage(usage.prompt_tokens, usage.completion_tokens, cached, reasoning)
 
 
-def _read_body(raw: bytes) -> _Body:
-    if len(raw) > CHOICES_LIMIT and raw.count(b"{") > CHOICES_LIMIT:
+def _read_body(raw: bytes, work: Work) -> _Body:
+    if len(raw) > work.objects and raw.count(b"{") > work.objects:
         raise Unreadable(TOO_COMPLEX)
     return _decoder.decode(raw)
 

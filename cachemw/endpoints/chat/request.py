@@ -8,6 +8,7 @@ import msgspec
 
 from cachemw.endpoints.base import ApiCall, Bypass, Endpoint, Place, not_plain_json
 from cachemw.errors import Unreadable
+from cachemw.limits import Work
 from cachemw.messages import AppTarget, ClientTarget, HttpTarget, Kind, Request, Target, Unread
 from cachemw.wire.strict_json import parse
 
@@ -106,17 +107,20 @@ BOOKKEEPING = frozenset(name for name, place in FIELDS.items() if place is Place
 HOW_IT_TRAVELS = frozenset(name for name, place in FIELDS.items() if place is Place.TRANSPORT)
 
 
-def read_chat(endpoint: Endpoint, request: Request, bookkeeping: frozenset[str] = frozenset()) -> ApiCall | Bypass:
+def read_chat(
+    endpoint: Endpoint, request: Request, bookkeeping: frozenset[str] = frozenset(), work: Work = Work()
+) -> ApiCall | Bypass:
     """Parse and canonicalise the request's body; `Bypass` where its answer cannot be cached.
 
-    `bookkeeping` names members that an HTTP upstream only counts by, besides those that it is known to.
+    `bookkeeping` names members that an HTTP upstream only counts by, besides those that it is known to; `work` is how much
+    the body may be.
     """
     if isinstance(request.body, Unread):
         return Bypass(request.body.value)
     if detail := not_plain_json(request.headers):
         return Bypass(detail)
     try:
-        body = parse(request.body)
+        body = parse(request.body, work.document)
     except Unreadable as exc:
         return Bypass(exc.detail)
     if not isinstance(body, dict) or not isinstance(body.get("messages"), list):

@@ -15,8 +15,8 @@ from typing import Any
 import diskcache
 from diskcache.core import DBNAME, ENOVAL, METADATA, MODE_RAW
 
-from cachemw import limits
 from cachemw.cache.order import Order, Others, place, placed
+from cachemw.limits import ROW_BYTES
 from cachemw.stores.base import stored_at
 from cachemw.stores.disk.damage import identity
 from cachemw.stores.disk.schema import refuse_foreign_schema
@@ -138,9 +138,15 @@ class Database(diskcache.Cache):  # type: ignore[misc]
     """
 
     def __init__(
-        self, directory: Path, unless: Callable[[], bool], record_limit: int = limits.ROW_BYTES, **settings: object
+        self,
+        directory: Path,
+        unless: Callable[[], bool],
+        record_limit: int = ROW_BYTES,
+        write_timeout: float = WRITE_TIMEOUT,
+        **settings: object,
     ) -> None:
         self._database, self._unless, self._record_limit = directory / DBNAME, unless, record_limit
+        self._write_timeout = write_timeout
         self._opens_until = time.monotonic() + OPENING_TIME
         self._reads_until = self._writes_until = math.inf
         self._write_time, self.was_overdue = WRITE_SECONDS, False
@@ -151,7 +157,7 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         self._reading, self._seen = threading.Lock(), time.monotonic()
         try:
             refuse_foreign_schema(self._execute)
-            super().__init__(str(directory), timeout=WRITE_TIMEOUT, disk=InlineDisk, **{**SETTINGS, **settings})
+            super().__init__(str(directory), timeout=write_timeout, disk=InlineDisk, **{**SETTINGS, **settings})
             self._reader = self._connect(READ_TIMEOUT, lambda: self._is_overdue(self._reads_until))
             self._watcher = self._connect(0.0, lambda: False)
             self.identity = identity(self._database)
@@ -207,11 +213,11 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         return self._sql
 
     def _execute(self, *statement: Any) -> sqlite3.Cursor:
-        """Wait for a lock, up to `WRITE_TIMEOUT`, and no longer when the store is closed, or was to be open by now.
+        """Wait for a lock, up to `write_timeout`, and no longer when the store is closed, or was to be open by now.
 
         Then it raises `TimeoutError`: over what sqlite3 raises diskcache would go on trying.
         """
-        until = min(time.monotonic() + WRITE_TIMEOUT, self._opens_until)
+        until = min(time.monotonic() + self._write_timeout, self._opens_until)
         while True:
             self._writes_until = min(time.monotonic() + self._write_time, self._opens_until)
             try:

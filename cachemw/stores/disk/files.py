@@ -15,7 +15,6 @@ from pathlib import Path
 
 from diskcache.core import DBNAME
 
-from cachemw import limits
 from cachemw.errors import ConfigurationError, PlaceRefused
 
 SECRET_BYTES = 32
@@ -247,8 +246,12 @@ def _unescaped(path: str) -> str:
     return path
 
 
+FREE_SPACE = 64 * 2**20
+"""How many bytes are left free on a file system, or a twentieth of it if that is less."""
+
+
 def has_room(directory: Path, size_bytes: int) -> bool:
     """Say whether so much can be written, twice, and enough is left for everybody else."""
     disk = os.statvfs(directory)
-    floor = min(limits.FREE_SPACE, disk.f_blocks * disk.f_frsize // 20)
+    floor = min(FREE_SPACE, disk.f_blocks * disk.f_frsize // 20)
     return disk.f_blocks == 0 or disk.f_bavail * disk.f_frsize - 2 * size_bytes >= floor

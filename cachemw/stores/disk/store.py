@@ -9,17 +9,17 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import platformdirs
 from diskcache.core import DBNAME
 
-from cachemw import limits
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import RecordTooLarge, StoreError
+from cachemw.limits import ROW_BYTES, STORE_BYTES, STORE_RECORDS
 from cachemw.stores.base import Inline, Store, refuse_limits
 from cachemw.stores.disk.damage import discard, identity, is_damage, set_aside
-from cachemw.stores.disk.database import LARGEST_ROW, Database, ForeignRowError
+from cachemw.stores.disk.database import LARGEST_ROW, WRITE_TIMEOUT, Database, ForeignRowError
 from cachemw.stores.disk.files import (
     CLOSING_WAIT,
     LOCK_FILE,
@@ -62,13 +62,16 @@ class DiskStore(Store):
     nor read. Raises `ConfigurationError` for limits, or a `CACHEMW_SECRET`, that cannot work.
     """
 
+    write_timeout: ClassVar[float] = WRITE_TIMEOUT
+    """How long a write waits for another's lock, in seconds."""
+
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,
         *,
-        size_limit: int = limits.STORE_BYTES,
-        count_limit: int = limits.STORE_RECORDS,
-        record_limit: int = limits.ROW_BYTES,
+        size_limit: int = STORE_BYTES,
+        count_limit: int = STORE_RECORDS,
+        record_limit: int = ROW_BYTES,
         allow_network: bool = False,
     ) -> None:
         refuse_limits(size_limit, count_limit, record_limit)
@@ -266,7 +269,7 @@ class DiskStore(Store):
     def _connect(self, unless: Callable[[], bool]) -> Database:
         touch(self.path / DBNAME)  # SQLite gives its other files the same mode
         touched = identity(self.path / DBNAME)
-        opened = Database(self.path, unless, self._record_limit, size_limit=self._size_limit)
+        opened = Database(self.path, unless, self._record_limit, self.write_timeout, size_limit=self._size_limit)
         if opened.identity != touched:  # diskcache makes it anew, for everybody to read
             opened.close()
             raise OSError("the store was taken away while it was opened")

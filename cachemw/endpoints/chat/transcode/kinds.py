@@ -17,6 +17,7 @@ from cachemw.endpoints.chat.transcode.reading import (
     read_stream,
 )
 from cachemw.endpoints.chat.transcode.synthesise import synthesise
+from cachemw.limits import Work
 from cachemw.messages import Headers, Kind, StoredResponse
 from cachemw.wire import sse
 from cachemw.wire.fields import without
@@ -24,9 +25,9 @@ from cachemw.wire.fields import without
 _NO_ANSWER = frozenset({"choices", "usage", PADDING})
 
 
-def adapt(stored: StoredResponse, *, include_usage: bool, include_obfuscation: bool) -> list[tuple[bytes, float]]:
+def adapt(stored: StoredResponse, work: Work, *, include_usage: bool, include_obfuscation: bool) -> list[tuple[bytes, float]]:
     """Return the events for these options, each with its arrival. One that needs no change keeps its bytes."""
-    stream = read_stream(stored.body, stored.event_ends)
+    stream = read_stream(stored.body, stored.event_ends, work.answer)
     if len(stored.arrivals) != len(stream.chunks) + 1:
         raise Loss
     chunks = [members for _, members in stream.chunks]
@@ -95,7 +96,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _options = msgspec.json.Decoder(Options)
 
 
-def derive(stored: StoredResponse, kind: Kind) -> StoredResponse | str:
+def derive(stored: StoredResponse, kind: Kind, work: Work = Work()) -> StoredResponse | str:
     """Return the stored response in another kind, or the `detail` that says why it cannot be had without loss."""
     if stored.kind == kind:
         return stored
@@ -103,8 +104,8 @@ def derive(stored: StoredResponse, kind: Kind) -> StoredResponse | str:
         _understood(stored.kind)
         asked = _understood(kind)
         if not kind.stream:
-            return _as_json(stored, kind)
-        return _adapted(stored, kind, asked) if stored.kind.stream else _synthesised(stored, kind, asked)
+            return _as_json(stored, kind, work)
+        return (_adapted if stored.kind.stream else _synthesised)(stored, kind, asked, work)
     except Loss as exc:
         return exc.detail
     except RecursionError:  # JSON that is nested too deeply to be taken apart
@@ -120,23 +121,25 @@ def _understood(kind: Kind) -> Options:
         raise Loss from None
 
 
-def _as_json(stored: StoredResponse, kind: Kind) -> StoredResponse:
-    completion = aggregate(members for _, members in read_stream(stored.body, stored.event_ends).chunks)
+def _as_json(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
+    chunks = read_stream(stored.body, stored.event_ends, work.answer).chunks
+    completion = aggregate(members for _, members in chunks)
     if completion.get("usage") is None:
         raise Loss(NO_USAGE)
     headers, body = _headers(stored, JSON), msgspec.json.encode(completion)
     return msgspec.structs.replace(stored, kind=kind, headers=headers, body=body, event_ends=(), arrivals=())
 
 
-def _synthesised(stored: StoredResponse, kind: Kind, asked: Options) -> StoredResponse:
+def _synthesised(stored: StoredResponse, kind: Kind, asked: Options, work: Work) -> StoredResponse:
     slice_chars = max(SLICE_CHARS, -(-len(stored.body) // SLICES))  # a character is a byte of it at least
-    chunks = synthesise(read_object(stored.body), include_usage=asked.include_usage, slice_chars=slice_chars)
+    completion = read_object(stored.body, work.answer)
+    chunks = synthesise(completion, work.pieces, include_usage=asked.include_usage, slice_chars=slice_chars)
     lines = (*map(msgspec.json.encode, chunks), sse.DONE)
     return _as_stream(stored, kind, [sse.encode(line) for line in lines], (0.0,) * len(lines))
 
 
-def _adapted(stored: StoredResponse, kind: Kind, asked: Options) -> StoredResponse:
-    events = adapt(stored, include_usage=asked.include_usage, include_obfuscation=asked.include_obfuscation)
+def _adapted(stored: StoredResponse, kind: Kind, asked: Options, work: Work) -> StoredResponse:
+    events = adapt(stored, work, include_usage=asked.include_usage, include_obfuscation=asked.include_obfuscation)
     return _as_stream(stored, kind, [event for event, _ in events], tuple(arrival for _, arrival in events))
 
 

@@ -9,7 +9,7 @@ import msgspec
 from cachemw.errors import CacheError
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import DONE, Event, Parser
-from cachemw.wire.strict_json import WORK_LIMIT, is_too_complex
+from cachemw.wire.strict_json import is_too_complex
 
 OTHER_KIND = "other-kind"
 NO_USAGE = "no-usage"
@@ -29,8 +29,6 @@ JsonObject = dict[str, Any]
 PADDING = "obfuscation"
 """A chunk's member of random length, so that the lengths of what is sent tell nothing."""
 
-_WORK_LIMIT = 4 * WORK_LIMIT  # an answer may have the probabilities of 20 tokens beside each of 500
-
 _NAMES = (b"", b"message")  # an event of another name is no chunk
 
 
@@ -43,12 +41,12 @@ class Stream(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
-def read_stream(body: bytes, event_ends: Sequence[int] = ()) -> Stream:
-    """Read a stream that has chunks and then `[DONE]`, and nothing else."""
+def read_stream(body: bytes, event_ends: Sequence[int], limit: int) -> Stream:
+    """Read a stream that has chunks and then `[DONE]`, and nothing else; `limit` is how much work a chunk may be."""
     events = _plain_events(body, event_ends) or _events(body)
     if len(events) < 2 or events[-1].data != DONE or any(event.name not in _NAMES for event in events):
         raise Loss
-    return Stream([(event, read_object(event.data)) for event in events[:-1]], events[-1])
+    return Stream([(event, read_object(event.data, limit)) for event in events[:-1]], events[-1])
 
 
 def _events(body: bytes) -> list[Event]:
@@ -67,9 +65,9 @@ def _plain_events(body: bytes, event_ends: Sequence[int]) -> list[Event] | None:
     return events
 
 
-def read_object(raw: bytes) -> JsonObject:
+def read_object(raw: bytes, limit: int) -> JsonObject:
     """Read a JSON object that is no error: integers exact, other numbers binary64."""
-    if is_too_complex(raw, _WORK_LIMIT):
+    if is_too_complex(raw, limit):
         raise Loss
     try:
         value = msgspec.json.decode(raw)

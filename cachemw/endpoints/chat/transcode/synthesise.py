@@ -18,27 +18,24 @@ CALLS = frozenset({"tool_calls", "function_call"})
 REPEATED_CHARS = 256
 """Lists, objects and longer texts beside the choices are on the first chunk alone: frames must not outweigh the answer."""
 
-CHUNKS = 4096
-"""No answer has so many pieces: its text is in some 500 of them, and others are whole choices and tool calls."""
-
 _APART = frozenset({"object", "choices", "moderation", "usage", "time_info"})  # members of a completion not on every chunk
 _NOT_AT_ONCE = frozenset({"index", "message", "delta", "finish_reason", "logprobs"})  # of a choice, not on its first chunk
 
 
-def synthesise(completion: JsonObject, *, include_usage: bool, slice_chars: int) -> list[JsonObject]:
-    """Return the chunks of a stream in the completion's dialect, its texts in slices of so many characters."""
+def synthesise(completion: JsonObject, limit: int, *, include_usage: bool, slice_chars: int) -> list[JsonObject]:
+    """Return the chunks of a stream in the completion's dialect, `limit` at most, its texts in slices of so many characters."""
     if completion.get("object") not in (None, COMPLETION):
         raise Loss
     if include_usage and completion.get("usage") is None:
         raise Loss(NO_USAGE)
     answer = completion | {"object": COMPLETION, "choices": [_settled(choice) for choice in choices_of(completion)]}
     if completion.get("time_info") is not None:
-        chunks = _as_cerebras(answer, slice_chars)
+        chunks = _as_cerebras(answer, slice_chars, limit)
     elif include_usage:
-        chunks = _with_usage(answer, _as_openai(answer, slice_chars))
+        chunks = _with_usage(answer, _as_openai(answer, slice_chars, limit))
     else:
         answer.pop("usage", None)
-        chunks = _as_openai(answer, slice_chars)
+        chunks = _as_openai(answer, slice_chars, limit)
     if _said(aggregate(chunks)) != _said(answer):  # a reader of the stream would put some member together otherwise
         raise Loss
     return chunks
@@ -64,9 +61,9 @@ def _unnumbered(calls: Any) -> list[JsonObject]:
     return [{name: value for name, value in call.items() if name != "index"} for call in calls]
 
 
-def _as_openai(answer: JsonObject, slice_chars: int) -> list[JsonObject]:
+def _as_openai(answer: JsonObject, slice_chars: int, limit: int) -> list[JsonObject]:
     """Return chunks without usage. Moderation is on one of its own, where usage would be: that comes after it."""
-    chunks = _framed(answer, slice_chars, ("logprobs", "finish_reason"))
+    chunks = _framed(answer, slice_chars, limit, ("logprobs", "finish_reason"))
     if answer.get("moderation") is not None:
         chunks.append(_frame(answer) | {"choices": [], "moderation": answer["moderation"]})
     return chunks
@@ -77,20 +74,20 @@ def _with_usage(answer: JsonObject, chunks: list[JsonObject]) -> list[JsonObject
     return [*(chunk | {"usage": None} for chunk in chunks), _frame(answer) | {"choices": [], "usage": answer["usage"]}]
 
 
-def _as_cerebras(answer: JsonObject, slice_chars: int) -> list[JsonObject]:
+def _as_cerebras(answer: JsonObject, slice_chars: int, limit: int) -> list[JsonObject]:
     """Return chunks of which the last has usage and times, asked for or not; nothing is null for being yet to come."""
-    *chunks, last = _framed(answer, slice_chars, ())
+    *chunks, last = _framed(answer, slice_chars, limit, ())
     closing = {name: answer[name] for name in ("moderation", "usage", "time_info") if answer.get(name) is not None}
     return [*chunks, last | closing]
 
 
-def _framed(answer: JsonObject, slice_chars: int, unfinished: tuple[str, ...]) -> list[JsonObject]:
+def _framed(answer: JsonObject, slice_chars: int, limit: int, unfinished: tuple[str, ...]) -> list[JsonObject]:
     """Return a chunk for each piece of each choice; the first has every member, as the openai SDK looks no further."""
     choices = answer["choices"]
     if not choices or [choice.get("index") for choice in choices] != list(range(len(choices))):
         raise Loss
-    pieces = list(islice((piece for choice in choices for piece in _pieces(choice, slice_chars, unfinished)), CHUNKS + 1))
-    if len(pieces) > CHUNKS:
+    pieces = list(islice((piece for choice in choices for piece in _pieces(choice, slice_chars, unfinished)), limit + 1))
+    if len(pieces) > limit:
         raise Loss
     frame = _frame(answer)
     chunks = [frame | {"choices": [piece]} for piece in pieces]
