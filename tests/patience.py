@@ -2,4 +2,4 @@
 
 from cachemw import Limits
 
-PATIENT = Limits(store_patience=5.0)
+PATIENT = Limits(store_patience=5.0, store_opening=5.0)

@@ -16,6 +16,7 @@ from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import StoreError, StoreTimeout
 from cachemw.stores import DiskStore, Inline, MemoryStore
 from cachemw.stores.guard import AsyncStore
+from tests.patience import PATIENT
 from tests.stores.planting import locked
 
 pytestmark = pytest.mark.anyio
@@ -183,7 +184,7 @@ async def test_a_put_that_nobody_waits_for_goes_on_too(slow: SlowStore) -> None:
 async def test_a_record_that_is_too_large_is_no_fault_of_the_store(tmp_path: Path) -> None:
     """F73, D7: it goes on being asked."""
     disk = DiskStore(tmp_path, size_limit=100_000)
-    store = AsyncStore(disk)
+    store = AsyncStore(disk, PATIENT)
 
     said = [await store.put(replace(PUT, record=bytes(150_000))) for _ in range(LIMITS.store_faults + 1)]
 
@@ -223,14 +224,14 @@ async def test_a_store_that_hung_is_asked_again_when_it_hangs_no_more(slow: Slow
 @pytest.mark.parametrize("inline", Inline)
 async def test_a_store_that_raises_gives_store_errors(name: str, inline: Inline) -> None:
     """D1"""
-    outcome, _ = await _outcome(AsyncStore(RaisingStore(inline)), name)
+    outcome, _ = await _outcome(AsyncStore(RaisingStore(inline), PATIENT), name)
 
     assert outcome == BROKEN[name]
 
 
 async def test_a_secret_is_asked_for_once(slow: SlowStore) -> None:
     slow.gate.set()
-    store = AsyncStore(slow)
+    store = AsyncStore(slow, PATIENT)
 
     assert await store.secret() == await store.secret()
     assert slow.asked == 1
@@ -240,7 +241,7 @@ async def test_a_secret_is_asked_for_once(slow: SlowStore) -> None:
 async def test_only_inline_calls_run_in_the_event_loops_thread(slow: SlowStore, inline: Inline) -> None:
     slow.gate.set()
     slow.inline = inline
-    store = AsyncStore(slow)
+    store = AsyncStore(slow, PATIENT)
 
     await store.get(INDEX)
     in_reads = slow.threads == {threading.get_ident()}
@@ -254,7 +255,7 @@ async def test_only_inline_calls_run_in_the_event_loops_thread(slow: SlowStore, 
 
 async def test_a_caller_that_is_cancelled_does_not_wait_for_the_store(slow: SlowStore) -> None:
     """P5"""
-    store = AsyncStore(slow)
+    store = AsyncStore(slow, PATIENT)
 
     began = time.monotonic()
     with anyio.move_on_after(0.05):
@@ -290,7 +291,7 @@ async def test_an_event_loop_goes_on_while_the_database_is_locked(tmp_path: Path
 def test_one_store_serves_one_event_loop_after_another() -> None:
     inner = SlowStore()
     inner.gate.set()
-    store = AsyncStore(inner)
+    store = AsyncStore(inner, PATIENT)
 
     for backend in ("asyncio", "trio", "asyncio"):
         assert anyio.run(store.put, PUT, backend=backend) is None

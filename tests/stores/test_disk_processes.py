@@ -146,11 +146,12 @@ def test_a_store_that_is_being_used_goes_through_forks(tmp_path: Path) -> None:
 
 FORKING_WITH_CALLS_QUEUED = """
 import os, sys, threading
+from cachemw import Limits
 from cachemw.stores import DiskStore
 from cachemw.stores.guard import GuardedStore
 
 disk = DiskStore(sys.argv[1])
-store, gate = GuardedStore(disk), threading.Event()
+store, gate = GuardedStore(disk, Limits(store_patience=5.0)), threading.Event()
 disk.put(bytes(16), b"a record", None)
 disk.submit(gate.wait)
 puts = [store.begin_put(bytes([number]) * 16, b"a record", None) for number in range(1, 5)]

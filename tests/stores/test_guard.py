@@ -15,6 +15,7 @@ from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import StoreError, StoreTimeout
 from cachemw.stores import Inline
 from cachemw.stores.guard import GuardedStore
+from tests.patience import PATIENT
 from tests.stores.planting import locked
 from tests.stores.scripts import run
 
@@ -98,7 +99,7 @@ def _failures(store: GuardedStore, name: str, times: int) -> int:
 @pytest.mark.parametrize("inline", Inline)
 def test_a_store_that_works_is_itself(inline: Inline) -> None:
     moody = Moody(inline=inline)
-    store = GuardedStore(moody)
+    store = GuardedStore(moody, PATIENT)
 
     store.put(INDEX, b"a record", None)
 
@@ -137,7 +138,7 @@ def test_whatever_a_store_raises_is_a_store_error(name: str, error: Exception, i
     moody.mood = raise_it
 
     with pytest.raises(StoreError) as raised:
-        CALLS[name](GuardedStore(moody))
+        CALLS[name](GuardedStore(moody, PATIENT))
 
     assert error in (raised.value, raised.value.__cause__)
 
@@ -150,7 +151,7 @@ def test_a_store_that_fails_is_left_alone_tried_and_used_again(
     """D1: and for each change there is one line."""
     moody = Moody(inline=inline)
     moody.mood = fail
-    store = GuardedStore(moody, Limits(store_first_rest=0.05, store_rest=0.05))
+    store = GuardedStore(moody, Limits(store_first_rest=0.05, store_rest=0.05, store_patience=5.0))
 
     assert _failures(store, name, 50) == 50
     asked = len(moody.asked)
@@ -172,7 +173,7 @@ def test_a_store_that_fails_is_left_alone_tried_and_used_again(
 def test_a_store_that_cannot_be_written_to_is_read_from_and_the_reverse(failing: str) -> None:
     """D6: a disk that is full is no reason to forget what is on it."""
     moody = Moody()
-    store = GuardedStore(moody)
+    store = GuardedStore(moody, PATIENT)
     other = {"put": "get", "get": "put"}[failing]
 
     moody.mood = fail
@@ -299,7 +300,7 @@ def test_what_is_no_record_or_no_secret_is_a_store_error(given: Any, inline: Inl
             return given
 
     odd = Odd(inline=inline)
-    store = GuardedStore(odd)
+    store = GuardedStore(odd, PATIENT)
 
     assert _failures(store, "get", 1) == (given != b"")
     assert _failures(store, "secret", 2) == 2
@@ -315,7 +316,7 @@ def test_a_store_that_cannot_even_say_whether_it_waits_is_asked_elsewhere() -> N
         def inline(self) -> Inline:  # type: ignore[override]
             raise OSError("gone")
 
-    store = GuardedStore(Odd())
+    store = GuardedStore(Odd(), PATIENT)
 
     store.put(INDEX, b"a record", None)
     assert store.get(INDEX) == b"a record"
@@ -386,7 +387,7 @@ def test_a_newer_put_is_not_overtaken_by_one_that_was_given_up_on(gate: threadin
 
 def test_where_no_thread_can_be_started_nothing_is_taken_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """F24, D1"""
-    store = GuardedStore(Moody(), Limits(store_first_rest=0.0))
+    store = GuardedStore(Moody(), Limits(store_first_rest=0.0, store_patience=5.0))
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -406,7 +407,7 @@ def test_a_store_that_raises_what_is_no_exception_is_one_that_fails() -> None:
         raise asyncio.CancelledError
 
     moody.mood = give_up
-    store = GuardedStore(moody, Limits(store_first_rest=0.0))
+    store = GuardedStore(moody, Limits(store_first_rest=0.0, store_patience=5.0))
 
     assert _failures(store, "get", LIMITS.store_calls * 2) == LIMITS.store_calls * 2
     moody.mood = lambda: None
