@@ -73,14 +73,16 @@ class Store(Protocol):
     def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
         """Keep a record, in the place of an earlier one, for `keep` seconds; `None` until it is evicted.
 
-        `order` is what the store said when the forward began that brought the record: it is compared with what is there in
-        the transaction that replaces it, and with the `others` of its key. Without it, the record comes from no forward and replaces
-        any. Raises `Superseded`,
-        `Purged` and `RecordTooLarge` besides.
+        `order` is what the store said when the forward began that brought the record: it is compared with what is there, and
+        with the `others` of its key, in the transaction that replaces it. Without it, the record comes from no forward and
+        replaces any. Raises `Superseded`, `Purged` and `RecordTooLarge` besides.
         """
 
     def delete(self, *indexes: bytes) -> bool:
-        """Purge the records of a key, at once, and say whether there was one. Whatever was asked for before this, of any key, is not kept."""
+        """Purge the records of a key, at once, and say whether there was one.
+
+        Whatever was asked for before this, of any key, is not kept.
+        """
 
     def purge(self, stored_before: float) -> int:
         """Purge the records of what was stored before this time, as `delete` does each; return how many there were.

@@ -67,7 +67,7 @@ class MemoryStore(Store):
     def delete(self, *indexes: bytes) -> bool:
         with self._changing():
             self._generation += 1
-            is_there = any([self.get(index) is not None for index in indexes])
+            is_there = any(self.get(index) is not None for index in indexes)
             for index in indexes:
                 self._remove(index)
             return is_there

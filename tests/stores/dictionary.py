@@ -40,7 +40,7 @@ class DictionaryStore(Store):
     def delete(self, *indexes: bytes) -> bool:
         with self._lock:
             self._generation += 1
-            is_there = any([self.get(index) is not None for index in indexes])
+            is_there = any(self.get(index) is not None for index in indexes)
             for index in indexes:
                 self._rows.pop(index, None)
             return is_there

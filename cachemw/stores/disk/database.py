@@ -271,7 +271,8 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         """Remove rows and say whether there was one; what was asked for before this is not kept."""
         with self.transact():
             self.begin_generation()
-            return any([self.delete(index) for index in indexes])
+            were_there = [self.delete(index) for index in indexes]
+        return any(were_there)
 
     def purge_older(self, than: float) -> int:
         """Purge the rows of what was stored before this time, a few at a time; return how many there were."""
