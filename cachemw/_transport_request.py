@@ -75,7 +75,7 @@ EDGE_COOKIES = frozenset(
 
 
 class Cookies:
-    """Those that came with answers to chat requests; they and those of an upstream's edge are not in the key."""
+    """The cookies that came with answers to API calls; they and those of an upstream's edge are not in the key."""
 
     LIMIT = 1024
 
@@ -110,7 +110,7 @@ class TransportRequest:
 
     @property
     def timeout(self) -> float | None:
-        """How many seconds its client waits for something to read."""
+        """Return how many seconds its client waits for something to read."""
         seconds: float | None = self.request.extensions.get("timeout", {}).get("read")
         return seconds
 

@@ -17,6 +17,6 @@ class Budget:
             return self._taken <= self._limit
 
     def give_back(self, size: int) -> None:
-        """Let others have them."""
+        """Return bytes to the budget, for others to take."""
         with self._lock:
             self._taken -= size

@@ -8,7 +8,7 @@ MIB = 2**20
 GIB = 2**30
 
 PIECE_BYTES = 64 * 1024
-"""How much is passed on at once."""
+"""The bytes that are passed on at once."""
 
 STORE_BYTES = 4 * GIB
 """The default of what a store holds on disk before the oldest records go."""
@@ -35,7 +35,7 @@ def _refuse_negative(bounds: "Timeouts | Work | Limits") -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long an HTTP upstream is waited for, in seconds.
+    """The times for which an HTTP upstream is waited for, in seconds.
 
     first_byte  to connect and to send the request, until the first byte of the answer
     idle        between two bytes of the answer
@@ -58,7 +58,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """How much work one document is: while it is read, nothing else runs, in any thread. Beyond it, it is not read.
+    """The work that one document may be: while it is read, nothing else runs, in any thread. Beyond it, it is not read.
 
     document       units of work in a request, or in a part of an answer that is judged; 2**23 are 20 ms or so: a million
                    escapes, or 130,000 bytes outside of strings, or 2,000 numbers with a long exponent. A request of 1,000
@@ -88,7 +88,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What bounds the memory, time and work of a mount. Durations are in seconds, sizes in bytes.
+    """The bounds of the memory, time and work of a mount. Durations are in seconds, sizes in bytes.
 
     requests_bytes    what is held of the bodies of all requests; what comes beyond that is passed on unread
     flight_bytes      what all responses in progress hold; beyond it a miss is relayed unrecorded

@@ -13,7 +13,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Sends(Enum):
-    """Whose credential an HTTP upstream is sent."""
+    """The credential that an HTTP upstream is sent."""
 
     CALLERS = "the caller's, if there is one"
     CALLERS_OR_OURS = "the caller's, else ours"
@@ -21,7 +21,7 @@ class Sends(Enum):
 
 
 class HttpRecipient(msgspec.Struct, frozen=True, cache_hash=True):
-    """What an HTTP upstream is told of a request, besides what is asked.
+    """An HTTP upstream, as one that is sent the header fields and the body of a request.
 
     Of the header fields that are one provider's own it gets those of `provider`, and those of all where nobody knows which
     one it is. `bookkeeping` names the members of a body by which it only counts and pays. `fields` are the operator's, in
@@ -41,7 +41,7 @@ URL_RECIPIENT = HttpRecipient()
 
 
 class Inside(Enum):
-    """Who is given all of a request, in this very process."""
+    """A recipient in this very process, which is given all of a request."""
 
     APP = "a wrapped app"
     TRANSPORT = "the transport that a client's own transport is around"
@@ -115,7 +115,7 @@ Target = HttpTarget | AppTarget | ClientTarget
 
 
 class Attested(msgspec.Struct, frozen=True):
-    """What a server says of who asks, besides the header fields.
+    """The words of a server about who asks, besides the header fields.
 
     `credentials` are in the partition, `session` is in the key. `is_nameless`: somebody is known to the app in a way that no
     key can hold.
@@ -132,7 +132,7 @@ NOTHING_ATTESTED = Attested()
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks. One without credentials and name is anonymous.
+    """The caller of a request. One without credentials and name is anonymous.
 
     `brought` are the credentials that the caller sent, `attested` those that the server vouches for; `name` is that of a client
     key of the operator's.
@@ -155,7 +155,7 @@ ANONYMOUS_CALLER = Caller()
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):
-    """How many tokens an answer took, as the upstream counted them; `None` where it does not say.
+    """The tokens that an answer took, as the upstream counted them; `None` where it does not say.
 
     `cached_tokens` are those of the input that the provider had cached, `reasoning_tokens` those of the output nobody sees.
     """
@@ -197,7 +197,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """Which form of the answer was asked for: JSON or an event stream, and with which stream options."""
+    """The form of the answer that was asked for: JSON or an event stream, and with which stream options."""
 
     stream: bool
     options: bytes = b"{}"

@@ -17,7 +17,7 @@ Result = Literal["hit", "stale", "collapsed", "miss", "refresh", "bypass", "not_
 
 
 class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to one request. What is absent, or not known, is `None`.
+    """The account of what happened to one request. What is absent, or not known, is `None`.
 
     As `Cache-Status` tells it (RFC 9211): `hit`, answered from the store; `fwd`, why it was forwarded; `fwd_status`, the
     upstream's status; `ttl`, seconds of freshness left, negative once stale; `stored`, whether the answer was kept, `None`
@@ -70,7 +70,7 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def outcome(self) -> Result:
-        """What came of it, in one word: `passed` where the client did not opt in."""
+        """Return what came of it, in one word: `passed` where the client did not opt in."""
         if not self.opted_in:
             return "passed"
         if self.ttl is not None and self.ttl < 0:

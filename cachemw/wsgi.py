@@ -48,7 +48,7 @@ class WsgiAppUpstream:
 
     @property
     def head(self) -> Head:
-        """What the app said last, before its first byte."""
+        """Return what the app said last, before its first byte."""
         assert self._head is not None  # noqa: S101 - it is open
         return self._head
 
@@ -134,7 +134,7 @@ class WsgiAppUpstream:
 
 
 class WsgiBody:
-    """What the server iterates and closes. An answer that breaks off is broken off here too, by raising."""
+    """The body that the server iterates and closes. An answer that breaks off is broken off here too, by raising."""
 
     def __init__(self, answer: SyncAnswer, end: Callable[[], None]) -> None:
         self._answer, self._end = answer, end
@@ -165,7 +165,7 @@ class WsgiBody:
 
 
 class WsgiAppBody(WsgiBody):
-    """What is iterated of a wrapped app's answer: its exceptions are seen as without us."""
+    """The body of a wrapped app's answer: its exceptions are seen as without us."""
 
     def __init__(self, answer: SyncAnswer, app: WsgiAppUpstream) -> None:
         super().__init__(answer, app.end)

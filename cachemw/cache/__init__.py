@@ -1,1 +1,1 @@
-"""What is decided about one request: its key, what may answer it, what is kept. Pure: no I/O, no clock."""
+"""Decisions about one request: its key, what may answer it, what is kept. Pure: no I/O, no clock."""

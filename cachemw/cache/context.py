@@ -15,7 +15,7 @@ from cachemw.redaction import redacted_repr
 
 
 class Member(msgspec.Struct, frozen=True):
-    """What a member counts for, and why."""
+    """The part that a member plays, and the reason."""
 
     counts: Counts
     why: str

@@ -1,4 +1,4 @@
-"""What the client asks of the cache: the `Cachemw` and `Cache-Control` fields of a request."""
+"""The wishes of a client to the cache: the `Cachemw` and `Cache-Control` fields of a request."""
 
 import math
 import re
@@ -18,11 +18,11 @@ _DIRECTIVE = re.compile(rb'[ \t]*([^=,; \t"]+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.
 _EMPTY = re.compile(rb"[ \t,]*")
 
 FOREVER = 2**31
-"""What a larger number of seconds counts as (RFC 9111 §1.2.2)."""
+"""The value of every larger number of seconds (RFC 9111 §1.2.2)."""
 
 
 class CacheControl(msgspec.Struct, frozen=True):
-    """What a request's `Cache-Control` asks of us; seconds. `max_stale` is infinite where it has no argument."""
+    """The `Cache-Control` of a request, read; in seconds. `max_stale` is infinite where it has no argument."""
 
     no_store: bool = False
     no_cache: bool = False
@@ -81,7 +81,7 @@ def _seconds(argument: bytes | None, bad: float) -> float:
 CONTROL_HEADER = b"cachemw"
 NAMESPACE_LIMIT = 128
 NAME_LIMIT = UNKNOWN_LIMIT = 16
-"""How much of a member nobody knows is reported, and how many of them."""
+"""The characters of an unknown member that are reported, and the number of such members."""
 
 
 class Mode(Enum):
@@ -124,12 +124,12 @@ class Directives(msgspec.Struct, frozen=True):
 
     @property
     def may_forward(self) -> bool:
-        """Whether the upstream may be contacted at all."""
+        """Say whether the upstream may be contacted at all."""
         return not self.control.only_if_cached and self.mode is not Mode.REPLAY
 
     @property
     def may_store(self) -> bool:
-        """Whether the answer may be kept."""
+        """Say whether the answer may be kept."""
         return not self.control.no_store and self.mode is not Mode.READ
 
 

@@ -35,7 +35,7 @@ class Lookup(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a lookup found, and the time: seconds since the epoch."""
+    """The result of a lookup, and the time: seconds since the epoch."""
 
     record: bytes | None
     now: float
@@ -62,7 +62,7 @@ class GetOrder(msgspec.Struct, frozen=True):
 
 
 class Ordered(msgspec.Struct, frozen=True):
-    """Where it stands, and the time: seconds since the epoch."""
+    """The order of a forward, and the time: seconds since the epoch."""
 
     order: Order
     now: float

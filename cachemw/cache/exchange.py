@@ -67,7 +67,7 @@ from cachemw.report import NOT_CACHED, STORE_SLOW, ExchangeReport, Fwd
 from cachemw.wire.fields import content_length
 
 ATTEMPTS = 2
-"""How often another's forward is followed, or awaited, that fails: one re-election, then that failure is its own too."""
+"""The number of failing forwards of others that are followed, or awaited: one re-election, then that failure is its own too."""
 
 IDEMPOTENCY_KEY = b"idempotency-key"
 
@@ -364,7 +364,7 @@ def _details(asked: Directives, *details: str | None) -> tuple[str, ...]:
 
 
 def _on_abandon(request: Request, asked: Directives, policy: Policy) -> Abandon:
-    """What the client says, then the operator; a wrapped app is told of a client that leaves, as without us."""
+    """Return what the client says, else the operator; a wrapped app is told of a client that leaves, as without us."""
     by_default = Abandon.CANCEL if isinstance(request.target, AppTarget) else Abandon.FINISH
     return asked.abandon or (Abandon(policy.on_abandon) if policy.on_abandon else by_default)
 

@@ -22,7 +22,7 @@ STORED = frozenset({b"content-type", b"content-language", b"openai-version"})
 
 
 class Counts(Enum):
-    """What a member of a request counts for."""
+    """The part that a member of a request plays."""
 
     KEYED = "in the key"
     CREDENTIAL = "in the partition"
@@ -31,7 +31,7 @@ class Counts(Enum):
 
 
 class Travels(Enum):
-    """What becomes of a header field on its way to an HTTP upstream."""
+    """The fate of a header field on its way to an HTTP upstream."""
 
     FORWARDED = "forwarded"
     REWRITTEN = "rewritten"
@@ -39,7 +39,7 @@ class Travels(Enum):
 
 
 class Fate(msgspec.Struct, frozen=True):
-    """What becomes of a header field. Around an app, and in a transport, all travel as they are."""
+    """The part of a header field, and its fate on the way. Around an app, and in a transport, all travel as they are."""
 
     counts: Counts
     travels: Travels
@@ -109,10 +109,10 @@ OTHERS = Row("*", _KEYED, _KEYED, _DROPPED, "nobody knows what it does")
 """The row of every field that has none."""
 
 _ACCOUNT = frozenset({b"openai-organization", b"openai-project"})
-"""Whose account pays, where one key has several: with the operator's key that is the operator's to say."""
+"""The fields that say which account pays, where one key has several: with the operator's key that is the operator's to say."""
 
 _OF_THE_ACCOUNT = (*_ACCOUNT, b"anthropic-organization-id", b"x-ratelimit-", b"anthropic-ratelimit-")
-"""How the fields of a response begin that say so, and how much is left to it."""
+"""The beginnings of the response fields that say so, and how much is left to it."""
 
 _NAMED: Mapping[bytes, Row] = {name.encode(): row for row in ROWS for name in row.names.split() if not name.endswith("*")}
 _PREFIXED = tuple((name[:-1].encode(), row) for row in ROWS for name in row.names.split() if name.endswith("*"))

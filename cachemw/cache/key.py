@@ -98,7 +98,7 @@ SHARED = b"shared"
 _OF_CREDENTIAL = b"credential:"
 
 PLACEHOLDERS = ((b"authorization", b"bearer cachemw"), (b"x-api-key", b"cachemw"))
-"""What SDKs that cannot send no key at all are told to send to an HTTP upstream; it names nobody, and is not forwarded."""
+"""The placeholders of SDKs that cannot send no key at all; they name nobody, and are not forwarded."""
 
 
 def callers_credentials(headers: Headers, over_http: bool) -> Headers:

@@ -59,22 +59,22 @@ class LiveResponse:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether it may still be kept."""
+        """Say whether it may still be kept."""
         return self._recording is not None
 
     @property
     def is_open(self) -> bool:
-        """Whether it may be shown: JSON that may be kept is not before it is whole, for half of it is of no use."""
+        """Say whether it may be shown: JSON that may be kept is not before it is whole, for half of it is of no use."""
         return not self._is_void and (self._recording is None or self.is_stream or self._recording.left > 0)
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that has come is in memory."""
+        """Say whether all that has come is in memory."""
         return self._forgotten == 0
 
     @property
     def held(self) -> int:
-        """How many bytes are in memory."""
+        """Return how many bytes are in memory."""
         return len(self._body)
 
     @property
@@ -84,7 +84,7 @@ class LiveResponse:
 
     @property
     def hold_seconds(self) -> float | None:
-        """How many seconds what is held back now may be held back; `None` where nothing is."""
+        """Return how many seconds what is held back now may be held back; `None` where nothing is."""
         return None if self._recording is None else self._recording.hold_seconds
 
     def feed(self, chunk: bytes, now: float) -> None:
@@ -215,12 +215,12 @@ class Relay:
 
     @property
     def report(self) -> ExchangeReport:
-        """What came of it, as far as is known."""
+        """Return what came of it, as far as is known."""
         return self.response.final_report(self.early_report)
 
     @property
     def has_had_all(self) -> bool:
-        """Whether everything that may leave has."""
+        """Say whether everything that may leave has."""
         return self._has_begun and self.at == self.response.end
 
     def take(self) -> tuple[Part, ...]:

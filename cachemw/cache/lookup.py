@@ -22,14 +22,14 @@ from cachemw.report import ExchangeReport, Fwd
 from cachemw.wire.sse import Parser
 
 CLOCK_AHEAD = 86_400.0
-"""How far ahead of ours the clock may have been by which a record was stored, in seconds."""
+"""The seconds that the clock may have been ahead of ours by which a record was stored."""
 
 Mark = bytes
 """Says which record it is: its header, with the checksum, and its proof."""
 
 
 class TranscodeCache:
-    """Keeps answers of other kinds, as many as take `derived_bytes`; then the oldest go."""
+    """A cache of answers derived for other kinds, as many as take `derived_bytes`; then the oldest go."""
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self._limit_bytes, self._work = limits.derived_bytes, limits.work
@@ -94,7 +94,7 @@ def _are_events(stored: StoredResponse) -> bool:
 
 
 class Match(msgspec.Struct, frozen=True):
-    """It answers; `details` say so where it is stale or of another kind.
+    """A stored response that answers; `details` say so where it is stale or of another kind.
 
     `revalidate`: a newer one is to be had meanwhile. `beside`: it lies beside another one, which is of the other kind.
     """
@@ -106,7 +106,7 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class NoMatch(msgspec.Struct, frozen=True):
-    """It does not, and why: in the word of RFC 9211 and, where that is not enough, in ours.
+    """No stored response that answers, and why: in the word of RFC 9211 and, where that is not enough, in ours.
 
     `stands_in` answers all the same should the upstream fail (RFC 5861 §4). `beside`: what there is, is of the other kind, and
     sound; one of this kind may lie beside it.
@@ -119,7 +119,7 @@ class NoMatch(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """What is looked for: the key, the request it stands for, how that is restricted and what the operator allows.
+    """A query of the store: the key, the request it stands for, how that is restricted and what the operator allows.
 
     `on_abandon`: what becomes of a forward of it that every reader has left. `request` is what is forwarded, `report` what is
     known of the exchange by now.

@@ -12,7 +12,7 @@ _PLACED = struct.Struct(">QQ")
 
 
 class Order(msgspec.Struct, frozen=True):
-    """Where a forward stands that began just now.
+    """The place, in the order of a store, of a forward that began just now.
 
     `generation` is another one after every purge, `puts` counts the records that its store had taken by then, and `began`
     is in nanoseconds on a clock that all processes of the machine share and that never goes back.
@@ -24,7 +24,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """What a store keeps beside a record: the how-manieth put it was, and when its forward began, as in `Order`."""
+    """The place of a record, kept beside it: the number of its put, and when its forward began, as in `Order`."""
 
     put: int
     began: int

@@ -1,4 +1,4 @@
-"""What the operator allows: one frozen `Policy`."""
+"""The permissions of the operator: one frozen `Policy`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -117,7 +117,7 @@ class Policy:
 
     @property
     def window(self) -> float:
-        """How long after its lifetime a record may still be of use: the larger of the two stale windows."""
+        """Return the seconds after its lifetime for which a record may still be of use: the larger of the two stale windows."""
         return max(self.stale_if_error, self.stale_while_revalidate)
 
     def lifetime_of(self, ttl: int | None) -> float:

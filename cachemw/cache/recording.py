@@ -19,7 +19,7 @@ _FIELD_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 §5.5
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """On which terms an answer is kept; `keep` is how long the store holds it, in seconds, `None` until it is evicted.
+    """The terms on which an answer is kept; `keep` is how long the store holds it, in seconds, `None` until it is evicted.
 
     `order` is where its forward stands among others; where the store cannot say, it is why not, and nothing is kept.
     """
@@ -58,7 +58,7 @@ class Recording(Protocol):
 
     @property
     def hold_seconds(self) -> float | None:
-        """How many seconds what is held now may be held; `None` where nothing is."""
+        """Return how many seconds what is held now may be held; `None` where nothing is."""
 
     def feed(self, chunk: bytes, now: float) -> None:
         """Take in what came."""

@@ -16,7 +16,7 @@ _OF_THE_CREDENTIAL = frozenset({401, 402, 404, 408, 409, 413, 429})
 
 
 class Sender(msgspec.Struct, frozen=True):
-    """What of a request reaches its upstream and is not in its key: `credential` is empty where it is the operator's."""
+    """The part of a request that an upstream sees beyond the key: `credential` is empty where it is the operator's."""
 
     credential: Headers
     fields: Headers
@@ -25,7 +25,7 @@ class Sender(msgspec.Struct, frozen=True):
 
 
 class Course(msgspec.Struct, frozen=True):
-    """What a forward can be followed for: its question, which form of the answer, and since which purge.
+    """The identity of a forward, by which others can follow it: its question, which form of the answer, and since which purge.
 
     `is_apart`: it was begun by who may not have another's answer, and is only for who would send the same.
     """

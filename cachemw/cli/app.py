@@ -42,7 +42,7 @@ def run() -> None:
 
 
 class UsageChoice(StrEnum):
-    """Whose way of telling the usage the simulator has."""
+    """The provider whose way of telling the usage the simulator has."""
 
     CEREBRAS = "cerebras"
     OPENAI = "openai"

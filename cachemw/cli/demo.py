@@ -65,7 +65,7 @@ class Round:
 
     @property
     def unpaid_tokens(self) -> int:
-        """What the second answer says it cost, where nobody was asked for it."""
+        """Return what the second answer says it cost, where nobody was asked for it."""
         return total_tokens(self.again.body, self.kind) if self.again.is_hit and not self.again.calls else 0
 
 
@@ -134,7 +134,7 @@ SAME_STREAM: Question = {"messages": [{"role": "user", "content": "What do ten p
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """What ten callers got, how often the upstream was called for them, and how long the slowest took, in seconds."""
+    """The answers of ten callers, how often the upstream was called for them, and how long the slowest took, in seconds."""
 
     replies: Sequence[Reply]
     calls: int
@@ -142,7 +142,7 @@ class Together:
 
     @property
     def collapsed(self) -> int:
-        """How many of them were answered by another's forward."""
+        """Return how many of them were answered by another's forward."""
         return sum("collapsed" in reply.cache_status.split("; ") for reply in self.replies)
 
 

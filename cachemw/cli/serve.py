@@ -133,7 +133,7 @@ def _logging(level: str) -> dict[str, Any]:
 
 CHECK = b"cachemw serve: may it write?"
 TRIAL_TIME = 1.5
-"""How long listening waits for the store, in seconds; what it does after that is given up soon by itself."""
+"""The seconds for which listening waits for the store; what it does after that is given up soon by itself."""
 
 
 def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits = Limits()) -> None:

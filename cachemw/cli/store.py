@@ -32,7 +32,7 @@ def opened(directory: str) -> Iterator[Store]:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a store holds. Sizes in bytes, times in seconds since the epoch."""
+    """The content of a store, counted. Sizes in bytes, times in seconds since the epoch."""
 
     streams: int = 0
     json: int = 0

@@ -19,7 +19,7 @@ CUT = frozenset({"incomplete", "unreadable-answer"})
 
 
 class Place(Enum):
-    """Where a member of a request's body counts."""
+    """The place in which a member of a request's body counts."""
 
     KEY = "key"
     TRANSPORT = "transport"  # how the answer travels: in the record's kind

@@ -13,7 +13,7 @@ ErrorResponse = tuple[Head, bytes]
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """What an error says, whatever its shape."""
+    """The content of an error, whatever its shape."""
 
     status: int
     message: str
@@ -25,7 +25,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class ErrorShape(msgspec.Struct, frozen=True):
-    """How the clients of an endpoint read errors: as the body of a response, and as the last event of a stream."""
+    """The shape in which clients of an endpoint read errors: as the body of a response, and as the last event of a stream."""
 
     body: Callable[[Refusal], bytes]
     event: Callable[[Refusal], bytes]

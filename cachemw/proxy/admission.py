@@ -36,12 +36,12 @@ _BEARER = re.compile(rb"bearer +(\S+)", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(rb"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
 _UPLOAD = b"multipart/form-data"
 _SIMPLE = frozenset({b"text/plain", b"application/x-www-form-urlencoded", _UPLOAD})
-"""What any web page may send anywhere without being asked about it (Fetch §2.2.2)."""
+"""The media types that any web page may send anywhere without being asked about it (Fetch §2.2.2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """Whom the proxy answers and how much it reads.
+    """The rules of whom the proxy answers and how much it reads.
 
     `hosts` may be named besides this machine's own and `own_hosts`, which it listens on; of the former web pages may ask too.
     With `client_keys` a caller has to bring one of them; where it `is_open` nobody has to, beyond loopback. To both the
@@ -71,7 +71,7 @@ class AccessRules:
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """May come in. Not `sized`: how large its body is will be known when it has come.
+    """A request that may come in. Not `sized`: how large its body is will be known when it has come.
 
     `caller` is who brought which client key; `None` where nobody has to. `by_body`: only if its body says what `lending.judge`
     lets in.
@@ -85,7 +85,7 @@ class Admitted(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Is told why not. `closes`: what else comes on the connection is not read."""
+    """A request that may not, and the answer that says why. `closes`: what else comes on the connection is not read."""
 
     answer: ErrorResponse
     closes: bool

@@ -58,7 +58,7 @@ class Proxy:
 
     @property
     def bodies(self) -> Budget:
-        """What the bodies of its requests may take together."""
+        """Return the budget of all request bodies together."""
         return self._cache.bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,7 +17,7 @@ _TOML_NAMES: Mapping[type, str] = {bool: "a boolean", int: "an integer", float: 
 
 @dataclass(frozen=True, slots=True)
 class Format(Generic[T]):
-    """How the values of a setting are written; in TOML they are of the types of `toml`.
+    """The way in which the values of a setting are written; in TOML they are of the types of `toml`.
 
     `metavar` stands for one in the help, `allowed` says in words what there may be.
     """

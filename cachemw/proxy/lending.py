@@ -32,11 +32,11 @@ _UPLOADS = frozenset({b"audio", b"containers", b"files", b"images", b"uploads"})
 _LENDABLE = re.compile(r"/?(?:v1/)?((?:[A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*[A-Za-z0-9_~-][A-Za-z0-9._~-]*)/?")
 
 LentPaths = frozenset[tuple[bytes, ...]]
-"""What an operator opened besides: the segments below the version."""
+"""The paths that an operator opened besides: the segments below the version."""
 
 
 class Lent(Enum):
-    """Whether a request may be made with a lent key."""
+    """The answer to whether a request may be made with a lent key."""
 
     YES = "yes"
     NO = "no"

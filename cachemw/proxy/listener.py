@@ -158,7 +158,7 @@ class LingeringTransport:
 
 
 class Expecting(Enum):
-    """What of a request comes next. The time for its head begins with the connection, or with the next one's first byte."""
+    """The part of a request to come. The time for its head begins with the connection, or with the next one's first byte."""
 
     HEAD = "head"
     BODY = "body"

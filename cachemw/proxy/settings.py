@@ -34,7 +34,7 @@ LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 T = TypeVar("T")
 
 OptionValue = str | bool | tuple[str, ...]
-"""What the command line has of an option: text, a switch that is on, or what was repeated."""
+"""The value of an option on the command line: text, a switch that is on, or what was repeated."""
 
 
 def row(default: T, form: Format[T], help_text: str, *, flag: str = "") -> T:

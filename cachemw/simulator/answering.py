@@ -115,7 +115,7 @@ Choice = Said | Called
 
 @dataclass(frozen=True, slots=True)
 class SimulatedAnswer:
-    """What is said, by whom, when, and at what expense."""
+    """An answer: what is said, by which model, when, and at what expense."""
 
     digest: bytes
     created: int

@@ -1,4 +1,4 @@
-"""What a provider's dialect must say; `cerebras` and `openai` are the two spoken here."""
+"""The port of dialects; `cerebras` and `openai` are the two spoken here."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,7 +11,7 @@ RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 
 class Dialect(Protocol):
-    """How one provider puts an answer on the wire."""
+    """The way in which one provider puts an answer on the wire."""
 
     def completion(self, answer: SimulatedAnswer) -> Json:
         """Return the whole answer as one object."""

@@ -55,7 +55,7 @@ def _event(content: Json) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast tokens come; 0 tokens per second is as fast as possible."""
+    """The pace at which tokens come; 0 tokens per second is as fast as possible."""
 
     first_token_seconds: float = 0.0
     tokens_per_second: float = 0.0

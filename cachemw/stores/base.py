@@ -30,7 +30,7 @@ class Submit(Protocol):
 
 
 class Store(Protocol):
-    """Where records are kept. Every method but `close` may raise `StoreError`, and nothing else.
+    """A place where records are kept. Every method but `close` may raise `StoreError`, and nothing else.
 
     A store inherits from this: what it does not define is then as it stands here.
     """

@@ -34,7 +34,7 @@ class CircuitBreaker:
 
     @property
     def is_spotless(self) -> bool:
-        """Whether the last call went well."""
+        """Say whether the last call went well."""
         return self._failures == 0
 
     def admits(self, now: float) -> bool:
@@ -85,12 +85,12 @@ class StoreCall(Generic[T]):
 
     @property
     def hangs(self) -> bool:
-        """Whether it has been running for too long."""
+        """Say whether it has been running for too long."""
         return time.monotonic() - self._started > self._calls.limits.store_call
 
     @property
     def may_be_shared(self) -> bool:
-        """Whether another caller may wait for it: it is under way, or went well."""
+        """Say whether another caller may wait for it: it is under way, or went well."""
         return self.done.exception() is None if self.is_over else not self.was_given_up
 
     def run(self) -> None:
@@ -154,7 +154,7 @@ class Side:
 
     @property
     def is_well(self) -> bool:
-        """Whether the last call went well."""
+        """Say whether the last call went well."""
         return self._breaker.is_spotless
 
     def admit(self) -> None:
@@ -191,7 +191,7 @@ def translated(exc: BaseException) -> StoreError:
 
 
 class CallQueue:
-    """What one process has under way in a store: in a forked child nothing of its parent's is, and no lock is held.
+    """The calls that one process has under way in a store: in a forked child nothing of its parent's is, and no lock is held.
 
     `submit` has a call made in the store's own thread. Without it each is made in a daemon thread, `store_calls` at once.
     """

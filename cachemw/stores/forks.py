@@ -1,4 +1,4 @@
-"""What stores do when their process forks."""
+"""The behaviour of stores when their process forks."""
 
 import functools
 import os

@@ -85,7 +85,7 @@ class AsyncUpstream(Protocol):
 
     @property
     def place(self) -> str:
-        """Where requests go, as people are told of it."""
+        """Return where requests go, as people are told of it."""
 
     def target(self, raw_path: bytes, query: bytes) -> HttpTarget:
         """Return what is requested for a client's raw path and query."""

@@ -13,7 +13,7 @@ from cachemw.upstreams.http import Credentials, HttpUpstream, origin_of
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Where a provider's API is, and the environment variables that say so and hold its key.
+    """The place of a provider's API, and the environment variables that say so and hold its key.
 
     `bookkeeping` names the members of a request's body by which it only counts and pays: answers do not depend on them.
     `version` is the segment that its own SDK leaves out of the base URL, and all other tools write.

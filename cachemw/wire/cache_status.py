@@ -11,7 +11,7 @@ from cachemw.report import ExchangeReport
 from cachemw.wire.fields import without
 
 NAME = "cachemw"
-"""What our member is called."""
+"""The name of our member."""
 
 _TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*")
 

@@ -12,7 +12,7 @@ from cachemw.limits import Work
 DEPTH_LIMIT = 64
 
 WORK_LIMIT = Work().document
-"""How much work a document may be by default, besides its plain text."""
+"""The work that a document may be by default, besides its plain text."""
 
 AMBIGUOUS = "ambiguous-json"
 INVALID = "invalid-json"

@@ -9,10 +9,10 @@ from pathlib import Path
 from diskcache.core import DBNAME
 
 ASIDE = ".corrupt-"
-"""What stands between the name of a database that was set aside, and when that was."""
+"""The text between the name of a database that was set aside, and when that was."""
 
 Identity = tuple[int, int]
-"""Which file it is, whatever its name: device and inode."""
+"""The identity of a file, whatever its name: device and inode."""
 
 _DAMAGE = {
     sqlite3.SQLITE_CORRUPT,

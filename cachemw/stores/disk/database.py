@@ -36,15 +36,15 @@ SETTINGS = {
 }
 READ_TIMEOUT = 0.02
 WRITE_TIMEOUT = 2.0
-"""How long a connection waits for a lock, in seconds."""
+"""The seconds for which a connection waits for a lock."""
 
 OPENING_TIME = 1.0
-"""How long it may take to open the database, locks and all."""
+"""The seconds that it may take to open the database, locks and all."""
 
 READ_TIME = 0.05
 WRITE_SECONDS = 1.0
 UPKEEP_TIME = 60.0
-"""How long a statement runs before it is given up: one that reads, one that writes, one that goes through all rows."""
+"""The seconds that a statement runs before it is given up: one that reads, one that writes, one that goes through all rows."""
 
 STEPS = 1000
 """After how many steps of a statement it is looked at whether it is over time; ours have fewer, but for upkeep."""
@@ -53,7 +53,7 @@ SEEN = 0.25
 """For how many seconds a database is taken to be where it was."""
 
 WRITE_TRY = 0.01
-"""How long SQLite itself waits for a lock before it is seen whether that is still wanted."""
+"""The seconds for which SQLite itself waits for a lock before it is seen whether that is still wanted."""
 
 _KNOWN = {*SETTINGS, "size_limit", *METADATA}
 _GENERATION, _PUTS = "cachemw_generation", "cachemw_puts"
@@ -75,10 +75,10 @@ _SELECT_OLDER = f"SELECT rowid FROM Cache WHERE {_IS_OLDER}"  # noqa: S608 - of 
 _DELETE_OLDER = f"DELETE FROM Cache WHERE rowid = ? AND {_IS_OLDER}"  # noqa: S608 - of constants
 
 MARGIN = 64 * 1024
-"""How much larger than its record a row may be: what else is in it has a few hundred bytes."""
+"""The bytes by which a row may be larger than its record: what else is in it has a few hundred bytes."""
 
 LARGEST_ROW = 10**9 - MARGIN
-"""What SQLite takes at most, unless it was built for more."""
+"""The largest row that SQLite takes, unless it was built for more."""
 
 KEY_BYTES = 1024
 """A longer key is none of ours."""
@@ -299,13 +299,13 @@ class Database(diskcache.Cache):  # type: ignore[misc]
 
     @property
     def is_in_place(self) -> bool:
-        """Whether this is still the database that others find."""
+        """Say whether this is still the database that others find."""
         self._seen = time.monotonic()
         return identity(self._database) == self.identity
 
     @property
     def was_seen(self) -> bool:
-        """Whether that was looked at a moment ago."""
+        """Say whether that was looked at a moment ago."""
         return time.monotonic() - self._seen < SEEN
 
     def indexes(self) -> list[bytes]:

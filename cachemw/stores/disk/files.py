@@ -25,7 +25,7 @@ SHORTEST_SECRET = 16
 
 LOCK_FILE = "lock"
 OURS = {DBNAME, LOCK_FILE}
-"""What lies in the directory of every store of ours."""
+"""The files in the directory of every store of ours."""
 
 MAY_BE_OURS = {*OURS, SECRET_FILE, f".{SECRET_FILE}"}
 
@@ -247,7 +247,7 @@ def _unescaped(path: str) -> str:
 
 
 FREE_SPACE = 64 * 2**20
-"""How many bytes are left free on a file system, or a twentieth of it if that is less."""
+"""The bytes that are left free on a file system, or a twentieth of it if that is less."""
 
 
 def has_room(directory: Path, size_bytes: int) -> bool:

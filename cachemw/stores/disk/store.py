@@ -42,11 +42,11 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _FOREIGN = (ForeignSchemaError, TypeError, ValueError, AttributeError)
-"""What is raised over another program's database; the last ones by diskcache, over settings it does not know."""
+"""The exceptions over another program's database; the last ones by diskcache, over settings it does not know."""
 
 CLOSING_TIME = 1.0
 FORKING_TIME = 0.05
-"""How long the calls that were begun have when the store is closed, and when the process forks, in seconds."""
+"""The seconds that the calls that were begun have when the store is closed, and when the process forks, in seconds."""
 
 _SOUND_SQLITE = (3, 51, 3)
 """Before it, two connections that begin a log anew at the same moment may damage the database: the WAL-reset bug."""

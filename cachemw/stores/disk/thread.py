@@ -56,7 +56,7 @@ class DatabaseThread:
 
     @property
     def is_here(self) -> bool:
-        """Whether this very thread is the one that has it open."""
+        """Say whether this very thread is the one that has it open."""
         return threading.get_ident() in self._idents and self._pid == os.getpid()
 
     def cache(self) -> Database:
