@@ -89,7 +89,7 @@ class Claimed(Enum):
     """How a claim went, where nothing is followed."""
 
     LEAD = "others may follow this one"
-    LANDED = "another's forward is over, and its answer may be in the store"
+    OVER = "another's forward is over, and its answer may be in the store"
     RELEASED = "another's claim came to nothing, and no forward was made"
     ALONE = "there is nothing to follow, and it may not lead"
 

@@ -112,7 +112,7 @@ def _answer(query: Query, verified: VerifiedRecords) -> Script:
         if not (is_leading and why == STORE_SLOW):  # who has waited for the store in vain waits no more (D1)
             found, now = yield from _look(query, verified)
         if isinstance(found, Match):
-            return (yield from _serve(query, found, now, report if claimed is Claimed.LANDED else None))
+            return (yield from _serve(query, found, now, report if claimed is Claimed.OVER else None))
         if not asked.may_forward:
             report = replace(query.report, key=None, details=_details(asked, NOT_CACHED))
             return Unsatisfiable(report, query.call.endpoint.errors)

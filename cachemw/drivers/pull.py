@@ -27,15 +27,15 @@ def pull_policy(policy: Policy) -> Policy:
 
 
 class PullExchange:
-    """First `outcome`, then `answer`, and `over` when its reader asks for no more, in any case.
+    """First `outcome`, then `answer`, and `end` when its reader asks for no more, in any case.
 
     `timeout`: how many seconds this very request may wait for an answer, where it has a limit of its own.
     """
 
     def __init__(
-        self, script: Script, pulled_flights: PulledFlights, policy: Policy, limits: Limits, timeout: float | None = None
+        self, script: Script, flights: PulledFlights, policy: Policy, limits: Limits, timeout: float | None = None
     ) -> None:
-        self._script, self._flights, self._policy, self._limits = script, pulled_flights, policy, limits
+        self._script, self._flights, self._policy, self._limits = script, flights, policy, limits
         self._timeout = timeout
         self._waited = 0.0
         self._led: PulledFlight | None = None
@@ -61,10 +61,10 @@ class PullExchange:
             self._outcome = step
             return step
         finally:
-            self._land_if_settled()
+            self._close_when_known()
 
     def push(self, head: Head, now: float) -> Outcome:
-        """Say what becomes of an answer that is not to be pulled: its answerer sends it on. While it is being opened."""
+        """Say what becomes of a response that is not to be pulled: its app writes it. While it is being opened."""
         assert self._forward is not None  # noqa: S101 - it is being opened
         faults = () if self._forward.terms is None else ("not-iterated",)
         outcome = resume(self._script, Arrived(LiveResponse(head, None, faults, self._forward.shape), now))
@@ -76,7 +76,7 @@ class PullExchange:
         """Return the head and the pieces to send; those raise `UpstreamError` where the upstream breaks off."""
         if isinstance(outcome, Relay):
             return outcome.head, self._relayed(outcome)
-        return _concluded(outcome, self._policy.max_replay)
+        return _direct(outcome, self._policy.max_replay)
 
     def _relayed(self, relay: Relay) -> Pieces:
         """Pass the upstream's answer on, as far as its reader asks."""
@@ -88,10 +88,10 @@ class PullExchange:
                 return
             yield from self._read_on(pull)
 
-    def over(self) -> ExchangeReport | None:
+    def end(self) -> ExchangeReport | None:
         """Return what came of it, now that its reader asks for no more."""
         self._weigh(0)
-        self._land()
+        self._close_flight()
         outcome, pull = self._outcome or self._pushed, self._pull
         if outcome is None:
             return None if self._report is None else _left(self._report, is_stored=False)
@@ -130,10 +130,10 @@ class PullExchange:
         waited = yield WaitFor(flight, seconds)
         if waited.is_over:
             self._patience, self._waited = self._patience - waited.seconds, self._waited + waited.seconds
-            brought = flight.brought(claim.course, waited.now)
-            if brought is Claimed.LANDED:
+            result = flight.result(claim.course, waited.now)
+            if result is Claimed.OVER:
                 self._patience = 0.0
-            return brought
+            return result
         if seconds < self._patience and self._timeout is not None:
             self._waited = self._timeout
             return _timed_out()
@@ -172,14 +172,14 @@ class PullExchange:
 
     def _read_on(self, pull: PulledResponse) -> IoSteps:
         try:
-            came = yield from _come(pull.end_within)
-            if came.is_late:
+            result = yield from _read(pull.end_within)
+            if result.is_late:
                 pull.release()
                 pull.end(None)
-            elif came.chunk is not None:
-                pull.feed(came.chunk, came.now, self._flights.is_full)
+            elif result.chunk is not None:
+                pull.feed(result.chunk, result.now, self._flights.is_full)
             else:
-                put = pull.response.finish(came.now)
+                put = pull.response.finish(result.now)
                 pull.end(None if put is None else (yield put))
         except UpstreamError as error:
             pull.fail(error)
@@ -187,20 +187,21 @@ class PullExchange:
             raise
         self._weigh(0 if pull.has_ended else pull.response.held)
         if self._outcome is not None:
-            self._land_if_settled()
+            self._close_when_known()
         if pull.has_ended:
             yield Close()
-        return came.now
+        return result.now
 
-    def _land_if_settled(self) -> None:
+    def _close_when_known(self) -> None:
         """Let nobody wait any more, unless the answer leaves as it comes and may yet be found in the store."""
         if self._pull is None or not self._pull.may_still_be_stored:
-            self._land()
+            self._close_flight()
 
-    def _land(self) -> None:
+    def _close_flight(self) -> None:
         led, self._led = self._led, None
         if led is not None:
-            self._flights.land(led)
+            led.end()
+            self._flights.close(led)
 
     def _weigh(self, held: int) -> None:
         if held != self._held:
@@ -212,7 +213,7 @@ def _timed_out() -> UpstreamTimeout:
     return UpstreamTimeout("what another request asked for did not come in this one's time")
 
 
-def _come(within: float | None) -> IoSteps:
+def _read(within: float | None) -> IoSteps:
     """Read on. Who does not await can stop waiting for the end behind a `[DONE]` by a timeout only."""
     try:
         return (yield Read(within))
@@ -222,7 +223,7 @@ def _come(within: float | None) -> IoSteps:
         return ReadResult(None, 0.0, is_late=True)
 
 
-def _concluded(outcome: DirectOutcome, longest: float) -> tuple[Head, Pieces]:
+def _direct(outcome: DirectOutcome, longest: float) -> tuple[Head, Pieces]:
     """Return an answer that needs no upstream any more; a stored one at the pace that was asked for."""
     if isinstance(outcome, Serve) and outcome.speed:
         return replay.head(outcome.stored, outcome.report, outcome.now), _paced(outcome, longest)

@@ -8,21 +8,15 @@ import anyio
 from msgspec.structs import replace
 
 from cachemw.cache.effects import (
-    AskPartition,
-    DeleteRecord,
-    Found,
-    GetOrder,
-    Lookup,
-    Ordered,
     Outcome,
-    ReadSecret,
-    RunInThread,
     Script,
 )
 from cachemw.cache.live_response import Put
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
-from cachemw.drivers.hooks import call_hooks, name_partition
+from cachemw.cache.sharing import Course
+from cachemw.drivers.effects_async import perform
+from cachemw.drivers.hooks import call_hooks
 from cachemw.drivers.metering import Meter
 from cachemw.drivers.pull import PullExchange, pull_policy
 from cachemw.drivers.pull_effects import (
@@ -38,10 +32,9 @@ from cachemw.drivers.pull_effects import (
     WaitResult,
     advance,
 )
-from cachemw.drivers.script_runner import apart
 from cachemw.errors import CacheError
 from cachemw.flights.pulled import PulledFlight
-from cachemw.flights.registry import PulledFlightsByLoop, WaitableFlight
+from cachemw.flights.registry import FlightsByLoop, FlightTable
 from cachemw.limits import Limits
 from cachemw.report import Hook
 from cachemw.stores.base import Store
@@ -63,7 +56,7 @@ class AsyncPullDriver:
     ) -> None:
         self.policy, self.limits, self.hooks, self.clock = pull_policy(policy), limits, tuple(hooks), clock
         self.store, self.verified = AsyncStore(store, limits), VerifiedRecords(limits)
-        self.pulled_flights = PulledFlightsByLoop(limits)
+        self.flights = FlightsByLoop(flight_of_loop, limits)
 
     async def run(
         self, script: Script, opener: AsyncOpener, request: UpstreamRequest, timeout: float | None = None
@@ -84,7 +77,7 @@ class AsyncAnswer:
         self, driver: AsyncPullDriver, script: Script, opener: AsyncOpener, request: UpstreamRequest, timeout: float | None
     ) -> None:
         self._driver, self._opener, self._request = driver, opener, request
-        self._pulling = PullExchange(script, driver.pulled_flights.here(), driver.policy, driver.limits, timeout)
+        self._exchange = PullExchange(script, driver.flights.here(), driver.policy, driver.limits, timeout)
         self._response: AsyncResponse | None = None
         self._is_over = False
         self._meter = Meter(driver.clock())
@@ -92,13 +85,13 @@ class AsyncAnswer:
     async def begin(self) -> None:
         """Find out what the answer is."""
         try:
-            self.outcome: Outcome = await self._drive(self._pulling.outcome())
+            self.outcome: Outcome = await self._drive(self._exchange.outcome())
         except BaseException:
             await self.aclose()
             raise
         self._began = anyio.current_time()
         self.report = self.outcome.report
-        self.head, self._pieces = self._pulling.answer(self.outcome)
+        self.head, self._pieces = self._exchange.answer(self.outcome)
         self._meter.start(self.head)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -126,7 +119,7 @@ class AsyncAnswer:
         try:
             await self._perform(Close())
         finally:
-            if (report := self._pulling.over()) is not None:
+            if (report := self._exchange.end()) is not None:
                 call_hooks(self._driver.hooks, self._meter.complete(report))
 
     async def _drive(self, effects: IoSteps) -> Any:
@@ -148,18 +141,6 @@ class AsyncAnswer:
     async def _perform(self, effect: IoEffect) -> Any:
         driver = self._driver
         match effect:
-            case Lookup(index):
-                return Found(await driver.store.get(index), driver.clock())
-            case RunInThread(call):
-                return await apart(call)
-            case ReadSecret():
-                return await driver.store.secret()
-            case AskPartition(request):
-                return name_partition(driver.policy, request)
-            case DeleteRecord(indexes):
-                await driver.store.discard(*indexes)
-            case GetOrder():
-                return Ordered(await driver.store.order(), driver.clock())
             case Put():
                 return await driver.store.put(effect)
             case Open(recorded, rewritten):
@@ -175,6 +156,8 @@ class AsyncAnswer:
                 return await self._wait(flight, seconds)
             case SleepUntil(until):
                 await anyio.sleep_until(self._began + until)
+            case _:
+                return await perform(effect, driver.store, driver.policy, driver.clock)
         return None
 
     async def _read(self, within: float | None) -> ReadResult:
@@ -186,8 +169,12 @@ class AsyncAnswer:
         return ReadResult(None, self._driver.clock(), is_late=True)
 
     async def _wait(self, flight: PulledFlight, seconds: float) -> WaitResult:
-        assert isinstance(flight, WaitableFlight)  # noqa: S101 - the driver's own
         began = anyio.current_time()
         with anyio.move_on_after(seconds) as patience:
-            await flight.over.wait()
+            await flight.closed_to_new.wait()
         return WaitResult(anyio.current_time() - began, not patience.cancelled_caught, self._driver.clock())
+
+
+def flight_of_loop(table: FlightTable[PulledFlight], course: Course) -> PulledFlight:
+    """Make a flight that other tasks of the loop can wait for."""
+    return PulledFlight(course, anyio.Event())

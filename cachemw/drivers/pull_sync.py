@@ -24,6 +24,7 @@ from cachemw.cache.effects import (
 from cachemw.cache.live_response import Put, Relay
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
+from cachemw.cache.sharing import Course
 from cachemw.drivers.hooks import call_hooks, name_partition
 from cachemw.drivers.metering import Meter
 from cachemw.drivers.pull import PullExchange, pull_policy
@@ -42,7 +43,7 @@ from cachemw.drivers.pull_effects import (
 )
 from cachemw.errors import CacheError, StoreError, UpstreamError
 from cachemw.flights.pulled import PulledFlight
-from cachemw.flights.registry import PulledFlightsByProcess, WaitableFlight
+from cachemw.flights.registry import FlightsByProcess, FlightTable
 from cachemw.limits import Limits
 from cachemw.messages import Head
 from cachemw.report import Hook
@@ -65,7 +66,7 @@ class SyncPullDriver:
     ) -> None:
         self.policy, self.limits, self.hooks, self.clock = pull_policy(policy), limits, tuple(hooks), clock
         self.store, self.verified = GuardedStore(store, limits), VerifiedRecords(limits)
-        self.pulled_flights = PulledFlightsByProcess(limits)
+        self.flights = FlightsByProcess(flight_of_threads, limits)
 
     def run(self, script: Script, opener: SyncOpener, request: UpstreamRequest, timeout: float | None = None) -> "SyncAnswer":
         """Begin to answer one request, which may have a limit of its own."""
@@ -84,7 +85,7 @@ class SyncAnswer:
         self, driver: SyncPullDriver, script: Script, opener: SyncOpener, request: UpstreamRequest, timeout: float | None = None
     ) -> None:
         self._driver, self._opener, self._request = driver, opener, request
-        self._pulling = PullExchange(script, driver.pulled_flights.here(), driver.policy, driver.limits, timeout)
+        self._exchange = PullExchange(script, driver.flights.here(), driver.policy, driver.limits, timeout)
         self._response: SyncResponse | None = None
         self._is_over = False
         self._meter = Meter(driver.clock())
@@ -92,19 +93,19 @@ class SyncAnswer:
     def begin(self) -> None:
         """Find out what the answer is. Raises `UpstreamError` only for a pushed one."""
         try:
-            self.outcome: Outcome = self._drive(self._pulling.outcome())
+            self.outcome: Outcome = self._drive(self._exchange.outcome())
         except BaseException:
             self.close()
             raise
         self._began = time.monotonic()
         self.report = self.outcome.report
-        self.head, self._pieces = self._pulling.answer(self.outcome)
+        self.head, self._pieces = self._exchange.answer(self.outcome)
         self._meter.start(self.head)
 
     def push(self, head: Head) -> Outcome:
         """Say what becomes of an answer that its upstream sends on by itself. While it is being opened."""
         self._meter.give_up_sizes()
-        return self._pulling.push(head, self._driver.clock())
+        return self._exchange.push(head, self._driver.clock())
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -132,7 +133,7 @@ class SyncAnswer:
         try:
             self._perform(Close())
         finally:
-            if (report := self._pulling.over()) is not None:
+            if (report := self._exchange.end()) is not None:
                 call_hooks(self._driver.hooks, self._meter.complete(report))
 
     def _drive(self, effects: IoSteps) -> Any:
@@ -192,7 +193,11 @@ class SyncAnswer:
         return None
 
     def _wait(self, flight: PulledFlight, seconds: float) -> WaitResult:
-        assert isinstance(flight, WaitableFlight)  # noqa: S101 - the driver's own
         began = time.monotonic()
-        is_over = flight.over.wait(min(seconds, threading.TIMEOUT_MAX))
+        is_over = flight.closed_to_new.wait(min(seconds, threading.TIMEOUT_MAX))
         return WaitResult(time.monotonic() - began, is_over, self._driver.clock())
+
+
+def flight_of_threads(table: FlightTable[PulledFlight], course: Course) -> PulledFlight:
+    """Make a flight that other threads can wait for."""
+    return PulledFlight(course, threading.Event())

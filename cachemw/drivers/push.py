@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -24,21 +24,22 @@ from cachemw.cache.effects import (
     Serve,
     Unacceptable,
     Unsatisfiable,
+    resume,
 )
 from cachemw.cache.live_response import LiveResponse, Relay
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import Terms
 from cachemw.cache.replay import DirectOutcome, respond
+from cachemw.drivers.effects_async import OwnEffect, perform
 from cachemw.drivers.hooks import call_hooks
 from cachemw.drivers.metering import Meter, MeteredClient
-from cachemw.drivers.script_runner import ScriptRunner
 from cachemw.endpoints.errors import ErrorShape
-from cachemw.errors import UpstreamError
+from cachemw.errors import CacheError, UpstreamError
 from cachemw.flights.flight import Flight, Reader
 from cachemw.flights.pump import Pump
-from cachemw.flights.registry import FlightsByLoop, FlightTable, may_join
-from cachemw.flights.relay import Client, Relaying, cancel_when, send
+from cachemw.flights.registry import FlightsByLoop, may_join
+from cachemw.flights.relay import Client, DirectRelay, cancel_when, send
 from cachemw.limits import Limits
 from cachemw.messages import Head, Headers
 from cachemw.report import ExchangeReport, Hook
@@ -54,12 +55,11 @@ _BECAME_OF: Mapping[Abandon | None, Literal["finish", "cancel"]] = {Abandon.FINI
 class PushExchange:
     """One request under way. The flight it leads ends inside of it, whoever reads it."""
 
-    def __init__(self, script: ScriptRunner, table: FlightTable[Flight], upstream: PushUpstream, client: Client) -> None:
-        self._script, self._table, self._upstream, self._client = script, table, upstream, client
-        self._tasks = anyio.create_task_group()
+    def __init__(self, driver: "PushDriver", script: Script, upstream: PushUpstream, client: Client) -> None:
+        self._driver, self._script, self._upstream, self._client = driver, script, upstream, client
         self._led: Flight | None = None
-        self._flight: Flight | None = None  # the one it has a seat in
-        self._seat: Reader | None = None
+        self._flight: Flight | None = None  # the one that it reads
+        self._reader: Reader | None = None
         self._relay: Relay | None = None
         self._report: ExchangeReport | None = None
         self._raised: Exception | None = None  # by an app, before it showed anything
@@ -68,11 +68,35 @@ class PushExchange:
         self._was_left = False
         self._abandoned: Abandon | None = None
 
-    async def run(self, step: Step) -> Forward | None:
-        """Answer; return the `Forward` that is to be relayed to this client alone. Raises what a wrapped app raises."""
+    async def run(self) -> None:
+        """Answer: at once where that is possible, else with the client being watched. Raises what a wrapped app raises."""
+        step = await self._advance()
+        if isinstance(step, Claim) and self._driver.flights.here().is_alone(step):
+            step = await self._advance(Claimed.ALONE)  # nothing to wait for: nobody need be watched
+        rest = await self._run_watched(step) if takes_its_time(step) else step
+        if isinstance(rest, Forward):
+            rest = await self._relay_alone(rest)
+        if rest is not None:
+            with contextlib.suppress(OSError):  # the client left, as ASGI 2.4 says it
+                await self._respond(rest)
+
+    async def _advance(self, result: Any = None) -> Step:
+        """Go on with a result, or a failure, until there is a claim, a forward or an outcome."""
+        step = resume(self._script, result)
+        while isinstance(step, OwnEffect):
+            try:
+                result = await perform(step, self._driver.store, self._driver.policy, self._driver.clock)
+            except CacheError as error:
+                result = error
+            step = resume(self._script, result)
+        return step
+
+    async def _run_watched(self, step: Step) -> Forward | None:
+        """Answer, but for a `Forward` that is to be relayed to this client alone: return that."""
         alone: Forward | None = None
         escaped: Exception | None = None
-        async with self._tasks:
+        self._table = self._driver.flights.here()
+        async with anyio.create_task_group() as self._tasks:
             try:
                 try:
                     alone = await self._watched(step)
@@ -126,25 +150,24 @@ class PushExchange:
                 case Forward(terms=Terms() as terms):
                     step = await self._lead(step, terms)
                 case _:
-                    await self._conclude(step)
+                    await self._respond(step)
                     return None
 
     async def _claim(self, claim: Claim) -> Step:
         self._report, self._raised = claim.report, None  # by one that failed before: not this one's
-        flight = self._table.claim(claim, self._is_patient)
-        if flight is Claimed.LEAD:
-            self._led = Flight(self._table, claim.course)
-            self._table.announce(self._led)
-        if isinstance(flight, Claimed):
-            return await self._script.advance(flight)
+        claimed, flight = self._table.claim(claim, is_patient=self._is_patient)
+        if claimed is Claimed.LEAD:
+            self._led = flight
+        if flight is None or claimed is not None:
+            return await self._advance(claimed)
         self._report = replace(claim.report, collapsed=True, stored=None)
         if may_join(claim, flight):
             return await self._join(flight, claim.on_abandon)
-        return await self._await_landing(flight, claim)
+        return await self._wait(flight, claim)
 
-    async def _await_landing(self, flight: Flight, claim: Claim) -> Step:
+    async def _wait(self, flight: Flight, claim: Claim) -> Step:
         """What cannot be read along with can be had when it is whole. However many flights are waited for, patience is one."""
-        self._patient_until = self._patient_until or anyio.current_time() + self._script.policy.patience
+        self._patient_until = self._patient_until or anyio.current_time() + self._driver.policy.patience
         with anyio.CancelScope(deadline=self._patient_until) as patience:
             await flight.closed_to_new.wait()
         if patience.cancelled_caught:
@@ -152,11 +175,11 @@ class PushExchange:
             return await self._claim(claim)
         if flight.failed_unseen is not None:
             return await self._failed(flight, flight.failed_unseen)
-        return await self._script.advance(Claimed.LANDED if flight.has_begun else Claimed.RELEASED)
+        return await self._advance(Claimed.OVER if flight.has_begun else Claimed.RELEASED)
 
     async def _failed(self, flight: Flight, error: UpstreamError) -> Step:
         self._raised = None if isinstance(flight.failure, UpstreamError) else flight.failure
-        return await self._script.advance(error)
+        return await self._advance(error)
 
     async def _lead(self, forward: Forward, terms: Terms) -> Step:
         self._report = forward.report
@@ -165,13 +188,13 @@ class PushExchange:
     def _begin(self, terms: Terms, rewritten: Headers) -> Flight:
         """Begin the flight that was claimed; one for a request that wants a fresh answer was not, and nobody joins it."""
         led = self._led = self._led or Flight(self._table)
-        pump = Pump(led, terms, self._script.store, self._script.clock)
+        pump = Pump(led, terms, self._driver.store, self._driver.clock)
         led.begin(self._upstream.stop_notice)
         self._tasks.start_soon(pump.run, self._upstream.in_flight(led.ending.wait, rewritten))
         return led
 
     async def _join(self, flight: Flight, on_abandon: Abandon) -> Step:
-        self._flight, self._seat = flight, flight.join(on_abandon)
+        self._flight, self._reader = flight, flight.join(on_abandon)
         try:
             shown = await flight.shown()
         except UpstreamError as error:
@@ -179,31 +202,31 @@ class PushExchange:
             self._flight = None
             return await self._failed(flight, error)
         if shown is None:
-            return await self._script.advance(Claimed.RELEASED)
+            return await self._advance(Claimed.RELEASED)
         leader = None if flight is self._led or flight.course is None else flight.course.sender
-        return await self._offer(flight, Arrived(shown, self._script.clock(), leader))
+        return await self._offer(flight, Arrived(shown, self._driver.clock(), leader))
 
     async def _offer(self, flight: Flight, arrived: Arrived) -> Step:
         """Let the script look at what is shown; what it does not want, because it is another's, is left."""
-        step = await self._script.advance(arrived)
+        step = await self._advance(arrived)
         if isinstance(step, Claim):
             self._leave_flight()
             self._flight = None
         return step
 
-    async def _conclude(self, outcome: Step) -> None:
+    async def _respond(self, outcome: Step) -> None:
         match outcome:
             case Relay():
                 assert self._flight is not None  # noqa: S101 - it has shown this
-                assert self._seat is not None  # noqa: S101
+                assert self._reader is not None  # noqa: S101
                 self._relay = outcome
-                await self._flight.read(self._seat, outcome, self._client)
+                await self._flight.read(self._reader, outcome, self._client)
             case Serve():
                 await self._serve(outcome)
             case Unsatisfiable() | Failed() | Unacceptable():
                 self._report = outcome.report
                 if self._raised is None:
-                    await deliver(outcome, self._client, self._script.policy.max_replay)
+                    await deliver(outcome, self._client, self._driver.policy.max_replay)
 
     async def _serve(self, outcome: Serve) -> None:
         self._report, self._raised = outcome.report, None
@@ -214,7 +237,7 @@ class PushExchange:
             self._flight.detach()
         else:
             self._release()
-        await deliver(outcome, self._client, self._script.policy.max_replay)
+        await deliver(outcome, self._client, self._driver.policy.max_replay)
 
     def _leave(self) -> None:
         abandoned = self._leave_flight()
@@ -223,9 +246,9 @@ class PushExchange:
         self._release()
 
     def _leave_flight(self) -> Abandon | None:
-        if self._flight is None or self._seat is None:
+        if self._flight is None or self._reader is None:
             return None
-        reader, self._seat = self._seat, None
+        reader, self._reader = self._reader, None
         return self._flight.leave(reader)
 
     def _release(self) -> None:
@@ -234,15 +257,35 @@ class PushExchange:
             self._led.end(None)
             self._led = None
 
+    async def _relay_alone(self, forward: Forward) -> Step | None:
+        """Pass the upstream's response on; where none begins, return what the script says instead."""
+        relay = DirectRelay(self._client, not self._upstream.hears_client, partial(self._shown, forward.shape))
+        try:
+            await relay.run(self._upstream.alone(forward.rewritten))
+        except UpstreamError as error:
+            return await self._advance(error)
+        finally:
+            self._report = relay.report(forward.report) or self._report
+        return relay.instead
+
+    def _shown(self, shape: ErrorShape, head: Head) -> Step:
+        return resume(self._script, Arrived(LiveResponse(head, shape=shape), self._driver.clock()))
+
     def _apps_own(self) -> Exception | None:
         """Return what the app raised, for who is outside of us to see: as itself."""
         raised = self._raised if self._led is None else self._led.failure or self._led.late_error
         return None if isinstance(raised, UpstreamError) else raised
 
 
-def takes_its_time(outcome: Step) -> bool:
-    """Say whether an answer from the store is sent at a pace, or has something to be done meanwhile."""
-    return isinstance(outcome, Serve) and (outcome.speed > 0 or outcome.revalidate is not None)
+def takes_its_time(step: Step) -> bool:
+    """Say whether a client may leave before it is answered: where it waits, or is sent a stored response at a pace."""
+    match step:
+        case Forward():
+            return step.terms is not None
+        case Serve():
+            return step.speed > 0 or step.revalidate is not None
+        case _:
+            return isinstance(step, Claim)
 
 
 async def deliver(outcome: DirectOutcome, client: Client, longest: float) -> None:
@@ -272,72 +315,17 @@ class PushDriver:
     ) -> None:
         self.policy, self.limits, self.hooks, self.clock = policy, limits, tuple(hooks), clock
         self.store, self.verified = AsyncStore(store, limits), VerifiedRecords(limits)
-        self.flights: FlightsByLoop[Flight] = FlightsByLoop(limits)
+        self.flights: FlightsByLoop[Flight] = FlightsByLoop(Flight, limits)
 
     async def run(self, script: Script, upstream: PushUpstream, client: Client) -> None:
         """Answer one request. Raises only what a wrapped app raises."""
-        runner = ScriptRunner(script, self.store, self.policy, self.clock)
         if not self.hooks:
-            await _Run(self, runner, upstream, client).answer()
+            await PushExchange(self, script, upstream, client).run()
             return
         meter = Meter(self.clock())
-        run = _Run(self, runner, upstream, MeteredClient(client, meter))
+        exchange = PushExchange(self, script, upstream, MeteredClient(client, meter))
         try:
-            await run.answer()
+            await exchange.run()
         finally:
-            if run.report is not None:
-                call_hooks(self.hooks, meter.complete(run.report))
-
-
-class _Run:
-    """One request under way."""
-
-    def __init__(self, driver: PushDriver, script: ScriptRunner, upstream: PushUpstream, client: Client) -> None:
-        self.report: ExchangeReport | None = None
-        self._script, self._upstream, self._client = script, upstream, client
-        self._flights = driver.flights
-
-    async def answer(self) -> None:
-        """Answer at once where that is possible; else with the client being watched."""
-        step = await self._script.advance()
-        if isinstance(step, Claim) and self._flights.here().claim(step) is Claimed.ALONE:
-            step = await self._script.advance(Claimed.ALONE)  # nothing to wait for: nobody need be watched
-        alone: Forward | None = None
-        if isinstance(step, Forward) and step.terms is None:
-            alone = step
-        elif isinstance(step, Claim | Forward) or takes_its_time(step):
-            alone = await self._fly(step)
-        else:
-            await self._conclude(step)
-        if alone is not None:
-            await self._relay(alone)
-
-    async def _fly(self, step: Step) -> Forward | None:
-        flying = PushExchange(self._script, self._flights.here(), self._upstream, self._client)
-        try:
-            return await flying.run(step)
-        finally:
-            self.report = flying.report
-
-    async def _relay(self, forward: Forward) -> None:
-        """Pass the upstream's answer on; where none begins, the script says what is said instead."""
-        relaying = Relaying(self._client, not self._upstream.hears_client, partial(self._arrived, forward.shape))
-        try:
-            await relaying.run(self._upstream.alone(forward.rewritten))
-        except UpstreamError as error:
-            await self._conclude(await self._script.advance(error))
-        else:
-            if relaying.instead is not None:
-                await self._conclude(relaying.instead)
-        finally:
-            self.report = relaying.report(forward.report) or self.report
-
-    def _arrived(self, shape: ErrorShape, head: Head) -> Step:
-        return self._script.resume(Arrived(LiveResponse(head, shape=shape), self._script.clock()))
-
-    async def _conclude(self, outcome: Step) -> None:
-        """Send an answer that needs no upstream any more."""
-        assert isinstance(outcome, DirectOutcome)  # noqa: S101
-        self.report = outcome.report
-        with contextlib.suppress(OSError):  # the client left, as ASGI 2.4 says it
-            await deliver(outcome, self._client, self._script.policy.max_replay)
+            if exchange.report is not None:
+                call_hooks(self.hooks, meter.complete(exchange.report))

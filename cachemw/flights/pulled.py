@@ -1,7 +1,7 @@
 """A response that its one reader pulls: nothing is read before that reader asks, but JSON, which is read whole."""
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 from cachemw.cache.effects import Arrived, Claim, Claimed
 from cachemw.cache.live_response import LiveResponse, Relay
@@ -77,22 +77,25 @@ class PulledResponse:
 
 
 class PulledFlight:
-    """JSON that one request reads whole, while others wait for it; `course` is what it can be shared for."""
+    """JSON that one request reads whole, while others wait for it; `course` is what it can be followed for.
 
-    def __init__(self, course: Course) -> None:
+    `closed_to_new` is the event that it is over, a thread's or an event loop's: nobody reads along with a pulled one.
+    """
+
+    def __init__(self, course: Course, closed_to_new: Any) -> None:
         self.course: Course | None = course
-        self.successor: PulledFlight | None = None  # of one that brought nothing: who waited for it waits for that one
+        self.closed_to_new = closed_to_new
         self._pull: PulledResponse | None = None
         self._shared: LiveResponse | None = None
-        self._error: UpstreamError | None = None
+        self._failure: UpstreamError | None = None
 
     def begin(self, pull: PulledResponse) -> None:
-        """Note that there is an answer."""
+        """Note that there is a response."""
         self._pull = pull
 
     def fail(self, error: UpstreamError) -> None:
         """Note that it failed before anything of it was shown."""
-        self._error = error
+        self._failure = error
 
     def end(self) -> None:
         """Let those who wait have what came: what is not whole any more, or not yet, its reader has alone."""
@@ -101,33 +104,29 @@ class PulledFlight:
         elif self._pull is not None and self._pull.is_held:
             self._pull = None  # its request was stopped before it knew
 
-    def brought(self, course: Course, now: float) -> Arrived | Claimed | UpstreamError:
-        """Return what a request for this has of it, now that it is over."""
-        if self._error is not None:
-            return self._error
+    def result(self, course: Course, now: float) -> Arrived | Claimed | UpstreamError:
+        """Return what a claim for this course has of it, now that it is over."""
+        if self._failure is not None:
+            return self._failure
         if self._pull is None:
             return Claimed.RELEASED
         if self._shared is None or self.course is None or not course.may_follow(self.course):
-            return Claimed.LANDED
+            return Claimed.OVER
         return Arrived(self._shared, now, self.course.sender)
 
 
 class PulledFlights(Protocol):
-    """What is read whole just now, and how much all answers in progress hold. Thread-safe."""
+    """The table of pulled flights, `FlightTable`, as far as one exchange uses it."""
 
     @property
     def is_full(self) -> bool:
         """Whether nothing more may be held."""
 
     def claim(self, claim: Claim, after: PulledFlight | None) -> tuple[Claimed | None, PulledFlight | None]:
-        """Return how the claim went, and one's own landing where one leads; or `None`, and what to wait for.
+        """Return how the claim went, with the flight that it leads; or `None`, and the flight to wait for."""
 
-        `after` is what was waited for before: all who waited for that are to wait for one and the same, though it may be
-        over by the time that the last of them asks.
-        """
-
-    def land(self, landing: PulledFlight) -> None:
-        """Let nobody else wait for it, and those who do have what came."""
+    def close(self, flight: PulledFlight) -> None:
+        """Let nobody else wait for it, and those go on who do."""
 
     def weigh(self, more: int) -> None:
         """Count so many bytes more, or less."""

@@ -54,8 +54,8 @@ class _NotWanted(Exception):
     """Ends an answer of which nothing is shown: a stored one is better."""
 
 
-class Relaying:
-    """One answer on its way to one client. `begin` tells the script of its head: a relay, or what is to be sent instead."""
+class DirectRelay:
+    """A response on its way to one client. `begin` tells the script of its head: a relay, or what is to be sent instead."""
 
     def __init__(self, client: Client, watches: bool, begin: Callable[[Head], Effect | Outcome]) -> None:
         self.instead: Effect | Outcome | None = None

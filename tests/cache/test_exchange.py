@@ -663,7 +663,7 @@ def test_a_store_that_raises_at_once_is_asked_as_often_as_ever() -> None:
 
 def test_what_another_request_brought_is_looked_for_in_a_slow_store_too() -> None:
     """D1, P1: it may have become well, and a call is dearer than a moment."""
-    around = World(store_error=StoreTimeout("it did not answer in time"), claims=[Claimed.LANDED, Claimed.LEAD])
+    around = World(store_error=StoreTimeout("it did not answer in time"), claims=[Claimed.OVER, Claimed.LEAD])
 
     ask(around)
 

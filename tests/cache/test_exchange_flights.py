@@ -19,7 +19,7 @@ from tests.cache.world import NOW, Answer, World, decided, followed, relayed, wh
 MISS = ExchangeReport(fwd="miss", key=KEY.index.hex())
 
 LOOK, CLAIM = Lookup(KEY.index), Claim(course(ASKED), True, True, Abandon.FINISH, MISS)
-LEAD, LANDED, ALONE = Claimed.LEAD, Claimed.LANDED, Claimed.ALONE
+LEAD, OVER, ALONE = Claimed.LEAD, Claimed.OVER, Claimed.ALONE
 
 FAILED = UpstreamError("reset")
 
@@ -70,8 +70,8 @@ LANDS_WITHOUT_USAGE = record(chat(stream=True), age=0)
         Waited(LEAD, None, "relay", FORWARDED),
         Waited(LEAD, JUST_NOW, "serve", "hit; ttl=59; key=K", (b"1",)),
         Waited(LEAD, LANDS_WITHOUT_USAGE, "relay", f"{FORWARDED}; detail=no-usage"),
-        Waited(LANDED, LANDS, "serve", "fwd=miss; fwd-status=200; collapsed; key=K"),
-        Waited(LANDED, LANDS_AS_STREAM, "serve", "fwd=miss; fwd-status=200; collapsed; key=K; detail=transcoded"),
+        Waited(OVER, LANDS, "serve", "fwd=miss; fwd-status=200; collapsed; key=K"),
+        Waited(OVER, LANDS_AS_STREAM, "serve", "fwd=miss; fwd-status=200; collapsed; key=K; detail=transcoded"),
         Waited(ALONE, None, "relay", FORWARDED),
         Waited(ALONE, JUST_NOW, "serve", "hit; ttl=59; key=K", (b"1",)),
     ],
@@ -102,9 +102,9 @@ def test_after_a_claim_the_store_is_looked_at_once_more(row: Waited) -> None:
 @pytest.mark.parametrize(
     ("claims", "effects"),
     [
-        ([LANDED, LEAD], [Lookup, Claim, Lookup, Claim, Lookup, Forward]),
-        ([LANDED, ALONE], [Lookup, Claim, Lookup, Claim, Lookup, Forward]),
-        ([LANDED, LANDED, LEAD], [Lookup, Claim, Lookup, Claim, Lookup, Claim, Lookup, Forward]),
+        ([OVER, LEAD], [Lookup, Claim, Lookup, Claim, Lookup, Forward]),
+        ([OVER, ALONE], [Lookup, Claim, Lookup, Claim, Lookup, Forward]),
+        ([OVER, OVER, LEAD], [Lookup, Claim, Lookup, Claim, Lookup, Claim, Lookup, Forward]),
     ],
     ids=["then leads", "then has waited long enough", "then waits again"],
 )
@@ -124,7 +124,7 @@ def test_who_waits_for_nothing_claims_again(
 
 def test_what_was_wrong_with_the_record_is_said_though_it_is_gone_meanwhile() -> None:
     """E1, D8."""
-    around = world("damaged", claims=[LANDED, LEAD])
+    around = world("damaged", claims=[OVER, LEAD])
 
     answered = ask(around)
 
@@ -147,7 +147,7 @@ def test_who_may_not_store_may_follow_and_not_lead(words: str, why: str) -> None
 
 
 @pytest.mark.parametrize("words", ["no-cache", "mode=refresh", "max-age=10, no-cache", "mode=refresh + max-stale"])
-@pytest.mark.parametrize("claims", [[LANDED], [another()], [FAILED]], ids=["another kind", "its kind", "one that fails"])
+@pytest.mark.parametrize("claims", [[OVER], [another()], [FAILED]], ids=["another kind", "its kind", "one that fails"])
 def test_who_wants_a_fresh_answer_neither_follows_nor_is_followed(
     words: str, claims: list[Claimed | Arrived | UpstreamError]
 ) -> None:
@@ -354,7 +354,7 @@ def test_who_leads_after_another_failed_fails_on_its_own_account() -> None:
 
 @pytest.mark.parametrize(
     "claims",
-    [[LANDED, FAILED, LANDED, LEAD], [FAILED, LANDED, LANDED, ALONE], [LANDED, FAILED, LEAD], [FAILED, LANDED, ALONE]],
+    [[OVER, FAILED, OVER, LEAD], [FAILED, OVER, OVER, ALONE], [OVER, FAILED, LEAD], [FAILED, OVER, ALONE]],
     ids=lambda claims: ", ".join("failed" if claim is FAILED else claim.name for claim in claims),
 )
 def test_failures_and_landings_are_counted_each_for_itself(claims: list[Claimed | Arrived | UpstreamError]) -> None:
@@ -396,7 +396,7 @@ def test_without_a_store_requests_collapse_all_the_same() -> None:
 
 def test_what_is_served_after_a_wait_is_served_at_the_requests_pace() -> None:
     """S7."""
-    served = decide(world(claims=[LANDED], lands={KEY.index: LANDS}), "on, speed=2")
+    served = decide(world(claims=[OVER], lands={KEY.index: LANDS}), "on, speed=2")
 
     assert isinstance(served, Serve)
     assert (served.speed, served.now) == (2.0, NOW)

@@ -397,7 +397,7 @@ def test_it_is_fetched_on_the_terms_of_a_miss() -> None:
     assert revalidate == around.effects[-1].terms
 
 
-@pytest.mark.parametrize(("claimed", "leads"), [(Claimed.LEAD, True), (Claimed.ALONE, False), (Claimed.LANDED, False)])
+@pytest.mark.parametrize(("claimed", "leads"), [(Claimed.LEAD, True), (Claimed.ALONE, False), (Claimed.OVER, False)])
 def test_it_is_fetched_by_who_leads_and_nobody_else(claimed: Claimed, leads: bool) -> None:
     """P1: 100 requests for what is stale call the upstream once."""
     serve = served(world("stale", claims=[claimed]))

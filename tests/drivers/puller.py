@@ -1,5 +1,6 @@
-"""A driver of pulled exchanges without any I/O: chunks from a list, a store in a dictionary, and the errands written down."""
+"""A driver of pulled exchanges without any I/O: chunks from a list, a store in a dictionary, and the effects written down."""
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from cachemw.cache.exchange import exchange
 from cachemw.cache.live_response import Put
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
+from cachemw.cache.sharing import Course
 from cachemw.drivers.pull import PullExchange, pull_policy
 from cachemw.drivers.pull_effects import (
     Close,
@@ -40,25 +42,29 @@ LATE = object()
 Part = bytes | UpstreamError | object
 
 
+def flight_for(course: Course) -> PulledFlight:
+    """Return a flight that nobody really waits for."""
+    return PulledFlight(course, threading.Event())
+
+
 @dataclass
-class Runway:
-    """Landings of one request after another: what is led is there to be waited for until it has landed."""
+class Flights:
+    """Flights of one request after another: what is led is there to be waited for until it is closed."""
 
     is_full: bool = False
     held: int = 0
-    flying: list[PulledFlight] = field(default_factory=list)
-    landed: list[PulledFlight] = field(default_factory=list)
+    open: list[PulledFlight] = field(default_factory=list)
+    closed: list[PulledFlight] = field(default_factory=list)
 
     def claim(self, claim: Claim, after: PulledFlight | None) -> tuple[Claimed | None, PulledFlight | None]:
-        if self.flying:
-            return None, self.flying[0]
+        if self.open:
+            return None, self.open[0]
         if not claim.may_lead:
             return Claimed.ALONE, None
-        return Claimed.LEAD, PulledFlight(claim.course)
+        return Claimed.LEAD, flight_for(claim.course)
 
-    def land(self, flight: PulledFlight) -> None:
-        flight.end()
-        self.landed.append(flight)
+    def close(self, flight: PulledFlight) -> None:
+        self.closed.append(flight)
 
     def weigh(self, more: int) -> None:
         self.held += more
@@ -71,7 +77,7 @@ class Puller:
     parts: Iterable[Part] = ()
     head: Head | UpstreamError = JSON_HEAD
     records: dict[bytes, bytes] = field(default_factory=dict)
-    runway: Runway = field(default_factory=Runway)
+    flights: Flights = field(default_factory=Flights)
     put_fault: str | None = None
     waits: list[Callable[[PulledFlight], WaitResult]] = field(default_factory=list)
     ticks: float = 0.0  # seconds between two chunks
@@ -88,9 +94,9 @@ class Puller:
         asked = replace(asked, body=Unread.TOO_LARGE) if is_too_large else asked
         script = exchange(CHAT, asked, classified.asked, policy, limits, VerifiedRecords(limits))
         self._now, self._upstream = NOW, iter(self.parts)
-        self.pulling = PullExchange(script, self.runway, policy, limits, self.timeout)
-        self.outcome: Outcome = self._driven(self.pulling.outcome())
-        self.said, self.pieces = self.pulling.answer(self.outcome)
+        self.exchange = PullExchange(script, self.flights, policy, limits, self.timeout)
+        self.outcome: Outcome = self._driven(self.exchange.outcome())
+        self.said, self.pieces = self.exchange.answer(self.outcome)
         return self
 
     def read(self) -> bytes | None:
@@ -143,7 +149,7 @@ class Puller:
                 return None
             case Open():
                 if self.while_opening is not None:
-                    self.while_opening(self.pulling)
+                    self.while_opening(self.exchange)
                 return OpenResult(self.head, self._now) if isinstance(self.head, Head) else self.head
             case Read():
                 return self._came()
@@ -154,7 +160,7 @@ class Puller:
                 return self.waits.pop(0)(flight)
             case Close() | SleepUntil():
                 return None
-        raise AssertionError(f"an errand nobody knows: {effect}")
+        raise AssertionError(f"an effect nobody knows: {effect}")
 
     def _came(self) -> ReadResult | CacheError:
         part = next(self._upstream, None)

@@ -14,7 +14,7 @@ from cachemw.messages import Head
 from tests.cache.answers import COMPLETION, DONE_EVENT, EVENTS, JSON_HEAD, STREAM, STREAM_HEAD, course, request
 from tests.cache.asking import ASKED, KEY, record
 from tests.cache.world import NOW
-from tests.drivers.puller import LATE, Puller, Runway
+from tests.drivers.puller import LATE, Flights, Puller, flight_for
 
 ON = (b"cachemw", b"on")
 JSON = request(ON)
@@ -43,7 +43,7 @@ def test_a_stream_is_stored_before_its_reader_has_done() -> None:
     assert [type(effect) for effect in puller.effects[-3:]] == [Read, Put, Close]
     assert KEY.index in puller.records
     assert puller.read() is None
-    assert puller.pulling.over() == puller.outcome.report
+    assert puller.exchange.end() == puller.outcome.report
     assert puller.outcome.report is not None
     assert puller.outcome.report.stored is True
 
@@ -72,7 +72,7 @@ def test_done_is_let_go_when_the_end_does_not_come(end: object) -> None:
 
     assert puller.rest() == STREAM
     assert puller.asked_for(Put) == 0
-    report = puller.pulling.over()
+    report = puller.exchange.end()
     assert report is not None
     assert (report.stored, report.details) == (False, ("no-end",))
 
@@ -96,7 +96,7 @@ def test_a_stream_that_breaks_off_raises_and_done_is_never_shown(cut: int) -> No
     assert pieces == list(EVENTS[: min(cut, 3)])
     assert puller.asked_for(Put) == 0
     assert isinstance(puller.effects[-1], Close)
-    report = puller.pulling.over()
+    report = puller.exchange.end()
     assert report is not None
     assert (report.stored, report.details) == (False, ("broken",))
 
@@ -133,19 +133,19 @@ def test_a_reader_that_closes_early_leaves_nothing_behind() -> None:
     """H7: no record, no bytes that count."""
     puller = Puller(EVENTS, STREAM_HEAD).begin(AS_STREAM)
     puller.read()
-    assert puller.runway.held == len(EVENTS[0])
+    assert puller.flights.held == len(EVENTS[0])
 
-    report = puller.pulling.over()
+    report = puller.exchange.end()
 
     assert report is not None
     assert (report.stored, report.details) == (False, ("client-left",))
-    assert (puller.runway.held, puller.records) == (0, {})
+    assert (puller.flights.held, puller.records) == (0, {})
 
 
 def test_json_that_nobody_reads_is_stored_all_the_same() -> None:
     puller = Puller([COMPLETION]).begin(JSON)
 
-    report = puller.pulling.over()
+    report = puller.exchange.end()
 
     assert report is not None
     assert (report.stored, report.details) == (True, ("client-left",))
@@ -175,14 +175,14 @@ def test_what_is_not_recorded_is_not_held() -> None:
     puller = Puller(EVENTS, STREAM_HEAD).begin(request(ON, (b"cache-control", b"no-store"), stream=True))
 
     assert [puller.read() for _ in EVENTS] == list(EVENTS)
-    assert puller.runway.held <= len(DONE_EVENT) + max(map(len, EVENTS))
+    assert puller.flights.held <= len(DONE_EVENT) + max(map(len, EVENTS))
     assert isinstance(puller.outcome, Relay)
     assert puller.outcome.response.held == 0
 
 
 def test_when_all_answers_hold_too_much_they_pass_unrecorded() -> None:
     """P3."""
-    puller = Puller([COMPLETION], runway=Runway(is_full=True)).begin(JSON)
+    puller = Puller([COMPLETION], flights=Flights(is_full=True)).begin(JSON)
 
     assert puller.cache_status == f"{MISS}; detail=busy"
     assert puller.rest() == COMPLETION
@@ -196,7 +196,7 @@ def test_a_hit_opens_nothing() -> None:
     assert isinstance(puller.outcome, Serve)
     assert puller.asked_for(Open) == 0
     assert puller.rest() == COMPLETION
-    assert puller.pulling.over() == puller.outcome.report
+    assert puller.exchange.end() == puller.outcome.report
 
 
 def test_a_paced_replay_waits_until_each_piece_is_due() -> None:
@@ -224,13 +224,13 @@ def waited(seconds: float = 1.0, is_over: bool = True) -> WaitResult:
 def led(*parts: object, head: Head | UpstreamError = JSON_HEAD) -> PulledFlight:
     """Return what a request that led has brought for those who waited."""
     leader = Puller(parts, head).begin(JSON)
-    [flight] = leader.runway.landed
+    [flight] = leader.flights.closed
     return flight
 
 
 def following(*pulled_flights: PulledFlight, over: WaitResult | None = None, **more: object) -> Puller:
     """Wait for each of them, one after another, and then be alone."""
-    runway = Runway(flying=[PulledFlight(course(ASKED))])
+    flights = Flights(open=[flight_for(course(ASKED))])
     waits = []
     for number, flight in enumerate(pulled_flights):
 
@@ -239,11 +239,11 @@ def following(*pulled_flights: PulledFlight, over: WaitResult | None = None, **m
         ) -> WaitResult:
             known.__dict__.update(flight.__dict__)
             if is_last:
-                runway.flying.clear()
+                flights.open.clear()
             return over or waited()
 
         waits.append(wait)
-    return Puller(waits=waits, runway=runway, **more)  # type: ignore[arg-type]
+    return Puller(waits=waits, flights=flights, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_who_waits_for_json_has_what_the_first_one_got(head: Head, body: bytes, 
 
     assert (follower.cache_status, follower.asked_for(Open)) == (says, 0)
     assert follower.rest() == body
-    report = follower.pulling.over()
+    report = follower.exchange.end()
     assert report is not None
     assert (report.collapsed, report.stored) == (True, None)
 
@@ -269,10 +269,10 @@ def test_who_waits_for_json_has_what_the_first_one_got(head: Head, body: bytes, 
 def test_an_answer_that_only_its_reader_has_is_not_waited_for_again() -> None:
     """What was over the limit, or came late, is gone when it has been read."""
     leader = Puller([b" " * 1000, COMPLETION]).begin(JSON, Policy(max_record_bytes=500))
-    [flight] = leader.runway.landed
+    [flight] = leader.flights.closed
 
     follower = following(flight, parts=[COMPLETION])
-    follower.runway.flying *= 2
+    follower.flights.open *= 2
     follower.begin(JSON)
 
     assert (follower.asked_for(WaitFor), follower.asked_for(Open)) == (1, 1)
@@ -288,34 +288,34 @@ def test_a_failure_is_followed_by_one_re_election() -> None:
 
     assert (once.cache_status, once.asked_for(Open)) == ("fwd=miss; fwd-status=200; stored; key", 1)
     assert (twice.cache_status, twice.asked_for(Open)) == ("fwd=miss; collapsed; key; detail=unreachable", 0)
-    assert len(once.runway.landed) == 1
+    assert len(once.flights.closed) == 1
 
 
 def test_a_leader_that_was_stopped_leaves_the_claim_to_the_next() -> None:
-    stopped = PulledFlight(course(ASKED))
+    stopped = flight_for(course(ASKED))
     leader = Puller([b"{"]).begin(request(ON, (b"cache-control", b"no-store")))
-    assert leader.pulling._pull is not None
-    leader.pulling._pull.has_ended = False
-    leader.pulling._pull._json_hold = Limits().json_hold
-    stopped.begin(leader.pulling._pull)
+    assert leader.exchange._pull is not None
+    leader.exchange._pull.has_ended = False
+    leader.exchange._pull._json_hold = Limits().json_hold
+    stopped.begin(leader.exchange._pull)
     stopped.end()
 
-    assert stopped.brought(course(ASKED), NOW) is Claimed.RELEASED
+    assert stopped.result(course(ASKED), NOW) is Claimed.RELEASED
 
 
 def test_patience_ends_and_then_each_forwards_on_its_own() -> None:
-    follower = following(PulledFlight(course(ASKED)), over=waited(30.0, is_over=False), parts=[COMPLETION])
-    follower.runway.flying *= 2
+    follower = following(flight_for(course(ASKED)), over=waited(30.0, is_over=False), parts=[COMPLETION])
+    follower.flights.open *= 2
 
     follower.begin(JSON)
 
     assert [effect.seconds for effect in follower.effects if isinstance(effect, WaitFor)] == [30.0]
-    assert (follower.asked_for(Open), follower.runway.landed) == (1, [])
+    assert (follower.asked_for(Open), follower.flights.closed) == (1, [])
 
 
 def test_streams_wait_for_nobody() -> None:
     """One thread may open two before it reads either (design §6)."""
-    puller = Puller(EVENTS, STREAM_HEAD, runway=Runway(flying=[PulledFlight(course(ASKED))])).begin(AS_STREAM)
+    puller = Puller(EVENTS, STREAM_HEAD, flights=Flights(open=[flight_for(course(ASKED))])).begin(AS_STREAM)
 
     assert (puller.asked_for(WaitFor), puller.asked_for(Open)) == (0, 1)
 
@@ -324,25 +324,25 @@ def test_a_claim_is_given_up_whatever_happens() -> None:
     for head in (JSON_HEAD, UpstreamError("refused"), BUSY):
         puller = Puller([COMPLETION], head).begin(JSON)
 
-        assert len(puller.runway.landed) == 1
+        assert len(puller.flights.closed) == 1
 
 
 def test_an_answer_that_is_pushed_passes_and_is_not_kept() -> None:
     """H7."""
 
-    def push(pulling: PullExchange) -> None:
-        assert isinstance(pulling.push(JSON_HEAD, NOW), Relay)
+    def push(exchange: PullExchange) -> None:
+        assert isinstance(exchange.push(JSON_HEAD, NOW), Relay)
 
     puller = Puller([b"the rest"], while_opening=push).begin(JSON)
 
     assert puller.cache_status == f"{MISS}; detail=not-iterated"
     assert puller.rest() == b"the rest"
-    assert puller.runway.landed[0].brought(course(ASKED), NOW) is Claimed.LANDED
+    assert puller.flights.closed[0].result(course(ASKED), NOW) is Claimed.OVER
 
 
 def test_a_stored_answer_may_be_better_than_what_is_pushed() -> None:
-    def push(pulling: PullExchange) -> None:
-        assert isinstance(pulling.push(BUSY, NOW), Serve)
+    def push(exchange: PullExchange) -> None:
+        assert isinstance(exchange.push(BUSY, NOW), Serve)
 
     puller = Puller([b"no"], BUSY, while_opening=push, records={KEY.index: record(age=100.0)}).begin(JSON)
 
@@ -351,14 +351,14 @@ def test_a_stored_answer_may_be_better_than_what_is_pushed() -> None:
 
 
 def test_a_pushed_answer_that_breaks_off_is_nobody_elses_matter() -> None:
-    def push(pulling: PullExchange) -> None:
-        pulling.push(JSON_HEAD, NOW)
+    def push(exchange: PullExchange) -> None:
+        exchange.push(JSON_HEAD, NOW)
 
     puller = Puller(head=UpstreamError("gone"), while_opening=push)
 
     with pytest.raises(UpstreamError, match="gone"):
         puller.begin(JSON)
-    report = puller.pulling.over()
+    report = puller.exchange.end()
     assert report is not None
     assert (report.stored, report.details) == (False, ("broken", "not-iterated"))
 

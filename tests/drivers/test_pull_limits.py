@@ -15,7 +15,7 @@ from cachemw.report import ExchangeReport
 from tests.cache.answers import COMPLETION, as_told, course, request
 from tests.cache.asking import ASKED, KEY
 from tests.cache.world import NOW
-from tests.drivers.puller import Puller, Runway
+from tests.drivers.puller import Flights, Puller, flight_for
 
 JSON = request((b"cachemw", b"on"))
 MISS = "fwd=miss; fwd-status=200; key"
@@ -23,28 +23,28 @@ STORED = "fwd=miss; fwd-status=200; stored; key"
 SLOW = UpstreamTimeout("slow")
 
 
-def unknown_landing() -> PulledFlight:
-    return PulledFlight(course(ASKED))
+def unknown_flight() -> PulledFlight:
+    return flight_for(course(ASKED))
 
 
 def waiting(*ends: Callable[[PulledFlight], WaitResult], **more: object) -> Puller:
     """Wait for another request that is under way as long as there are ends to its waits."""
-    runway = Runway(flying=[unknown_landing()])
+    flights = Flights(open=[unknown_flight()])
 
     def ended(end: Callable[[PulledFlight], WaitResult], is_last: bool) -> Callable[[PulledFlight], WaitResult]:
         def wait(known: PulledFlight) -> WaitResult:
             if is_last:
-                runway.flying.clear()
+                flights.open.clear()
             return end(known)
 
         return wait
 
     waits = [ended(end, number == len(ends)) for number, end in enumerate(ends, 1)]
-    return Puller(waits=waits, runway=runway, **more)  # type: ignore[arg-type]
+    return Puller(waits=waits, flights=flights, **more)  # type: ignore[arg-type]
 
 
-def landing_of(leader: Puller) -> PulledFlight:
-    [flight] = leader.runway.landed
+def flight_of(leader: Puller) -> PulledFlight:
+    [flight] = leader.flights.closed
     return flight
 
 
@@ -76,7 +76,7 @@ def test_who_waits_longer_than_its_own_limit_fails_by_that_and_opens_nothing() -
 
 def test_what_was_waited_before_counts() -> None:
     """P1: one limit, however many are waited for."""
-    stopped = unknown_landing()
+    stopped = unknown_flight()
 
     follower = waiting(brings(stopped, seconds=3.0), in_vain, timeout=5.0).begin(JSON)
 
@@ -95,11 +95,11 @@ def test_who_has_more_time_than_patience_goes_alone_when_that_ends(timeout: floa
 
 def test_a_limit_of_its_own_that_one_has_passed_is_nobody_elses() -> None:
     """P1: whoever waits may have more time, and leads."""
-    failed = landing_of(Puller(head=SLOW, timeout=5.0).begin(JSON))
+    failed = flight_of(Puller(head=SLOW, timeout=5.0).begin(JSON))
 
     follower = waiting(brings(failed), brings(failed), parts=[COMPLETION]).begin(JSON)
 
-    assert failed.brought(course(ASKED), NOW) is Claimed.RELEASED
+    assert failed.result(course(ASKED), NOW) is Claimed.RELEASED
     assert (follower.cache_status, follower.asked_for(Open)) == (STORED, 1)
 
 
@@ -110,11 +110,11 @@ def test_a_limit_of_its_own_that_one_has_passed_is_nobody_elses() -> None:
 )
 def test_any_other_failure_is_that_of_all_who_wait(error: UpstreamError, timeout: float | None, says: str) -> None:
     """P1."""
-    failed = landing_of(Puller(head=error, timeout=timeout).begin(JSON))
+    failed = flight_of(Puller(head=error, timeout=timeout).begin(JSON))
 
     follower = waiting(brings(failed), brings(failed)).begin(JSON)
 
-    assert failed.brought(course(ASKED), NOW) is error
+    assert failed.result(course(ASKED), NOW) is error
     assert (follower.cache_status, follower.asked_for(Open)) == (f"fwd=miss; collapsed; key; {says}", 0)
 
 
@@ -128,11 +128,11 @@ def leaving_as_it_comes() -> Puller:
 def test_who_waits_for_json_that_leaves_as_it_comes_has_it_when_it_is_stored() -> None:
     """P1, P2: not before its body is over."""
     leader = leaving_as_it_comes()
-    assert leader.runway.landed == []
+    assert leader.flights.closed == []
     leader.rest()
-    leader.pulling.over()
+    leader.exchange.end()
 
-    follower = waiting(brings(landing_of(leader))).begin(JSON)
+    follower = waiting(brings(flight_of(leader))).begin(JSON)
 
     assert len(leader.records) == 1
     assert (follower.cache_status, follower.asked_for(Open)) == ("fwd=miss; fwd-status=200; collapsed; key", 0)
@@ -144,8 +144,8 @@ def test_where_its_reader_closes_early_who_waited_goes_on() -> None:
     leader = leaving_as_it_comes()
     leader.read()
 
-    report = leader.pulling.over()
-    follower = waiting(brings(landing_of(leader)), parts=[COMPLETION]).begin(JSON)
+    report = leader.exchange.end()
+    follower = waiting(brings(flight_of(leader)), parts=[COMPLETION]).begin(JSON)
 
     assert report is not None
     assert (report.stored, report.details) == (False, ("client-left",))
@@ -163,7 +163,7 @@ def stops(_: object) -> NoReturn:
 def report_of(stopped: Puller) -> ExchangeReport | None:
     with pytest.raises(StoppedError):
         stopped.begin(JSON)
-    return stopped.pulling.over()
+    return stopped.exchange.end()
 
 
 def test_what_is_stopped_before_there_is_an_answer_is_reported() -> None:
@@ -174,7 +174,7 @@ def test_what_is_stopped_before_there_is_an_answer_is_reported() -> None:
 
     assert report is not None
     assert as_told(report) == ExchangeReport(fwd="miss", stored=False, key=KEY.index.hex(), details=("client-left",))
-    assert landing_of(stopped).brought(course(ASKED), NOW) is Claimed.RELEASED
+    assert flight_of(stopped).result(course(ASKED), NOW) is Claimed.RELEASED
 
 
 def test_what_is_stopped_while_it_waits_for_another_is_reported() -> None:
@@ -191,10 +191,10 @@ def test_json_that_is_given_up_while_it_leaves_is_its_readers_alone() -> None:
     blanks = [b" "] * 3 + [b" " * 300] * 3
     leader = Puller([*blanks, COMPLETION], ticks=Limits().json_hold / 2).begin(JSON, policy)
     leader.rest()
-    leader.pulling.over()
+    leader.exchange.end()
 
-    follower = waiting(brings(landing_of(leader)), parts=[COMPLETION]).begin(JSON, policy)
+    follower = waiting(brings(flight_of(leader)), parts=[COMPLETION]).begin(JSON, policy)
 
-    assert landing_of(leader).brought(course(ASKED), NOW) is Claimed.LANDED
+    assert flight_of(leader).result(course(ASKED), NOW) is Claimed.OVER
     assert (follower.cache_status, follower.asked_for(Open)) == (STORED, 1)
     assert follower.rest() == COMPLETION

@@ -98,7 +98,7 @@ async def test_a_response_that_is_dropped_leaves_nothing_behind(family: Any, mou
     told: list[ExchangeReport] = []
     inner = inner_of(family, lambda request: (EVENT_STREAM, stream_events(), None))
     transport = transport_of(mount, True, inner, hooks=[told.append])
-    table = transport.driver.pulled_flights.here()._table
+    table = transport.driver.flights.here()
 
     async def read_one() -> None:
         response = await transport.handle_async_request(asking(family, prompt(stream=True)))

@@ -1,0 +1,49 @@
+"""Perform, in an event loop, the effects of a script that take no other request and no upstream."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+
+from cachemw.cache.effects import AskPartition, DeleteRecord, Found, GetOrder, Lookup, Ordered, ReadSecret, RunInThread
+from cachemw.cache.policy import Policy
+from cachemw.drivers.hooks import name_partition
+from cachemw.stores.guard import AsyncStore
+
+T = TypeVar("T")
+
+OwnEffect = Lookup | RunInThread | ReadSecret | AskPartition | DeleteRecord | GetOrder
+
+
+async def perform(effect: OwnEffect, store: AsyncStore, policy: Policy, clock: Callable[[], float]) -> Any:
+    """Return what the script is sent for this. Raises the `CacheError` that it is thrown."""
+    match effect:
+        case Lookup(index):
+            return Found(await store.get(index), clock())
+        case RunInThread(call):
+            return await apart(call)
+        case ReadSecret():
+            return await store.secret()
+        case AskPartition(request):
+            return name_partition(policy, request)
+        case DeleteRecord(indexes):
+            return await store.discard(*indexes)
+        case GetOrder():
+            return Ordered(await store.order(), clock())
+
+
+_ONE: RunVar[anyio.CapacityLimiter] = RunVar("cachemw judge")
+
+
+async def apart(call: Callable[[], T]) -> T:
+    """Call it in a thread, one after the other: of many who ask for one record only the first has it judged.
+
+    Not by the threads an app has for its own work, which may all be waiting for this.
+    """
+    one = _ONE.get(None)
+    if one is None:
+        one = anyio.CapacityLimiter(1)
+        _ONE.set(one)
+    return await anyio.to_thread.run_sync(call, limiter=one)
