@@ -36,7 +36,7 @@ from cachemw.drivers.hooks import call_hooks
 from cachemw.drivers.metering import Meter, MeteredClient
 from cachemw.endpoints.errors import ErrorShape
 from cachemw.errors import CacheError, UpstreamError
-from cachemw.flights.flight import Flight, Reader
+from cachemw.flights.flight import Flight, Reader, State
 from cachemw.flights.pump import Pump
 from cachemw.flights.registry import FlightsByLoop, may_join
 from cachemw.flights.relay import Client, DirectRelay, cancel_when, send
@@ -175,7 +175,7 @@ class PushExchange:
             return await self._claim(claim)
         if flight.failed_unseen is not None:
             return await self._failed(flight, flight.failed_unseen)
-        return await self._advance(Claimed.OVER if flight.has_begun else Claimed.RELEASED)
+        return await self._advance(Claimed.RELEASED if flight.state is State.RELEASED else Claimed.OVER)
 
     async def _failed(self, flight: Flight, error: UpstreamError) -> Step:
         self._raised = None if isinstance(flight.failure, UpstreamError) else flight.failure
@@ -253,7 +253,7 @@ class PushExchange:
 
     def _release(self) -> None:
         """Give up a claim that was never begun: the store had the answer, or nobody wants it any more."""
-        if self._led is not None and not self._led.has_begun:
+        if self._led is not None and self._led.state is State.CLAIMED:
             self._led.end(None)
             self._led = None
 

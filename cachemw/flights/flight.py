@@ -1,7 +1,19 @@
-"""One upstream response in progress: written by its pump, read by any number of readers."""
+"""One upstream response in progress: written by its pump, read by any number of readers.
+
+Who writes: its pump alone, a task of the request that leads. It sets `response`, feeds it, and wakes whoever waits for
+news. While the record may be kept whole it waits for no reader; from then on the slowest reader sets its pace.
+
+Who reads: every request that has joined, the leader's own with them. Each has a `Reader`, which says how far it has read: it
+looks, waits for news, and looks again. So a reader never holds up another one, and one that joins late reads from the start.
+
+Who ends it: the upstream, by an end or a failure (`end`); the last reader, by leaving it (`leave`: it is stopped, or goes on
+detached for a while); or whoever cancels the leader's task (`cancel_when_unread`). It is closed to new readers before
+anything is cancelled, so nobody joins what is being stopped; and the leader's request stays until the pump is done.
+"""
 
 import logging
 import math
+from enum import Enum
 
 import anyio
 from msgspec.structs import replace
@@ -19,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Reader:
-    """A reader's place: how far it has read, and what it wants should it be the last to leave."""
+    """How far a request has read, and what it wants should it be the last to leave."""
 
     __slots__ = ("at", "on_abandon")
 
@@ -27,8 +39,31 @@ class Reader:
         self.at, self.on_abandon = 0, on_abandon
 
 
+class State(Enum):
+    """How far a flight has come."""
+
+    CLAIMED = "its leader is yet to forward the request"
+    OPEN = "forwarded; there is nothing to show yet"
+    SHOWING = "readers are sent what comes"
+    STORING = "all has come; the record is being put"
+    OVER = "readers have the rest of it, or the failure"
+    RELEASED = "it was never forwarded: the store had the answer, or nobody wanted it any more"
+
+
 class Flight:
-    """Made by who leads; readers look, wait for news, and look again. `course` is what it can be followed for, if it can.
+    """A response that is forwarded by who leads. `course` is what it can be followed for, if it can.
+
+    CLAIMED ──begin──► OPEN ──show──► SHOWING      JSON that may be kept is shown no sooner than it is complete
+       │                 └──complete──┬──┘
+      end                             ▼
+       ▼                           STORING
+    RELEASED                          │
+                                     end           with a failure from OPEN and SHOWING, too
+                                      ▼
+                                     OVER
+
+    Across OPEN, SHOWING and STORING: with `stop` it is told to end, and cancelled after its notice; after
+    `cancel_when_unread` it is cancelled when its last reader leaves. `tests/flights/test_states.py` is the same as a table.
 
     `failure` is what it ended in, `late_error` what an app raised later: a background task's.
     """
@@ -38,7 +73,6 @@ class Flight:
         self.response: LiveResponse | None = None
         self.failure: Exception | None = None
         self.late_error: Exception | None = None
-        self.has_begun = self.is_over = self.is_landing = False
         self.readers: set[Reader] = set()
         self.closed_to_new = anyio.Event()  # nobody can join any more
         self.ending = anyio.Event()  # over, or to be stopped
@@ -46,17 +80,32 @@ class Flight:
         self.has_space = anyio.Event()  # somebody has read on, or left
         self.scope = anyio.CancelScope(shield=True)  # the pump's
         self.release_at = math.inf  # when what is held back is let go
+        self.woken = 0  # how many have yet to look at what they waited for
+        self._state = State.CLAIMED
         self._news: anyio.Event | None = None  # where somebody waits for some
         self._waiting = 0  # how many do
-        self.woken = 0  # and how many have yet to look at what they waited for
         self._notice = 0.0
         self._held = 0
-        self._is_stopped = self._is_doomed = False
+        self._is_stopped = self._is_cancelled_when_unread = False
         self._bound = anyio.CancelScope()
         self._bound_at = math.inf
 
+    @property
+    def state(self) -> State:
+        """How far it has come."""
+        return State.SHOWING if self._state is State.OPEN and self._is_shown else self._state
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes."""
+        return self._state in (State.OVER, State.RELEASED)
+
+    @property
+    def _is_shown(self) -> bool:
+        return self.response is not None and self.response.is_open
+
     def join(self, on_abandon: Abandon) -> Reader:
-        """Take a seat, at the beginning."""
+        """Add a reader, at the beginning."""
         reader = Reader(on_abandon)
         self.readers.add(reader)
         self._attach()
@@ -64,7 +113,7 @@ class Flight:
 
     async def shown(self) -> LiveResponse | None:
         """Wait for something to show; `None` where it never began. Raises what it failed with before that."""
-        while not (self.is_over or (self.response is not None and self.response.is_open)):
+        while not (self.is_over or self._is_shown):
             await self._wait()
         if self.failed_unseen is not None:
             raise self.failed_unseen
@@ -73,9 +122,7 @@ class Flight:
     @property
     def failed_unseen(self) -> UpstreamError | None:
         """What it failed with before there was anything to show."""
-        if self.failure is None or (self.response is not None and self.response.is_open):
-            return None
-        return self.error_of(self.failure)
+        return None if self.failure is None or self._is_shown else self.error_of(self.failure)
 
     async def read(self, reader: Reader, relay: Relay, client: Client) -> None:
         """Send a client everything, as it comes. One that broke off has no end."""
@@ -100,7 +147,7 @@ class Flight:
         news = self._news = self._news or anyio.Event()
         self._waiting += 1
         try:
-            if self.is_landing or self.release_at == math.inf:
+            if self.release_at == math.inf:
                 await news.wait()
                 return
             with anyio.CancelScope(deadline=self.release_at):
@@ -110,19 +157,19 @@ class Flight:
                 self.woken -= 1
             else:
                 self._waiting -= 1
-        if self.response is not None and not (news.is_set() or self.is_landing):
+        if self.response is not None and self.release_at < math.inf and not news.is_set():
             self.release_at = math.inf
             self.response.release_held()
             self.wake()
 
     def leave(self, reader: Reader) -> Abandon | None:
-        """Give up a seat. The last one out decides what becomes of it, and is told."""
+        """Remove a reader. The last one decides what becomes of the flight, which is returned."""
         self.readers.discard(reader)
         self.has_space.set()
         self._forget_when_read()
-        if self.readers or self.is_over or not self.has_begun:  # who has claimed it is yet to take a seat
+        if self.readers or self.is_over or self._state is State.CLAIMED:  # then its leader is yet to join
             return None
-        if self._is_doomed:
+        if self._is_cancelled_when_unread:
             self.scope.cancel()
         elif last_left(reader.on_abandon, self.response, self.table.may_detach) is Abandon.FINISH:
             logger.info("every reader has left a response in progress: it is read on to its end")
@@ -133,11 +180,24 @@ class Flight:
         return Abandon.CANCEL
 
     def begin(self, stop_notice: float) -> None:
-        """Say that it is going to be pumped; who answers is told of a stop so many seconds before it is cancelled."""
-        self._notice, self.has_begun = stop_notice, True
+        """Note that it is forwarded; its upstream is told of a stop so many seconds before it is cancelled."""
+        assert self._state is State.CLAIMED  # noqa: S101
+        self._notice, self._state = stop_notice, State.OPEN
+
+    def show(self, response: LiveResponse) -> None:
+        """Let readers have what may be shown of a response."""
+        assert self._state is State.OPEN  # noqa: S101
+        assert self.response is None  # noqa: S101
+        self.response = response
+
+    def complete(self) -> None:
+        """Note that all of it has come, and is being stored."""
+        assert self._state is State.OPEN  # noqa: S101
+        assert self.response is not None  # noqa: S101
+        self._state, self.release_at = State.STORING, math.inf
 
     def detach(self) -> None:
-        """Fly on without readers, for a while."""
+        """Go on without readers, for a while."""
         self.table.detached += 1
         self._bound_at = self._bound.deadline = anyio.current_time() + self.table.limits.abandon_grace
 
@@ -154,12 +214,12 @@ class Flight:
     def cancel_when_unread(self) -> None:
         """Obey a cancellation from outside at once; where others read, when the last of them leaves."""
         self.close_to_new()
-        self._is_doomed = True
+        self._is_cancelled_when_unread = True
         if self.is_over or not self.readers:
             self.scope.cancel()
 
     async def wait_until_done(self) -> None:
-        """Stay until the pump has returned; one that flies without readers is stopped in time."""
+        """Stay until the pump has returned; one that goes on without readers is stopped in time."""
         while not self.pump_done.is_set():
             with anyio.CancelScope(deadline=self._bound_at) as self._bound:
                 await self.pump_done.wait()
@@ -170,7 +230,8 @@ class Flight:
         """Let the readers have the rest, and nobody join. May be called twice."""
         if self.is_over:
             return
-        self.is_over, self.failure = True, failure
+        self._state = State.RELEASED if self._state is State.CLAIMED else State.OVER
+        self.failure = failure
         if failure is not None and self.response is not None:
             self.response.fail(None if self._is_stopped else self.error_of(failure))
         self.scope.deadline = math.inf  # background tasks run on to their end
@@ -183,7 +244,6 @@ class Flight:
     def close_to_new(self) -> None:
         """Let nobody join any more."""
         self.table.close(self)
-        self.closed_to_new.set()
 
     def wake(self) -> None:
         """Wake whoever waits for news."""
@@ -193,9 +253,9 @@ class Flight:
             self.woken, self._waiting = self.woken + self._waiting, 0
 
     def weigh(self) -> None:
-        """Let the traffic know how much is held in memory."""
+        """Tell the table how much is held in memory."""
         held = 0 if self.response is None else self.response.held
-        self.table.held += held - self._held
+        self.table.weigh(held - self._held)
         self._held = held
 
     def _forget_when_read(self) -> None:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 import anyio
 import anyio.lowlevel
 
-from cachemw.cache import live_response as response
-from cachemw.cache.live_response import LiveResponse
+from cachemw.cache.live_response import LiveResponse, begin
 from cachemw.cache.recording import Terms
 from cachemw.errors import TruncatedResponse
-from cachemw.flights.flight import Flight
+from cachemw.flights.flight import Flight, State
 from cachemw.messages import Head
 from cachemw.stores.guard import AsyncStore
 from cachemw.upstreams.push import Answer, End
@@ -23,7 +22,7 @@ class Pump:
         self._flight, self._terms, self._store, self._clock = flight, terms, store, clock
 
     async def run(self, answer: Answer) -> None:
-        """Pump until the answerer returns. Raises nothing: an exception is kept for who leads."""
+        """Pump until the upstream returns. Raises nothing: an exception is kept for who leads."""
         flight = self._flight
         try:
             with flight.scope:
@@ -39,68 +38,68 @@ class Pump:
 
     async def _emit(self, event: Head | bytes | End) -> None:
         flight = self._flight
-        if flight.is_over or (isinstance(event, Head) and flight.response is not None):
+        if flight.state in (State.STORING, State.OVER) or (isinstance(event, Head) and flight.response is not None):
             return  # what an app sends out of turn reaches nobody
         if isinstance(event, Head):
-            flight.response = self._begun(event)
+            flight.show(self._begun(event))
         elif flight.response is None:
             raise TruncatedResponse("a body without a head")
         elif isinstance(event, End):
-            await self._land(flight.response)
+            await self._store_record(flight.response)
         else:
             flight.response.feed(event, self._clock())
             self._hold(flight.response)
         flight.wake()
-        if not flight.is_over:
+        if flight.response is not None and not flight.is_over:
             await self._let_read(flight.response)
 
     def _begun(self, head: Head) -> LiveResponse:
-        begun = response.begin(head, self._terms, self._clock())
+        response = begin(head, self._terms, self._clock())
         if self._flight.table.is_full:
-            begun.drop("busy")
-        return begun
+            response.drop("busy")
+        return response
 
-    def _hold(self, answer: LiveResponse) -> None:
+    def _hold(self, response: LiveResponse) -> None:
         """Note what is held back, and from when on."""
         flight = self._flight
         flight.weigh()
-        if answer.hold_seconds is not None and flight.release_at == math.inf:
-            flight.release_at = anyio.current_time() + answer.hold_seconds
+        if response.hold_seconds is not None and flight.release_at == math.inf:
+            flight.release_at = anyio.current_time() + response.hold_seconds
 
-    async def _let_read(self, answer: LiveResponse) -> None:
+    async def _let_read(self, response: LiveResponse) -> None:
         """Offer every reader what has come before more is read. Wait for none of them while it may be kept whole."""
-        if over_limit := self._excess(answer):
-            await self._make_room(answer, over_limit)
-        elif not (self._flight.readers or answer.is_recorded):
+        if over_limit := self._excess(response):
+            await self._make_room(response, over_limit)
+        elif not (self._flight.readers or response.is_recorded):
             self._flight.stop()  # nobody reads it, and nobody is going to
         await anyio.lowlevel.checkpoint()
         while self._flight.woken:  # trio, unlike asyncio, lets tasks run in any order
             await anyio.lowlevel.checkpoint()
 
-    def _excess(self, answer: LiveResponse) -> str | None:
-        return answer.over_limit(self._terms.limit_bytes, self._flight.table.is_full)
+    def _excess(self, response: LiveResponse) -> str | None:
+        return response.over_limit(self._terms.limit_bytes, self._flight.table.is_full)
 
-    async def _make_room(self, answer: LiveResponse, over_limit: str) -> None:
+    async def _make_room(self, response: LiveResponse, over_limit: str) -> None:
         """Hold only what somebody has yet to read: from here on the slowest reader sets the pace."""
         flight = self._flight
-        answer.drop(over_limit)
+        response.drop(over_limit)
         flight.close_to_new()
         flight.wake()
         if not flight.readers:
             flight.stop()
-        while self._excess(answer):
-            answer.forget(min((reader.at for reader in flight.readers), default=answer.end))
+        while self._excess(response):
+            response.forget(min((reader.at for reader in flight.readers), default=response.end))
             flight.weigh()
-            if self._excess(answer):
+            if self._excess(response):
                 flight.has_space = anyio.Event()
                 await flight.has_space.wait()
 
-    async def _land(self, answer: LiveResponse) -> None:
-        self._flight.is_landing = True
+    async def _store_record(self, response: LiveResponse) -> None:
+        self._flight.complete()
         try:
-            put = answer.finish(self._clock())
+            put = response.finish(self._clock())
         except TruncatedResponse as cut:
             self._flight.end(cut)
             return
-        answer.close(None if put is None else await self._store.put(put))
+        response.close(None if put is None else await self._store.put(put))
         self._flight.end(None)
