@@ -68,7 +68,7 @@ class PullExchange:
         assert self._forward is not None  # noqa: S101 - it is being opened
         faults = () if self._forward.terms is None else ("not-iterated",)
         outcome = resume(self._script, Arrived(LiveResponse(head, None, faults, self._forward.shape), now))
-        assert not isinstance(outcome, Effect)  # noqa: S101 - a script ends with what has arrived
+        assert not isinstance(outcome, Effect)  # noqa: S101 - a script ends with a response
         self._pushed = outcome
         return outcome
 
@@ -79,7 +79,7 @@ class PullExchange:
         return _direct(outcome, self._policy.max_replay)
 
     def _relayed(self, relay: Relay) -> Pieces:
-        """Pass the upstream's answer on, as far as its reader asks."""
+        """Pass the upstream's response on, as far as its reader asks."""
         pull = self._pull or _whole(relay.response)
         while True:
             while piece := pull.take(relay):
@@ -105,7 +105,7 @@ class PullExchange:
             case Claim():
                 return (yield from self._claim(effect))
             case Forward():
-                return (yield from self._begin(effect))
+                return (yield from self._forward_to_upstream(effect))
             case _:
                 return (yield from attempt(effect))
 
@@ -122,10 +122,10 @@ class PullExchange:
             self._led = flight
             return claimed
         self._awaited, self._report = flight, replace(claim.report, collapsed=True, stored=None)
-        return (yield from self._await(flight, claim))
+        return (yield from self._wait_for(flight, claim))
 
-    def _await(self, flight: PulledFlight, claim: Claim) -> IoSteps:
-        """However many are waited for, patience is one; and what had its answer to itself is not waited for again."""
+    def _wait_for(self, flight: PulledFlight, claim: Claim) -> IoSteps:
+        """Wait for a flight. However many are waited for, patience is one; none whose answer its reader had alone is again."""
         seconds = self._patience if self._timeout is None else min(self._patience, self._timeout - self._waited)
         waited = yield WaitFor(flight, seconds)
         if waited.is_over:
@@ -140,8 +140,8 @@ class PullExchange:
         self._patience = 0.0
         return Claimed.ALONE
 
-    def _begin(self, forward: Forward) -> IoSteps:
-        """Begin an answer, and read on until something of it may be shown."""
+    def _forward_to_upstream(self, forward: Forward) -> IoSteps:
+        """Open a response, and read on until something of it may be shown."""
         self._forward, self._report = forward, forward.report
         try:
             opened = yield Open(forward.terms is not None, forward.rewritten)
@@ -193,7 +193,7 @@ class PullExchange:
         return result.now
 
     def _close_when_known(self) -> None:
-        """Let nobody wait any more, unless the answer leaves as it comes and may yet be found in the store."""
+        """Close the flight, unless its response is shown as it comes and may yet be found in the store."""
         if self._pull is None or not self._pull.may_still_be_stored:
             self._close_flight()
 
@@ -224,7 +224,7 @@ def _read(within: float | None) -> IoSteps:
 
 
 def _direct(outcome: DirectOutcome, longest: float) -> tuple[Head, Pieces]:
-    """Return an answer that needs no upstream any more; a stored one at the pace that was asked for."""
+    """Return head and pieces of an outcome that needs no upstream any more; a stored response at the pace asked for."""
     if isinstance(outcome, Serve) and outcome.speed:
         return replay.head(outcome.stored, outcome.report, outcome.now), _paced(outcome, longest)
     head, *pieces = respond(outcome)
@@ -239,7 +239,7 @@ def _paced(outcome: Serve, longest: float) -> Pieces:
 
 
 def _whole(response: LiveResponse) -> PulledResponse:
-    """Return the pull of an answer that another has read."""
+    """Return a response that another request has read whole."""
     pull = PulledResponse(response, 0, None)
     pull.has_ended = True
     return pull

@@ -53,14 +53,14 @@ class Close(msgspec.Struct, frozen=True):
 
 
 class WaitFor(msgspec.Struct, frozen=True):
-    """Wait so many seconds for what another request reads: sent `WaitResult`."""
+    """Wait so many seconds for the flight of another request: sent `WaitResult`."""
 
     flight: PulledFlight
     seconds: float
 
 
 class WaitResult(msgspec.Struct, frozen=True):
-    """How many seconds that took, whether it is over, and the time: seconds since the epoch."""
+    """The seconds that the wait took, whether the flight is over, and the time: seconds since the epoch."""
 
     seconds: float
     is_over: bool

@@ -53,7 +53,7 @@ _BECAME_OF: Mapping[Abandon | None, Literal["finish", "cancel"]] = {Abandon.FINI
 
 
 class PushExchange:
-    """One request under way. The flight it leads ends inside of it, whoever reads it."""
+    """One request under way. A flight that it leads ends inside of it, whoever reads that."""
 
     def __init__(self, driver: "PushDriver", script: Script, upstream: PushUpstream, client: Client) -> None:
         self._driver, self._script, self._upstream, self._client = driver, script, upstream, client
@@ -99,7 +99,7 @@ class PushExchange:
         async with anyio.create_task_group() as self._tasks:
             try:
                 try:
-                    alone = await self._watched(step)
+                    alone = await self._go_on_until_left(step)
                 except Exception as exc:  # noqa: BLE001 - raised again below: from in here it would arrive in a group
                     escaped = exc
                 self._leave()
@@ -117,7 +117,7 @@ class PushExchange:
 
     @property
     def report(self) -> ExchangeReport | None:
-        """What came of it."""
+        """The report of it, as far as is known."""
         report = self._report if self._relay is None else self._relay.early_report
         if report is None:
             return None
@@ -129,7 +129,7 @@ class PushExchange:
             return report
         return replace(report, details=("client-left", *report.details), abandoned=_BECAME_OF.get(self._abandoned))
 
-    async def _watched(self, step: Step) -> Forward | None:
+    async def _go_on_until_left(self, step: Step) -> Forward | None:
         alone: Forward | None = None
         with anyio.CancelScope() as here:
             self._tasks.start_soon(cancel_when, self._client.left, here)
@@ -163,10 +163,10 @@ class PushExchange:
         self._report = replace(claim.report, collapsed=True, stored=None)
         if may_join(claim, flight):
             return await self._join(flight, claim.on_abandon)
-        return await self._wait(flight, claim)
+        return await self._wait_for(flight, claim)
 
-    async def _wait(self, flight: Flight, claim: Claim) -> Step:
-        """What cannot be read along with can be had when it is whole. However many flights are waited for, patience is one."""
+    async def _wait_for(self, flight: Flight, claim: Claim) -> Step:
+        """Wait for a response of another kind, to be had when it is whole. However many are waited for, patience is one."""
         self._patient_until = self._patient_until or anyio.current_time() + self._driver.policy.patience
         with anyio.CancelScope(deadline=self._patient_until) as patience:
             await flight.closed_to_new.wait()
@@ -183,10 +183,10 @@ class PushExchange:
 
     async def _lead(self, forward: Forward, terms: Terms) -> Step:
         self._report = forward.report
-        return await self._join(self._begin(terms, forward.rewritten), forward.on_abandon)
+        return await self._join(self._forward(terms, forward.rewritten), forward.on_abandon)
 
-    def _begin(self, terms: Terms, rewritten: Headers) -> Flight:
-        """Begin the flight that was claimed; one for a request that wants a fresh answer was not, and nobody joins it."""
+    def _forward(self, terms: Terms, rewritten: Headers) -> Flight:
+        """Forward for the flight that was claimed; where a fresh answer is wanted none was, and nobody joins it."""
         led = self._led = self._led or Flight(self._table)
         pump = Pump(led, terms, self._driver.store, self._driver.clock)
         led.begin(self._upstream.stop_notice)
@@ -233,7 +233,7 @@ class PushExchange:
         self._leave_flight()
         self._flight = None
         if outcome.revalidate is not None and self._table.may_detach:
-            self._flight = self._begin(outcome.revalidate, outcome.rewritten)  # what becomes of it is in the report, too
+            self._flight = self._forward(outcome.revalidate, outcome.rewritten)  # what becomes of it is in the report, too
             self._flight.detach()
         else:
             self._release()
@@ -259,7 +259,7 @@ class PushExchange:
 
     async def _relay_alone(self, forward: Forward) -> Step | None:
         """Pass the upstream's response on; where none begins, return what the script says instead."""
-        relay = DirectRelay(self._client, not self._upstream.hears_client, partial(self._shown, forward.shape))
+        relay = DirectRelay(self._client, not self._upstream.hears_client, partial(self._begin_relay, forward.shape))
         try:
             await relay.run(self._upstream.alone(forward.rewritten))
         except UpstreamError as error:
@@ -268,7 +268,7 @@ class PushExchange:
             self._report = relay.report(forward.report) or self._report
         return relay.instead
 
-    def _shown(self, shape: ErrorShape, head: Head) -> Step:
+    def _begin_relay(self, shape: ErrorShape, head: Head) -> Step:
         return resume(self._script, Arrived(LiveResponse(head, shape=shape), self._driver.clock()))
 
     def _apps_own(self) -> Exception | None:
@@ -278,7 +278,7 @@ class PushExchange:
 
 
 def takes_its_time(step: Step) -> bool:
-    """Say whether a client may leave before it is answered: where it waits, or is sent a stored response at a pace."""
+    """Say whether a client is watched meanwhile: where it waits, or is sent a stored response at a pace."""
     match step:
         case Forward():
             return step.terms is not None
@@ -289,7 +289,7 @@ def takes_its_time(step: Step) -> bool:
 
 
 async def deliver(outcome: DirectOutcome, client: Client, longest: float) -> None:
-    """Send an answer that needs no upstream any more; a stored one at the pace that was asked for."""
+    """Send an outcome that needs no upstream any more; a stored response at the pace that was asked for."""
     if not isinstance(outcome, Serve) or not outcome.speed:
         await send(client, respond(outcome), last=True)
         return

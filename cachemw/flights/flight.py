@@ -121,7 +121,7 @@ class Flight:
 
     @property
     def failed_unseen(self) -> UpstreamError | None:
-        """What it failed with before there was anything to show."""
+        """The failure before there was anything to show; `None` where there was something, or is no failure."""
         return None if self.failure is None or self._is_shown else self.error_of(self.failure)
 
     async def read(self, reader: Reader, relay: Relay, client: Client) -> None:
@@ -269,7 +269,7 @@ class Flight:
         self._bound_at = self._bound.deadline = math.inf
 
     def final_report(self, report: ExchangeReport) -> ExchangeReport:
-        """Return what is said of an exchange, with what has become of this flight."""
+        """Return the report of an exchange, with what has become of this flight."""
         if self.response is not None:
             report = self.response.final_report(report)
         is_lost = self.failure is not None and report.stored is None and not report.collapsed

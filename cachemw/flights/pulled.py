@@ -10,7 +10,7 @@ from cachemw.errors import UpstreamError
 
 
 class PulledResponse:
-    """How far an answer was read. Call `feed` for every chunk, then `end`, or `fail`.
+    """A response as far as its reader has pulled it. Call `feed` for every chunk, then `end`, or `fail`.
 
     With a `json_hold`, JSON that others wait for is read whole before anything of it is shown, be it kept or not, for then
     they can have it too; unless that takes longer after its first byte.

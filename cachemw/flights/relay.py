@@ -17,7 +17,7 @@ from cachemw.upstreams.push import Answer, End
 
 
 class Client(Protocol):
-    """Who asked. `write` without `more` ends the body; `left` returns when nobody is there any more."""
+    """The client of one request. `write` without `more` ends the body; `left` returns when nobody is there any more."""
 
     async def start(self, head: Head) -> None:
         """Send status and header fields."""
@@ -51,7 +51,7 @@ async def cancel_when(left: Callable[[], Awaitable[None]], here: anyio.CancelSco
 
 
 class _NotWanted(Exception):
-    """Ends an answer of which nothing is shown: a stored one is better."""
+    """Ends a response of which nothing is shown: a stored one is better."""
 
 
 class DirectRelay:
@@ -64,7 +64,7 @@ class DirectRelay:
         self._was_left = self._has_ended = False
 
     async def run(self, answer: Answer) -> None:
-        """Relay to the end. Raises `UpstreamError` where no head came, and what a wrapped app raises, as itself."""
+        """Relay to the end. Raises `UpstreamError` where there is no head, and what a wrapped app raises, as itself."""
         if self._watches:
             escaped = await self._watched(answer)
         else:
@@ -73,7 +73,7 @@ class DirectRelay:
             await self._end(escaped)
 
     def report(self, report: ExchangeReport | None) -> ExchangeReport | None:
-        """Return what came of it, where that is known here; `report` is what was known before."""
+        """Return the report of it, where there is one; `report` is what was known before."""
         if self._relay is not None:
             report = self._relay.report
         elif not self._was_left:

@@ -98,7 +98,7 @@ class AsyncUpstream(Protocol):
 
 
 def as_upstream_error(escaped: Exception | None) -> UpstreamError:
-    """Return what readers are told of an answerer that returned, or raised, before its answer was complete."""
+    """Return what readers are told of an upstream that returned, or raised, before its answer was complete."""
     if isinstance(escaped, UpstreamError):
         return escaped
     error = TruncatedResponse("it returned, or raised, before its answer was complete")

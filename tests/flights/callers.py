@@ -18,7 +18,7 @@ Way = Literal["disconnect", "oserror"]
 
 
 class Caller:
-    """One request. It is listened to from its flight on: `listening` means that it has its seat, or leads."""
+    """One request. It is listened to from its flight on: `listening` means that it has joined, or leads."""
 
     def __init__(
         self,

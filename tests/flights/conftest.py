@@ -60,7 +60,7 @@ class House:
         return [codec.decode(record).body for _, record in self.store.scan()]
 
     async def join(self, tasks: TaskGroup, *callers: Caller) -> None:
-        """Let callers ask, one after the other, each once the one before it has its seat."""
+        """Let callers ask, one after the other, each once the one before it has joined."""
         for caller in callers:
             tasks.start_soon(caller.call, self.app)
             with anyio.fail_after(5):

@@ -175,11 +175,11 @@ async def test_a_loop_that_shuts_down_waits_for_no_flight(anyio_backend: str) ->
     """P5: read, followed, detached, and stopping ones; in a loop of their own."""
     house = House()
     house.limit(stop_notice=5)
-    traffics: list[FlightTable[Flight]] = []
+    tables: list[FlightTable[Flight]] = []
 
     async def serve_and_shut_down() -> None:
         house.mount(Bot(held_at(1, anyio.Event())))
-        traffics.append(house.table)
+        tables.append(house.table)
         callers = [Caller(prompt(f"{n}", stream=True), control) for n, control in enumerate(("on", FINISH) * 3)]
         async with anyio.create_task_group() as tasks:
             await house.join(tasks, *callers)
@@ -194,7 +194,7 @@ async def test_a_loop_that_shuts_down_waits_for_no_flight(anyio_backend: str) ->
     with anyio.fail_after(1):
         await anyio.to_thread.run_sync(lambda: anyio.run(serve_and_shut_down, backend=anyio_backend))
 
-    (table,) = traffics
+    (table,) = tables
     assert (len(table), table.held, table.detached) == (0, 0, 0)
     assert house.records == []
 

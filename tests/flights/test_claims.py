@@ -42,7 +42,7 @@ class GatedStore(MemoryStore):
 async def test_a_follower_that_leaves_before_the_leader_has_begun_changes_nothing(
     house: House, body: bytes, abandon: str
 ) -> None:
-    """H3, P1: the flight is the leader's, who is yet to take a seat."""
+    """H3, P1: the flight is the leader's, who is yet to join."""
     store = GatedStore()
     store.gates = {2: threading.Event()}  # the leader's second look
     house.store = store

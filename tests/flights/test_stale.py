@@ -111,7 +111,7 @@ async def test_a_client_that_leaves_a_stale_hit_does_not_stop_the_flight(house: 
 
 
 async def test_what_is_fetched_anew_has_a_bound(house: House) -> None:
-    """H3: as whatever flies without readers."""
+    """H3: as whatever goes on without readers."""
     house.limit(abandon_grace=0.03, stop_notice=0.01)
     bot = Bot(streaming(), streaming(EVENTS[0], anyio.Event()))
     await stale(house, bot, stale_while_revalidate=60)

@@ -151,7 +151,7 @@ async def test_a_follower_of_another_kind_waits_and_is_served_from_the_record(ho
 
 
 async def test_a_follower_of_another_kind_claims_again_where_nothing_was_stored(house: House) -> None:
-    """P1: the answer landed, and was none to keep."""
+    """P1: the answer was whole, and was none to keep."""
     bot = Bot(Told([b"{}"], status=404), completion(), gate=anyio.Event())
     house.mount(bot)
     leader, other = Caller(STREAM), Caller(JSON)
