@@ -71,9 +71,9 @@ class Ordered(msgspec.Struct, frozen=True):
 class Claim(msgspec.Struct, frozen=True):
     """Be the one that forwards, or read what another's forward brings.
 
-    Sent a `Claimed`, or `Arrived` where one of the same kind is followed; thrown `UpstreamError` where another's forward
-    failed before there was anything to show. Without `may_lead` only follow, without `may_follow` only lead. `report`: what is
-    known of the exchange, should its client leave.
+    Sent a `ClaimResult`, or `ShownResponse` where one of the same kind is followed; thrown `UpstreamError` where another's
+    forward failed before there was anything to show. Without `may_lead` only follow, without `may_follow` only lead. `report`:
+    what is known of the exchange, should its client leave.
     """
 
     course: Course
@@ -85,8 +85,8 @@ class Claim(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
-class Claimed(Enum):
-    """How a claim went, where nothing is followed."""
+class ClaimResult(Enum):
+    """The result of a claim, where nothing is followed."""
 
     LEAD = "others may follow this one"
     OVER = "another's forward is over, and its answer may be in the store"
@@ -95,7 +95,7 @@ class Claimed(Enum):
 
 
 class Forward(msgspec.Struct, frozen=True):
-    """Send the request on: sent `Arrived`, or thrown `UpstreamError`.
+    """Send the request on: sent `ShownResponse`, or thrown `UpstreamError`.
 
     With `terms` the answer is a flight: it asks for no content coding and may be kept. `report` as in `Claim`. An HTTP upstream
     is sent the `rewritten` fields in the place of the caller's. `shape` is how its clients read errors.
@@ -110,7 +110,7 @@ class Forward(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
-class Arrived(msgspec.Struct, frozen=True):
+class ShownResponse(msgspec.Struct, frozen=True):
     """The upstream's answer, now that there is something to show, and the time: seconds since the epoch.
 
     `leader` is on whose account it was asked for, where that was another request.

@@ -12,10 +12,9 @@ from msgspec.structs import replace
 
 from cachemw.cache.directives import Abandon, Directives, InvalidControl
 from cachemw.cache.effects import (
-    Arrived,
     AskPartition,
     Claim,
-    Claimed,
+    ClaimResult,
     DeleteRecord,
     Effect,
     Failed,
@@ -28,6 +27,7 @@ from cachemw.cache.effects import (
     RunInThread,
     Script,
     Serve,
+    ShownResponse,
     Unacceptable,
     Unsatisfiable,
 )
@@ -101,23 +101,23 @@ def exchange(
 
 def _answer(query: Query, verified: VerifiedRecords) -> Script:
     asked, failures = query.asked, 0
-    claimed: Claimed | Arrived | None = None
+    claimed: ClaimResult | ShownResponse | None = None
     report: ExchangeReport | None = None
     why: str | None = None  # a bad record is gone when it is looked for again, and yet why this is a miss
     order: Ordered | str = ""
     sender: Sender | None = None
     is_apart = False
     while True:
-        is_leading = claimed in (Claimed.LEAD, Claimed.ALONE)
+        is_leading = claimed in (ClaimResult.LEAD, ClaimResult.ALONE)
         if not (is_leading and why == STORE_SLOW):  # who has waited for the store in vain waits no more (D1)
             found, now = yield from _look(query, verified)
         if isinstance(found, Match):
-            return (yield from _serve(query, found, now, report if claimed is Claimed.OVER else None))
+            return (yield from _serve(query, found, now, report if claimed is ClaimResult.OVER else None))
         if not asked.may_forward:
             report = replace(query.report, key=None, details=_details(asked, NOT_CACHED))
             return Unsatisfiable(report, query.call.endpoint.errors)
         why = found.detail or why
-        if claimed is not Claimed.LEAD:  # who was let alone may have waited for long
+        if claimed is not ClaimResult.LEAD:  # who was let alone may have waited for long
             order = yield from _order(why)
         report = _forwarding(query, found.fwd, why, order if isinstance(order, str) else None)
         if asked.wants_fresh_answer or is_leading:
@@ -130,7 +130,7 @@ def _answer(query: Query, verified: VerifiedRecords) -> Script:
             if failures == ATTEMPTS:
                 return (yield from _without_upstream(query, verified, replace(report, collapsed=True), error))
         else:
-            if isinstance(claimed, Arrived):
+            if isinstance(claimed, ShownResponse):
                 if claimed.leader is None or is_shared(claimed.response.head.status, claimed.leader, sender):
                     return _shown(query, found, replace(report, collapsed=True, stored=None), claimed, sender)
                 is_apart = True
@@ -150,10 +150,10 @@ def pass_on(report: ExchangeReport, endpoint: Endpoint | None, request: Request,
     rewritten = yield from _rewritten(request, policy, None)
     report, shape = replace(report, attempts=1), shape_of(endpoint)
     try:
-        arrived: Arrived = yield Forward(None, Abandon.CANCEL, report, rewritten, shape)
+        shown: ShownResponse = yield Forward(None, Abandon.CANCEL, report, rewritten, shape)
     except UpstreamError as error:
         return Failed(replace(report, fwd_status=error.status, details=(*report.details, _failure(error))), error, shape)
-    return Relay(arrived.response, report)
+    return Relay(shown.response, report)
 
 
 def refuse(endpoint: Endpoint, request: Request, invalid: InvalidControl) -> Script:
@@ -285,7 +285,7 @@ def _serve(query: Query, found: Match, now: float, awaited: ExchangeReport | Non
 def _revalidate(query: Query, report: ExchangeReport, found: Match) -> Generator[Effect, Any, tuple[Terms, Headers] | None]:
     """Be the one that fetches a newer answer meanwhile, unless another one does."""
     order, sender = (yield from _order(None)), sender_of(query.request, query.policy)
-    if (yield _claim(query, report, order, sender, may_follow=False)) is not Claimed.LEAD:
+    if (yield _claim(query, report, order, sender, may_follow=False)) is not ClaimResult.LEAD:
         return None
     return _terms(query, order, found), (yield from _rewritten(query.request, query.policy, query))
 
@@ -309,19 +309,19 @@ def _forward(query: Query, verified: VerifiedRecords, found: NoMatch, report: Ex
     rewritten = yield from _rewritten(query.request, query.policy, query)
     report = replace(report, attempts=1)
     try:
-        arrived: Arrived = yield Forward(terms, query.on_abandon, report, rewritten, query.call.endpoint.errors)
+        shown: ShownResponse = yield Forward(terms, query.on_abandon, report, rewritten, query.call.endpoint.errors)
     except UpstreamError as error:
         return (yield from _without_upstream(query, verified, report, error))
-    return _shown(query, found, report, arrived, None)
+    return _shown(query, found, report, shown, None)
 
 
-def _shown(query: Query, found: NoMatch, report: ExchangeReport, arrived: Arrived, sender: Sender | None) -> Serve | Relay:
+def _shown(query: Query, found: NoMatch, report: ExchangeReport, shown: ShownResponse, sender: Sender | None) -> Serve | Relay:
     """Pass on what the upstream says, unless a stored response is better than that."""
-    report = replace(report, fwd_status=arrived.response.head.status)
+    report = replace(report, fwd_status=shown.response.head.status)
     if found.stands_in is not None and report.fwd_status in STANDS_IN_FOR:
-        return _stand_in(query, found.stands_in, report, arrived.now)
-    is_anothers = sender is not None and arrived.leader is not None and arrived.leader.credential != sender.credential
-    return Relay(arrived.response, report, is_anothers)
+        return _stand_in(query, found.stands_in, report, shown.now)
+    is_anothers = sender is not None and shown.leader is not None and shown.leader.credential != sender.credential
+    return Relay(shown.response, report, is_anothers)
 
 
 def _without_upstream(query: Query, verified: VerifiedRecords, report: ExchangeReport, error: UpstreamError) -> Script:

@@ -9,7 +9,7 @@ import dataclasses
 from msgspec.structs import replace
 
 from cachemw.cache import replay
-from cachemw.cache.effects import Arrived, Claim, Claimed, Effect, Forward, Outcome, Script, Serve, resume
+from cachemw.cache.effects import Claim, ClaimResult, Effect, Forward, Outcome, Script, Serve, ShownResponse, resume
 from cachemw.cache.live_response import LiveResponse, Relay, begin
 from cachemw.cache.policy import Policy
 from cachemw.cache.replay import DirectOutcome, respond
@@ -67,7 +67,7 @@ class PullExchange:
         """Say what becomes of a response that is not to be pulled: its app writes it. While it is being opened."""
         assert self._forward is not None  # noqa: S101 - it is being opened
         faults = () if self._forward.terms is None else ("not-iterated",)
-        outcome = resume(self._script, Arrived(LiveResponse(head, None, faults, self._forward.shape), now))
+        outcome = resume(self._script, ShownResponse(LiveResponse(head, None, faults, self._forward.shape), now))
         assert not isinstance(outcome, Effect)  # noqa: S101 - a script ends with a response
         self._pushed = outcome
         return outcome
@@ -114,11 +114,11 @@ class PullExchange:
         if self._waited == self._timeout:
             return _timed_out()
         if claim.course.kind.stream or self._patience <= 0:
-            return Claimed.ALONE
+            return ClaimResult.ALONE
         claimed, flight = self._flights.claim(claim, self._awaited)
         if flight is None:
             return claimed
-        if claimed is Claimed.LEAD:
+        if claimed is ClaimResult.LEAD:
             self._led = flight
             return claimed
         self._awaited, self._report = flight, replace(claim.report, collapsed=True, stored=None)
@@ -131,14 +131,14 @@ class PullExchange:
         if waited.is_over:
             self._patience, self._waited = self._patience - waited.seconds, self._waited + waited.seconds
             result = flight.result(claim.course, waited.now)
-            if result is Claimed.OVER:
+            if result is ClaimResult.OVER:
                 self._patience = 0.0
             return result
         if seconds < self._patience and self._timeout is not None:
             self._waited = self._timeout
             return _timed_out()
         self._patience = 0.0
-        return Claimed.ALONE
+        return ClaimResult.ALONE
 
     def _forward_to_upstream(self, forward: Forward) -> IoSteps:
         """Open a response, and read on until something of it may be shown."""
@@ -158,7 +158,7 @@ class PullExchange:
             if self._led is not None and not (self._timeout is not None and isinstance(error, UpstreamTimeout)):
                 self._led.fail(error)  # a limit of this request's own is nobody else's
             return error
-        return Arrived(pull.response, now)
+        return ShownResponse(pull.response, now)
 
     def _opened(self, head: Head, now: float) -> PulledResponse:
         assert self._forward is not None  # noqa: S101 - it has been opened

@@ -13,15 +13,15 @@ from msgspec.structs import replace
 from cachemw.cache import replay
 from cachemw.cache.directives import Abandon
 from cachemw.cache.effects import (
-    Arrived,
     Claim,
-    Claimed,
+    ClaimResult,
     Effect,
     Failed,
     Forward,
     Outcome,
     Script,
     Serve,
+    ShownResponse,
     Unacceptable,
     Unsatisfiable,
     resume,
@@ -72,7 +72,7 @@ class PushExchange:
         """Answer: at once where that is possible, else with the client being watched. Raises what a wrapped app raises."""
         step = await self._advance()
         if isinstance(step, Claim) and self._driver.flights.here().is_alone(step):
-            step = await self._advance(Claimed.ALONE)  # nothing to wait for: nobody need be watched
+            step = await self._advance(ClaimResult.ALONE)  # nothing to wait for: nobody need be watched
         rest = await self._run_watched(step) if takes_its_time(step) else step
         if isinstance(rest, Forward):
             rest = await self._relay_alone(rest)
@@ -156,7 +156,7 @@ class PushExchange:
     async def _claim(self, claim: Claim) -> Step:
         self._report, self._raised = claim.report, None  # by one that failed before: not this one's
         claimed, flight = self._table.claim(claim, is_patient=self._is_patient)
-        if claimed is Claimed.LEAD:
+        if claimed is ClaimResult.LEAD:
             self._led = flight
         if flight is None or claimed is not None:
             return await self._advance(claimed)
@@ -175,7 +175,7 @@ class PushExchange:
             return await self._claim(claim)
         if flight.failed_unseen is not None:
             return await self._failed(flight, flight.failed_unseen)
-        return await self._advance(Claimed.RELEASED if flight.state is State.RELEASED else Claimed.OVER)
+        return await self._advance(ClaimResult.RELEASED if flight.state is State.RELEASED else ClaimResult.OVER)
 
     async def _failed(self, flight: Flight, error: UpstreamError) -> Step:
         self._raised = None if isinstance(flight.failure, UpstreamError) else flight.failure
@@ -202,13 +202,13 @@ class PushExchange:
             self._flight = None
             return await self._failed(flight, error)
         if shown is None:
-            return await self._advance(Claimed.RELEASED)
+            return await self._advance(ClaimResult.RELEASED)
         leader = None if flight is self._led or flight.course is None else flight.course.sender
-        return await self._offer(flight, Arrived(shown, self._driver.clock(), leader))
+        return await self._offer(flight, ShownResponse(shown, self._driver.clock(), leader))
 
-    async def _offer(self, flight: Flight, arrived: Arrived) -> Step:
+    async def _offer(self, flight: Flight, shown: ShownResponse) -> Step:
         """Let the script look at what is shown; what it does not want, because it is another's, is left."""
-        step = await self._advance(arrived)
+        step = await self._advance(shown)
         if isinstance(step, Claim):
             self._leave_flight()
             self._flight = None
@@ -269,7 +269,7 @@ class PushExchange:
         return relay.instead
 
     def _begin_relay(self, shape: ErrorShape, head: Head) -> Step:
-        return resume(self._script, Arrived(LiveResponse(head, shape=shape), self._driver.clock()))
+        return resume(self._script, ShownResponse(LiveResponse(head, shape=shape), self._driver.clock()))
 
     def _apps_own(self) -> Exception | None:
         """Return what the app raised, for who is outside of us to see: as itself."""

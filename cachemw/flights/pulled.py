@@ -3,7 +3,7 @@
 import math
 from typing import Any, Protocol
 
-from cachemw.cache.effects import Arrived, Claim, Claimed
+from cachemw.cache.effects import Claim, ClaimResult, ShownResponse
 from cachemw.cache.live_response import LiveResponse, Relay
 from cachemw.cache.sharing import Course
 from cachemw.errors import UpstreamError
@@ -104,15 +104,15 @@ class PulledFlight:
         elif self._pull is not None and self._pull.is_held:
             self._pull = None  # its request was stopped before it knew
 
-    def result(self, course: Course, now: float) -> Arrived | Claimed | UpstreamError:
+    def result(self, course: Course, now: float) -> ShownResponse | ClaimResult | UpstreamError:
         """Return what a claim for this course has of it, now that it is over."""
         if self._failure is not None:
             return self._failure
         if self._pull is None:
-            return Claimed.RELEASED
+            return ClaimResult.RELEASED
         if self._shared is None or self.course is None or not course.may_follow(self.course):
-            return Claimed.OVER
-        return Arrived(self._shared, now, self.course.sender)
+            return ClaimResult.OVER
+        return ShownResponse(self._shared, now, self.course.sender)
 
 
 class PulledFlights(Protocol):
@@ -122,7 +122,7 @@ class PulledFlights(Protocol):
     def is_full(self) -> bool:
         """Whether nothing more may be held."""
 
-    def claim(self, claim: Claim, after: PulledFlight | None) -> tuple[Claimed | None, PulledFlight | None]:
+    def claim(self, claim: Claim, after: PulledFlight | None) -> tuple[ClaimResult | None, PulledFlight | None]:
         """Return how the claim went, with the flight that it leads; or `None`, and the flight to wait for."""
 
     def close(self, flight: PulledFlight) -> None:

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from anyio.lowlevel import RunVar
 
-from cachemw.cache.effects import Claim, Claimed
+from cachemw.cache.effects import Claim, ClaimResult
 from cachemw.cache.sharing import Course
 from cachemw.limits import Limits
 
@@ -53,7 +53,7 @@ class FlightTable(Generic[F]):
         with self._lock:
             return _is_alone(claim, self._find(claim, is_patient=True))
 
-    def claim(self, claim: Claim, after: F | None = None, *, is_patient: bool = True) -> tuple[Claimed | None, F | None]:
+    def claim(self, claim: Claim, after: F | None = None, *, is_patient: bool = True) -> tuple[ClaimResult | None, F | None]:
         """Return how the claim went, with the flight that it leads; or `None`, and the flight to read or to wait for.
 
         Who is not patient waits for none of another kind. `after` was waited for before, in vain: all who did are to wait
@@ -65,11 +65,11 @@ class FlightTable(Generic[F]):
                 return None, successor
             found = self._find(claim, is_patient)
             if _is_alone(claim, found):
-                return Claimed.ALONE, None
+                return ClaimResult.ALONE, None
             flight = self._lead(claim.course) if found is None else found
             if after is not None:
                 self._successors[after] = flight
-            return Claimed.LEAD if found is None else None, flight
+            return ClaimResult.LEAD if found is None else None, flight
 
     def close(self, flight: F) -> None:
         """Let nobody join any more. May be called twice, and for a flight that was never to be found."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cachemw.cache.directives import Directives, read_directives
-from cachemw.cache.effects import Claim, Claimed, Effect, Forward, Found, GetOrder, Lookup, Ordered, Script
+from cachemw.cache.effects import Claim, ClaimResult, Effect, Forward, Found, GetOrder, Lookup, Ordered, Script
 from cachemw.cache.exchange import exchange
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
@@ -61,7 +61,7 @@ def _round(ready: list[Waiting]) -> tuple[list[Waiting], int]:
             elif isinstance(effect, GetOrder):
                 one.told = Ordered(ORDER, NOW)
             elif isinstance(effect, Claim) and flight is None:
-                flight, one.told = effect, Claimed.LEAD
+                flight, one.told = effect, ClaimResult.LEAD
             else:
                 called += isinstance(effect, Forward)
                 one.told = FAILS

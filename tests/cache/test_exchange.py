@@ -9,7 +9,7 @@ from msgspec.structs import replace as changing
 from cachemw import Limits
 from cachemw.cache import record as codec
 from cachemw.cache.directives import Abandon, Directives, InvalidControl
-from cachemw.cache.effects import Claim, Claimed, DeleteRecord, Forward, Lookup, ReadSecret, RunInThread, Serve
+from cachemw.cache.effects import Claim, ClaimResult, DeleteRecord, Forward, Lookup, ReadSecret, RunInThread, Serve
 from cachemw.cache.exchange import bypass, pass_on, refuse
 from cachemw.cache.key import index_beside, indexes_beside
 from cachemw.cache.live_response import Relay
@@ -638,8 +638,8 @@ def test_a_shared_partition_needs_no_secret() -> None:
     assert ReadSecret() not in around.effects
 
 
-@pytest.mark.parametrize("claimed", [Claimed.LEAD, Claimed.ALONE])
-def test_who_has_waited_for_the_store_in_vain_waits_no_more(claimed: Claimed) -> None:
+@pytest.mark.parametrize("claimed", [ClaimResult.LEAD, ClaimResult.ALONE])
+def test_who_has_waited_for_the_store_in_vain_waits_no_more(claimed: ClaimResult) -> None:
     """F30, D1: it looks once, and its answer is not kept, for nobody knows where it stands among others."""
     around = World(store_error=StoreTimeout("it did not answer in time"), claims=[claimed])
 
@@ -663,7 +663,7 @@ def test_a_store_that_raises_at_once_is_asked_as_often_as_ever() -> None:
 
 def test_what_another_request_brought_is_looked_for_in_a_slow_store_too() -> None:
     """D1, P1: it may have become well, and a call is dearer than a moment."""
-    around = World(store_error=StoreTimeout("it did not answer in time"), claims=[Claimed.OVER, Claimed.LEAD])
+    around = World(store_error=StoreTimeout("it did not answer in time"), claims=[ClaimResult.OVER, ClaimResult.LEAD])
 
     ask(around)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from cachemw.cache.directives import Abandon
-from cachemw.cache.effects import Arrived, Claim, Claimed, DeleteRecord, Effect, Failed, Forward, Lookup, Serve
+from cachemw.cache.effects import Claim, ClaimResult, DeleteRecord, Effect, Failed, Forward, Lookup, Serve, ShownResponse
 from cachemw.cache.live_response import LiveResponse, Relay, begin
 from cachemw.cache.sharing import Sender
 from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
@@ -19,18 +19,18 @@ from tests.cache.world import NOW, Answer, World, decided, followed, relayed, wh
 MISS = ExchangeReport(fwd="miss", key=KEY.index.hex())
 
 LOOK, CLAIM = Lookup(KEY.index), Claim(course(ASKED), True, True, Abandon.FINISH, MISS)
-LEAD, OVER, ALONE = Claimed.LEAD, Claimed.OVER, Claimed.ALONE
+LEAD, OVER, ALONE = ClaimResult.LEAD, ClaimResult.OVER, ClaimResult.ALONE
 
 FAILED = UpstreamError("reset")
 
 
-def another(head: Head = JSON_HEAD, body: bytes = COMPLETION, leader: Sender = NOBODY) -> Arrived:
+def another(head: Head = JSON_HEAD, body: bytes = COMPLETION, leader: Sender = NOBODY) -> ShownResponse:
     """Return what another request's forward has brought, and all of it."""
     response = begin(head, terms(), NOW)
     response.feed(body, NOW)
     response.finish(NOW)
     response.close(None)
-    return Arrived(response, NOW, leader)
+    return ShownResponse(response, NOW, leader)
 
 
 def asked_for(around: World) -> list[type[Effect]]:
@@ -51,7 +51,7 @@ def follow(around: World, words: str = "nothing") -> Answer:
 class Waited:
     """How a claim went, what was stored meanwhile, and what comes of it."""
 
-    claimed: Claimed
+    claimed: ClaimResult
     lands: bytes | None
     answer: str
     cache_status: str
@@ -109,7 +109,7 @@ def test_after_a_claim_the_store_is_looked_at_once_more(row: Waited) -> None:
     ids=["then leads", "then has waited long enough", "then waits again"],
 )
 def test_who_waits_for_nothing_claims_again(
-    claims: list[Claimed | Arrived | UpstreamError], effects: list[type[Effect]], lands: bytes | None
+    claims: list[ClaimResult | ShownResponse | UpstreamError], effects: list[type[Effect]], lands: bytes | None
 ) -> None:
     """P1: another kind landed unstored, or as what is of no use here. Patience is the driver's."""
     around = world(claims=[*claims], lands={} if lands is None else {KEY.index: lands})
@@ -149,7 +149,7 @@ def test_who_may_not_store_may_follow_and_not_lead(words: str, why: str) -> None
 @pytest.mark.parametrize("words", ["no-cache", "mode=refresh", "max-age=10, no-cache", "mode=refresh + max-stale"])
 @pytest.mark.parametrize("claims", [[OVER], [another()], [FAILED]], ids=["another kind", "its kind", "one that fails"])
 def test_who_wants_a_fresh_answer_neither_follows_nor_is_followed(
-    words: str, claims: list[Claimed | Arrived | UpstreamError]
+    words: str, claims: list[ClaimResult | ShownResponse | UpstreamError]
 ) -> None:
     """R5, §2: though it is kept."""
     around = world("fresh", claims=[*claims])
@@ -189,7 +189,7 @@ def test_who_follows_a_stream_reads_it_from_its_first_byte_while_it_comes() -> N
     """P1."""
     response = begin(STREAM_HEAD, terms(stream=True), NOW)
     response.feed(EVENTS[0], NOW)
-    relay = decided(request(*saying("nothing"), stream=True), world(claims=[Arrived(response, NOW)]))
+    relay = decided(request(*saying("nothing"), stream=True), world(claims=[ShownResponse(response, NOW)]))
     assert isinstance(relay, Relay)
 
     before = followed(relay)
@@ -219,7 +219,7 @@ def test_and_why_it_was_not_answered_from_the_store(words: str, state: str, cach
 @pytest.mark.parametrize("words", ["nothing", "no-store", "mode=read"])
 def test_whether_it_is_stored_is_not_for_who_follows_to_say(words: str) -> None:
     """E1: not even by one that may not."""
-    relay = decide(world(claims=[Arrived(begin(JSON_HEAD, None, NOW), NOW)]), words)
+    relay = decide(world(claims=[ShownResponse(begin(JSON_HEAD, None, NOW), NOW)]), words)
     failed = decide(world(claims=[FAILED, FAILED]), words)
 
     assert isinstance(relay, Relay)
@@ -245,7 +245,7 @@ REFUSED = Head(400, ((b"content-type", b"application/json"), (b"openai-organizat
 
 
 @pytest.mark.parametrize("then", [LEAD, ALONE, another(leader=NOBODY)], ids=["leads", "is alone", "follows another"])
-def test_who_may_not_have_what_another_was_refused_asks_on_its_own_account(then: Claimed | Arrived) -> None:
+def test_who_may_not_have_what_another_was_refused_asks_on_its_own_account(then: ClaimResult | ShownResponse) -> None:
     """F84, I15, A6: and looks in the store before."""
     around = world(claims=[another(REFUSED, b"no", TRACED), then])
 
@@ -357,7 +357,7 @@ def test_who_leads_after_another_failed_fails_on_its_own_account() -> None:
     [[OVER, FAILED, OVER, LEAD], [FAILED, OVER, OVER, ALONE], [OVER, FAILED, LEAD], [FAILED, OVER, ALONE]],
     ids=lambda claims: ", ".join("failed" if claim is FAILED else claim.name for claim in claims),
 )
-def test_failures_and_landings_are_counted_each_for_itself(claims: list[Claimed | Arrived | UpstreamError]) -> None:
+def test_failures_and_landings_are_counted_each_for_itself(claims: list[ClaimResult | ShownResponse | UpstreamError]) -> None:
     """P1: one failure is no reason not to wait, nor is a landing one to fail."""
     around = world(claims=[*claims])
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cachemw.cache.directives import Abandon
-from cachemw.cache.effects import Arrived, Claim, Claimed, Effect, Failed, Forward, Lookup, Serve
+from cachemw.cache.effects import Claim, ClaimResult, Effect, Failed, Forward, Lookup, Serve, ShownResponse
 from cachemw.cache.exchange import STANDS_IN_FOR
 from cachemw.cache.live_response import Relay, begin
 from cachemw.cache.policy import FINISH_REASONS, Policy
@@ -297,7 +297,7 @@ def test_what_is_not_ours_to_cache_has_nothing_to_stand_in() -> None:
 def test_a_stale_record_stands_in_for_what_was_followed_too(status: int) -> None:
     """H10, P1."""
     response = begin(saying_no(status), terms(), NOW)
-    around = world("stale", claims=[Arrived(response, NOW)])
+    around = world("stale", claims=[ShownResponse(response, NOW)])
 
     answered = ask(around)
 
@@ -319,7 +319,7 @@ def test_and_when_that_failed_twice(failure: str) -> None:
 
 def test_once_is_not_enough_for_that() -> None:
     """P1: somebody may still get an answer."""
-    answered = ask(world("stale", claims=[UNREACHABLE, Claimed.LEAD]))
+    answered = ask(world("stale", claims=[UNREACHABLE, ClaimResult.LEAD]))
 
     assert answered.cache_status == said("fwd=stale; fwd-status=200; stored; key=K")
 
@@ -327,7 +327,9 @@ def test_once_is_not_enough_for_that() -> None:
 def test_a_reader_for_whom_nothing_may_stand_in_gets_the_error() -> None:
     """H10, P1: of two that read the same answer."""
     response = begin(saying_no(503), terms(), NOW)
-    answers = [decide(world("stale", claims=[Arrived(response, NOW)]), words) for words in ("nothing", "stale-if-error=0")]
+    answers = [
+        decide(world("stale", claims=[ShownResponse(response, NOW)]), words) for words in ("nothing", "stale-if-error=0")
+    ]
 
     assert isinstance(answers[0], Serve)
     assert isinstance(answers[1], Relay)
@@ -397,8 +399,10 @@ def test_it_is_fetched_on_the_terms_of_a_miss() -> None:
     assert revalidate == around.effects[-1].terms
 
 
-@pytest.mark.parametrize(("claimed", "leads"), [(Claimed.LEAD, True), (Claimed.ALONE, False), (Claimed.OVER, False)])
-def test_it_is_fetched_by_who_leads_and_nobody_else(claimed: Claimed, leads: bool) -> None:
+@pytest.mark.parametrize(
+    ("claimed", "leads"), [(ClaimResult.LEAD, True), (ClaimResult.ALONE, False), (ClaimResult.OVER, False)]
+)
+def test_it_is_fetched_by_who_leads_and_nobody_else(claimed: ClaimResult, leads: bool) -> None:
     """P1: 100 requests for what is stale call the upstream once."""
     serve = served(world("stale", claims=[claimed]))
 

@@ -11,10 +11,9 @@ from msgspec.structs import replace
 
 from cachemw.cache.directives import Directives, read_directives
 from cachemw.cache.effects import (
-    Arrived,
     AskPartition,
     Claim,
-    Claimed,
+    ClaimResult,
     DeleteRecord,
     Effect,
     Forward,
@@ -27,6 +26,7 @@ from cachemw.cache.effects import (
     RunInThread,
     Script,
     Serve,
+    ShownResponse,
 )
 from cachemw.cache.exchange import exchange
 from cachemw.cache.live_response import Part, Put, Relay, begin
@@ -49,7 +49,9 @@ class World:
 
     records: dict[bytes, bytes] = field(default_factory=dict)
     store_error: StoreError | None = None
-    claims: list[Claimed | Arrived | UpstreamError] = field(default_factory=list)  # how they go; then nobody else is there
+    claims: list[ClaimResult | ShownResponse | UpstreamError] = field(
+        default_factory=list
+    )  # how they go; then nobody else is there
     lands: dict[bytes, bytes] = field(default_factory=dict)  # what others store while this request waits for them
     meanwhile: dict[bytes, bytes] = field(default_factory=dict)  # and while the upstream has it
     upstream: Head | UpstreamError = JSON_HEAD
@@ -90,11 +92,11 @@ class World:
                 return None
             case Claim(may_lead=may_lead):
                 self.records |= self.lands
-                return self.claims.pop(0) if self.claims else Claimed.LEAD if may_lead else Claimed.ALONE
+                return self.claims.pop(0) if self.claims else ClaimResult.LEAD if may_lead else ClaimResult.ALONE
             case Forward(terms):
                 self.records |= self.meanwhile
                 upstream = self.upstream
-                return upstream if isinstance(upstream, UpstreamError) else Arrived(begin(upstream, terms, NOW), NOW)
+                return upstream if isinstance(upstream, UpstreamError) else ShownResponse(begin(upstream, terms, NOW), NOW)
             case GetOrder():
                 return self.store_error or Ordered(self.order, NOW)
             case ReadSecret():

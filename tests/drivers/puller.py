@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from cachemw.cache.classify import OptedIn, classify, unfinished
 from cachemw.cache.directives import Directives
-from cachemw.cache.effects import Claim, Claimed, DeleteRecord, Found, GetOrder, Lookup, Ordered, Outcome
+from cachemw.cache.effects import Claim, ClaimResult, DeleteRecord, Found, GetOrder, Lookup, Ordered, Outcome
 from cachemw.cache.exchange import exchange
 from cachemw.cache.live_response import Put
 from cachemw.cache.lookup import VerifiedRecords
@@ -56,12 +56,12 @@ class Flights:
     open: list[PulledFlight] = field(default_factory=list)
     closed: list[PulledFlight] = field(default_factory=list)
 
-    def claim(self, claim: Claim, after: PulledFlight | None) -> tuple[Claimed | None, PulledFlight | None]:
+    def claim(self, claim: Claim, after: PulledFlight | None) -> tuple[ClaimResult | None, PulledFlight | None]:
         if self.open:
             return None, self.open[0]
         if not claim.may_lead:
-            return Claimed.ALONE, None
-        return Claimed.LEAD, flight_for(claim.course)
+            return ClaimResult.ALONE, None
+        return ClaimResult.LEAD, flight_for(claim.course)
 
     def close(self, flight: PulledFlight) -> None:
         self.closed.append(flight)

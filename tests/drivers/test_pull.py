@@ -3,7 +3,7 @@
 import pytest
 
 from cachemw import Limits
-from cachemw.cache.effects import Claimed, Failed, Serve
+from cachemw.cache.effects import ClaimResult, Failed, Serve
 from cachemw.cache.live_response import Put, Relay
 from cachemw.cache.policy import Policy
 from cachemw.drivers.pull import PullExchange, pull_policy
@@ -300,7 +300,7 @@ def test_a_leader_that_was_stopped_leaves_the_claim_to_the_next() -> None:
     stopped.begin(leader.exchange._pull)
     stopped.end()
 
-    assert stopped.result(course(ASKED), NOW) is Claimed.RELEASED
+    assert stopped.result(course(ASKED), NOW) is ClaimResult.RELEASED
 
 
 def test_patience_ends_and_then_each_forwards_on_its_own() -> None:
@@ -337,7 +337,7 @@ def test_an_answer_that_is_pushed_passes_and_is_not_kept() -> None:
 
     assert puller.cache_status == f"{MISS}; detail=not-iterated"
     assert puller.rest() == b"the rest"
-    assert puller.flights.closed[0].result(course(ASKED), NOW) is Claimed.OVER
+    assert puller.flights.closed[0].result(course(ASKED), NOW) is ClaimResult.OVER
 
 
 def test_a_stored_answer_may_be_better_than_what_is_pushed() -> None:

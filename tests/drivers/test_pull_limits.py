@@ -6,7 +6,7 @@ from typing import NoReturn
 import pytest
 
 from cachemw import Limits
-from cachemw.cache.effects import Claimed, Failed
+from cachemw.cache.effects import ClaimResult, Failed
 from cachemw.cache.policy import Policy
 from cachemw.drivers.pull_effects import Open, WaitFor, WaitResult
 from cachemw.errors import UpstreamError, UpstreamTimeout
@@ -99,7 +99,7 @@ def test_a_limit_of_its_own_that_one_has_passed_is_nobody_elses() -> None:
 
     follower = waiting(brings(failed), brings(failed), parts=[COMPLETION]).begin(JSON)
 
-    assert failed.result(course(ASKED), NOW) is Claimed.RELEASED
+    assert failed.result(course(ASKED), NOW) is ClaimResult.RELEASED
     assert (follower.cache_status, follower.asked_for(Open)) == (STORED, 1)
 
 
@@ -174,7 +174,7 @@ def test_what_is_stopped_before_there_is_an_answer_is_reported() -> None:
 
     assert report is not None
     assert as_told(report) == ExchangeReport(fwd="miss", stored=False, key=KEY.index.hex(), details=("client-left",))
-    assert flight_of(stopped).result(course(ASKED), NOW) is Claimed.RELEASED
+    assert flight_of(stopped).result(course(ASKED), NOW) is ClaimResult.RELEASED
 
 
 def test_what_is_stopped_while_it_waits_for_another_is_reported() -> None:
@@ -195,6 +195,6 @@ def test_json_that_is_given_up_while_it_leaves_is_its_readers_alone() -> None:
 
     follower = waiting(brings(flight_of(leader)), parts=[COMPLETION]).begin(JSON, policy)
 
-    assert flight_of(leader).result(course(ASKED), NOW) is Claimed.OVER
+    assert flight_of(leader).result(course(ASKED), NOW) is ClaimResult.OVER
     assert (follower.cache_status, follower.asked_for(Open)) == (STORED, 1)
     assert follower.rest() == COMPLETION

@@ -3,7 +3,7 @@
 import pytest
 
 from cachemw.cache.directives import Abandon
-from cachemw.cache.effects import Claim, Claimed
+from cachemw.cache.effects import Claim, ClaimResult
 from cachemw.cache.sharing import Course, Sender
 from cachemw.drivers.pull_sync import flight_of_threads
 from cachemw.errors import UpstreamError
@@ -26,7 +26,7 @@ def flights() -> Table:
 
 def lead(flights: Table, after: PulledFlight | None = None) -> PulledFlight:
     claimed, led = flights.claim(CLAIM, after)
-    assert claimed is Claimed.LEAD
+    assert claimed is ClaimResult.LEAD
     assert led is not None
     return led
 
