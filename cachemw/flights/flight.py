@@ -50,6 +50,10 @@ class State(Enum):
     RELEASED = "it was never forwarded: the store had the answer, or nobody wanted it any more"
 
 
+_OVER = (State.OVER, State.RELEASED)
+_COMPLETE = (State.STORING, *_OVER)
+
+
 class Flight:
     """A response that is forwarded by who leads. `course` is what it can be followed for, if it can.
 
@@ -98,7 +102,12 @@ class Flight:
     @property
     def is_over(self) -> bool:
         """Whether nothing more comes."""
-        return self._state in (State.OVER, State.RELEASED)
+        return self._state in _OVER
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all has come of it that ever will."""
+        return self._state in _COMPLETE
 
     @property
     def _is_shown(self) -> bool:

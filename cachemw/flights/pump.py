@@ -9,7 +9,7 @@ import anyio.lowlevel
 from cachemw.cache.live_response import LiveResponse, begin
 from cachemw.cache.recording import Terms
 from cachemw.errors import TruncatedResponse
-from cachemw.flights.flight import Flight, State
+from cachemw.flights.flight import Flight
 from cachemw.messages import Head
 from cachemw.stores.guard import AsyncStore
 from cachemw.upstreams.push import Answer, End
@@ -38,7 +38,7 @@ class Pump:
 
     async def _emit(self, event: Head | bytes | End) -> None:
         flight = self._flight
-        if flight.state in (State.STORING, State.OVER) or (isinstance(event, Head) and flight.response is not None):
+        if flight.is_complete or (isinstance(event, Head) and flight.response is not None):
             return  # what an app sends out of turn reaches nobody
         if isinstance(event, Head):
             flight.show(self._begun(event))

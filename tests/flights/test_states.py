@@ -12,6 +12,7 @@ from cachemw.cache.live_response import begin
 from cachemw.errors import UpstreamError
 from cachemw.flights.flight import Flight, State
 from cachemw.flights.registry import FlightTable
+from cachemw.limits import Limits
 from cachemw.report import ExchangeReport
 from tests.cache.answers import JSON_HEAD, STREAM_HEAD, chat, course, terms
 
@@ -119,7 +120,7 @@ class Led:
     """A flight that others find, and how it is to end."""
 
     def __init__(self, way: list[str]) -> None:
-        self._table: FlightTable[Flight] = FlightTable(Flight)
+        self._table: FlightTable[Flight] = FlightTable(Flight, Limits())
         _, flight = self._table.claim(LEAD)
         assert flight is not None
         self.flight = flight
