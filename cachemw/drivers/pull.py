@@ -76,7 +76,7 @@ class PullExchange:
         """Return the head and the pieces to send; those raise `UpstreamError` where the upstream breaks off."""
         if isinstance(outcome, Relay):
             return outcome.head, self._relayed(outcome)
-        return _direct(outcome, self._policy.max_replay)
+        return _direct_answer(outcome, self._policy.max_replay)
 
     def _relayed(self, relay: Relay) -> Pieces:
         """Pass the upstream's response on, as far as its reader asks."""
@@ -125,7 +125,7 @@ class PullExchange:
         return (yield from self._wait_for(flight, claim))
 
     def _wait_for(self, flight: PulledFlight, claim: Claim) -> IoSteps:
-        """Wait for a flight. However many are waited for, patience is one; none whose answer its reader had alone is again."""
+        """Wait for a flight. All waits share one patience; an answer that its reader had alone is the last one waited for."""
         seconds = self._patience if self._timeout is None else min(self._patience, self._timeout - self._waited)
         waited = yield WaitFor(flight, seconds)
         if waited.is_over:
@@ -223,7 +223,7 @@ def _read(within: float | None) -> IoSteps:
         return ReadResult(None, 0.0, is_late=True)
 
 
-def _direct(outcome: DirectOutcome, longest: float) -> tuple[Head, Pieces]:
+def _direct_answer(outcome: DirectOutcome, longest: float) -> tuple[Head, Pieces]:
     """Return head and pieces of an outcome that needs no upstream any more; a stored response at the pace asked for."""
     if isinstance(outcome, Serve) and outcome.speed:
         return replay.head(outcome.stored, outcome.report, outcome.now), _paced(outcome, longest)

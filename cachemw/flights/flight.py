@@ -1,13 +1,13 @@
 """One upstream response in progress: written by its pump, read by any number of readers.
 
-Who writes: its pump alone, a task of the request that leads. It sets `response`, feeds it, and wakes whoever waits for
-news. While the record may be kept whole it waits for no reader; from then on the slowest reader sets its pace.
+Written: by its pump alone, a task of the request that leads. It sets `response`, feeds it, and wakes the readers. It waits
+for none of them as long as a record may be kept; if that is too large, the slowest reader sets the pace.
 
-Who reads: every request that has joined, the leader's own with them. Each has a `Reader`, which says how far it has read: it
-looks, waits for news, and looks again. So a reader never holds up another one, and one that joins late reads from the start.
+Read: by every request that has joined, the leader's own among them. Each has a `Reader`, which says how far it has read: it
+looks, waits for news, and looks again. One that joins late reads from the start.
 
-Who ends it: the upstream, by an end or a failure (`end`); the last reader, by leaving it (`leave`: it is stopped, or goes on
-detached for a while); or whoever cancels the leader's task (`cancel_when_unread`). It is closed to new readers before
+Ended: by the upstream, with its response or a failure (`end`); by the last reader that leaves (`leave`: it is stopped, or goes
+on detached for a while); or by a cancellation of the leader's task (`cancel_when_unread`). It is closed to new readers before
 anything is cancelled, so nobody joins what is being stopped; and the leader's request stays until the pump is done.
 """
 
@@ -55,7 +55,7 @@ _COMPLETE = (State.STORING, *_OVER)
 
 
 class Flight:
-    """A response that is forwarded by who leads. `course` is what it can be followed for, if it can.
+    """One response in progress. `course` is what it can be followed for, if it can.
 
     CLAIMED ──begin──► OPEN ──show──► SHOWING      JSON that may be kept is shown no sooner than it is complete
        │                 └──complete──┬──┘
