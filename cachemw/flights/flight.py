@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Reader:
-    """How far a request has read, and what it wants should it be the last to leave."""
+    """One that reads: how far it is, and what it wants should it be the last to leave."""
 
     __slots__ = ("at", "on_abandon")
 
@@ -40,7 +40,7 @@ class Reader:
 
 
 class State(Enum):
-    """How far a flight has come."""
+    """The states of a flight."""
 
     CLAIMED = "its leader is yet to forward the request"
     OPEN = "forwarded; there is nothing to show yet"
@@ -96,17 +96,17 @@ class Flight:
 
     @property
     def state(self) -> State:
-        """How far it has come."""
+        """Say how far it has come."""
         return State.SHOWING if self._state is State.OPEN and self._is_shown else self._state
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more comes."""
+        """Say whether nothing more comes."""
         return self._state in _OVER
 
     @property
     def is_complete(self) -> bool:
-        """Whether all has come of it that ever will."""
+        """Say whether all has come of it that ever will."""
         return self._state in _COMPLETE
 
     @property

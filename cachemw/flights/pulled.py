@@ -25,17 +25,17 @@ class PulledResponse:
 
     @property
     def is_held(self) -> bool:
-        """Whether more is read before anything is shown."""
+        """Say whether more is read before anything is shown."""
         return not self.has_ended and (self._json_hold is not None or not self.response.is_open)
 
     @property
     def may_still_be_stored(self) -> bool:
-        """Whether who waits for JSON that leaves as it comes may find it in the store at its end."""
+        """Say whether JSON that leaves as it comes may be found in the store at its end, by requests that wait for it."""
         return self.response.is_recorded and not (self.response.is_stream or self.has_ended or self.has_failed or self.is_held)
 
     @property
     def end_within(self) -> float | None:
-        """How many seconds the end may take that comes behind a stream's `[DONE]`; `None` before that."""
+        """Return how many seconds the end may take that comes behind a stream's `[DONE]`; `None` before that."""
         return self.response.hold_seconds if self.response.is_stream else None
 
     def feed(self, chunk: bytes, now: float, is_full: bool) -> None:
@@ -120,7 +120,7 @@ class PulledFlights(Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more may be held."""
+        """Say whether nothing more may be held."""
 
     def claim(self, claim: Claim, after: PulledFlight | None) -> tuple[ClaimResult | None, PulledFlight | None]:
         """Return how the claim went, with the flight that it leads; or `None`, and the flight to wait for."""

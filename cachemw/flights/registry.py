@@ -40,12 +40,12 @@ class FlightTable(Generic[F]):
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more may be held."""
+        """Say whether nothing more may be held."""
         return self.held > self.limits.flight_bytes
 
     @property
     def may_detach(self) -> bool:
-        """Whether one more may go on without readers."""
+        """Say whether one more may go on without readers."""
         return self.detached < self.limits.detached
 
     def is_alone(self, claim: Claim) -> bool:
