@@ -7,9 +7,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cachemw.cache.key import SHARED, Key, by_credential, callers_credentials, fingerprint, is_lent
+from cachemw.cache.key import SHARED, Key, by_credential, by_name, callers_credentials, fingerprint, is_lent
 from cachemw.cache.policy import Policy
-from cachemw.messages import AppTarget, Attested, Headers, HttpRecipient, HttpTarget, Sends, Target
+from cachemw.messages import AppTarget, Attested, ClientTarget, Headers, HttpRecipient, HttpTarget, Sends, Target
 from tests.cache.keying import asking, form_of
 
 FILE = Path(__file__).parents[1] / "data" / "keys.json"
@@ -29,6 +29,8 @@ def key_again(vector: dict[str, Any]) -> Key:
     lent, sent = is_lent(brought, target.recipient), (*brought, *attested.credentials)
     secret = vector.get("secret")
     partition = SHARED if secret is None else by_credential(bytes.fromhex(secret), lent, sent)
+    if "named" in vector:
+        partition = by_name(vector["named"].encode())
     rules = Policy(vary=tuple(vector.get("vary", ()))).header_rules
     request = replace(asking(body, target, headers), attested=attested)
     return fingerprint(request, form_of(body, target), partition, vector.get("namespace"), vector.get("sample", 0), rules)
@@ -39,6 +41,8 @@ def fields(vector: dict[str, Any], of: str) -> Headers:
 
 
 def answerer_of(vector: dict[str, Any]) -> Target:
+    if "host" in vector:
+        return ClientTarget(vector["url"], vector["host"].encode())
     if "url" in vector:
         target = HttpRecipient(
             vector.get("provider"),

@@ -278,6 +278,13 @@ def test_unknown_members_are_ignored_and_reported(field: bytes, ignored: tuple[s
     assert asked.ignored == ignored
 
 
+def test_of_unknown_members_no_more_is_reported_than_16_of_16_characters() -> None:
+    """E2: what anybody sent comes back in `Cache-Status`."""
+    names = [f"x{number:02}{'y' * 37}" for number in range(20)]
+
+    assert read(", ".join(["on", *names]).encode()) == Directives(ignored=tuple(name[:16] for name in names[:16]))
+
+
 @pytest.mark.parametrize("field", [b"speeds=2", b"tll=5", b"x"])
 def test_an_unknown_member_opts_nobody_in(field: bytes) -> None:
     """E2."""

@@ -103,11 +103,12 @@ def test_behind_a_transport_or_a_mount_an_upstream_is_the_same_one() -> None:
     assert key_of(body_of(), ClientTarget(UPSTREAM.url)) == key_of(body_of(), UPSTREAM)
 
 
-def test_another_host_at_the_same_url_is_another_key() -> None:
-    """K2: one address may have several upstreams behind it."""
-    answerers = [ClientTarget(UPSTREAM.url, host) for host in (b"", b"a.example", b"b.example")]
+def test_another_host_or_another_url_is_another_key() -> None:
+    """K2: one address may have several upstreams behind it, and one host several paths."""
+    urls = (UPSTREAM.url, "https://api.example:443/team/v1/chat/completions", "https://192.0.2.7:443/v1/chat/completions")
+    targets = [ClientTarget(url, host) for url in urls for host in (b"", b"a.example", b"b.example")]
 
-    assert len({key_of(body_of(), target).proof for target in answerers}) == 3
+    assert len({key_of(body_of(), target).proof for target in targets}) == 9
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,18 @@ from cachemw.errors import CacheError, ConfigurationError
         ("authorization is in the key", {"vary": ("Authorization",)}),
         ("x-api-key is in the key", {"inert": ("x-tenant", "x-api-key")}),
         ("cookie is never forwarded", {"forward": ("x-tenant", "Cookie")}),
+        ("content-length is never forwarded", {"forward": ("Content-Length",)}),
+        ("cachemw is never forwarded", {"forward": ("cachemw",)}),
         ("host is never forwarded", {"forward": ("host",)}),
         ("connection is never forwarded", {"forward": ("connection",)}),
+        ("keep-alive is never forwarded", {"forward": ("keep-alive",)}),
+        ("proxy-authenticate is never forwarded", {"forward": ("proxy-authenticate",)}),
+        ("proxy-authorization is never forwarded", {"forward": ("proxy-authorization",)}),
+        ("proxy-connection is never forwarded", {"forward": ("proxy-connection",)}),
+        ("^Policy.forward: te is never forwarded", {"forward": ("te",)}),
+        ("trailer is never forwarded", {"forward": ("trailer",)}),
+        ("transfer-encoding is never forwarded", {"forward": ("transfer-encoding",)}),
+        ("upgrade is never forwarded", {"forward": ("upgrade",)}),
     ],
 )
 def test_a_policy_that_cannot_work_is_refused_at_construction(named: str, option: dict[str, Any]) -> None:

@@ -11,44 +11,60 @@ import pytest
 
 from cachemw.endpoints import errors as refusals
 from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
-from cachemw.messages import Head
+from cachemw.messages import Head, Headers
 from cachemw.wire.sse import DONE, Parser
 from tests.cache.answers import EVENTS
 
-FAILURES = [
-    pytest.param(UpstreamError("refused"), 502, "upstream_unreachable", id="unreachable"),
-    pytest.param(UpstreamTimeout("silent"), 504, "upstream_timeout", id="timeout"),
-    pytest.param(TruncatedResponse("cut"), 502, "upstream_truncated", id="truncated"),
+FAILED: list[tuple[UpstreamError, int, str]] = [
+    (UpstreamError("refused"), 502, "upstream_unreachable"),
+    (UpstreamTimeout("silent"), 504, "upstream_timeout"),
+    (TruncatedResponse("cut"), 502, "upstream_truncated"),
 ]
-REFUSALS = [
-    pytest.param(refusals.invalid_control("ttl", "ttl is wrong"), 400, "invalid_cachemw", False, id="a bad header"),
-    pytest.param(refusals.not_cached(), 504, "not_cached", False, id="not cached"),
-    pytest.param(refusals.shutting_down(), 503, "shutting_down", True, id="shutting down"),
-    *(
-        pytest.param(refusals.upstream_failed(failure.values[0]), *failure.values[1:], True, id=failure.id)  # type: ignore[arg-type]
-        for failure in FAILURES
-    ),
+FAILURES = [pytest.param(*row, id=row[-1]) for row in FAILED]
+NO_RETRY = (b"x-should-retry", b"false")
+ALLOW = (b"allow", b"GET, HEAD, POST")
+CHALLENGE = (b"www-authenticate", b"Bearer")
+CALLERS = "invalid_request_error"
+"""The type of what is the caller's to mend."""
+
+ANSWERS: list[tuple[refusals.ErrorResponse, int, str, str, Headers]] = [
+    *((refusals.upstream_failed(error), status, "cachemw_error", code, ()) for error, status, code in FAILED),
+    (refusals.invalid_control("ttl", "ttl is wrong"), 400, CALLERS, "invalid_cachemw", (NO_RETRY,)),
+    (refusals.not_cached(), 504, "cachemw_error", "not_cached", (NO_RETRY,)),
+    (refusals.shutting_down(), 503, "cachemw_error", "shutting_down", ()),
+    (refusals.busy(), 503, "cachemw_error", "busy", ()),
+    (refusals.malformed(), 400, CALLERS, "invalid_request", (NO_RETRY,)),
+    (refusals.invalid_host(), 400, CALLERS, "invalid_host", (NO_RETRY,)),
+    (refusals.invalid_path(), 400, CALLERS, "invalid_path", (NO_RETRY,)),
+    (refusals.not_found(), 404, CALLERS, "not_found", (NO_RETRY,)),
+    (refusals.unknown_host("evil.example"), 403, CALLERS, "unknown_host", (NO_RETRY,)),
+    (refusals.foreign_origin(), 403, CALLERS, "foreign_origin", (NO_RETRY,)),
+    (refusals.endpoint_not_lent("GET", b"/v1/files", "chat"), 403, CALLERS, "endpoint_not_lent", (NO_RETRY,)),
+    (refusals.response_not_lent("it keeps", "store"), 403, CALLERS, "endpoint_not_lent", (NO_RETRY,)),
+    (refusals.method_not_allowed({"POST", "GET", "HEAD"}), 405, CALLERS, "method_not_allowed", (ALLOW, NO_RETRY)),
+    (refusals.unknown_key(), 401, CALLERS, "invalid_api_key", (CHALLENGE, NO_RETRY)),
+    (refusals.too_slow(), 408, CALLERS, "request_timeout", ()),
+    (refusals.body_too_large(1_000), 413, CALLERS, "request_too_large", (NO_RETRY,)),
+    (refusals.unsupported_type(), 415, CALLERS, "unsupported_media_type", (NO_RETRY,)),
+    (refusals.head_too_large(), 431, CALLERS, "request_head_too_large", (NO_RETRY,)),
 ]
+REFUSALS = [pytest.param(*row, id=f"{row[1]} {row[3]}") for row in ANSWERS]
 
 
 # Their shape.
 
 
-@pytest.mark.parametrize(("answer", "status", "code", "may_be_retried"), REFUSALS)
+@pytest.mark.parametrize(("answer", "status", "kind", "code", "more"), REFUSALS)
 def test_every_refusal_has_the_shape_of_openais_errors(
-    answer: refusals.ErrorResponse, status: int, code: str, may_be_retried: bool
+    answer: refusals.ErrorResponse, status: int, kind: str, code: str, more: Headers
 ) -> None:
     head, body = answer
 
     error = json.loads(body)["error"]
-    assert (head.status, error["code"]) == (status, code)
+    assert (head.status, error["type"], error["code"]) == (status, kind, code)
     assert list(json.loads(body)) == ["error"]
     assert list(error) == ["message", "type", "param", "code"]
-    assert head.headers == (
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        *([] if may_be_retried else [(b"x-should-retry", b"false")]),
-    )
+    assert head.headers == ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *more)
 
 
 def test_a_bad_header_is_the_callers_mistake_and_the_member_is_named() -> None:
@@ -149,14 +165,9 @@ Ask = Callable[..., object]
 
 
 @sdks
-@pytest.mark.parametrize(("answer", "status", "code", "may_be_retried"), REFUSALS)
+@pytest.mark.parametrize(("answer", "status"), [pytest.param(*row.values[:2], id=row.id) for row in REFUSALS])
 def test_an_sdk_raises_its_own_error_and_says_ours(
-    ask: Ask,
-    status_error: type[openai.APIStatusError],
-    answer: refusals.ErrorResponse,
-    status: int,
-    code: str,
-    may_be_retried: bool,
+    ask: Ask, status_error: type[openai.APIStatusError], answer: refusals.ErrorResponse, status: int
 ) -> None:
     """E4."""
     with pytest.raises(status_error) as raised:

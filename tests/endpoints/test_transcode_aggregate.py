@@ -1,6 +1,7 @@
 """S3, S4: the completion of a stream is the sum of its deltas."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -224,6 +225,7 @@ def test_tool_calls_are_put_together_by_their_index_and_lose_it(fragments: list[
         pytest.param([{"tool_calls": [{"index": 0}, {"id": "b"}]}], id="an index here and there"),
         pytest.param([{"tool_calls": [{"index": 0}, "b"]}], id="a call that is a text"),
         pytest.param([{"tool_calls": ["a"]}], id="calls that are texts"),
+        pytest.param([{"tool_calls": [{"id": "a"}, "b"]}], id="a call that is a text, without an index"),
         pytest.param([{"tool_calls": {"index": 0}}], id="calls that are no list"),
         pytest.param([{"tool_calls": [{"index": "0"}]}], id="an index that is a text"),
         pytest.param([{"tool_calls": [{"index": True}]}], id="an index that is a truth value"),
@@ -291,6 +293,12 @@ def test_log_probabilities_that_were_never_told_are_null() -> None:
         ([{"a": 1, "b": 1}, {}, {"a": 2, "c": {"d": 1}}, {"c": {"e": 1}}], {"a": 2, "b": 1, "c": {"d": 1, "e": 1}}),
         ([[1], [1, 2], []], [1, 2]),
         ([["a"], None], ["a"]),
+        ([5, [1]], [1]),
+        (["a", [1]], [1]),
+        ([[1], "a"], "a"),
+        ([[1], {"a": 1}], {"a": 1}),
+        ([{"a": 1}, [1]], [1]),
+        ([{"a": [1]}, {"a": 5}, {"a": [2]}], {"a": [2]}),
     ],
 )
 @pytest.mark.parametrize("level", ["completion", "choice"])
@@ -419,17 +427,26 @@ def test_however_deeply_a_delta_is_nested_nothing_is_raised(depth: int) -> None:
     assert derived == OTHER_KIND or isinstance(derived, StoredResponse) and nested[1:-1] in derived.body
 
 
-def test_the_form_of_the_events_does_not_matter() -> None:
-    """S8: comments, line ends, data on two lines, a name that is the default's."""
-    plain = body_of(says({"content": "a\u2028é"}))
-    other = b"\xef\xbb\xbf: hello\n" + plain.replace(b"\n", b"\r\n").replace(b', "created"', b',\r\ndata: "created"', 1)
-    named = b"event: message\n" + plain
+@pytest.mark.parametrize(
+    "reform",
+    [
+        pytest.param(lambda plain: plain, id="as upstreams send them"),
+        pytest.param(lambda plain: b"\xef\xbb\xbf: hello\n" + plain, id="a mark and a comment"),
+        pytest.param(lambda plain: plain.replace(b"\n", b"\r\n"), id="CRLF"),
+        pytest.param(lambda plain: plain.replace(b"\n\n", b"\r\n\n"), id="CRLF and LF"),
+        pytest.param(lambda plain: plain.replace(b', "created"', b',\ndata: "created"'), id="data on two lines"),
+        pytest.param(lambda plain: plain.replace(b', "created"', b',\rdata: "created"'), id="data on two lines, by a CR"),
+        pytest.param(lambda plain: plain.replace(b"data: ", b"data:"), id="no space"),
+        pytest.param(lambda plain: plain.replace(b"\n\n", b"\nid: 7\n\n"), id="an id"),
+        pytest.param(lambda plain: b"event: message\n" + plain, id="a name that is the default's"),
+    ],
+)
+def test_the_form_of_the_events_does_not_matter(reform: Callable[[bytes], bytes]) -> None:
+    """S8."""
+    derived = derive(record(reform(body_of(says({"content": "a\u2028é"}))), WITH_USAGE), JSON)
 
-    derived = [derive(record(body, WITH_USAGE), JSON) for body in (plain, other, named)]
-
-    assert derived[0] == derived[1] == derived[2]
-    assert isinstance(derived[0], StoredResponse)
-    assert json.loads(derived[0].body)["choices"][0]["message"]["content"] == "a\u2028é"
+    assert isinstance(derived, StoredResponse)
+    assert json.loads(derived.body)["choices"][0]["message"] == SAID | {"content": "a\u2028é"}
 
 
 def test_a_million_small_pieces_are_joined_once() -> None:

@@ -43,6 +43,7 @@ def adapted(chunks: list[Members], recorded: Kind, asked: Kind) -> Any:
     ("recorded", "chunks", "asked", "sent"),
     [
         pytest.param(WITH_USAGE, [*NULLED, chunk(usage=USAGE)], STREAM, SAID, id="usage is left out"),
+        pytest.param(WITH_USAGE, [*NULLED, chunk(usage=USAGE, new=None)], STREAM, SAID, id="its chunk says nothing by a null"),
         pytest.param(STREAM, SAID, WITH_USAGE, NO_USAGE, id="there is none"),
         pytest.param(STREAM, NULLED, WITH_USAGE, NO_USAGE, id="there is none, said so"),
         pytest.param(WITH_USAGE, CEREBRAS, STREAM, CEREBRAS, id="usage on a finish chunk is kept"),

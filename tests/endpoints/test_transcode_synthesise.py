@@ -81,6 +81,18 @@ def test_who_asks_for_usage_is_not_answered_without(dialect: Members, usage: Mem
     assert len(as_stream(answer, STREAM)) == 3
 
 
+def test_a_choice_with_a_null_for_its_delta_can_be_had_as_a_stream() -> None:
+    """S4."""
+    answer = completion(HELLO)
+    answer["choices"][0]["delta"] = None
+
+    assert as_stream(answer, STREAM) == [
+        chunk(piece(role="assistant", content="")),
+        chunk(piece(content="Hello")),
+        chunk(piece(finish="stop")),
+    ]
+
+
 def test_only_what_depends_on_the_kind_changes() -> None:
     """S4: status, proof, time and lifetime are those of the record; all of it is there at once."""
     recorded = record(json.dumps(completion(HELLO, usage=USAGE)).encode(), JSON, b"application/json")

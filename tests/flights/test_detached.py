@@ -1,5 +1,7 @@
 """Responses in progress that nobody reads any more: how long they go on, how many, and who comes back to them."""
 
+import time
+
 import anyio
 import pytest
 
@@ -30,6 +32,26 @@ async def test_what_is_left_is_stopped_when_its_grace_is_over(house: House) -> N
     assert house.records == []
     (report,) = house.reports
     assert (report.stored, report.abandoned) == (False, "finish")
+
+
+async def test_what_is_being_stopped_takes_no_place_though_it_takes_its_time(house: House) -> None:
+    """H3, P3: nor does who waits for its end keep the event loop busy."""
+    house.limit(abandon_grace=0.03, stop_notice=5)
+    gate = anyio.Event()
+    house.mount(Bot(held_at(1, gate)))
+    caller = Caller(control=FINISH, leaves_after=2)
+
+    async with anyio.create_task_group() as tasks:
+        await house.join(tasks, caller)
+        await until(lambda: not len(house.table))
+        assert house.table.detached == 0
+        before = time.thread_time()
+        await anyio.sleep(0.2)
+        assert time.thread_time() - before < 0.02
+        gate.set()
+
+    (report,) = house.reports
+    assert report.abandoned == "finish"
 
 
 async def test_who_joins_what_was_left_gets_it_whole_and_its_grace_is_off(house: House) -> None:

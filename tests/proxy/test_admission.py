@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cachemw import ConfigurationError, Policy
 from cachemw.messages import Caller, Headers, header_values
-from cachemw.proxy.admission import HEALTH, AccessRules, Admitted, Refused, admit
+from cachemw.proxy.admission import AccessRules, Admitted, Refused, admit
 from cachemw.proxy.lending import lent_paths
 from cachemw.wire.hosts import host_of, hosts_of, is_loopback, origin_host
 
@@ -347,6 +347,7 @@ def test_no_origin_is_let_in_whose_host_would_not_be(authority: bytes) -> None:
 TYPES = {
     b"application/json": 0,
     b"application/json; charset=utf-8": 0,
+    b"application/json ; charset=utf-8": 0,
     b"APPLICATION/JSON": 0,
     b"application/vnd.openai+json": 0,
     b"application/octet-stream": 0,
@@ -471,6 +472,20 @@ def test_only_a_body_without_a_length_has_to_be_measured() -> None:
     assert isinstance(known, Admitted)
     assert isinstance(unknown, Admitted)
     assert (known.sized, unknown.sized) == (True, False)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_the_methods_of_apis_are_passed_on(method: str) -> None:
+    """H1."""
+    assert status([LOCAL, JSON], method=method, path="/v1/models") == 0
+
+
+def test_a_refused_method_is_told_those_that_are_not() -> None:
+    """RFC 9110 §15.5.6."""
+    refused = admit("TRACE", b"/v1/models", (LOCAL,), RULES)
+
+    assert isinstance(refused, Refused)
+    assert header_values(refused.answer[0].headers, b"allow") == [b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"]
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "SOURCE", "get", "", "BREW"])
@@ -687,8 +702,8 @@ def test_what_is_wrong_first_is_said_first() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_probes_may_ask_how_we_are_by_any_name_and_without_a_key(method: str) -> None:
-    assert status([(b"host", b"10.0.0.9:8080")], method=method, path=HEALTH.decode(), rules=KEYED) == 0
-    assert status([], method=method, path=HEALTH.decode(), rules=KEYED) == 0
+    assert status([(b"host", b"10.0.0.9:8080")], method=method, path="/healthz", rules=KEYED) == 0
+    assert status([], method=method, path="/healthz", rules=KEYED) == 0
 
 
 @pytest.mark.parametrize(

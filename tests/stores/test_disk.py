@@ -5,11 +5,15 @@ import gc
 import json
 import os
 import shutil
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +21,7 @@ from cachemw.errors import StoreError
 from cachemw.stores import DiskStore, Inline
 from cachemw.stores.disk.files import locked
 from tests.stores.planting import rows
-from tests.stores.scripts import run
+from tests.stores.scripts import ROOT, run
 
 INDEX, OTHER = bytes(16), bytes([1]) * 16
 
@@ -27,6 +31,31 @@ def store(tmp_path: Path) -> Iterator[DiskStore]:
     store = DiskStore(tmp_path / "store")
     yield store
     store.close()
+
+
+def test_a_store_of_many_records_is_opened_again_with_all_of_them(store: DiskStore) -> None:
+    """D5: it is not taken for a damaged one."""
+    indexes = [number.to_bytes(16) for number in range(200)]
+    for index in indexes:
+        store.put(index, b"a record", None)
+    store.close()
+
+    assert list(store.scan()) == [(index, b"a record") for index in indexes]
+    assert not list(store.path.glob("*.corrupt-*"))
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
+    """Every connection that is made from now on."""
+    made: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def noting(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        made.append(connect(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", noting)
+    return made
 
 
 MODES = """
@@ -87,6 +116,17 @@ def test_a_directory_that_others_use_for_something_else_is_left_alone(names: set
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
+def test_a_store_beside_which_others_left_their_files_is_ours(store: DiskStore) -> None:
+    """F9, I7: and closed to them again."""
+    store.put(INDEX, b"a record", None)
+    store.close()
+    (store.path / "something else").touch()
+    store.path.chmod(0o755)
+
+    assert store.get(INDEX) == b"a record"
+    assert store.path.stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize("name", ["cache.db", "cache.db-wal", "lock", "secret", ".secret"])
 def test_a_directory_in_which_a_store_was_begun_is_ours(name: str, tmp_path: Path) -> None:
     """F9, I7, D6: else a start that was cut short would be the last one."""
@@ -114,6 +154,27 @@ def test_a_directory_that_is_taken_away_while_it_is_opened_is_not_made_for_all_t
     store.close()
 
     assert store.path.stat().st_mode & 0o777 == 0o700
+
+
+OLD_SQLITE = """
+import sqlite3, sys
+sqlite3.sqlite_version_info = tuple(map(int, sys.argv[2:]))
+from cachemw.stores import DiskStore
+
+for name in "ab":
+    store = DiskStore(sys.argv[1] + name)
+    store.put(bytes(16), b"a record", None)
+    store.close()
+"""
+
+
+@pytest.mark.parametrize(("version", "warns"), [((3, 51, 2), 1), ((3, 7, 17), 1), ((3, 51, 3), 0), ((3, 52, 0), 0)])
+def test_an_sqlite_that_may_damage_the_store_is_told_of_once(version: tuple[int, ...], warns: int, tmp_path: Path) -> None:
+    """D5: the WAL-reset bug."""
+    command = [sys.executable, "-c", OLD_SQLITE, str(tmp_path / "store"), *map(str, version)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stderr.count("WAL-reset bug") == warns
 
 
 IMPORTING = """
@@ -183,6 +244,32 @@ def test_the_settings_are_those_that_neither_write_on_reads_nor_map_the_file(sto
         assert {line.rsplit("/", 1)[-1] for line in maps.read_text().splitlines() if str(store.path) in line} <= {
             "cache.db-shm"
         }
+
+
+def test_every_connection_has_the_settings_that_are_its_own(store: DiskStore, connections: list[sqlite3.Connection]) -> None:
+    """D5, R6: else a truncated file is a SIGBUS, and every write waits for the disk."""
+    store.put(INDEX, b"a record", None)
+    store.get(INDEX)
+
+    settings = [
+        tuple(connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("mmap_size", "synchronous", "cache_size"))
+        for connection in connections[-2:]  # one before these made the database, and was closed
+    ]
+    assert settings == [(0, 1, 8192)] * 2
+
+
+def test_a_write_that_fails_for_good_is_not_tried_again(store: DiskStore, connections: list[sqlite3.Connection]) -> None:
+    """D1, D6: only a lock is waited for."""
+    store.put(INDEX, b"a record", None)
+    tried: list[str] = []
+    for connection in connections[-2:]:
+        connection.execute("PRAGMA max_page_count = 1")  # as many as it has
+        connection.set_trace_callback(tried.append)
+
+    with pytest.raises(StoreError, match="full"):
+        store.put(OTHER, bytes(1_000_000), None)
+
+    assert len([statement for statement in tried if statement.startswith("INSERT INTO Cache")]) == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 32 * 1024, 32 * 1024 + 1, 4_000_000])

@@ -129,6 +129,24 @@ def test_a_database_that_is_damaged_while_it_is_open_is_set_aside(store: DiskSto
     assert len(_aside(store.path)) == 1
 
 
+def test_damage_that_only_a_read_finds_is_set_aside_too(store: DiskStore) -> None:
+    """D5: such a database opens well, each time."""
+    for number in range(300):
+        store.put(number.to_bytes(16), bytes(1_500), None)
+    store.close()
+    with (store.path / "cache.db").open("r+b") as file:
+        for page in range(20, os.path.getsize(store.path / "cache.db") // 4096):
+            file.seek(4096 * page)
+            file.write(b"\xff" * 64)
+
+    faults = sum(_quietly(lambda number=number: store.get(number.to_bytes(16))) for number in range(300))  # type: ignore[misc]
+    store.put(INDEX, b"a record", None)
+
+    assert 0 < faults <= 2
+    assert store.get(INDEX) == b"a record"
+    assert len(_aside(store.path)) == 1
+
+
 TRUNCATED = """
 import os, sys
 from cachemw.errors import StoreError

@@ -1,5 +1,6 @@
 """The store on disk, where somebody else wrote into it: rows are checked, pickle is never called, no file is followed."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,15 @@ def test_a_setting_that_is_planted_is_not_obeyed(store: DiskStore) -> None:
 
     assert store.get(INDEX) == b"a record"
     assert rows(store.path, "PRAGMA user_version") == [(0,)]
+
+
+def test_a_database_goes_nowhere_by_pickle(tmp_path: Path) -> None:
+    """I3: diskcache's own could."""
+    database = Database(tmp_path, lambda: False)
+
+    with pytest.raises(TypeError, match="opened where it is used"):
+        copy.copy(database)  # asks for what pickle would
+    database.close()
 
 
 @pytest.mark.parametrize("change", ["raw = 0, key = x'80049526'", "key = 'text'"])

@@ -43,13 +43,20 @@ def test_64_first_callers_agree_on_the_secret(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".secret*"))
 
 
-def test_the_environment_may_give_the_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CACHEMW_SECRET", "the same on every node")
+@pytest.mark.parametrize("length", [16, 32, 33])
+def test_a_secret_that_the_environment_gives_is_written_nowhere(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E6: 32 bytes are what the store would make itself."""
+    monkeypatch.setenv("CACHEMW_SECRET", "s" * length)
     store = DiskStore(tmp_path)
 
-    assert store.secret() == b"the same on every node"
-    assert not (tmp_path / "secret").exists()
+    assert store.secret() == b"s" * length
+    store.put(INDEX, b"a record", None)
     store.close()
+
+    assert not list(tmp_path.glob("*secret*"))
+    assert not any(b"s" * 16 in path.read_bytes() for path in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("length", [1, 15])

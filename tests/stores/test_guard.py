@@ -110,6 +110,43 @@ def test_a_store_that_works_is_itself(inline: Inline) -> None:
     assert store.get(INDEX) is None
 
 
+class Unsure(MemoryStore):
+    """Cannot say whether a read may be made where it is needed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[int] = []
+
+    @property
+    def inline_reads(self) -> bool:  # type: ignore[override]
+        raise OSError("no route")
+
+    def get(self, index: bytes) -> bytes | None:
+        self.threads.append(threading.get_ident())
+        return super().get(index)
+
+
+def test_a_store_that_cannot_say_whether_it_may_be_read_inline_is_not() -> None:
+    """D1, D9: it is called in another thread, and nothing is raised."""
+    unsure = Unsure()
+
+    assert GuardedStore(unsure).get(INDEX) is None
+    assert len(unsure.threads) == 1
+    assert threading.get_ident() not in unsure.threads
+
+
+@pytest.mark.parametrize("store", [MemoryStore(), Moody()], ids=["memory", "another"])
+def test_a_secret_that_was_told_is_known_without_waiting(store: Store) -> None:
+    """P2: as one in memory always is."""
+    guarded = GuardedStore(store)
+    before = guarded.known_secret
+
+    told = guarded.secret()
+
+    assert before == (told if type(store) is MemoryStore else b"")
+    assert guarded.known_secret == told == store.secret()
+
+
 @EVERY_CALL
 def test_nobody_waits_for_a_store_that_hangs(name: str, gate: threading.Event) -> None:
     """D1: nor does it hang the one that asks it first."""
