@@ -46,12 +46,13 @@ def test_a_store_of_many_records_is_opened_again_with_all_of_them(store: DiskSto
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
-    """Every connection that is made from now on."""
+    """Every connection that is made from now on, by an SQLite that is built to map files."""
     made: list[sqlite3.Connection] = []
     connect = sqlite3.connect
 
     def noting(*arguments: Any, **options: Any) -> sqlite3.Connection:
         made.append(connect(*arguments, **options))
+        made[-1].execute("PRAGMA mmap_size = 1000000")
         return made[-1]
 
     monkeypatch.setattr(sqlite3, "connect", noting)
