@@ -35,6 +35,17 @@ def test_every_provider_is_in_the_table_above() -> None:
     assert list(PROVIDERS) == list(PLACES)
 
 
+def test_keys_and_places_are_said_by_the_variables_that_the_providers_own_tools_read() -> None:
+    said = {name: (provider.key_variable, provider.url_variable) for name, provider in PROVIDERS.items()}
+
+    assert said == {
+        "cerebras": ("CEREBRAS_API_KEY", "CEREBRAS_BASE_URL"),
+        "openai": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
+        "groq": ("GROQ_API_KEY", "GROQ_BASE_URL"),
+        "openrouter": ("OPENROUTER_API_KEY", "OPENROUTER_BASE_URL"),
+    }
+
+
 @pytest.mark.parametrize(
     "said",
     ["https://gateway.example", "https://gateway.example/", "https://gateway.example/v1", "https://gateway.example/v1/"],
