@@ -210,3 +210,10 @@ def test_an_idempotency_key_is_one_callers_and_one_questions() -> None:
     assert len({value, *(other[0][1] for other in others)}) == 6
     assert b"k1" not in value
     assert re.fullmatch(rb"[A-Za-z0-9_-]{43}", value)
+
+
+def test_an_idempotency_key_is_the_same_in_every_worker_of_every_version() -> None:
+    """A5, K4: who tries again may meet another one."""
+    told = idempotency_key(SECRET, ((b"Idempotency-Key", b"k1"),), b"parts", b"0")
+
+    assert told == ((b"idempotency-key", b"j7bqdMnTMK008U47wD90aQkmpYaKtDhBwqGpFgTvam4"),)

@@ -66,6 +66,8 @@ TOOL_CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "f"
         pytest.param(completion(choice(content=None, function_call={"name": "f"})), None, id="a function call"),
         pytest.param(completion(choice(content=[{"type": "text", "text": "Hello"}])), None, id="content in parts"),
         pytest.param(completion(choice(), error=None), None, id="an error that is none"),
+        pytest.param(completion(choice(), error={}), None, id="an empty error"),
+        pytest.param(completion(choice(), error=False), None, id="an error that is false"),
         pytest.param(completion(choice(), message="m", type="t", invented=[1]), None, id="members nobody knows"),
         pytest.param(b"  " + COMPLETION + b"\r\n\n", None, id="blanks around it"),
         pytest.param(completion(choice(content="a" * 200 * 1024)), None, id="a long one"),
