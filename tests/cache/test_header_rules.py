@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw.cache.header_rules import Counts, HeaderRules, fate, forwarded, keyed, storable
+from cachemw.cache.header_rules import Counts, HeaderRules, fate, forwarded, keyed, storable, without_account
 from cachemw.messages import Headers, HttpRecipient, Inside, Recipient, Sends
-from cachemw.wire.fields import end_to_end, in_utf8, without
+from cachemw.wire.fields import content_length, end_to_end, in_utf8, without
 from tests.cache.keying import NO_RULES, asking
 
 URL, APP, TRANSPORT = HttpRecipient(), Inside.APP, Inside.TRANSPORT
@@ -266,6 +266,15 @@ def test_connection_cannot_take_a_credential_away(name: bytes) -> None:
     assert end_to_end(headers) == ((name.title(), b"secret"),)
 
 
+def test_only_connection_takes_a_field_away() -> None:
+    """H11, K10: another field may have a name for its value."""
+    headers: Headers = ((b"accept", b"openai-beta"), (b"openai-beta", b"a"))
+
+    assert keyed(headers, URL, NO_RULES) == ((b"openai-beta", b"a"),)
+    assert forwarded(headers, URL, NO_RULES) == headers
+    assert end_to_end(headers) == headers
+
+
 def test_all_but_hop_by_hop_fields_are_end_to_end() -> None:
     """H11."""
     others: Headers = ((b"Date", b"x"), (b"Set-Cookie", b"a"), (b"set-cookie", b"b"), (b"Retry-After", b"5"))
@@ -308,6 +317,48 @@ def test_what_describes_the_content_is_stored() -> None:
 def test_what_connection_names_is_not_stored() -> None:
     """I5."""
     assert storable(((b"content-language", b"en"), (b"Connection", b"close, Content-Language"))) == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(b"openai-organization", b"OpenAI-Project", b"anthropic-organization-id", b"x-ratelimit-remaining-requests"),
+        *(b"X-RateLimit-Limit-Tokens-Minute", b"anthropic-ratelimit-tokens-remaining"),
+    ],
+    ids=bytes.decode,
+)
+def test_whose_account_was_asked_and_what_is_left_to_it_can_be_left_out(name: bytes) -> None:
+    """S7, A6: of what others are told."""
+    others: Headers = ((b"content-type", b"a"), (b"retry-after", b"7"), (b"openai-version", b"b"), (b"x-rate", b"c"))
+
+    assert without_account((*others[:2], (name, b"v"), *others[2:])) == others
+
+
+@pytest.mark.parametrize(
+    ("lengths", "length"),
+    [
+        ([], None),
+        ([b"5"], 5),
+        ([b"0"], 0),
+        ([b" 5\t"], 5),
+        ([b"5", b"5"], 5),
+        ([b"5, 5"], 5),
+        ([b"5", b"6"], None),
+        ([b"5, 6"], None),
+        ([b""], None),
+        ([b"5,"], None),
+        ([b"-5"], None),
+        ([b"5.0"], None),
+        ([b"five"], None),
+        ([b"9" * 19], 9_999_999_999_999_999_999),
+        ([b"9" * 5_000], None),
+    ],
+)
+def test_a_length_is_what_is_said_in_one_way(lengths: list[bytes], length: int | None) -> None:
+    """RFC 9110 §8.6."""
+    headers: Headers = ((b"x-length", b"7"), *((b"Content-Length", said) for said in lengths))
+
+    assert content_length(headers) == length
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"A", b"b", b"cc"]), st.binary(max_size=2))).map(tuple))

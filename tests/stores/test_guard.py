@@ -111,14 +111,14 @@ def test_a_store_that_works_is_itself(inline: Inline) -> None:
 
 
 class Unsure(MemoryStore):
-    """Cannot say whether a read may be made where it is needed."""
+    """Cannot say which calls never wait."""
 
     def __init__(self) -> None:
         super().__init__()
         self.threads: list[int] = []
 
     @property
-    def inline_reads(self) -> bool:  # type: ignore[override]
+    def inline(self) -> Inline:  # type: ignore[override]
         raise OSError("no route")
 
     def get(self, index: bytes) -> bytes | None:
@@ -126,8 +126,8 @@ class Unsure(MemoryStore):
         return super().get(index)
 
 
-def test_a_store_that_cannot_say_whether_it_may_be_read_inline_is_not() -> None:
-    """D1, D9: it is called in another thread, and nothing is raised."""
+def test_a_store_that_cannot_say_which_calls_never_wait_is_called_in_another_thread() -> None:
+    """D1, D9: and nothing is raised."""
     unsure = Unsure()
 
     assert GuardedStore(unsure).get(INDEX) is None
@@ -135,16 +135,17 @@ def test_a_store_that_cannot_say_whether_it_may_be_read_inline_is_not() -> None:
     assert threading.get_ident() not in unsure.threads
 
 
-@pytest.mark.parametrize("store", [MemoryStore(), Moody()], ids=["memory", "another"])
-def test_a_secret_that_was_told_is_known_without_waiting(store: Store) -> None:
-    """P2: as one in memory always is."""
-    guarded = GuardedStore(store)
-    before = guarded.known_secret
+@pytest.mark.parametrize("inline", Inline)
+def test_a_secret_that_was_told_is_known_and_asked_for_no_more(inline: Inline) -> None:
+    """P2."""
+    moody = Moody(inline=inline)
+    store = GuardedStore(moody)
+    assert store.known_secret == b""
 
-    told = guarded.secret()
+    told = store.secret()
 
-    assert before == (told if type(store) is MemoryStore else b"")
-    assert guarded.known_secret == told == store.secret()
+    assert told == store.known_secret == store.secret() == moody._secret
+    assert moody.asked == ["secret"]
 
 
 @EVERY_CALL
