@@ -212,6 +212,20 @@ def test_a_record_larger_than_the_store_is_refused_and_no_other_goes_for_it(kind
     assert list(store.scan()) == [(ONE, b"a record")]
 
 
+def test_a_store_in_memory_holds_just_as_much_as_it_may() -> None:
+    """D7"""
+    store = MemoryStore(size_limit=20)
+
+    store.put(ONE, bytes(20), None)
+    assert store.get(ONE) == bytes(20)
+    store.put(TWO, bytes(10), None)
+    store.put(THREE, bytes(10), None)
+    with pytest.raises(RecordTooLarge):
+        store.put(FOUR, bytes(21), None)
+
+    assert [index for index, _ in store.scan()] == [TWO, THREE]
+
+
 @those_that_promise("limits")
 @pytest.mark.parametrize("limit", ["size_limit", "count_limit"])
 @pytest.mark.parametrize("number", [0, -1])
