@@ -8,7 +8,7 @@ import pytest
 from tests.flights.bots import EVENTS, WHOLE, Bot, held_at, streaming
 from tests.flights.callers import JSON, Caller
 from tests.flights.conftest import House, until
-from tests.upstream import completion, prompt
+from tests.upstream import EVENT_STREAM, Told, completion, prompt
 
 pytestmark = pytest.mark.anyio
 
@@ -160,6 +160,26 @@ async def test_nobody_waits_for_what_is_being_stopped(house: House) -> None:
         gate.set()
 
     assert other.said == "fwd=miss; fwd-status=200; stored"
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_what_turns_out_to_be_no_answer_to_keep_while_nobody_reads_it_is_stopped(house: House, status: int) -> None:
+    """H3, P3: it was left before its head came, to be finished for its record."""
+    never = anyio.Event()
+    bot = Bot(Told((b"{}", never), status, headers=EVENT_STREAM), gate=anyio.Event())
+    house.mount(bot)
+
+    async with anyio.create_task_group() as tasks:
+        caller = Caller(control=FINISH)
+        await house.join(tasks, caller)
+        caller.leave()
+        await until(lambda: house.table.detached == 1)
+        assert bot.gate is not None
+        bot.gate.set()
+        await caller.returns(within=limits.ABANDON_GRACE / 2)
+
+    assert bot.was_cancelled
+    assert house.records == []
 
 
 async def test_what_turns_out_too_large_while_nobody_reads_it_is_stopped(house: House) -> None:
