@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from cachemw.cache.header_rules import keyed
-from cachemw.cache.key import Key, fingerprint, frame
-from cachemw.messages import AppTarget, ClientTarget, Headers, HttpTarget, Target
+from cachemw.cache.key import Key, fingerprint, frame, index_beside, indexes_beside
+from cachemw.messages import AppTarget, ClientTarget, Headers, HttpTarget, Kind, Target
 from tests.cache import golden
 from tests.cache.keying import APP, JSON, NO_RULES, UPSTREAM, asking, body_of, key_of
 
@@ -258,6 +258,15 @@ def keys_under(hash_seed: int) -> object:
     command = [sys.executable, "-m", "tests.cache.golden"]
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
+
+
+def test_a_record_beside_another_has_the_place_it_always_had() -> None:
+    """K4, B4: whoever has the key's index, and nothing else, finds it."""
+    as_json, as_stream = "0dbdf50bf203616416ce816551fb11bc", "7df87b31ecc6ea93cc6e623a393c0ed3"
+
+    assert [index.hex() for index in indexes_beside(bytes(16))] == [as_json, as_stream]
+    assert index_beside(bytes(16), Kind(stream=False)).hex() == as_json
+    assert index_beside(bytes(16), Kind(stream=True, options=b'{"include_usage":true}')).hex() == as_stream
 
 
 @pytest.mark.parametrize("pair", COLLISIONS, ids=lambda pair: pair["name"])

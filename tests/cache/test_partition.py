@@ -12,15 +12,18 @@ from cachemw.cache.key import (
     SHARED,
     by_credential,
     by_name,
+    caller_of,
     callers_credentials,
+    client_code,
     idempotency_key,
     with_credential,
     without_placeholder,
 )
-from cachemw.messages import Headers, HttpRecipient, Sends
+from cachemw.messages import Attested, Caller, Headers, HttpRecipient, Inside, Recipient, Sends
 from tests.cache.keying import body_of, key_of
 
 SECRET = bytes(range(32))
+PLACEHOLDER: Headers = ((b"authorization", b"Bearer cachemw"),)
 
 
 def partition_of(*headers: tuple[bytes, bytes], secret: bytes = SECRET) -> bytes:
@@ -117,6 +120,33 @@ def test_around_an_app_the_placeholder_is_a_credential_like_any_other() -> None:
     placeholder: Headers = ((b"authorization", b"Bearer cachemw"),)
 
     assert callers_credentials(placeholder, over_http=False) == placeholder
+
+
+@pytest.mark.parametrize(
+    ("recipient", "brought"), [(HttpRecipient(), ()), (Inside.APP, PLACEHOLDER), (Inside.TRANSPORT, PLACEHOLDER)]
+)
+def test_who_asks_is_told_by_what_was_sent_and_by_what_the_server_vouches_for(recipient: Recipient, brought: Headers) -> None:
+    """A2, K10."""
+    vouched: Headers = ((b"REMOTE_USER", b"alice"),)
+
+    caller = caller_of((*PLACEHOLDER, (b"accept", b"x")), recipient, Attested(vouched))
+
+    assert caller == Caller(brought, vouched)
+    assert caller.credentials == (*brought, *vouched)
+
+
+@pytest.mark.parametrize(
+    ("name", "partition", "client"),
+    [
+        ("ci", ANONYMOUS, "ci"),
+        ("ci", by_credential(SECRET, False, ((b"authorization", b"Bearer ada"),)), "ci"),
+        (None, by_credential(SECRET, False, ((b"authorization", b"Bearer ada"),)), "411411e49acdcaff"),
+        *((None, partition, None) for partition in (ANONYMOUS, ANONYMOUS_LENT, SHARED, by_name(b"team-a"))),
+    ],
+)
+def test_reports_name_a_caller_and_tell_no_partition(name: str | None, partition: bytes, client: str | None) -> None:
+    """B1: the name of its key, else eight bytes of a code."""
+    assert client_code(Caller(name=name), partition) == client
 
 
 def test_credentials_are_taken_in_the_order_they_were_sent() -> None:
