@@ -176,7 +176,7 @@ async def test_what_turns_out_to_be_no_answer_to_keep_while_nobody_reads_it_is_s
         await until(lambda: house.table.detached == 1)
         assert bot.gate is not None
         bot.gate.set()
-        await caller.returns(within=limits.ABANDON_GRACE / 2)
+        await caller.returns(within=house.limits.abandon_grace / 2)
 
     assert bot.was_cancelled
     assert house.records == []
