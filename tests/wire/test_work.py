@@ -9,13 +9,12 @@ from cachemw.cache.policy import FINISH_REASONS
 from cachemw.endpoints import CHAT
 from cachemw.endpoints.base import ApiCall, Bypass
 from cachemw.endpoints.chat.request import read_chat
-from cachemw.endpoints.chat.transcode import OTHER_KIND, derive
+from cachemw.endpoints.chat.transcode import derive
 from cachemw.endpoints.chat.transcode.aggregate import MEMBERS_LIMIT
 from cachemw.limits import Limits, Work
 from cachemw.messages import StoredResponse
 from cachemw.proxy.lending import judge
 from cachemw.wire.sse import DONE, encode
-from cachemw.wire.strict_json import TOO_COMPLEX
 from tests.cache.answers import COMPLETION, STREAM, chat, record_of, recording, terms
 from tests.cache.keying import asking
 from tests.endpoints.judging import json_fault, stream_fault
@@ -50,17 +49,17 @@ def derived(work: Work) -> StoredResponse | str:
 @pytest.mark.parametrize(
     ("read", "little", "refusal"),
     [
-        (asked, Work(document=100), Bypass(TOO_COMPLEX)),
-        (judged, Work(document=0), TOO_COMPLEX),
-        (judged, Work(objects=1), TOO_COMPLEX),
-        (judged_as_stream, Work(document=0), TOO_COMPLEX),
-        (judged_as_stream, Work(objects=1), TOO_COMPLEX),
-        (recorded, Work(document=0), TOO_COMPLEX),
-        (recorded, Work(objects=1), TOO_COMPLEX),
-        (recorded, Work(lines=3), TOO_COMPLEX),
-        (recorded, Work(lines_at_once=3), TOO_COMPLEX),
-        (derived, Work(answer=100), OTHER_KIND),
-        (derived, Work(pieces=2), OTHER_KIND),
+        (asked, Work(document=100), Bypass("too-complex")),
+        (judged, Work(document=0), "too-complex"),
+        (judged, Work(objects=1), "too-complex"),
+        (judged_as_stream, Work(document=0), "too-complex"),
+        (judged_as_stream, Work(objects=1), "too-complex"),
+        (recorded, Work(document=0), "too-complex"),
+        (recorded, Work(objects=1), "too-complex"),
+        (recorded, Work(lines=3), "too-complex"),
+        (recorded, Work(lines_at_once=3), "too-complex"),
+        (derived, Work(answer=100), "other-kind"),
+        (derived, Work(pieces=2), "other-kind"),
     ],
 )
 def test_what_is_more_work_than_that_is_not_read(read: Callable[[Work], object], little: Work, refusal: object) -> None:
@@ -84,7 +83,7 @@ def test_lines_are_counted_over_all_chunks() -> None:
         under_way.feed(b":\n:\n", 0.0)
         dropped.append(under_way.dropped)
 
-    assert dropped == [None, TOO_COMPLEX]
+    assert dropped == [None, "too-complex"]
 
 
 @pytest.mark.parametrize(("names", "is_one"), [(MEMBERS_LIMIT, True), (MEMBERS_LIMIT + 2, False)])
