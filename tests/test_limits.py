@@ -1,7 +1,7 @@
 """Limits as an operator gives them."""
 
 import math
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from typing import Any
 
 import pytest
@@ -37,6 +37,21 @@ def test_each_bound_is_documented(bounds: Limits | Timeouts | Work) -> None:
     documented = [line.split()[0] for line in (type(bounds).__doc__ or "").splitlines() if line.strip()]
 
     assert {field.name for field in fields(bounds)} <= set(documented)
+
+
+def test_the_bounds_are_these_unless_told() -> None:
+    """D7, P3: who runs it has sized their machine by them."""
+    memory = {"requests_bytes": 2**28, "flight_bytes": 2**28, "derived_bytes": 2**24, "judged_bytes": 2**18}
+    flights = {"detached": 32, "abandon_grace": 120, "stop_notice": 1, "apart": 4, "json_hold": 10, "done_hold": 1}
+    store = {"store_patience": 0.05, "store_opening": 0.25, "store_call": 1, "store_calls": 64, "store_queue_bytes": 2**26}
+    rests = {"store_faults": 5, "store_first_rest": 0.25, "store_rest": 5}
+    heads = {"head_bytes": 2**16, "head_fields": 100, "head_time": 10, "body_time": 60}
+    clients = {"write_time": 120, "linger_time": 1, "drain_bytes": 2**20}
+    timeouts = {"first_byte": 600, "idle": 120, "total": 3600, "connect": 10, "pool": 1}
+    work = {"document": 2**23, "answer": 2**25, "objects": 2**17, "lines": 2**17, "lines_at_once": 2**15, "pieces": 4096}
+
+    mount = memory | flights | store | rests | heads | clients
+    assert asdict(Limits()) == mount | {"timeouts": timeouts, "work": work}
 
 
 def test_limits_do_not_change() -> None:

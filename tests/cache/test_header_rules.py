@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw.cache.header_rules import Counts, HeaderRules, fate, forwarded, keyed, storable, without_account
+from cachemw.cache.header_rules import Counts, HeaderRules, Travels, fate, forwarded, keyed, storable, without_account
 from cachemw.messages import Headers, HttpRecipient, Inside, Recipient, Sends
 from cachemw.wire.fields import content_length, end_to_end, in_utf8, without
 from tests.cache.keying import NO_RULES, asking
@@ -152,6 +152,28 @@ def test_with_the_operators_key_the_account_is_the_operators_to_say() -> None:
     assert keyed(headers, HttpRecipient("openai"), NO_RULES) == tuple(sorted((name.lower(), value) for name, value in headers))
     assert keyed(headers, ours, NO_RULES) == ((b"openai-beta", b"b"), *ours.fields)
     assert forwarded(headers, ours, NO_RULES) == ((b"openai-beta", b"b"), *ours.fields)
+
+
+def test_what_the_operator_sets_stands_among_the_others_by_its_name() -> None:
+    """K4, A3: it is in the key as a caller's would be."""
+    target = HttpRecipient(fields=((b"openai-organization", b"a"),))
+    headers: Headers = ((b"openai-project", b"0"), (b"openai-beta", b"z"))
+
+    assert keyed(headers, target, NO_RULES) == (
+        (b"openai-beta", b"z"),
+        (b"openai-organization", b"a"),
+        (b"openai-project", b"0"),
+    )
+
+
+@pytest.mark.parametrize(("recipient", "rewritten"), [(APP, []), (TRANSPORT, [b"idempotency-key"])])
+def test_inside_a_process_all_travels_as_it_is_but_what_says_that_two_requests_are_one(
+    recipient: Recipient, rewritten: list[bytes]
+) -> None:
+    """H1, A5: an app is given the caller's, and the upstream of a transport one of our own."""
+    travels = {name: fate(name, recipient, NO_RULES).travels for name in ALL}
+
+    assert travels == dict.fromkeys(ALL, Travels.FORWARDED) | dict.fromkeys(rewritten, Travels.REWRITTEN)
 
 
 def test_keyed_fields_are_lower_case_and_sorted_with_their_values_in_order() -> None:
