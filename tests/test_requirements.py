@@ -1,0 +1,25 @@
+"""No requirement is lost with the test that named it: what docstrings under `tests/` have once named, some docstring names.
+
+`A` and `I` say whose answer it is and who may have it, `D` what a store does, `E` ease, `H` HTTP, `K` the key, `P` load,
+`R` what is stored, `S` streams, and slow or malicious clients. The faults, `F`, are in `tests/faults/found.py`.
+"""
+
+from tests.docstrings import named
+
+REQUIREMENTS = set(
+    """
+    A1 A2 A3 A4 A5 A6 A7 A8 A9
+    D1 D2 D3 D4 D5 D6 D7 D8 D9 D10
+    E1 E2 E3 E4 E5 E6 E7
+    H1 H2 H3 H4 H6 H7 H8 H9 H10 H11
+    I1 I2 I3 I4 I5 I6 I7 I8 I9 I10 I11 I12 I13 I14 I15 I16 I18 I24 I28
+    K1 K2 K3 K4 K5 K6 K7 K8 K9 K10
+    P1 P2 P3 P4 P5
+    R1 R1b R2 R3 R4 R5 R6 R7 R8 R9 R12 R14 R17
+    S1 S2 S3 S4 S5 S6 S7 S8 S9 S11 S12 S13 S16
+    """.split()
+)
+
+
+def test_every_requirement_is_named_by_a_test_and_none_is_named_that_is_not_in_the_table() -> None:
+    assert {name for ids in named().values() for name in ids if not name.startswith("F")} == REQUIREMENTS
