@@ -4,7 +4,7 @@ import threading
 
 import anyio
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 class Gate(anyio.Event):

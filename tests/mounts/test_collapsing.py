@@ -12,7 +12,14 @@ import httpx
 import httpx2
 import pytest
 
-from cachemw import MemoryStore, Policy
+from cachemw import ExchangeReport, Limits, MemoryStore, Policy
+from cachemw.cache.directives import Abandon
+from cachemw.cache.effects import Claim, Claimed
+from cachemw.cache.sharing import Course, Sender
+from cachemw.errors import UpstreamError
+from cachemw.flights.pulled import PulledFlight
+from cachemw.flights.registry import PulledFlightTable
+from cachemw.messages import Kind
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import Mounted, status_of
 from tests.mounts.gates import Gate
@@ -241,3 +248,35 @@ def hanging_up(gate: Gate) -> Iterator[tuple[str, list[str]]]:
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
+
+
+CLAIM = Claim(Course(b"key", Kind(stream=False), 0, Sender((), ())), True, True, Abandon.CANCEL, ExchangeReport())
+
+
+def test_whoever_waited_in_vain_waits_for_one_and_the_same_next() -> None:
+    """P1: however slow each of them is to ask; and who waited for nobody begins anew."""
+    table = PulledFlightTable(threading.Event, Limits())
+
+    def lead(after: PulledFlight | None = None) -> PulledFlight:
+        claimed, led = table.claim(CLAIM, after)
+        assert claimed is Claimed.LEAD
+        assert led is not None
+        return led
+
+    def fail(flight: PulledFlight) -> None:
+        flight.fail(UpstreamError("refused"))
+        table.land(flight)
+
+    first = lead()
+    assert table.claim(CLAIM, None) == (None, first)
+    fail(first)
+    second = lead(after=first)
+    assert [table.claim(CLAIM, first) for _ in range(3)] == [(None, second)] * 3
+    fail(second)
+    assert table.claim(CLAIM, first) == (None, second)
+    third = lead(after=second)
+    table.land(third)
+
+    assert table.claim(CLAIM, second) == (None, third)
+    assert table.claim(CLAIM, first) == (None, second)
+    assert lead() not in (first, second, third)
