@@ -4,7 +4,7 @@ import pytest
 
 from cachemw.cache.classify import Classified, NotOptedIn, OptedIn, OtherRequest, classify, script_for, unfinished
 from cachemw.cache.directives import Abandon, CacheControl, Directives, InvalidControl, Mode
-from cachemw.cache.effects import Effect, Forward, InvalidPath, Outcome, Unacceptable, Unsatisfiable, resume
+from cachemw.cache.effects import Effect, InvalidPath, Outcome, Unacceptable, Unsatisfiable, resume
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.endpoints import CHAT
@@ -16,10 +16,6 @@ from tests.cache.answers import as_told, request
 PATH = "/v1/chat/completions"
 ON: Headers = ((b"Accept", b"*/*"), (b"Cachemw", b"on"), (b"cachemw", b"mode=read"))
 OFF: Headers = ((b"Accept", b"*/*"), (b"Cachemw", b"off"))
-
-
-def test_a_chat_request_that_opted_in_says_what_it_asks_for() -> None:
-    assert classify("POST", PATH, ON, Policy()) == OptedIn(CHAT, Directives(mode=Mode.READ))
 
 
 @pytest.mark.parametrize(("headers", "default"), [((), "off"), (OFF, "off"), (OFF, "on")])
@@ -61,25 +57,6 @@ def test_where_only_the_store_may_answer_not_even_what_is_no_chat_is_sent(asked:
     assert as_told(outcome.report) == ExchangeReport(details=("not-cached", "not-chat"))
 
 
-@pytest.mark.parametrize("asked", [Directives(), InvalidControl("ttl", "soon")], ids=["on", "a typo"])
-def test_what_is_no_chat_and_opted_in_is_passed_on_and_told_so(asked: Directives | InvalidControl) -> None:
-    """E1, H1."""
-    effect = begun(OtherRequest(asked, ()))
-
-    assert isinstance(effect, Forward)
-    assert effect.terms is None
-    assert as_told(effect.report) == ExchangeReport(fwd="bypass", stored=False, details=("not-chat",))
-
-
-@pytest.mark.parametrize("classified", [NotOptedIn(CHAT), OtherRequest(None, ())], ids=["chat", "not chat"])
-def test_what_did_not_opt_in_is_passed_on_and_told_nothing(classified: Classified) -> None:
-    """D9."""
-    effect = begun(classified)
-
-    assert isinstance(effect, Forward)
-    assert (effect.terms, effect.report.outcome) == (None, "passed")
-
-
 def test_who_cannot_have_an_answer_read_on_is_told_that_the_wish_was_ignored() -> None:
     """E2: by a mount that reads for its reader alone; nothing else is changed."""
     asked = Directives(ttl=5, abandon=Abandon.FINISH, ignored=("x",))
@@ -117,15 +94,3 @@ def test_what_would_leave_the_upstream_is_refused_whatever_it_is(target: bytes) 
         assert isinstance(refused, Unacceptable)
         assert refused.invalid == InvalidPath()
         assert (refused.report.outcome, refused.report.details) == (outcome, ("invalid-path",))
-
-
-def test_a_query_may_climb() -> None:
-    """H1: it is no path."""
-    assert isinstance(
-        resume(script_for(NotOptedIn(CHAT), request(), Policy(), Limits(), VerifiedRecords(), b"/v1/x?../..%2f"), None), Forward
-    )
-
-
-def test_where_no_upstream_is_asked_for_a_path_it_is_not_judged() -> None:
-    """H1: around an app, and in a transport."""
-    assert isinstance(resume(script_for(NotOptedIn(CHAT), request(), Policy(), Limits(), VerifiedRecords()), None), Forward)

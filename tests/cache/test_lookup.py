@@ -65,33 +65,14 @@ def test_what_was_recorded_for_a_request_answers_it(members: dict[str, Any]) -> 
 # The proof.
 
 
-def test_a_record_of_another_request_is_a_miss_though_it_has_the_same_index() -> None:
-    """K7: xxh3-128 is an index and proves nothing."""
-    other = stored(seed=1)
-
-    assert other.proof != key(chat()).proof
-    assert judged(other, query()) == NoMatch("miss", "key-mismatch")
-
-
-@pytest.mark.parametrize("bit", range(256))
-def test_every_bit_of_the_proof_counts(bit: int) -> None:
-    """K7."""
+def test_every_bit_of_the_proof_counts() -> None:
+    """K7: xxh3-128 is an index and proves nothing; not even a replay takes a record without its proof."""
     proof = key(chat()).proof
-    other = (int.from_bytes(proof) ^ 1 << bit).to_bytes(len(proof))
+    flipped = [(int.from_bytes(proof) ^ 1 << bit).to_bytes(len(proof)) for bit in range(8 * len(proof))]
 
-    assert judged(replace(stored(), proof=other), query()) == NoMatch("miss", "key-mismatch")
-
-
-@pytest.mark.parametrize("proof", [b"", key(chat()).proof[:-1], key(chat()).proof + b"\0"], ids=["none", "shorter", "longer"])
-def test_part_of_a_proof_is_none(proof: bytes) -> None:
-    """K7."""
-    assert judged(replace(stored(), proof=proof), query()) == NoMatch("miss", "key-mismatch")
-
-
-@pytest.mark.parametrize("mode", Mode)
-def test_not_even_a_replay_takes_a_record_without_its_proof(mode: Mode) -> None:
-    """K7."""
-    assert isinstance(judged(stored(seed=1), query(mode)), NoMatch)
+    for other in (*flipped, b"", proof[:-1], proof + b"\0", key(chat(seed=1)).proof):
+        for mode in (Mode.READ_WRITE, Mode.REPLAY):
+            assert judged(replace(stored(), proof=other), query(mode)) == NoMatch("miss", "key-mismatch")
 
 
 # The same judges as when it was recorded.
@@ -131,12 +112,6 @@ def test_what_this_operator_would_not_store_is_not_served_either() -> None:
         judged(stored(), query(store_when=frozenset({"tool_calls"})))
 
 
-def test_a_record_that_is_damaged_is_none() -> None:
-    """D8."""
-    with pytest.raises(RecordError):
-        select(codec.encode(stored())[:-1], query(), VerifiedRecords(), FRESH)
-
-
 # Another kind.
 
 
@@ -151,15 +126,12 @@ def test_a_record_that_is_damaged_is_none() -> None:
     ],
     ids=["a stream of JSON", "JSON of a stream", "without usage", "unpadded", "padded, which it need not be"],
 )
-@pytest.mark.parametrize("mode", [Mode.READ_WRITE, Mode.READ, Mode.REPLAY])
-def test_a_record_of_another_kind_answers_where_that_can_be_derived(
-    has: dict[str, Any], asks: dict[str, Any], mode: Mode
-) -> None:
+def test_a_record_of_another_kind_answers_where_that_can_be_derived(has: dict[str, Any], asks: dict[str, Any]) -> None:
     """S4, S5."""
     derived = derive(stored(**has), chat(**asks).kind)
 
     assert isinstance(derived, StoredResponse)
-    assert judged(stored(**has), query(mode, **asks)) == Match(derived, ("transcoded",))
+    assert judged(stored(**has), query(**asks)) == Match(derived, ("transcoded",))
 
 
 @pytest.mark.parametrize(
@@ -179,15 +151,14 @@ def test_a_record_of_another_kind_answers_where_that_can_be_derived(
         "stream options without a stream",
     ],
 )
-@pytest.mark.parametrize("mode", [Mode.READ_WRITE, Mode.READ, Mode.REPLAY])
 @pytest.mark.parametrize("now", [FRESH, STALE])
 def test_a_record_of_another_kind_is_a_miss_where_something_would_be_lost_and_not_a_bad_record(
-    has: dict[str, Any], asks: dict[str, Any], detail: str, mode: Mode, now: float
+    has: dict[str, Any], asks: dict[str, Any], detail: str, now: float
 ) -> None:
     """S4, S5: what this request is due is no fault of that record."""
     beside = has.get("stream", False) != asks.get("stream", False)
 
-    assert judged(stored(**has), query(mode, **asks), now) == NoMatch("miss", detail, beside=beside)
+    assert judged(stored(**has), query(**asks), now) == NoMatch("miss", detail, beside=beside)
 
 
 def test_a_record_of_another_kind_is_judged_by_what_was_recorded() -> None:
@@ -199,18 +170,6 @@ def test_a_record_of_another_kind_is_judged_by_what_was_recorded() -> None:
 
 
 # Time.
-
-
-def test_a_stale_record_is_unusable_but_for_a_replay() -> None:
-    assert judged(stored(), query(), STALE) == NoMatch("stale")
-    assert judged(stored(), query(Mode.REPLAY), STALE) == Match(stored(), ("replay",))
-    assert judged(stored(), query(Mode.REPLAY), FRESH) == Match(stored())
-
-
-def test_a_fresh_record_that_the_request_does_not_take_is_not_said_to_be_stale() -> None:
-    """E1."""
-    assert judged(stored(), query(control=CacheControl(max_age=10))) == NoMatch("request")
-    assert judged(stored(), query(control=CacheControl(min_fresh=40))) == NoMatch("request")
 
 
 @pytest.mark.parametrize(("has", "how"), [({}, ()), (WITH_USAGE, ("transcoded",))], ids=["its kind", "another kind"])

@@ -68,15 +68,6 @@ def test_a_read_takes_no_longer_than_it_may_and_then_the_connection_is_itself_ag
     assert vars(connection) == {"timeouts": connection.timeouts}
 
 
-def test_a_read_that_fails_leaves_the_connection_itself() -> None:
-    connection = Connection()
-
-    with pytest.raises(TimeoutError), hurried(response_over(connection), 1.0):
-        raise TimeoutError
-
-    assert "read" not in vars(connection)
-
-
 def test_another_thread_that_reads_from_the_connection_is_not_hurried() -> None:
     """H7, S6: when the body ends, the connection is anybody's at once."""
     connection = Connection()
@@ -106,12 +97,3 @@ def test_where_it_cannot_be_hurried_a_response_is_left_alone(stream: Any) -> Non
         read_at = None if stream is None else stream.read(3, 5.0)
 
     assert read_at == (None if stream is None else 5.0)
-
-
-def test_without_a_limit_nothing_is_changed() -> None:
-    connection = Connection()
-
-    with hurried(response_over(connection), None):
-        connection.read(3)
-
-    assert connection.timeouts == [None]
