@@ -15,6 +15,7 @@ from cachemw.asgi import CacheMiddleware
 from cachemw.cache import record as codec
 from cachemw.flights.flight import Flight
 from cachemw.flights.registry import FlightTable
+from tests.flights.bots import Bot
 from tests.flights.callers import Caller
 from tests.patience import PATIENT
 
@@ -65,6 +66,13 @@ class House:
             tasks.start_soon(caller.call, self.app)
             with anyio.fail_after(5):
                 await caller.listening.wait()
+
+    async def gather(self, bot: Bot, *callers: Caller) -> None:
+        """Let callers ask while the bot waits at its gate, each once the one before it has its seat; then open it."""
+        bot.gate = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            await self.join(tasks, *callers)
+            bot.gate.set()
 
     async def ask(self, caller: Caller | None = None) -> Caller:
         """Let one caller ask, and stay until it has its answer."""

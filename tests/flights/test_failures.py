@@ -41,14 +41,11 @@ async def test_what_the_app_raises_before_the_head_arrives_outside_as_itself(bod
 @pytest.mark.parametrize("body", [STREAM, JSON])
 async def test_an_app_that_always_raises_costs_twenty_callers_two_calls(body: bytes, house: House) -> None:
     """P1, P5: one re-election, then the failure is everybody's, as itself."""
-    bot = Bot(ValueError("first"), ValueError("second"), gate=anyio.Event())
+    bot = Bot(ValueError("first"), ValueError("second"))
     house.mount(bot)
     callers = [Caller(body) for _ in range(20)]
 
-    async with anyio.create_task_group() as tasks:
-        await house.join(tasks, *callers)
-        assert bot.gate is not None
-        bot.gate.set()
+    await house.gather(bot, *callers)
 
     assert bot.calls == 2
     assert str(callers[0].raised) == "first"
@@ -59,14 +56,11 @@ async def test_an_app_that_always_raises_costs_twenty_callers_two_calls(body: by
 @pytest.mark.parametrize("body", [STREAM, JSON])
 async def test_whom_the_second_call_serves_has_nothing_of_the_first(body: bytes, house: House) -> None:
     """P1, P5: only the leader of the call that failed sees it fail."""
-    bot = Bot(ValueError("first"), streaming() if body == STREAM else completion(), gate=anyio.Event())
+    bot = Bot(ValueError("first"), streaming() if body == STREAM else completion())
     house.mount(bot)
     callers = [Caller(body) for _ in range(20)]
 
-    async with anyio.create_task_group() as tasks:
-        await house.join(tasks, *callers)
-        assert bot.gate is not None
-        bot.gate.set()
+    await house.gather(bot, *callers)
 
     assert bot.calls == 2
     assert str(callers[0].raised) == "first"
@@ -77,14 +71,11 @@ async def test_whom_the_second_call_serves_has_nothing_of_the_first(body: bytes,
 
 async def test_a_follower_of_a_failure_that_then_waits_for_another_kind_has_nothing_of_it(house: House) -> None:
     """P1, P5: it is served from the record, and that is all."""
-    bot = Bot(ValueError("first"), completion(), gate=anyio.Event())
+    bot = Bot(ValueError("first"), completion())
     house.mount(bot)
     leader, follower, other = Caller(STREAM), Caller(STREAM), Caller(JSON)
 
-    async with anyio.create_task_group() as tasks:
-        await house.join(tasks, leader, other, follower)
-        assert bot.gate is not None
-        bot.gate.set()
+    await house.gather(bot, leader, other, follower)
 
     assert str(leader.raised) == "first"
     assert follower.raised is None
@@ -115,14 +106,11 @@ async def test_a_hundred_callers_of_what_cannot_be_stored_make_at_most_two_calls
 @pytest.mark.parametrize("breaks", ["raises", "returns"])
 async def test_a_stream_that_breaks_is_told_broken_to_everybody_and_ended_to_nobody(breaks: str, house: House) -> None:
     """H10, R1, P5: one error event; what the app raised comes out of the leader's call only, and in no group."""
-    bot = Bot(streaming(*EVENTS[:2], *([ValueError("amid")] if breaks == "raises" else []), ends=False), gate=anyio.Event())
+    bot = Bot(streaming(*EVENTS[:2], *([ValueError("amid")] if breaks == "raises" else []), ends=False))
     house.mount(bot)
     leader, follower = Caller(), Caller()
 
-    async with anyio.create_task_group() as tasks:
-        await house.join(tasks, leader, follower)
-        assert bot.gate is not None
-        bot.gate.set()
+    await house.gather(bot, leader, follower)
 
     for caller in (leader, follower):
         assert events_after(caller, b"".join(EVENTS[:2])) == [b"error"]
@@ -162,14 +150,11 @@ async def test_a_stream_without_done_is_passed_on_and_not_stored(house: House) -
 
 async def test_who_may_only_follow_forwards_alone_when_that_fails(house: House) -> None:
     """P1, P5: `mode=read` cannot be re-elected, and what the other call raised is not its own."""
-    bot = Bot(ValueError("first"), streaming(), gate=anyio.Event())
+    bot = Bot(ValueError("first"), streaming())
     house.mount(bot)
     leader, reader = Caller(), Caller(control="on, mode=read")
 
-    async with anyio.create_task_group() as tasks:
-        await house.join(tasks, leader, reader)
-        assert bot.gate is not None
-        bot.gate.set()
+    await house.gather(bot, leader, reader)
 
     assert str(leader.raised) == "first"
     assert reader.raised is None
@@ -180,14 +165,11 @@ async def test_who_may_only_follow_forwards_alone_when_that_fails(house: House) 
 
 async def test_json_that_fails_half_way_is_shown_to_nobody_and_tried_again(house: House) -> None:
     """P1, R1: half a JSON is of no use; who followed has one more try, and shares the answer."""
-    bot = Bot(HALF, completion(), gate=anyio.Event())
+    bot = Bot(HALF, completion())
     house.mount(bot)
     callers = [Caller(JSON) for _ in range(10)]
 
-    async with anyio.create_task_group() as tasks:
-        await house.join(tasks, *callers)
-        assert bot.gate is not None
-        bot.gate.set()
+    await house.gather(bot, *callers)
 
     assert bot.calls == 2
     assert (callers[0].status, callers[0].is_complete) == (502, True)
@@ -199,14 +181,11 @@ async def test_json_that_fails_half_way_is_shown_to_nobody_and_tried_again(house
 
 async def test_json_that_always_fails_half_way_costs_two_calls(house: House) -> None:
     """P1: the second failure is everybody's."""
-    bot = Bot(HALF, gate=anyio.Event())
+    bot = Bot(HALF)
     house.mount(bot)
     callers = [Caller(JSON) for _ in range(20)]
 
-    async with anyio.create_task_group() as tasks:
-        await house.join(tasks, *callers)
-        assert bot.gate is not None
-        bot.gate.set()
+    await house.gather(bot, *callers)
 
     assert bot.calls == 2
     assert {(caller.status, caller.is_complete, caller.raised) for caller in callers} == {(502, True, None)}
@@ -215,14 +194,11 @@ async def test_json_that_always_fails_half_way_costs_two_calls(house: House) -> 
 
 async def test_what_the_second_call_fails_with_is_what_everybody_is_told(house: House) -> None:
     """P1: an app that raised, and then answered half: nothing of the first is left."""
-    bot = Bot(ValueError("first"), HALF, gate=anyio.Event())
+    bot = Bot(ValueError("first"), HALF)
     house.mount(bot)
     callers = [Caller(JSON) for _ in range(5)]
 
-    async with anyio.create_task_group() as tasks:
-        await house.join(tasks, *callers)
-        assert bot.gate is not None
-        bot.gate.set()
+    await house.gather(bot, *callers)
 
     assert str(callers[0].raised) == "first"
     assert [(caller.status, caller.raised) for caller in callers[1:]] == [(502, None)] * 4

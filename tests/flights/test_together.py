@@ -156,10 +156,7 @@ async def test_a_follower_of_another_kind_claims_again_where_nothing_was_stored(
     house.mount(bot)
     leader, other = Caller(STREAM), Caller(JSON)
 
-    async with anyio.create_task_group() as tasks:
-        await house.join(tasks, leader, other)
-        assert bot.gate is not None
-        bot.gate.set()
+    await house.gather(bot, leader, other)
 
     assert leader.status == 404
     assert (other.status, other.said) == (200, "fwd=miss; fwd-status=200; stored")

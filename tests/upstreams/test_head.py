@@ -1,10 +1,11 @@
 """Which heads of an upstream a server can say in its turn, as tables."""
 
+import httpx
 import pytest
 
 from cachemw.errors import UpstreamError
 from cachemw.messages import Head, Headers
-from cachemw.upstreams.http import sayable
+from cachemw.upstreams.http import head_of, sayable
 
 LENGTH = (b"Content-Length", b"10")
 CHUNKED = (b"Transfer-Encoding", b"chunked")
@@ -89,3 +90,29 @@ def test_more_lengths_than_one_are_a_broken_upstreams(values: tuple[bytes, ...],
 def test_a_length_that_is_said_twice_is_said_once(values: tuple[bytes, ...]) -> None:
     """RFC 9110 §8.6: there are clients that take two for one too many."""
     assert sayable("POST", Head(200, (*_lengths(*values), TYPE))) == Head(200, (TYPE, (b"content-length", b"10")))
+
+
+BARE, SIZED, CODED = {"content-type": "application/json"}, {"Content-Length": "2"}, {"Transfer-Encoding": "chunked"}
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "version", "headers", "delimited"),
+    [
+        ("POST", 200, b"HTTP/1.1", BARE, False),
+        ("POST", 200, b"HTTP/1.0", BARE, False),
+        ("POST", 200, b"HTTP/1.1", SIZED, True),
+        ("POST", 200, b"HTTP/1.1", CODED, True),
+        ("POST", 200, b"HTTP/2", BARE, True),
+        ("POST", 200, None, BARE, True),
+        ("HEAD", 200, b"HTTP/1.1", BARE, True),
+        ("POST", 204, b"HTTP/1.1", BARE, True),
+        ("GET", 304, b"HTTP/1.1", BARE, True),
+    ],
+)
+def test_only_in_http_1_a_body_ends_where_its_connection_does(
+    method: str, status: int, version: bytes | None, headers: dict[str, str], delimited: bool
+) -> None:
+    """R1: what other transports give ends by itself, and says when it was cut; what has no body needs no end."""
+    extensions = {} if version is None else {"http_version": version}
+
+    assert head_of(method, httpx.Response(status, headers=headers, extensions=extensions)).delimited is delimited
