@@ -1,7 +1,7 @@
 """No requirement is lost with the test that named it: what docstrings under `tests/` have once named, some docstring names.
 
 `A` and `I` say whose answer it is and who may have it, `D` what a store does, `E` ease, `H` HTTP, `K` the key, `P` load,
-`R` what is stored, `S` streams, and slow or malicious clients. The faults, `F`, are in `tests/faults/found.py`.
+`R` what is stored, `S` streams, and slow or malicious clients, `V` speed. The faults, `F`, are in `tests/faults/found.py`.
 """
 
 from tests.docstrings import named
@@ -17,6 +17,7 @@ REQUIREMENTS = set(
     P1 P2 P3 P4 P5
     R1 R1b R2 R3 R4 R5 R6 R7 R8 R9 R12 R14 R17
     S1 S2 S3 S4 S5 S6 S7 S8 S9 S11 S12 S13 S16
+    V2
     """.split()
 )
 
