@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
-settings.load_profile("busy")
+from tests.thorough import THOROUGH
+
+settings.register_profile(  # a busy machine is no failure
+    "ours", max_examples=300 if THOROUGH else 25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ours")
 
 
 def pytest_collection() -> None:

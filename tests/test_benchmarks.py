@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from benchmarks.inside import Caller
 from benchmarks.relays import FEW, ways
 from cachemw.report import ExchangeReport
+from tests.thorough import THOROUGH
 
 ROOT = Path(__file__).parents[1]
 ROWS = {
@@ -46,7 +46,7 @@ ROWS = {
 }
 
 
-SECTIONS = list(ROWS) if os.environ.get("TESTS_LONG") else ["keys", "stores", "relays", "pulls", "misses"]
+SECTIONS = list(ROWS) if THOROUGH else ["keys", "stores", "relays", "pulls", "misses"]
 """The others start half a dozen servers each."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import xxhash
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -208,7 +208,6 @@ def assembled(partition: bytes, namespace: str | None, sample: int, target: Targ
     return fingerprint(asking(b"", target, headers), form, partition, namespace, sample, NO_RULES)
 
 
-@settings(max_examples=300)
 @given(PARTS, PARTS, st.lists(st.booleans(), min_size=6, max_size=6))
 def test_parts_cut_elsewhere_are_another_key(one: Any, other: Any, kept: list[bool]) -> None:
     """K6: partition, namespace, sample, answerer, headers and body never flow into one another."""

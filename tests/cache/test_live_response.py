@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.cache import record as codec
@@ -176,7 +176,6 @@ STEPS = st.lists(
 
 @pytest.mark.parametrize(("head", "body"), [*BODIES, pytest.param(STREAM_HEAD, b'data: {"a":1}\n\n' * 40, id="no end")])
 @pytest.mark.parametrize("limit_bytes", [100, 1_000_000])
-@settings(max_examples=60)
 @given(steps=STEPS)
 def test_whatever_is_done_when_every_reader_gets_every_byte(
     head: Head, body: bytes, limit_bytes: int, steps: list[tuple[str, int]]

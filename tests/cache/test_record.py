@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.cache import record as codec
@@ -93,7 +93,6 @@ stored_responses = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(stored_responses)
 def test_a_stored_response_comes_back_as_it_was(stored: StoredResponse) -> None:
     assert codec.decode(codec.encode(stored)) == stored
@@ -195,7 +194,6 @@ def test_a_payload_that_is_none_is_refused_even_if_its_checksum_is_right(payload
         codec.decode(with_checksum(payload))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(with_checksum))
 def test_bytes_that_are_no_record_are_refused_and_nothing_worse(record: bytes) -> None:
     """D8."""

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from cachemw.endpoints.chat.request import canonical
@@ -475,7 +475,6 @@ def is_a_body(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("messages"), list)
 
 
-@settings(max_examples=600)
 @given(BODIES, CHANCE, st.lists(st.sampled_from([turned, refitted, thinned, filled]), min_size=1, max_size=2))
 def test_two_bodies_share_a_form_exactly_when_they_are_one_request(
     body: Any, random: Random, changes: list[Callable[[Any, Random], Any]]

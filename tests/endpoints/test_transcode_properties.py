@@ -1,13 +1,12 @@
 """S3, S4, S5, over many answers: what is derived says the same, and nothing that is stored makes it raise."""
 
 import json
-import os
 from collections.abc import Callable
 from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.cache.policy import FINISH_REASONS
@@ -31,9 +30,6 @@ from tests.endpoints.transcoding import (
     piece,
     record,
 )
-
-examples = settings(max_examples=500 if os.environ.get("TESTS_LONG") else 40)
-"""A default run is one of many."""
 
 TEXT_NAMES = ("content", "refusal", "reasoning", "reasoning_content")
 SWITCHES: tuple[dict[str, bool], ...] = (
@@ -123,7 +119,6 @@ def asking(count: int, kind: Kind) -> ApiCall:
     return ApiCall(CHAT, b"{}", kind, choices=count, wants_usage=kind == WITH_USAGE)
 
 
-@examples
 @given(completions())
 def test_a_completion_is_the_sum_of_its_stream(completion: Members) -> None:
     """S3, S4: of all that it has, at every level; both judges of completeness agree."""
@@ -137,7 +132,6 @@ def test_a_completion_is_the_sum_of_its_stream(completion: Members) -> None:
     assert json_fault(json.dumps(back).encode(), asking(count, JSON), FINISH_REASONS) is None
 
 
-@examples
 @given(completions())
 def test_a_stream_without_usage_says_all_but_that(completion: Members) -> None:
     """S4, S5."""
@@ -156,7 +150,6 @@ def frame_of(completion: Members) -> Members:
     return {name: completion[name] for name in ("id", "created", "model")}
 
 
-@examples
 @given(completions())
 def test_usage_that_was_asked_for_comes_once_and_last(completion: Members) -> None:
     """S5: in either dialect, after everything else."""
@@ -166,7 +159,6 @@ def test_usage_that_was_asked_for_comes_once_and_last(completion: Members) -> No
     assert (chunks[-1]["choices"] == []) is ("time_info" not in completion)
 
 
-@examples
 @given(completions(), st.data())
 def test_pieces_may_be_cut_anywhere(completion: Members, data: st.DataObject) -> None:
     """S4: the same deltas in smaller pieces add up to the same."""
@@ -205,7 +197,6 @@ def with_text(one: Members, path: tuple[str | int, ...], text: str) -> Members:
     return copy
 
 
-@examples
 @given(st.lists(st.tuples(st.integers(0, 2), texts), min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_choices_may_be_interleaved_in_any_way(said: list[tuple[int, str]], random: Any) -> None:
     """S3: and the order of each one's pieces is what counts."""
@@ -283,7 +274,6 @@ def almost_chunks(draw: st.DrawFn) -> Any:
 extra = st.dictionaries(st.sampled_from(["logprobs", "usage", "object", "time_info", "x", "delta"]), shapes, max_size=2)
 
 
-@examples
 @given(st.lists(shapes | almost_chunks(), max_size=4), kinds, kinds)
 def test_nothing_that_is_stored_as_a_stream_makes_it_raise(chunks: list[Any], recorded: Kind, asked: Kind) -> None:
     """S4, S5."""
@@ -292,7 +282,6 @@ def test_nothing_that_is_stored_as_a_stream_makes_it_raise(chunks: list[Any], re
     assert derived in (NO_USAGE, OTHER_KIND) or isinstance(derived, StoredResponse) and derived.kind == asked
 
 
-@examples
 @given(shapes | almost_chunks(), kinds)
 def test_nothing_that_is_stored_as_json_makes_it_raise(value: Any, asked: Kind) -> None:
     """S4; and what it makes is the stream of that."""
@@ -301,7 +290,6 @@ def test_nothing_that_is_stored_as_json_makes_it_raise(value: Any, asked: Kind) 
     assert derived in (NO_USAGE, OTHER_KIND) or isinstance(derived, StoredResponse) and derived.kind == asked
 
 
-@examples
 @given(st.binary(max_size=200), st.binary(max_size=20), kinds, kinds)
 def test_no_bytes_make_it_raise(body: bytes, options: bytes, recorded: Kind, asked: Kind) -> None:
     """S4, S5."""
@@ -313,7 +301,6 @@ def test_no_bytes_make_it_raise(body: bytes, options: bytes, recorded: Kind, ask
             assert derived in (NO_USAGE, OTHER_KIND) or isinstance(derived, StoredResponse) and derived.kind == asked
 
 
-@examples
 @given(completions(), st.integers(0), st.binary(min_size=1, max_size=3))
 def test_no_damage_makes_it_raise(completion: Members, at: int, damage: bytes) -> None:
     """S4, S5."""
@@ -325,7 +312,6 @@ def test_no_damage_makes_it_raise(completion: Members, at: int, damage: bytes) -
             assert derived in (NO_USAGE, OTHER_KIND) or isinstance(derived, StoredResponse)
 
 
-@examples
 @given(completions(), st.data())
 def test_how_the_events_are_written_does_not_matter(completion: Members, data: st.DataObject) -> None:
     """S8: line ends, comments and JSON over several lines of data."""

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.__main__ import main
@@ -26,7 +26,6 @@ def test_any_bytes_hold(name: str) -> None:
     """K6, K9, S8, R1, D8."""
     fuzz_one = target(name)
 
-    @settings(max_examples=100, deadline=None)
     @given(st.binary(max_size=200) | st.sampled_from([seed.read_bytes() for seed in seeds(name)]).flatmap(mutations))
     def holds(data: bytes) -> None:
         fuzz_one(data)

@@ -9,9 +9,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cachemw import ExchangeReport, Limits, MemoryStore, Policy, Store
 from tests.asgi_driver import Hears, RawHeaders, Reply, ignore
-from tests.mounts.mounting import AROUND_AN_APP, ASGI, KINDS, MAKERS, PATH, PULLED, TRANSPORTS, AsgiMount, Mount, Sent
+from tests.mounts.mounting import AROUND_AN_APP, ASGI, KINDS, MAKERS, PATH, PULLED, SEVEN, TRANSPORTS, AsgiMount, Mount, Sent
 from tests.patience import PATIENT
 from tests.serving import serving, serving_in_thread
+from tests.thorough import THOROUGH
 from tests.upstream import Upstream, prompt
 
 CREDENTIAL = (b"authorization", b"Bearer alice")
@@ -126,9 +127,9 @@ def switch() -> Iterator[tuple[Switch, str]]:
         yield switch, url
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=KINDS if THOROUGH else SEVEN)
 async def mounted(request: pytest.FixtureRequest, anyio_backend: str, switch: tuple[Switch, str]) -> AsyncIterator[Mounted]:
-    """Every mount; an HTTP upstream runs in a thread of its own."""
+    """Every mount, or one transport of each family; an HTTP upstream runs in a thread of its own."""
     app, url = switch
     mounted = Mounted(request.param, url, Upstream())
     app.target = mounted.upstream

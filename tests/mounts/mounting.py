@@ -205,3 +205,5 @@ TRANSPORTS = ["httpx", "httpx async", "httpx2", "httpx2 async"]
 AROUND_AN_APP = ["ASGI around an app", "WSGI around an app"]
 OVER_HTTP = [kind for kind in KINDS if kind not in AROUND_AN_APP]
 PULLED = WSGI + TRANSPORTS
+SEVEN = [kind for kind in KINDS if kind not in ("httpx async", "httpx2")]
+"""The families of transports differ in their classes alone: each family, and each colour, once."""

@@ -5,7 +5,7 @@ import pytest
 
 from tests.faults.reflecting import KINDS, try_pairs
 
-PAIRS = 400
+PAIRS = 100
 """At every mount; `tests.faults` tries more."""
 
 

@@ -1,7 +1,6 @@
 """Clients that leave wherever they happen to be, a great many, and what is left for those who come after them."""
 
 import asyncio
-import os
 import random
 from dataclasses import dataclass, field
 
@@ -14,11 +13,12 @@ from starlette.types import Receive, Scope, Send
 from tests.real.grounds import Ground
 from tests.real.leaving import Scene, calling, staged
 from tests.serving import until
+from tests.thorough import THOROUGH
 from tests.upstream import EVENT_STREAM, JSON, completion, prompt, stream_events
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
-COUNT = 1000 if os.environ.get("TESTS_LONG") else 150
+COUNT = 1000 if THOROUGH else 60
 AT_ONCE = 40
 AFTERWARDS = 100
 """What httpx calls `max_connections`, and has for a default. Ours to the upstream are not limited."""

@@ -33,6 +33,7 @@ from tests.real.leaving import (
     staged,
 )
 from tests.serving import serving, until
+from tests.thorough import THOROUGH
 from tests.upstream import EVENT_STREAM, Told, Upstream, always, prompt
 
 pytestmark = pytest.mark.anyio
@@ -150,7 +151,7 @@ async def end(process: subprocess.Popen[str]) -> tuple[float, str]:
     return time.monotonic() - began, said
 
 
-@pytest.mark.parametrize(("server", "open_streams", "detached", "mount"), ROWS if os.environ.get("TESTS_LONG") else ROWS[:3])
+@pytest.mark.parametrize(("server", "open_streams", "detached", "mount"), ROWS if THOROUGH else ROWS[:3])
 async def test_a_server_ends_within_its_grace(server: str, open_streams: int, detached: int, mount: str) -> None:
     """P5, H6: by SIGTERM alone, with a second of grace."""
     if server == "hypercorn" and sys.version_info >= (3, 12):

@@ -249,7 +249,7 @@ records = st.builds(lambda pattern, size: (pattern * size)[:size], st.binary(min
 
 
 @given(index=indexes, record=records)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_bytes_come_out_as_they_went_in(store: Store, index: bytes, record: bytes) -> None:
     """R7"""
     store.put(index, record, 60.0)
@@ -264,7 +264,7 @@ def test_bytes_come_out_as_they_went_in(store: Store, index: bytes, record: byte
         st.tuples(st.sampled_from(["put", "delete", "get"]), st.sampled_from([ONE, TWO, THREE]), st.binary(max_size=8))
     )
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_store_does_what_a_dictionary_does(store: Store, steps: list[tuple[str, bytes, bytes]]) -> None:
     model: dict[bytes, bytes] = {}
     store.clear()
@@ -511,7 +511,7 @@ def test_neither_a_record_that_is_refused_nor_one_that_is_read_changes_the_order
     assert after.began >= before.began
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_the_order_of_landing_the_one_that_was_asked_for_last_stays(kind: Kind, data: st.DataObject) -> None:
     """A1: until there is a purge; then of those asked for since."""

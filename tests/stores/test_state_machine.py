@@ -1,6 +1,5 @@
 """R14: whatever is done to a store, in whatever order, a get gives what was last put, or nothing. A model says which."""
 
-import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 import cachemw.stores.disk.database
 from cachemw.stores import DiskStore, MemoryStore, Store
 from tests.stores.dictionary import DictionaryStore
+from tests.thorough import THOROUGH
 
 pytestmark = pytest.mark.faults
 
-LONG = bool(os.environ.get("TESTS_LONG"))
 START = 1_800_000_000.0
 TICK = 0.001
 """How many seconds each call takes on the clock of a test, so that no two records are of one age."""
@@ -259,7 +258,7 @@ def test_a_store_gives_what_was_last_put_or_nothing_whatever_happens_to_it(machi
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples * (10 if LONG else 1),
+            max_examples=examples * (10 if THOROUGH else 1),
             stateful_step_count=50,
             deadline=None,
             phases=[phase for phase in Phase if machine.is_shrunk or phase in (Phase.reuse, Phase.generate)],

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cachemw.errors import ConfigurationError, UpstreamError
 from cachemw.upstreams import HttpUpstream
+from tests.thorough import THOROUGH
 from tests.upstreams.raw import ask, outgoing, reaching, read_out
 
 
@@ -212,20 +213,19 @@ def check_origin(base_url: str, path: bytes, query: bytes) -> None:
 
 
 @given(path=RAW, query=RAW, base_url=st.sampled_from(BASES))
-@settings(max_examples=400, deadline=None)
 def test_whatever_is_asked_for_the_origin_stays_the_configured_one(path: bytes, query: bytes, base_url: str) -> None:
     """I6."""
     check_origin(base_url, path, query)
 
 
-def test_no_three_awkward_pieces_make_another_origin() -> None:
-    """I6: 19,683 paths at a base URL that ends in its host, where a path could become part of it."""
-    for pieces in itertools.product(PIECES, repeat=3):
+def test_no_awkward_pieces_make_another_origin() -> None:
+    """I6: at a base URL that ends in its host, where a path could become part of it."""
+    for pieces in itertools.product(PIECES, repeat=3 if THOROUGH else 2):
         check_origin("https://api.example", b"".join(pieces), pieces[0])
 
 
 @given(targets=st.lists(st.tuples(RAW, RAW), min_size=15, max_size=15))
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 def test_whatever_is_asked_for_only_the_configured_server_hears_of_it(targets: list[tuple[bytes, bytes]]) -> None:
     """I6: at the socket."""
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.wire.sse import DONE, Event, Parser, encode
@@ -186,7 +186,6 @@ def cut_streams(draw: st.DrawFn) -> list[bytes]:
     return [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
 
 
-@settings(deadline=None, max_examples=600)
 @given(cut_streams())
 def test_however_a_stream_is_cut_its_events_are_the_same(chunks: list[bytes]) -> None:
     """S8."""
@@ -246,7 +245,6 @@ def test_a_line_that_begins_like_the_end_is_one_too() -> None:
     assert parse([b"data: [DONE] and more\n\n"])[0].data != DONE
 
 
-@settings(deadline=None, max_examples=300)
 @given(streams.filter(lambda stream: not stream.startswith(BOM)), st.integers(1, 40))
 def test_however_a_stream_is_cut_its_end_is_the_same(stream: bytes, size: int) -> None:
     """S8."""
