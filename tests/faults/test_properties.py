@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HAVE_MORE = ("from hypothesis import", "import THOROUGH", "mounted: Mounted")
+HAVE_MORE = ("from hypothesis import", "import THOROUGH", "mounted: Mounted", "some_sdks")
 FILES = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if any(word in path.read_text() for word in HAVE_MORE)]
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]

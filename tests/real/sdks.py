@@ -11,8 +11,10 @@ from typing import Any, Protocol
 import cerebras.cloud.sdk
 import http_sf
 import openai
+import pytest
 
 from tests.real.recordings import Body
+from tests.thorough import THOROUGH
 
 ON = {"Cachemw": "on"}
 KEY = "sk-a-key-of-the-caller"
@@ -139,3 +141,8 @@ SDKS = (OPENAI, ASYNC_OPENAI, CEREBRAS, ASYNC_CEREBRAS)
 def sdk_name(sdk: Sdk) -> str:
     """Return what a parametrised test calls this one."""
     return sdk.name
+
+
+every_sdk = pytest.mark.parametrize("sdk", SDKS, ids=sdk_name)
+some_sdks = pytest.mark.parametrize("sdk", SDKS if THOROUGH else (OPENAI, ASYNC_CEREBRAS), ids=sdk_name)
+"""Each family and each colour, once."""

@@ -8,9 +8,8 @@ import pytest
 
 from tests.real.answers import numbered, request
 from tests.real.proxied import Servers, World
-from tests.real.sdks import CEREBRAS, ON, OPENAI, SDKS, Answer, Headers, Sdk, sdk_name
+from tests.real.sdks import CEREBRAS, ON, OPENAI, Answer, Headers, Sdk, sdk_name, some_sdks
 
-sdks = pytest.mark.parametrize("sdk", SDKS, ids=sdk_name)
 one_of_each = pytest.mark.parametrize("sdk", [OPENAI, CEREBRAS], ids=sdk_name)
 
 
@@ -51,7 +50,7 @@ def ask_each(sdk: Sdk, world: World, how: str, *headers: Headers) -> list[Answer
     return answers
 
 
-@sdks
+@some_sdks
 @pytest.mark.parametrize("how", ["extra_headers", "default_headers"])
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_every_control_can_be_sent_by_every_sdk(row: Row, how: str, sdk: Sdk, servers: Servers) -> None:
@@ -89,7 +88,7 @@ def test_what_was_refreshed_replaces_what_was_stored(stream: bool, sdk: Sdk, ser
     assert third.members == refreshed.members != first.members
 
 
-@sdks
+@some_sdks
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
 def test_samples_are_independent_answers_from_the_first_request_on(stream: bool, sdk: Sdk, servers: Servers) -> None:
     """R4: three samples are three upstream calls, and each is replayed as itself."""
@@ -107,7 +106,7 @@ def test_samples_are_independent_answers_from_the_first_request_on(stream: bool,
     assert str(plain.members) == texts[0]  # sample 0 is what one gets who asks for none
 
 
-@sdks
+@some_sdks
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
 @pytest.mark.parametrize(
     "headers", [{"Cachemw": "mode=replay"}, {**ON, CACHE_CONTROL: "only-if-cached"}], ids=["replay", "only-if-cached"]
@@ -124,7 +123,7 @@ def test_what_is_not_cached_is_refused_once(headers: Headers, stream: bool, sdk:
     assert caught.value.response.json()["error"]["code"] == "not_cached"
 
 
-@sdks
+@some_sdks
 @pytest.mark.parametrize(
     ("control", "param"),
     [("ttl=soon", "ttl"), ("mode=fast", "mode"), ("on; ttl=60", "on"), ("sample=-1", "sample"), ("=", "cachemw")],

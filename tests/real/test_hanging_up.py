@@ -9,15 +9,13 @@ import pytest
 from cachemw import DiskStore, MemoryStore, Policy
 from tests.real.answers import lingering, numbered, request
 from tests.real.proxied import Servers, is_chat
-from tests.real.sdks import ON, SDKS, Sdk, sdk_name
+from tests.real.sdks import ON, Sdk, every_sdk, some_sdks
 from tests.upstream import EVENT_STREAM, Asked, Told, completion, stream_events
 
 PROMPTS = 40
 
-sdks = pytest.mark.parametrize("sdk", SDKS, ids=sdk_name)
 
-
-@sdks
+@every_sdk
 def test_an_sdk_hangs_up_at_done(sdk: Sdk, servers: Servers) -> None:
     """R1b: this is why `[DONE]` is held. The upstream here never ends its body, and sees its client leave."""
 
@@ -32,7 +30,7 @@ def test_an_sdk_hangs_up_at_done(sdk: Sdk, servers: Servers) -> None:
     assert answer.parsed[-1].choices[0].finish_reason == "stop"
 
 
-@sdks
+@some_sdks
 @pytest.mark.parametrize("on_abandon", ["finish", "cancel"])
 def test_forty_prompts_asked_twice_make_forty_upstream_calls(
     on_abandon: Literal["finish", "cancel"], sdk: Sdk, servers: Servers
@@ -50,7 +48,7 @@ def test_forty_prompts_asked_twice_make_forty_upstream_calls(
     assert [answer.members for answer in answers] == first
 
 
-@sdks
+@some_sdks
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
 @pytest.mark.parametrize("on_disk", [True, False], ids=["disk", "memory"])
 def test_what_an_sdk_has_read_can_be_read_from_the_store_at_once(

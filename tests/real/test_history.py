@@ -8,7 +8,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 
 from tests.real.proxied import Servers, by_model
 from tests.real.recordings import Body, stored
-from tests.real.sdks import ASYNC_OPENAI, CEREBRAS, ON, OPENAI, SDKS, Answer, Sdk, sdk_name
+from tests.real.sdks import ASYNC_OPENAI, CEREBRAS, ON, OPENAI, Answer, Sdk, sdk_name, some_sdks
 
 WITH_JSON = ("cerebras_simple_llama", "cerebras_glm_reasoning_1", "cerebras_glm_tool_json1", "openai_nonstream_tools")
 WITH_STREAM = ("openai_stream_usage", "openai_stream_parallel_tools", "openai_stream_refusal")
@@ -51,7 +51,7 @@ def assert_goes_on_alike(name: str, form: Callable[[Any], Any], sdk: Sdk, server
     assert after_replay.cache["hit"] is True
 
 
-@pytest.mark.parametrize("sdk", SDKS, ids=sdk_name)
+@some_sdks
 @forms
 @pytest.mark.parametrize("name", WITH_JSON)
 def test_the_next_key_is_the_same_after_a_replayed_message(

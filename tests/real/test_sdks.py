@@ -7,15 +7,14 @@ import pytest
 
 from tests.real.proxied import Servers, by_model
 from tests.real.recordings import STORED, Recording, name_of, stored
-from tests.real.sdks import ASYNC_CEREBRAS, ASYNC_OPENAI, CEREBRAS, ON, OPENAI, SDKS, Answer, Sdk, sdk_name
+from tests.real.sdks import ASYNC_CEREBRAS, ASYNC_OPENAI, CEREBRAS, ON, OPENAI, Answer, Sdk, some_sdks
 
 STREAMS = tuple(recording for recording in STORED if recording.is_stream)
 
-sdks = pytest.mark.parametrize("sdk", SDKS, ids=sdk_name)
 all_stored = pytest.mark.parametrize("recording", STORED, ids=name_of)
 
 
-@sdks
+@some_sdks
 @all_stored
 def test_the_second_call_is_a_hit_and_the_sdk_parses_what_it_parses_without_us(
     recording: Recording, sdk: Sdk, servers: Servers
@@ -36,7 +35,7 @@ def test_the_second_call_is_a_hit_and_the_sdk_parses_what_it_parses_without_us(
     assert len(hit.members) > 1 or not recording.is_stream
 
 
-@sdks
+@some_sdks
 @pytest.mark.parametrize("recording", STREAMS, ids=name_of)
 def test_the_sdk_reads_the_recorded_payloads_byte_for_byte(recording: Recording, sdk: Sdk, servers: Servers) -> None:
     """S2: comments and spacing included."""
@@ -133,7 +132,7 @@ SPECIALS: tuple[tuple[str, str, Callable[[Answer], object], object], ...] = (
 )
 
 
-@sdks
+@some_sdks
 @pytest.mark.parametrize(
     ("name", "look", "expected"), [row[1:] for row in SPECIALS], ids=[row[0].replace(" ", "-") for row in SPECIALS]
 )

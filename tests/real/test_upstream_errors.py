@@ -13,10 +13,9 @@ from tests.cassettes import cassette
 from tests.real.answers import numbered, request, to_chat
 from tests.real.proxied import Servers
 from tests.real.recordings import NOT_STORED, Recording
-from tests.real.sdks import ASYNC_CEREBRAS, ASYNC_OPENAI, CEREBRAS, ON, OPENAI, SDKS, Client, Sdk, sdk_name
+from tests.real.sdks import ASYNC_CEREBRAS, ASYNC_OPENAI, CEREBRAS, ON, OPENAI, Client, Sdk, some_sdks
 from tests.upstream import DONE, EVENT_STREAM, JSON, Told, completion, stream_events
 
-sdks = pytest.mark.parametrize("sdk", SDKS, ids=sdk_name)
 sdks_and_kinds = pytest.mark.parametrize(
     ("sdk", "stream"),
     [(OPENAI, True), (OPENAI, False), (ASYNC_OPENAI, True), (CEREBRAS, True), (ASYNC_CEREBRAS, True), (ASYNC_CEREBRAS, False)],
@@ -104,7 +103,7 @@ CUTS = {
 cuts = pytest.mark.parametrize("sent", CUTS.values(), ids=CUTS)
 
 
-@sdks
+@some_sdks
 @cuts
 def test_a_broken_stream_raises_and_is_not_stored(sent: bytes, sdk: Sdk, servers: Servers) -> None:
     """H10, R1: never a silent clean end."""
@@ -120,7 +119,7 @@ def test_a_broken_stream_raises_and_is_not_stored(sent: bytes, sdk: Sdk, servers
         assert world.records == 0
 
 
-@sdks
+@some_sdks
 def test_a_broken_stream_says_who_broke_it(sdk: Sdk, servers: Servers) -> None:
     """H10: our error event is read as an error of the API."""
     broken = Told([CUTS["between-events"]], headers=EVENT_STREAM, ends=False)
@@ -136,7 +135,7 @@ def test_a_broken_stream_says_who_broke_it(sdk: Sdk, servers: Servers) -> None:
     assert body.get("error", body)["code"] == "upstream_unreachable"
 
 
-@sdks
+@some_sdks
 def test_a_broken_json_answer_is_an_error_and_is_not_stored(sdk: Sdk, servers: Servers) -> None:
     """R1, H10: half of it is of no use, so it is a 502 instead."""
     broken = Told([completion().parts[0][:60]], headers=JSON, ends=False)  # type: ignore[index]
@@ -170,7 +169,7 @@ async def closing(body: bytes) -> AsyncIterator[str]:
         tasks.cancel_scope.cancel()
 
 
-@sdks
+@some_sdks
 @cuts
 def test_a_cut_that_looks_like_an_end_raises_too(sent: bytes, sdk: Sdk, servers: Servers) -> None:
     """R1: a body that ends with its connection is complete only by its content."""
