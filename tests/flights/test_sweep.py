@@ -15,6 +15,7 @@ from tests.flights.bots import WHOLE, Bot, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, tasks_here, until
 from tests.flights.stepping import How, Stepper
+from tests.thorough import THOROUGH
 from tests.upstream import Told, completion
 
 pytestmark = pytest.mark.anyio
@@ -70,6 +71,7 @@ CASES = [
     for kind in ("stream", "json")
     for abandon in ("finish", "cancel")
     for company in get_args(Company)
+    if THOROUGH or kind == "stream" or company == "alone"
 ]
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind}-{case.abandon}-{case.company}")
