@@ -102,7 +102,7 @@ def test_a_mistake_in_a_policy_is_one_of_our_errors() -> None:
         {"vary": ("cookie", "user-agent")},
         {"store_when": frozenset({"stop"})},
     ],
-    ids=str,
+    ids=lambda option: "-".join(option),
 )
 def test_what_can_work_is_accepted(option: dict[str, Any]) -> None:
     policy = Policy(**option)

@@ -40,12 +40,16 @@ NOT_READ = [
 ]
 
 
-@pytest.mark.parametrize(("form", "text", "value"), READ, ids=str)
+def named(part: object) -> str:
+    return part.metavar if isinstance(part, Format) else str(part)
+
+
+@pytest.mark.parametrize(("form", "text", "value"), READ, ids=named)
 def test_what_is_allowed_is_read(form: Format[Any], text: str, value: object) -> None:
     assert form.from_text(text) == value
 
 
-@pytest.mark.parametrize(("form", "text"), NOT_READ, ids=str)
+@pytest.mark.parametrize(("form", "text"), NOT_READ, ids=named)
 def test_what_is_not_allowed_is_said_with_what_is(form: Format[Any], text: str) -> None:
     """E7."""
     with pytest.raises(ValueError) as refused:  # noqa: PT011 - its text is what is asked for
