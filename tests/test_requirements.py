@@ -1,7 +1,8 @@
 """No requirement is lost with the test that named it: what docstrings under `tests/` have once named, some docstring names.
 
-`A` and `I` say whose answer it is and who may have it, `D` what a store does, `E` ease, `H` HTTP, `K` the key, `P` load,
-`R` what is stored, `S` streams, and slow or malicious clients, `V` speed. The faults, `F`, are in `tests/faults/found.py`.
+`A` and `I` say whose answer it is and who may have it, `B` how the house is built, `D` what a store does, `E` ease, `H` HTTP,
+`K` the key, `P` load, `R` what is stored, `S` streams, and slow or malicious clients, `V` speed. The faults, `F`, are in
+`tests/faults/found.py`.
 """
 
 from tests.docstrings import named
@@ -9,6 +10,7 @@ from tests.docstrings import named
 REQUIREMENTS = set(
     """
     A1 A2 A3 A4 A5 A6 A7 A8 A9
+    B4
     D1 D2 D3 D4 D5 D6 D7 D8 D9 D10
     E1 E2 E3 E4 E5 E6 E7
     H1 H2 H3 H4 H6 H7 H8 H9 H10 H11
