@@ -1,25 +1,31 @@
-"""A store around any store: what it does to its callers, whatever that store does."""
+"""A store around any store: what it does to its callers, with and without an event loop, whatever that store does."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from msgspec.structs import replace
 
 from cachemw import DiskStore, Limits, MemoryStore
-from cachemw.cache.order import ALONE, Order, Others
+from cachemw.cache.live_response import Put
+from cachemw.cache.order import Order
 from cachemw.errors import StoreError, StoreTimeout
 from cachemw.stores import Inline
-from cachemw.stores.guard import GuardedStore
+from cachemw.stores.guard import AsyncStore, GuardedStore
 from tests.patience import PATIENT
+from tests.stores.moody import Moody, raising
 from tests.stores.planting import locked
 from tests.stores.scripts import run
 
 INDEX = bytes(16)
+PUT = Put(INDEX, b"a record", None, Order(0, 0, 0), waits=True)
 LIMITS = Limits()
 SLACK = 1.0
 """What a busy machine may add to a deadline, in seconds."""
@@ -27,48 +33,18 @@ SLACK = 1.0
 CALLS: dict[str, Callable[[GuardedStore], object]] = {
     "secret": lambda store: store.secret(),
     "get": lambda store: store.get(INDEX),
+    "order": lambda store: store.order(),
     "put": lambda store: store.put(INDEX, b"a record", None),
     "discard": lambda store: store.discard(INDEX),
 }
+AWAITED: dict[str, Callable[[AsyncStore], Awaitable[object]]] = {
+    "secret": lambda store: store.secret(),
+    "get": lambda store: store.get(INDEX),
+    "order": lambda store: store.order(),
+    "put": lambda store: store.put(PUT),
+    "discard": lambda store: store.discard(INDEX),
+}
 EVERY_CALL = pytest.mark.parametrize("name", CALLS)
-
-
-class Moody(MemoryStore):
-    """Does in every call what it is told to."""
-
-    def __init__(self, *, inline: Inline = Inline.NONE) -> None:
-        super().__init__()
-        self.inline = inline
-        self.mood: Callable[[], None] = lambda: None
-        self.asked: list[str] = []
-
-    def secret(self) -> bytes:
-        self._do("secret")
-        return super().secret()
-
-    def get(self, index: bytes) -> bytes | None:
-        self._do("get")
-        return super().get(index)
-
-    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
-        self._do("put")
-        super().put(index, record, keep, order, others)
-
-    def delete(self, *indexes: bytes) -> bool:
-        self._do("delete")
-        return super().delete(*indexes)
-
-    def discard(self, *indexes: bytes) -> None:
-        self._do("discard")
-        super().discard(*indexes)
-
-    def order(self) -> Order:
-        self._do("order")
-        return super().order()
-
-    def _do(self, name: str) -> None:
-        self.asked.append(name)
-        self.mood()
 
 
 @pytest.fixture
@@ -78,15 +54,7 @@ def gate() -> Iterator[threading.Event]:
     gate.set()
 
 
-def fail() -> None:
-    raise StoreError("it is broken")
-
-
-def hang(gate: threading.Event) -> None:
-    gate.wait()
-
-
-def _failures(store: GuardedStore, name: str, times: int) -> int:
+def failures(store: GuardedStore, name: str, times: int) -> int:
     failed = 0
     for _ in range(times):
         try:
@@ -96,18 +64,12 @@ def _failures(store: GuardedStore, name: str, times: int) -> int:
     return failed
 
 
-@pytest.mark.parametrize("inline", Inline)
-def test_a_store_that_works_is_itself(inline: Inline) -> None:
-    moody = Moody(inline=inline)
-    store = GuardedStore(moody, PATIENT)
-
-    store.put(INDEX, b"a record", None)
-
-    assert store.get(INDEX) == b"a record"
-    assert list(moody.scan()) == [(INDEX, b"a record")]
-    assert store.secret() == store.secret() == moody._secret
-    store.discard(INDEX)
-    assert store.get(INDEX) is None
+def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 class Unsure(MemoryStore):
@@ -149,18 +111,28 @@ def test_a_secret_that_was_told_is_known_and_asked_for_no_more(inline: Inline) -
 
 
 @EVERY_CALL
-def test_nobody_waits_for_a_store_that_hangs(name: str, gate: threading.Event) -> None:
-    """D1: nor does it hang the one that asks it first."""
-    moody = Moody()
-    moody.mood = lambda: hang(gate)
-    store = GuardedStore(moody)
+@pytest.mark.parametrize("backend", [None, "asyncio", "trio"])
+def test_nobody_waits_for_a_store_that_hangs(name: str, backend: str | None, gate: threading.Event) -> None:
+    """D1: not even the one that asks it first; an event loop is told why a put cannot be relied on."""
+    patience = LIMITS.store_opening if name == "secret" else LIMITS.store_patience
 
     began = time.monotonic()
-    with pytest.raises(StoreTimeout):
-        CALLS[name](store)
+    outcome = outcome_of(Moody(gate.wait), name, backend, LIMITS)
 
-    patience = LIMITS.store_opening if name == "secret" else LIMITS.store_patience
+    assert outcome == ({"put": "store-slow", "discard": None}.get(name, StoreTimeout) if backend else StoreTimeout)
     assert patience * 0.9 < time.monotonic() - began < patience + SLACK
+
+
+def outcome_of(moody: Moody, name: str, backend: str | None, limits: Limits) -> object:
+    """Return what a call returns, or the class that it raises; `backend`: in which event loop, if in one."""
+    try:
+        return (
+            anyio.run(AWAITED[name], AsyncStore(moody, limits), backend=backend)
+            if backend
+            else CALLS[name](GuardedStore(moody, limits))
+        )
+    except StoreError as error:
+        return type(error)
 
 
 @EVERY_CALL
@@ -168,17 +140,14 @@ def test_nobody_waits_for_a_store_that_hangs(name: str, gate: threading.Event) -
 @pytest.mark.parametrize("inline", Inline)
 def test_whatever_a_store_raises_is_a_store_error(name: str, error: Exception, inline: Inline) -> None:
     """D1: it may be anybody's."""
-
-    def raise_it() -> None:
-        raise error
-
-    moody = Moody(inline=inline)
-    moody.mood = raise_it
+    moody = Moody(raising(error), inline)
 
     with pytest.raises(StoreError) as raised:
         CALLS[name](GuardedStore(moody, PATIENT))
 
     assert error in (raised.value, raised.value.__cause__)
+    in_a_loop = outcome_of(moody, name, "asyncio", PATIENT)
+    assert in_a_loop == {"put": "store-failed", "discard": None}.get(name, StoreError)
 
 
 @EVERY_CALL
@@ -187,24 +156,18 @@ def test_a_store_that_fails_is_left_alone_tried_and_used_again(
     name: str, inline: Inline, caplog: pytest.LogCaptureFixture
 ) -> None:
     """D1: and for each change there is one line."""
-    moody = Moody(inline=inline)
-    moody.mood = fail
-    store = GuardedStore(moody, Limits(store_first_rest=0.05, store_rest=0.05, store_patience=5.0))
+    moody = Moody(raising(StoreError("it is broken")), inline)
+    at_rest = GuardedStore(moody, Limits(store_first_rest=3600.0, store_patience=5.0))
+    tried = GuardedStore(moody, Limits(store_first_rest=0.0, store_rest=0.0, store_patience=5.0))
 
-    assert _failures(store, name, 50) == 50
+    assert failures(at_rest, name, 50) == failures(tried, name, 50) == 50
     asked = len(moody.asked)
-    time.sleep(0.06)
-    assert _failures(store, name, 50) == 50
-    tried = len(moody.asked) - asked
     moody.mood = lambda: None
-    time.sleep(0.06)
-    CALLS[name](store)
 
-    assert asked < 15  # five, and some after rests on a busy machine
-    assert 1 <= tried < 10
-    assert _failures(store, name, 10) == 0
-    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
-    assert "again" in caplog.records[1].message
+    assert asked == LIMITS.store_faults + 50
+    assert (failures(at_rest, name, 10), failures(tried, name, 10)) == (10, 0)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 3
+    assert ["again" in record.message for record in caplog.records] == [False, False, True]
 
 
 @pytest.mark.parametrize("failing", ["put", "get"])
@@ -214,27 +177,25 @@ def test_a_store_that_cannot_be_written_to_is_read_from_and_the_reverse(failing:
     store = GuardedStore(moody, PATIENT)
     other = {"put": "get", "get": "put"}[failing]
 
-    moody.mood = fail
-    assert _failures(store, failing, 20) == 20
+    moody.mood = raising(StoreError("it is broken"))
+    assert failures(store, failing, 20) == 20
     moody.mood = lambda: None
 
-    assert _failures(store, failing, 1) == 1
-    assert _failures(store, other, 10) == 0
+    assert failures(store, failing, 1) == 1
+    assert failures(store, other, 10) == 0
 
 
 def test_a_put_that_nobody_waits_for_goes_on_and_is_no_fault(gate: threading.Event) -> None:
     """F28, P2"""
     limits = Limits(store_patience=0.25)
-    moody = Moody()
-    moody.mood = lambda: hang(gate)
+    moody = Moody(gate.wait)
     store = GuardedStore(moody, limits)
 
     began = time.monotonic()
-    assert _failures(store, "put", limits.store_faults * 2) == limits.store_faults * 2
+    assert failures(store, "put", limits.store_faults * 2) == limits.store_faults * 2
     assert time.monotonic() - began < limits.store_patience + SLACK  # behind one that hangs nobody waits
     gate.set()
-    while moody.get(INDEX) is None:
-        time.sleep(0.001)
+    until(lambda: moody.get(INDEX))
 
     assert store.get(INDEX) == b"a record"
 
@@ -243,10 +204,9 @@ def test_who_has_waited_for_a_read_in_vain_does_not_wait_for_a_put(gate: threadi
     """F29, D1: a request waits 50 ms in all."""
     assert LIMITS.store_patience == 0.05
     limits = Limits(store_patience=0.5)  # to tell from what a busy machine takes
-    moody = Moody()
-    moody.mood = lambda: hang(gate)
+    moody = Moody(gate.wait)
     store = GuardedStore(moody, limits)
-    _failures(store, "get", 1)
+    failures(store, "get", 1)
 
     began = time.monotonic()
     with pytest.raises(StoreTimeout):
@@ -258,12 +218,11 @@ def test_who_has_waited_for_a_read_in_vain_does_not_wait_for_a_put(gate: threadi
 
 def test_puts_that_take_too_long_in_all_are_faults(gate: threading.Event) -> None:
     """D1"""
-    moody = Moody()
-    moody.mood = lambda: hang(gate)
+    moody = Moody(gate.wait)
     store = GuardedStore(moody, Limits(store_patience=0.01, store_call=0.02))
 
     for _ in range(30):
-        _failures(store, "put", 1)
+        failures(store, "put", 1)
         time.sleep(0.02)
 
     assert len(moody.asked) < 12
@@ -282,7 +241,7 @@ def test_what_could_not_be_begun_in_time_is_not_done(tmp_path: Path) -> None:
 
     with locked(tmp_path, "IMMEDIATE"):
         began = time.monotonic()
-        assert _failures(store, "put", 4) == 4
+        assert failures(store, "put", 4) == 4
         waited = time.monotonic() - began
         disk.submit(lambda: None).result()
         ended = time.monotonic() - began
@@ -340,8 +299,8 @@ def test_what_is_no_record_or_no_secret_is_a_store_error(given: Any, inline: Inl
     odd = Odd(inline=inline)
     store = GuardedStore(odd, PATIENT)
 
-    assert _failures(store, "get", 1) == (given != b"")
-    assert _failures(store, "secret", 2) == 2
+    assert failures(store, "get", 1) == (given != b"")
+    assert failures(store, "secret", 2) == 2
     odd.secret = lambda: b"a secret"  # type: ignore[method-assign]
     assert store.secret() == b"a secret"
 
@@ -362,10 +321,10 @@ def test_a_store_that_cannot_even_say_whether_it_waits_is_asked_elsewhere() -> N
 
 def test_a_burst_of_puts_is_kept_though_they_wait_for_each_other(tmp_path: Path) -> None:
     """F20, P2: who is slow because much is asked of it is not broken."""
-    disk = DiskStore(tmp_path)
-    store = GuardedStore(disk)
+    disk, limits = DiskStore(tmp_path), Limits(store_call=0.3)
+    store = GuardedStore(disk, limits)
 
-    disk.submit(lambda: time.sleep(LIMITS.store_call * 1.1))  # none begins before one that hung would be given up on
+    disk.submit(lambda: time.sleep(limits.store_call * 1.1))  # none begins before one that hung would be given up on
     attempts = [store.begin_put(number.to_bytes(16), bytes(20_000), None) for number in range(1000)]
     for attempt in attempts:
         attempt.done.result()
@@ -376,8 +335,7 @@ def test_a_burst_of_puts_is_kept_though_they_wait_for_each_other(tmp_path: Path)
 
 def test_more_calls_than_there_are_threads_for_come_in_their_turn() -> None:
     """F21, D1"""
-    moody = Moody()
-    moody.mood = lambda: time.sleep(0.005)
+    moody = Moody(lambda: time.sleep(0.005))
     store = GuardedStore(moody)
 
     attempts = [store.begin_put(number.to_bytes(16), b"a record", None) for number in range(LIMITS.store_calls * 3)]
@@ -390,8 +348,7 @@ def test_more_calls_than_there_are_threads_for_come_in_their_turn() -> None:
 
 def test_what_waits_to_be_stored_is_bounded(gate: threading.Event) -> None:
     """F22, P3"""
-    moody = Moody()
-    moody.mood = lambda: hang(gate)
+    moody = Moody(gate.wait)
     store = GuardedStore(moody, Limits(store_queue_bytes=1000))
 
     for number in range(2):
@@ -399,16 +356,14 @@ def test_what_waits_to_be_stored_is_bounded(gate: threading.Event) -> None:
     with pytest.raises(StoreTimeout, match="keep up"):
         store.begin_put(INDEX, bytes(1), None)
     gate.set()
-    while moody.get(bytes([1]) * 16) is None:
-        time.sleep(0.001)
+    until(lambda: moody.get(bytes([1]) * 16))
 
     store.begin_put(INDEX, bytes(500), None).done.result()
 
 
 def test_a_newer_put_is_not_overtaken_by_one_that_was_given_up_on(gate: threading.Event) -> None:
     """F23, R5"""
-    moody = Moody()
-    moody.mood = lambda: hang(gate)
+    moody = Moody(gate.wait)
     store = GuardedStore(moody)
     older = store.begin_put(INDEX, b"older", None)
     with pytest.raises(StoreTimeout):
@@ -432,36 +387,30 @@ def test_where_no_thread_can_be_started_nothing_is_taken_up_for_ever(monkeypatch
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        assert _failures(store, "get", LIMITS.store_calls * 2) == LIMITS.store_calls * 2
+        assert failures(store, "get", LIMITS.store_calls * 2) == LIMITS.store_calls * 2
 
     assert store.get(INDEX) is None
 
 
 def test_a_store_that_raises_what_is_no_exception_is_one_that_fails() -> None:
     """F25, D1: a cancellation from somebody's event loop, say."""
-    moody = Moody()
-
-    def give_up() -> None:
-        raise asyncio.CancelledError
-
-    moody.mood = give_up
+    moody = Moody(raising(asyncio.CancelledError()))
     store = GuardedStore(moody, Limits(store_first_rest=0.0, store_patience=5.0))
 
-    assert _failures(store, "get", LIMITS.store_calls * 2) == LIMITS.store_calls * 2
+    assert failures(store, "get", LIMITS.store_calls * 2) == LIMITS.store_calls * 2
     moody.mood = lambda: None
     assert store.get(INDEX) is None
 
 
 def test_all_who_ask_for_the_secret_at_once_share_one_call(gate: threading.Event) -> None:
     """F35, D1: a cold start has hundreds of them."""
-    moody = Moody()
-    moody.mood = lambda: hang(gate)
+    moody = Moody(gate.wait)
     store, said = GuardedStore(moody, Limits(store_opening=5.0)), []
     threads = [threading.Thread(target=lambda: said.append(store.secret())) for _ in range(20)]
 
     for thread in threads:
         thread.start()
-    time.sleep(0.05)
+    until(lambda: moody.asked)
     gate.set()
     for thread in threads:
         thread.join()
@@ -473,32 +422,16 @@ def test_all_who_ask_for_the_secret_at_once_share_one_call(gate: threading.Event
 
 def test_a_secret_that_comes_late_is_kept(gate: threading.Event) -> None:
     """F36"""
-    moody = Moody()
-    moody.mood = lambda: hang(gate)
+    moody = Moody(gate.wait)
     store = GuardedStore(moody)
     with pytest.raises(StoreTimeout):
         store.secret()
 
     gate.set()
-    deadline = time.monotonic() + SLACK
-    while not store.known_secret and time.monotonic() < deadline:
-        time.sleep(0.001)
+    until(lambda: store.known_secret)
 
     assert store.secret() == moody._secret
     assert moody.asked == ["secret"]
-
-
-def test_a_store_in_memory_is_asked_in_the_callers_thread() -> None:
-    store = GuardedStore(MemoryStore())
-    threads = threading.active_count()
-
-    store.put(INDEX, b"a record", None)
-    seen = store.get(INDEX), store.secret() == store.secret()
-    store.discard(INDEX)
-
-    assert seen == (b"a record", True)
-    assert store.get(INDEX) is None
-    assert threading.active_count() == threads
 
 
 HANGING = """
@@ -556,3 +489,114 @@ except StoreError:
 def test_what_hangs_in_a_process_does_not_in_its_forks() -> None:
     """F33, D3"""
     assert run(FORKED) == "0\n"
+
+
+# In an event loop.
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_put_that_nobody_waits_for_any_more_goes_on(waits: bool, gate: threading.Event) -> None:
+    """D1: as one that was never waited for, because its request has waited for the store before."""
+    moody = Moody(gate.wait)
+    store = AsyncStore(moody, LIMITS if waits else Limits(store_patience=30.0))
+
+    fault = anyio.run(store.put, replace(PUT, waits=waits))
+    gate.set()
+    until(lambda: moody.get(INDEX))
+
+    assert fault == "store-slow"
+
+
+def test_a_record_that_is_too_large_is_no_fault_of_the_store(tmp_path: Path) -> None:
+    """F73, D7: it goes on being asked."""
+    disk = DiskStore(tmp_path, size_limit=100_000)
+    store = AsyncStore(disk, PATIENT)
+
+    said = [anyio.run(store.put, replace(PUT, record=bytes(150_000))) for _ in range(LIMITS.store_faults + 1)]
+
+    assert set(said) == {"record-too-large"}
+    assert anyio.run(store.put, replace(PUT, order=disk.order())) is None
+    disk.close()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_store_that_hangs_takes_no_thread_for_every_request_and_is_asked_again_later(
+    backend: str, gate: threading.Event
+) -> None:
+    """D1: a thread that is given up on is still a thread."""
+    moody = Moody(gate.wait)
+    store = AsyncStore(moody, Limits(store_faults=1000, store_calls=20))
+
+    async def ask() -> None:
+        with contextlib.suppress(StoreError):
+            await store.get(INDEX)
+
+    async def ask_at_once() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(40):
+                tasks.start_soon(ask)
+
+    for _ in range(3):
+        anyio.run(ask_at_once, backend=backend)
+    asked = len(moody.asked)
+    gate.set()
+    until(lambda: anyio.run(store.put, PUT, backend=backend) is None)
+
+    assert asked == 20
+    assert moody.get(INDEX) == b"a record"
+
+
+@pytest.mark.parametrize("inline", Inline)
+def test_only_inline_calls_run_in_the_event_loops_thread(inline: Inline) -> None:
+    """P4: one store serves one event loop after another, and its secret is asked for once."""
+    moody = Moody(inline=inline)
+    store = AsyncStore(moody, PATIENT)
+
+    for backend in ("asyncio", "trio", "asyncio"):
+        assert anyio.run(store.get, INDEX, backend=backend) is None
+    in_reads, moody.threads = moody.threads == {threading.get_ident()}, set()
+    for call in ("secret", "put", "discard", "secret"):
+        anyio.run(AWAITED[call], store, backend="trio")
+
+    assert in_reads is (inline is not Inline.NONE)
+    assert (threading.get_ident() in moody.threads) is (inline is Inline.ALL)
+    assert moody.asked.count("secret") == 1 or inline is Inline.ALL
+
+
+def test_a_caller_that_is_cancelled_does_not_wait_for_the_store(gate: threading.Event) -> None:
+    """P5"""
+    store = AsyncStore(Moody(gate.wait), Limits(store_patience=60.0))
+
+    async def ask() -> bool:
+        with anyio.move_on_after(0.05) as scope:
+            await store.get(INDEX)
+        return scope.cancelled_caught
+
+    assert anyio.run(ask)
+
+
+def test_an_event_loop_goes_on_while_the_database_is_locked(tmp_path: Path) -> None:
+    """D1, P4"""
+    disk = DiskStore(tmp_path)
+    disk.put(INDEX, b"a record", None)
+    store, put = AsyncStore(disk), replace(PUT, order=disk.order())
+    outcomes, reads = list[str | None](), list[bytes | None]()
+
+    async def one() -> None:
+        outcomes.append(await store.put(put))
+
+    async def all_of_them() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(one)
+            reads.extend([await store.get(INDEX) for _ in range(20)])
+
+    with locked(tmp_path, "IMMEDIATE"):
+        began = time.monotonic()
+        anyio.run(all_of_them)
+        took = time.monotonic() - began
+    disk.close()
+
+    assert outcomes == ["store-slow"] * 20
+    assert reads == [b"a record"] * 20
+    assert took < 4 * LIMITS.store_patience + SLACK
