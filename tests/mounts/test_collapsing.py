@@ -14,11 +14,12 @@ import pytest
 
 from cachemw import ExchangeReport, Limits, MemoryStore, Policy
 from cachemw.cache.directives import Abandon
-from cachemw.cache.effects import Claim, Claimed
+from cachemw.cache.effects import Claim, ClaimResult
 from cachemw.cache.sharing import Course, Sender
+from cachemw.drivers.pull_sync import flight_of_threads
 from cachemw.errors import UpstreamError
 from cachemw.flights.pulled import PulledFlight
-from cachemw.flights.registry import PulledFlightTable
+from cachemw.flights.registry import FlightTable
 from cachemw.messages import Kind
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import Mounted, status_of
@@ -255,17 +256,17 @@ CLAIM = Claim(Course(b"key", Kind(stream=False), 0, Sender((), ())), True, True,
 
 def test_whoever_waited_in_vain_waits_for_one_and_the_same_next() -> None:
     """P1: however slow each of them is to ask; and who waited for nobody begins anew."""
-    table = PulledFlightTable(threading.Event, Limits())
+    table: FlightTable[PulledFlight] = FlightTable(flight_of_threads, Limits())
 
     def lead(after: PulledFlight | None = None) -> PulledFlight:
         claimed, led = table.claim(CLAIM, after)
-        assert claimed is Claimed.LEAD
+        assert claimed is ClaimResult.LEAD
         assert led is not None
         return led
 
     def fail(flight: PulledFlight) -> None:
         flight.fail(UpstreamError("refused"))
-        table.land(flight)
+        table.close(flight)
 
     first = lead()
     assert table.claim(CLAIM, None) == (None, first)
@@ -275,7 +276,7 @@ def test_whoever_waited_in_vain_waits_for_one_and_the_same_next() -> None:
     fail(second)
     assert table.claim(CLAIM, first) == (None, second)
     third = lead(after=second)
-    table.land(third)
+    table.close(third)
 
     assert table.claim(CLAIM, second) == (None, third)
     assert table.claim(CLAIM, first) == (None, second)
