@@ -13,6 +13,7 @@ NOT_CACHED = "not-cached"
 """Only the store might have answered, and cannot."""
 
 Fwd = Literal["bypass", "miss", "request", "stale"]
+_CHOSEN_BY_OTHERS = ("target", "client", "model", "answered_model")
 Result = Literal["hit", "stale", "collapsed", "miss", "refresh", "bypass", "not_cached", "refused", "passed"]
 
 
@@ -62,6 +63,15 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
     total: float | None = None
     attempts: int = 0
     abandoned: Literal["finish", "cancel"] | None = None
+
+    def __repr__(self) -> str:
+        """Show what is told; of the names that somebody else chose, their sizes."""
+        told = [
+            f"{name}=<{len(value)} characters>" if name in _CHOSEN_BY_OTHERS and value is not None else f"{name}={value!r}"
+            for name, default in zip(self.__struct_fields__, self.__struct_defaults__, strict=True)
+            if (value := getattr(self, name)) != default
+        ]
+        return f"ExchangeReport({', '.join(told)})"
 
     @property
     def detail(self) -> str | None:

@@ -30,3 +30,12 @@ def test_an_outcome_is_one_word(report: ExchangeReport, outcome: Result) -> None
 def test_the_detail_is_the_most_telling_one() -> None:
     assert ExchangeReport(details=("not-200", "key-mismatch")).detail == "not-200"
     assert ExchangeReport().detail is None
+
+
+def test_a_report_shows_what_is_told_and_of_names_that_others_chose_their_sizes() -> None:
+    """I4: a model is what a caller says it is."""
+    report = ExchangeReport(fwd="miss", stored=True, key="1f0c", model="sk-never", target="cerebras/sk-never", attempts=1)
+
+    assert repr(report) == (
+        "ExchangeReport(fwd='miss', stored=True, key='1f0c', target=<17 characters>, model=<8 characters>, attempts=1)"
+    )

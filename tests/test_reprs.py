@@ -31,10 +31,9 @@ SHOWN: dict[str, str] = {
     "cachemw.cache.effects.Lookup": "index",
     "cachemw.cache.header_rules.HeaderRules": "vary inert forward",  # the names of headers
     "cachemw.cache.policy.Policy": "default paths keep vary inert forward bookkeeping store_when on_abandon honour",
-    "cachemw.cache.recording.Terms": "store_when target index",
     "cachemw.endpoints.base.Endpoint": "name",
     # `Cache-Status` says the same; names of ours, of the operator and of models; digests
-    "cachemw.report.ExchangeReport": "fwd key details abandoned id endpoint target route client model answered_model",
+    "cachemw.report.ExchangeReport": "fwd key details abandoned id endpoint route",
     "cachemw.cache.lookup.NoMatch": "fwd detail",
     "cachemw.cache.lookup.Match": "details",
     "cachemw.proxy.formats.Format": "metavar allowed parse toml show bounds",

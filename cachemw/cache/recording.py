@@ -12,6 +12,7 @@ from cachemw.cache.order import ALONE, Order, Others
 from cachemw.endpoints.base import ApiCall, Judge
 from cachemw.limits import Limits
 from cachemw.messages import Head, StoredResponse, Usage, header_values
+from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event, Parser
 from cachemw.wire.strict_json import TOO_COMPLEX
 
@@ -42,6 +43,8 @@ class Terms(msgspec.Struct, frozen=True):
     index: bytes
     """Where the record is put: the key's index, or beside that."""
     others: Others = ALONE
+
+    __repr__ = redacted_repr
 
     def judge(self) -> Judge:
         """Return a judge of the answer."""
