@@ -347,7 +347,7 @@ def test_a_store_is_closed_soon_though_somebody_else_holds_its_lock(tmp_path: Pa
         store.close()
         opening.join()
 
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5  # it was ten
 
 
 def _quietly(call: Callable[[], object]) -> None:

@@ -87,7 +87,7 @@ def test_a_damaged_database_is_set_aside_and_a_new_one_serves(damage: Callable[[
     store.put(INDEX, b"a record", None)
 
     assert store.get(INDEX) == b"a record"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5  # a second, where the machine has the time
     assert rows(store.path, "PRAGMA integrity_check") == [("ok",)]
     assert len(_aside(store.path)) == 1
     assert (store.path / "cache.db").stat().st_mode & 0o777 == 0o600

@@ -199,5 +199,5 @@ async def test_a_client_that_leaves_closes_the_connection() -> None:
             tasks.start_soon(hear_out, upstream, outgoing(), listener)
             await listener.hears(b"a")
             tasks.cancel_scope.cancel()
-        with anyio.fail_after(1):
+        with anyio.fail_after(10):
             await server.left.wait()
