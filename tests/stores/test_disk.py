@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,6 @@ from tests.stores.planting import rows
 from tests.stores.scripts import ROOT, run
 
 INDEX, OTHER = bytes(16), bytes([1]) * 16
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[DiskStore]:
-    store = DiskStore(tmp_path / "store")
-    yield store
-    store.close()
 
 
 def test_a_store_of_many_records_is_opened_again_with_all_of_them(store: DiskStore) -> None:

@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import diskcache
@@ -67,13 +67,6 @@ def _filled(path: Path) -> None:
 
 
 DAMAGED = [_no_database, _zeros, _half, _scribbled, _other_schema, _settings_of_another, _settings_without_names]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[DiskStore]:
-    store = DiskStore(tmp_path / "store")
-    yield store
-    store.close()
 
 
 @pytest.mark.parametrize("damage", DAMAGED)

@@ -38,13 +38,6 @@ FOREIGN = {
 }
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[DiskStore]:
-    store = DiskStore(tmp_path / "store")
-    yield store
-    store.close()
-
-
 def _plant(directory: Path, *statements: str) -> None:
     with closing(sqlite3.connect(directory / "cache.db")) as connection:
         for statement in statements:

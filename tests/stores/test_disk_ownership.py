@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,6 @@ from cachemw.stores import DiskStore
 INDEX = bytes(16)
 NOBODY = 65534
 FILES = ("cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal", "lock")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[DiskStore]:
-    store = DiskStore(tmp_path / "store")
-    yield store
-    store.close()
 
 
 def _give_away(path: Path) -> None:

@@ -1,7 +1,6 @@
 """The store on disk, where somebody else wrote into it: rows are checked, pickle is never called, no file is followed."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,6 @@ from tests.stores.planting import rows
 
 INDEX, OTHER, THIRD = bytes(16), bytes([1]) * 16, bytes([2]) * 16
 OUTSIDE = b"what lies outside of the store"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[DiskStore]:
-    store = DiskStore(tmp_path / "store")
-    yield store
-    store.close()
 
 
 FOREIGN = {

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,13 +27,6 @@ CALLS: dict[str, Callable[[DiskStore], object]] = {
     "size": lambda store: store.size(),
     "secret": lambda store: store.secret(),
 }
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[DiskStore]:
-    store = DiskStore(tmp_path / "store")
-    yield store
-    store.close()
 
 
 def _below_a_file(path: Path) -> None:
