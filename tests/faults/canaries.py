@@ -69,8 +69,8 @@ def _digests(name: str, digest: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def is_kept(what: str, where: str) -> bool:
-    """A record says of which kind it is; a stream's options are part of that."""
-    return what.startswith("unknown stream option, ") and where.startswith("the file cache.db")
+    """A record says of which kind it is, a stream's options are part of that; and which model was asked for, and answered."""
+    return what.startswith(("unknown stream option, ", "model, ")) and where.startswith("the file cache.db")
 
 
 @dataclass(slots=True)
