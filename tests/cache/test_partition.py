@@ -243,7 +243,9 @@ def test_an_idempotency_key_is_one_callers_and_one_questions() -> None:
 
 
 def test_an_idempotency_key_is_the_same_in_every_worker_of_every_version() -> None:
-    """A5, K4: who tries again may meet another one."""
-    told = idempotency_key(SECRET, ((b"Idempotency-Key", b"k1"),), b"parts", b"0")
+    """A5, K4: who tries again may meet another one, and sends other fields."""
+    sent: Headers = ((b"traceparent", b"another each time"), (b"Idempotency-Key", b"k1"))
+
+    told = idempotency_key(SECRET, sent, b"parts", b"0")
 
     assert told == ((b"idempotency-key", b"j7bqdMnTMK008U47wD90aQkmpYaKtDhBwqGpFgTvam4"),)

@@ -74,13 +74,14 @@ def test_a_body_that_is_more_work_than_that_opens_no_lent_key() -> None:
     assert judge(JSON_HEAD, STATELESS, limit=100) is not None
 
 
-def test_lines_are_counted_over_all_chunks() -> None:
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_lines_are_counted_over_all_chunks(end: bytes) -> None:
     """F60, S13"""
     under_way = recording(terms(stream=True, limits=Limits(work=Work(lines=3, lines_at_once=2))))
     dropped = []
 
     for _ in range(2):
-        under_way.feed(b":\n:\n", 0.0)
+        under_way.feed(b":" + end + b":" + end, 0.0)
         dropped.append(under_way.dropped)
 
     assert dropped == [None, "too-complex"]
