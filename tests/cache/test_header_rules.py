@@ -166,6 +166,23 @@ def test_what_the_operator_sets_stands_among_the_others_by_its_name() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "is_keyed"),
+    [
+        (b"openai-organization", b"org-1", True),
+        (b"x-title", b"accept", True),
+        (b"user-agent", b"openai-beta", False),
+        (b"accept", b"x-title", False),
+        (b"traceparent", b"t", False),
+    ],
+)
+def test_what_the_operator_sets_is_in_the_key_unless_it_changes_nothing(name: bytes, value: bytes, is_keyed: bool) -> None:
+    """A3, K1: by its name, whatever it says."""
+    target = HttpRecipient(fields=((name, value),))
+
+    assert keyed((), target, NO_RULES) == (((name, value),) if is_keyed else ())
+
+
 @pytest.mark.parametrize(("recipient", "rewritten"), [(APP, []), (TRANSPORT, [b"idempotency-key"])])
 def test_inside_a_process_all_travels_as_it_is_but_what_says_that_two_requests_are_one(
     recipient: Recipient, rewritten: list[bytes]
