@@ -119,6 +119,11 @@ def client_code(caller: Caller, partition: bytes) -> str | None:
     """
     if caller.name is not None or not partition.startswith(_OF_CREDENTIAL):
         return caller.name
+    return _code_of(partition)
+
+
+@lru_cache(1024)  # one caller asks again and again
+def _code_of(partition: bytes) -> str:
     return hashlib.sha256(partition).digest()[:8].hex()
 
 

@@ -32,11 +32,6 @@ class CircuitBreaker:
     def is_open(self) -> bool:
         return self._failures >= self._limits.store_faults
 
-    @property
-    def is_spotless(self) -> bool:
-        """Say whether the last call went well."""
-        return self._failures == 0
-
     def admits(self, now: float) -> bool:
         """Say whether a call may be made; it is the one that tries, where the breaker is open."""
         if not self.is_open:
@@ -151,11 +146,8 @@ class Side:
     def __init__(self, done: str, limits: Limits, *, is_read: bool) -> None:
         self.is_read = is_read
         self._done, self._breaker, self._lock = done, CircuitBreaker(limits), threading.Lock()
-
-    @property
-    def is_well(self) -> bool:
-        """Say whether the last call went well."""
-        return self._breaker.is_spotless
+        self.is_well = True
+        """Whether the last call went well."""
 
     def admit(self) -> None:
         """Raises `StoreError` while the store is left alone."""
@@ -166,16 +158,18 @@ class Side:
                 raise StoreError(f"the store cannot be {self._done}, and is left alone for now")
 
     def succeeded(self) -> None:
-        if self._breaker.is_spotless:
+        if self.is_well:
             return
         with self._lock:
             has_closed = self._breaker.succeeded()
+            self.is_well = True
         if has_closed:
             logger.warning("the store can be %s again", self._done)
 
     def failed(self, fault: BaseException) -> None:
         with self._lock:
             has_opened = self._breaker.failed(time.monotonic())
+            self.is_well = False
         if has_opened:
             why = fault if isinstance(fault, StoreError) else type(fault).__name__  # what others say may be anything
             logger.warning("the store cannot be %s, and is tried now and then: %s", self._done, why)

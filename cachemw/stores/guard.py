@@ -5,7 +5,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import anyio
 from anyio.lowlevel import current_token
@@ -18,6 +18,7 @@ from cachemw.limits import Limits
 from cachemw.stores.base import Inline, Store
 from cachemw.stores.calls import CallQueue, Side, StoreCall, translated
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -55,7 +56,7 @@ class GuardedStore:
 
     def inline_get(self, index: bytes) -> bytes | None:
         """Read in this thread."""
-        return self._inline(self._here().reading, lambda: self._get(index))
+        return self._inline(self._here().reading, self._get, index)
 
     def order(self) -> Order:
         return self.begin_order().wait() if self.inline is Inline.NONE else self.inline_order()
@@ -74,13 +75,13 @@ class GuardedStore:
         waits: bool = True,
     ) -> None:
         if self.inline is Inline.ALL:
-            self._inline(self._here().writing, lambda: self._store.put(index, record, keep, order, others))
+            self._inline(self._here().writing, self._store.put, index, record, keep, order, others)
         else:
             self.begin_put(index, record, keep, order, others, waits).wait()
 
     def discard(self, *indexes: bytes) -> None:
         if self.inline is Inline.ALL:
-            self._inline(self._here().writing, lambda: self._store.discard(*indexes))
+            self._inline(self._here().writing, self._store.discard, *indexes)
         else:
             self.begin_discard(*indexes).wait()
 
@@ -122,17 +123,19 @@ class GuardedStore:
     def _reading_patience(self) -> float:
         return self._limits.store_patience if self._submit is None else self._limits.store_opening
 
-    def _inline(self, side: Side, call: Callable[[], T]) -> T:
-        side.admit()
+    def _inline(self, side: Side, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if not side.is_well:  # as it nearly always is: every hit comes this way
+            side.admit()
         try:
-            result = call()
+            result = call(*args, **kwargs)
         except RecordRefused:
             side.succeeded()
             raise
         except Exception as exc:
             side.failed(exc)
             raise translated(exc) from exc
-        side.succeeded()
+        if not side.is_well:
+            side.succeeded()
         return result
 
     def _order(self) -> Order:
