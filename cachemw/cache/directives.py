@@ -11,7 +11,7 @@ from typing import Any, cast
 import http_sf
 import msgspec
 
-from cachemw.messages import Headers, header_values
+from cachemw.messages import Headers, values_of_two
 from cachemw.redaction import redacted_repr
 
 _DIRECTIVE = re.compile(rb'[ \t]*([^=,; \t"]+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"[ \t]*(?=,|$)|([^,]*)))?[^,]*(?:,|$)')
@@ -160,10 +160,9 @@ def read_directives(headers: Headers, default: str, honour: frozenset[str]) -> D
 
     The request's members override the operator's `default` one by one; what is not in `honour` is reported, not obeyed.
     """
-    asked = header_values(headers, CONTROL_HEADER)
+    asked, control = values_of_two(headers, CONTROL_HEADER, b"cache-control")
     if not asked and default == "off":
         return None
-    control = header_values(headers, b"cache-control")
     return _directives(b", ".join(asked) if asked else None, b", ".join(control), default, honour)
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from cachemw.endpoints.errors import ErrorShape
 from cachemw.limits import Work
-from cachemw.messages import Headers, Kind, Request, StoredResponse, Usage, header_values
+from cachemw.messages import Headers, Kind, Request, StoredResponse, Usage, values_of_two
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event
 
@@ -94,10 +94,9 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
 
 def not_plain_json(headers: Headers) -> str | None:
     """Return why a body is not said to be JSON, in UTF-8 and no content coding; `None` where it is."""
-    types = header_values(headers, b"content-type")
+    types, encodings = values_of_two(headers, b"content-type", b"content-encoding")
     if len(types) != 1 or not _names_json(types[0]):
         return "not-json"
-    encodings = header_values(headers, b"content-encoding")
     return "encoded-request" if any(value.strip().lower() not in (b"", b"identity") for value in encodings) else None
 
 
