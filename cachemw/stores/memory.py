@@ -6,7 +6,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from cachemw.cache.order import ALONE, Order, Others, Placed, place
 from cachemw.errors import RecordTooLarge
@@ -15,6 +14,20 @@ from cachemw.stores.base import Inline, Store, refuse_limits
 from cachemw.stores.forks import on_fork
 
 _NOTHING: tuple[None, float, None] = None, 0.0, None
+
+
+class _Changes:
+    """The changes of a store, one after another, and their count."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock, self.count = lock, 0
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.count += 1  # last: whoever reads it before, and what is there after, is told of the change next time
+        self._lock.release()
 
 
 class MemoryStore(Store):
@@ -32,8 +45,9 @@ class MemoryStore(Store):
         refuse_limits(size_limit, count_limit)
         self._size_limit, self._count_limit, self._clock = size_limit, count_limit, clock
         self._records: OrderedDict[bytes, tuple[bytes, float, Placed | None]] = OrderedDict()
-        self._size = self._generation = self._puts = self._version = 0
+        self._size = self._generation = self._puts = 0
         self._lock = threading.Lock()
+        self._changes = _Changes(self._lock)
         self._secret = os.urandom(32)
         on_fork(self)
 
@@ -48,14 +62,13 @@ class MemoryStore(Store):
         return Order(self._generation, self._puts, time.monotonic_ns())
 
     def version(self) -> int:
-        return self._version
+        return self._changes.count
 
     def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
         if len(record) > self._size_limit:
             raise RecordTooLarge("the record is larger than the store may be")
-        with self._changing():
-            there = [self._records.get(other, _NOTHING)[2] for other in (index, *others.beside)]
-            placed = None if order is None else place(order, there, self.order())
+        with self._changes:
+            placed = None if order is None else self._placed(order, index, *others.beside)
             for replaced in (index, *others.instead_of):
                 self._remove(replaced)
             self._puts += 1
@@ -65,7 +78,7 @@ class MemoryStore(Store):
                 self._remove(next(iter(self._records)))
 
     def delete(self, *indexes: bytes) -> bool:
-        with self._changing():
+        with self._changes:
             self._generation += 1
             is_there = any(self.get(index) is not None for index in indexes)
             for index in indexes:
@@ -73,14 +86,14 @@ class MemoryStore(Store):
             return is_there
 
     def clear(self) -> int:
-        with self._changing():
+        with self._changes:
             self._generation += 1
             count, self._size = len(self._records), 0
             self._records.clear()
             return count
 
     def discard(self, *indexes: bytes) -> None:
-        with self._changing():
+        with self._changes:
             for index in indexes:
                 self._remove(index)
 
@@ -105,11 +118,8 @@ class MemoryStore(Store):
         """Let the others go on."""
         self._lock.release()
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        with self._lock:
-            yield
-            self._version += 1  # last: whoever reads it before, and what is there after, is told of the change next time
+    def _placed(self, order: Order, *indexes: bytes) -> Placed:
+        return place(order, [self._records.get(index, _NOTHING)[2] for index in indexes], self.order())
 
     def _remove(self, index: bytes) -> None:
         record, _, _ = self._records.pop(index, _NOTHING)
