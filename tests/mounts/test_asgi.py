@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from cachemw import ConfigurationError, DiskStore, ExchangeReport, MemoryStore, Policy
+from cachemw import ConfigurationError, DiskStore, ExchangeReport, Limits, MemoryStore, Policy
 from cachemw.asgi import CacheMiddleware
 from cachemw.stores import Inline
 from cachemw.upstreams import HttpUpstream
@@ -223,7 +223,7 @@ def test_in_starlette_with_everything_around_it(streaming: bool) -> None:
 async def test_the_default_store_is_closed_with_the_lifespan(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """A store that the mount opened is the mount's to close; one it was given is not."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    mounted = CacheMiddleware(Upstream(), name="bot")
+    mounted = CacheMiddleware(Upstream(), name="bot", limits=Limits(store_opening=30.0, store_call=30.0))
     assert not list(tmp_path.iterdir())
     await call(mounted, "POST", PATH, prompt(), ON)
     store = mounted._store

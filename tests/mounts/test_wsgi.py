@@ -8,7 +8,7 @@ from wsgiref.util import FileWrapper
 
 import pytest
 
-from cachemw import ConfigurationError, DiskStore, ExchangeReport, MemoryStore, Policy
+from cachemw import ConfigurationError, DiskStore, ExchangeReport, Limits, MemoryStore, Policy
 from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp
 from cachemw.stores import Inline
 from cachemw.wsgi import CacheMiddleware
@@ -572,7 +572,7 @@ def test_the_name_the_path_the_query_and_every_other_header_are_in_the_key() -> 
 def test_a_store_of_its_own_is_closed_with_the_mount(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """One it was given is not its to close."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    mounted = CacheMiddleware(giving([ANSWER]), name="bot")
+    mounted = CacheMiddleware(giving([ANSWER]), name="bot", limits=Limits(store_opening=30.0, store_call=30.0))
     assert not list(tmp_path.iterdir())
     call(mounted, "POST", PATH, prompt(), ON)
     store = mounted._store
