@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -144,18 +144,15 @@ def test_a_signal_that_comes_at_once_ends_it_too(command: Command, by: str) -> N
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are told apart as Linux does it")
 def test_what_one_worker_stores_another_one_hits(command: Command, simulated: Simulated) -> None:
     """E5, D3."""
-    simulator, upstream = simulated
+    _, upstream = simulated
     with command.serving("serve", "--port", 0, "--workers", 2, "--upstream", upstream, "--log-level", "info") as serving:
         one, other = _both_workers(serving)
-        calls_before = simulator.calls
+        prompt, first = _first_kept(other, serving)
+        _, again = _ask_until(lambda told: "detail=store-slow" not in told, one, serving, [prompt] * 100)
 
-        first = _ask_while_stopped(other, serving, "who keeps this?")
-        again = _ask_while_stopped(one, serving, "who keeps this?")
-
-        assert {"fwd=miss", "stored"} <= set(cache_status(first))
+        assert "fwd=miss" in cache_status(first)
         assert "hit" in cache_status(again)
         assert again.content == first.content
-        assert simulator.calls == calls_before + 1
         assert serving.end() == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in (one, other))
 
@@ -167,6 +164,21 @@ def _both_workers(serving: Serving) -> tuple[int, int]:
         started += "Application startup complete" in serving.output.readline()
     one, other = serving.workers()
     return one, other
+
+
+def _first_kept(stopped: int, serving: Serving) -> tuple[str, httpx.Response]:
+    return _ask_until(lambda told: "stored" in told, stopped, serving, map("who keeps this, {}?".format, range(100)))
+
+
+def _ask_until(
+    is_told: Callable[[list[str]], bool], stopped: int, serving: Serving, prompts: Iterable[str]
+) -> tuple[str, httpx.Response]:
+    """Ask until a store on a busy machine was as fast as its clients are patient (D1)."""
+    for prompt in prompts:
+        answer = _ask_while_stopped(stopped, serving, prompt)
+        if is_told(cache_status(answer)):
+            return prompt, answer
+    raise AssertionError("the store was always slow")
 
 
 def _ask_while_stopped(stopped: int, serving: Serving, prompt: str) -> httpx.Response:
