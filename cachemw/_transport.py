@@ -176,7 +176,7 @@ class SyncCaching(Caching):
     def _passed(self, outgoing: "TransportRequest", classified: Classified) -> Any:
         """Let the inner transport answer the very same request, and tell the hooks of it."""
         passage = Passage(self.driver.hooks, outgoing.passed(classified), Meter(self.driver.clock()))
-        with passage.told_of_failure():
+        with passage.told_of_failure(partial(_translated, self._family)):
             response = self._get_inner().handle_request(outgoing.request)
         passage.meter.start(_head(outgoing.request.method, response))
         response.stream = self._stream(map(passage.noting, response.stream), partial(passage.close, response.stream.close))
@@ -224,7 +224,7 @@ class AsyncCaching(Caching):
     async def _passed(self, inner: Any, outgoing: "TransportRequest", classified: Classified) -> Any:
         """Let the inner transport answer the very same request, and tell the hooks of it."""
         passage = Passage(self.driver.hooks, outgoing.passed(classified), Meter(self.driver.clock()))
-        with passage.told_of_failure():
+        with passage.told_of_failure(partial(_translated, self._family)):
             response = await inner.handle_async_request(outgoing.request)
         passage.meter.start(_head(outgoing.request.method, response))
         chunks = (passage.noting(chunk) async for chunk in response.stream)

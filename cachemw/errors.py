@@ -91,18 +91,27 @@ class RecordError(StoreError):
 class UpstreamError(CacheError):
     """The upstream cannot be reached, or broke off; `__cause__` is the original.
 
-    `status` is that of a response that broke off before anything of it was shown.
+    `status` is that of a response that broke off before anything of it was shown; `detail` says why there is no answer, as
+    `Cache-Status` tells it.
     """
 
     status: int | None = None
+
+    @property
+    def detail(self) -> str:
+        return "unreachable" if self.status is None else "broken"
 
 
 class UpstreamTimeout(UpstreamError):
     """The upstream did not answer, or fell silent, within its time."""
 
+    detail = "timeout"
+
 
 class TruncatedResponse(UpstreamError):
     """The response ended before it was complete."""
+
+    detail = "truncated"
 
 
 class ClientLeftError(OSError):

@@ -52,15 +52,7 @@ from cachemw.cache.recording import Terms
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
 from cachemw.endpoints.base import Bypass, Endpoint
 from cachemw.endpoints.errors import OPENAI, ErrorShape
-from cachemw.errors import (
-    PartitionError,
-    RecordError,
-    StoreError,
-    StoreTimeout,
-    TruncatedResponse,
-    UpstreamError,
-    UpstreamTimeout,
-)
+from cachemw.errors import PartitionError, RecordError, StoreError, StoreTimeout, UpstreamError
 from cachemw.limits import Limits
 from cachemw.messages import AppTarget, Headers, Inside, Request, header_values
 from cachemw.report import NOT_CACHED, STORE_SLOW, ExchangeReport, Fwd
@@ -152,7 +144,7 @@ def pass_on(report: ExchangeReport, endpoint: Endpoint | None, request: Request,
     try:
         shown: ShownResponse = yield Forward(None, Abandon.CANCEL, report, rewritten, shape)
     except UpstreamError as error:
-        return Failed(replace(report, fwd_status=error.status, details=(*report.details, _failure(error))), error, shape)
+        return Failed(replace(report, fwd_status=error.status, details=(*report.details, error.detail)), error, shape)
     return Relay(shown.response, report)
 
 
@@ -328,7 +320,7 @@ def _without_upstream(query: Query, verified: VerifiedRecords, report: ExchangeR
     """Answer though the upstream failed before it showed anything; that took its time, so look again what there is."""
     found, now = yield from _look(query, verified)
     usable = found if isinstance(found, Match) else found.stands_in
-    report = replace(report, fwd_status=error.status, details=(_failure(error), *report.details))
+    report = replace(report, fwd_status=error.status, details=(error.detail, *report.details))
     if usable is None:
         return Failed(replace(report, stored=None if report.collapsed else False), error, query.call.endpoint.errors)
     return _stand_in(query, usable, report, now)
@@ -338,14 +330,6 @@ def _stand_in(query: Query, usable: Match, report: ExchangeReport, now: float) -
     details = tuple(dict.fromkeys((*usable.details, *report.details)))
     report = replace(report, ttl=remaining(usable.stored, now), stored=None, details=details)
     return Serve(usable.stored, report, now, query.asked.speed)
-
-
-def _failure(error: UpstreamError) -> str:
-    if isinstance(error, UpstreamTimeout):
-        return "timeout"
-    if isinstance(error, TruncatedResponse):
-        return "truncated"
-    return "unreachable" if error.status is None else "broken"
 
 
 def _forwarding(query: Query, fwd: Fwd, *why: str | None) -> ExchangeReport:

@@ -1,0 +1,52 @@
+"""What hooks are told in every mount: of each exchange once, and what is true of it."""
+
+from typing import Any
+
+import anyio
+import pytest
+
+from cachemw import ExchangeReport, Policy
+from tests.mounts.inner_transports import BY_FAMILY, BY_KIND, answered, answering, asking, inner_of, transport_of
+
+pytestmark = pytest.mark.anyio
+
+
+@BY_FAMILY
+@BY_KIND
+@pytest.mark.parametrize(
+    ("name", "word"), [("ConnectError", "unreachable"), ("ConnectTimeout", "timeout"), ("ReadTimeout", "timeout")]
+)
+async def test_a_request_that_passes_fails_in_the_words_of_one_that_opted_in(
+    family: Any, mount: Any, is_async: bool, name: str, word: str
+) -> None:
+    """E1."""
+    told: list[ExchangeReport] = []
+    failing = inner_of(family, lambda request: getattr(family, name)("no"))
+
+    for default in ("on", "off"):
+        transport = transport_of(mount, is_async, failing, policy=Policy(default=default), hooks=[told.append])
+        with pytest.raises(getattr(family, name)):
+            await answered(transport, asking(family))
+
+    assert [(report.outcome, report.details) for report in told] == [("miss", (word,)), ("passed", (word,))]
+
+
+@BY_FAMILY
+async def test_a_request_that_passes_and_is_cancelled_reached_its_upstream(family: Any, mount: Any) -> None:
+    """E1, P5: it is its client who has left."""
+    told, reached = list[ExchangeReport](), anyio.Event()
+    inner = inner_of(family, answering)
+
+    async def hang(request: Any) -> None:
+        reached.set()
+        await anyio.sleep_forever()
+
+    inner.handle_async_request = hang
+    transport = transport_of(mount, True, inner, policy=Policy(default="off"), hooks=[told.append])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(transport.handle_async_request, asking(family))
+        await reached.wait()
+        tasks.cancel_scope.cancel()
+
+    assert [(report.outcome, report.details) for report in told] == [("passed", ("client-left",))]
