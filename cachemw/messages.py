@@ -61,9 +61,11 @@ class HttpTarget(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
     def called(self, model: str | None) -> str:
-        """Return what reports and records call it: `provider/model`, else the URL without its query."""
+        """Return its name in reports: `provider/model`, or `provider` if no model was read; else the URL without its query."""
         provider = self.recipient.provider
-        return f"{provider}/{model}" if provider and model else self.url.partition("?")[0]
+        if provider is None:
+            return self.url.partition("?")[0]
+        return f"{provider}/{model}" if model else provider
 
 
 class AppTarget(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from tests.docstrings import named
 REQUIREMENTS = set(
     """
     A1 A2 A3 A4 A5 A6 A7 A8 A9
-    B1 B4
+    B1 B4 B5
     D1 D2 D3 D4 D5 D6 D7 D8 D9 D10
     E1 E2 E3 E4 E5 E6 E7
     H1 H2 H3 H4 H6 H7 H8 H9 H10 H11

@@ -5,8 +5,14 @@ from typing import Any
 import anyio
 import pytest
 
-from cachemw import ExchangeReport, Policy
+from cachemw import ExchangeReport, MemoryStore, Policy
+from cachemw.asgi import CacheMiddleware
+from cachemw.upstreams import HttpUpstream
+from tests.asgi_driver import call
+from tests.mounts.conftest import Switch
 from tests.mounts.inner_transports import BY_FAMILY, BY_KIND, answered, answering, asking, inner_of, transport_of
+from tests.mounts.mounting import PATH
+from tests.upstream import Upstream, prompt
 
 pytestmark = pytest.mark.anyio
 
@@ -50,3 +56,27 @@ async def test_a_request_that_passes_and_is_cancelled_reached_its_upstream(famil
         tasks.cancel_scope.cancel()
 
     assert [(report.outcome, report.details) for report in told] == [("passed", ("client-left",))]
+
+
+@pytest.mark.parametrize(
+    ("control", "target"),
+    [
+        pytest.param((b"cachemw", b"on"), "cerebras/m", id="read"),
+        pytest.param((b"cachemw", b"off"), "cerebras", id="passed"),
+        pytest.param((b"cachemw", b"ttl=soon"), "cerebras", id="refused"),
+    ],
+)
+async def test_a_named_provider_is_called_by_its_name_whatever_was_read(
+    control: tuple[bytes, bytes], target: str, switch: tuple[Switch, str]
+) -> None:
+    """B5."""
+    told: list[ExchangeReport] = []
+    app, url = switch
+    app.target = Upstream()
+    upstream = HttpUpstream(url + "/v1", provider="cerebras")
+    mount = CacheMiddleware(app, upstream=upstream, store=MemoryStore(), hooks=[told.append])
+
+    await call(mount, "POST", PATH, prompt(), ((b"content-type", b"application/json"), control))
+    await mount.aclose()
+
+    assert [report.target for report in told] == [target]
