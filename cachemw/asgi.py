@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.budget import Budget
 from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, script_for
-from cachemw.cache.context import attested_in_scope
+from cachemw.cache.context import CALLER, attested_in_scope
 from cachemw.cache.directives import CONTROL_HEADER
 from cachemw.cache.header_rules import HeaderRules
 from cachemw.cache.key import caller_of
@@ -28,9 +28,6 @@ from cachemw.stores import DiskStore, Store
 from cachemw.upstreams.base import AsyncUpstream, UpstreamRequest
 from cachemw.upstreams.push import END, Answer, Emit, Ending, PulledUpstream, PushUpstream
 from cachemw.wire.fields import without
-
-CALLER = "cachemw.caller"
-"""The member of a scope in which the gate before a proxy says who asks."""
 
 
 class AsgiRequest:

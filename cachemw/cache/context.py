@@ -30,6 +30,9 @@ def _table(*rows: tuple[str, Counts, str]) -> Mapping[str, Member]:
     return {name: Member(counts, why) for names, counts, why in rows for name in names.split()}
 
 
+CALLER = "cachemw.caller"
+"""The member of a scope in which the gate before a proxy says who asks."""
+
 SCOPE = _table(
     ("path raw_path query_string", _KEYED, "what is asked for"),
     ("root_path", _KEYED, "where the app is mounted, which may be for one tenant"),
@@ -37,6 +40,12 @@ SCOPE = _table(
     ("session", _KEYED, "what a session middleware knows of who asks; one that cannot be written as JSON: not cached"),
     ("user", _BYPASS, "where it is authenticated, and neither a credential nor `Policy.partition` tells callers apart"),
     ("extensions", _CREDENTIAL, "of it only `tls`"),
+    (
+        CALLER,
+        _CREDENTIAL,
+        "who asks, as our own gate says, in the place of every credential; no client can set it, but what is mounted in front"
+        " of us can, and an app inside sees it",
+    ),
     ("auth", _INERT, "goes with `user`"),
     ("type asgi http_version method scheme", _INERT, "the protocol; a chat request is always a POST"),
     ("server", _INERT, "where the server listens; whose app is asked says `Host`"),

@@ -5,8 +5,9 @@ from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw.asgi import CALLER, AsgiRequest, raw_path_below
+from cachemw.asgi import AsgiRequest, raw_path_below
 from cachemw.budget import Budget
+from cachemw.cache.context import CALLER
 from cachemw.endpoints import errors as refusals
 from cachemw.endpoints.errors import ErrorResponse
 from cachemw.errors import ClientLeftError

@@ -6,6 +6,7 @@ import pytest
 from starlette.authentication import SimpleUser, UnauthenticatedUser
 
 from cachemw.cache.context import (
+    CALLER,
     ENVIRON,
     ENVIRON_PREFIXES,
     EXTENSIONS,
@@ -126,6 +127,11 @@ def test_every_row_says_why() -> None:
 
     assert all(member.why for member in rows)
     assert {member.counts for member in rows} == set(Counts)
+
+
+def test_the_member_in_which_our_own_gate_says_who_asks_stands_in_the_table() -> None:
+    """A2: an app inside sees it."""
+    assert SCOPE[CALLER].counts is Counts.CREDENTIAL
 
 
 def test_what_stands_in_the_table_is_found_there() -> None:

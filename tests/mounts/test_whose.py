@@ -14,7 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cachemw import MemoryStore, Policy
 from cachemw.asgi import CacheMiddleware
 from cachemw.budget import Budget
+from cachemw.cache.context import CALLER
 from cachemw.httpx import CacheTransport
+from cachemw.messages import Caller
 from cachemw.upstreams import HttpUpstream
 from cachemw.wsgi import CacheMiddleware as WsgiMiddleware
 from tests import wsgi_driver
@@ -128,6 +130,19 @@ async def test_what_a_session_holds_is_in_the_key() -> None:
     said = [says(await asked_as(app, session=session)) for session in sessions]
 
     assert said == [*["fwd=miss; stored"] * 2, "hit", "fwd=miss; stored", "fwd=bypass; detail=no-partition"]
+
+
+async def test_whom_the_gate_names_asks_whatever_credential_was_sent() -> None:
+    """A2, I10: what is mounted in front of us is believed, as with a session."""
+    app = CacheMiddleware(Upstream(), name="bot", store=MemoryStore())
+    ada, bob = (Caller(brought=((b"authorization", name),)) for name in (b"ada", b"bob"))
+
+    said = [
+        says(await asked_as(app, headers=[*ON, (b"authorization", sent)], **{CALLER: caller}))
+        for caller, sent in ((ada, b"1"), (bob, b"1"), (ada, b"2"))
+    ]
+
+    assert said == ["fwd=miss; stored", "fwd=miss; stored", "hit"]
 
 
 # Whose key, for an HTTP upstream.
