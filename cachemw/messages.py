@@ -234,8 +234,8 @@ class StoredResponse(msgspec.Struct, frozen=True):
     proof: bytes
     stored_at: float
     lifetime: float
+    endpoint: str
     request: bytes | None = None
-    endpoint: str = "chat"
     target: str = ""
     model: str | None = None
     usage: Usage | None = None

@@ -77,7 +77,7 @@ class GuardedStore:
         if self.inline is Inline.ALL:
             self._inline(self._here().writing, self._store.put, index, record, keep, order, others)
         else:
-            self.begin_put(index, record, keep, order, others, waits).wait()
+            self.begin_put(index, record, keep, order, others, waits=waits).wait()
 
     def discard(self, *indexes: bytes) -> None:
         if self.inline is Inline.ALL:
@@ -109,7 +109,8 @@ class GuardedStore:
         keep: float | None,
         order: Order | None = None,
         others: Others = ALONE,
-        waits: bool = True,
+        *,
+        waits: bool,
     ) -> StoreCall[None]:
         """Begin to write; who does not wait gives it up at once, and it goes on."""
         attempt = self._here().write(index, lambda: self._store.put(index, record, keep, order, others), len(record))
@@ -190,7 +191,7 @@ class AsyncStore:
             if store.inline is Inline.ALL:
                 store.put(put.index, put.record, put.keep, put.order, put.others)
             else:
-                await _awaited(store.begin_put(put.index, put.record, put.keep, put.order, put.others, put.waits))
+                await _awaited(store.begin_put(put.index, put.record, put.keep, put.order, put.others, waits=put.waits))
         except StoreError as error:
             return not_kept(error)
         return None

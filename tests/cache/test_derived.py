@@ -73,4 +73,4 @@ def test_what_it_takes_in_memory_is_more_than_the_body(events: int) -> None:
 
 def _stream_of(events: int, number: int) -> StoredResponse:
     ends, times = (tuple(float(number + at) for at in range(events)) for _ in range(2))
-    return StoredResponse(200, (), bytes(events * 40), tuple(map(int, ends)), times, Kind(True), bytes(32), 0.0, 0.0)
+    return StoredResponse(200, (), bytes(events * 40), tuple(map(int, ends)), times, Kind(True), bytes(32), 0.0, 0.0, "chat")

@@ -10,7 +10,7 @@ from cachemw.messages import Kind, StoredResponse
 
 
 def stored_at_100(lifetime: float = 60.0) -> StoredResponse:
-    return StoredResponse(200, (), b"{}", (), (), Kind(stream=False), bytes(32), stored_at=100.0, lifetime=lifetime)
+    return StoredResponse(200, (), b"{}", (), (), Kind(stream=False), bytes(32), 100.0, lifetime, "chat")
 
 
 @pytest.mark.parametrize(

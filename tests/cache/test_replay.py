@@ -30,6 +30,7 @@ def stored(*events: bytes, after: bytes = b"") -> StoredResponse:
         proof=b"",
         stored_at=1000.0,
         lifetime=60.0,
+        endpoint="chat",
     )
 
 

@@ -13,8 +13,10 @@ from cachemw.messages import Head, Kind, StoredResponse
 
 JSON = ((b"content-type", b"application/json"),)
 STREAM = ((b"content-type", b"text/event-stream; charset=utf-8"),)
-ANSWER = StoredResponse(200, JSON, b"{}", (), (), Kind(False), bytes(32), 1000.0, 60.0)
-EVENTS = StoredResponse(200, STREAM, b"data: 1\n\ndata: 2\n\n", (9, 18), (0.0, 1.5), Kind(True), bytes(32), 1000.0, 60.0)
+ANSWER = StoredResponse(200, JSON, b"{}", (), (), Kind(False), bytes(32), 1000.0, 60.0, "chat")
+EVENTS = StoredResponse(
+    200, STREAM, b"data: 1\n\ndata: 2\n\n", (9, 18), (0.0, 1.5), Kind(True), bytes(32), 1000.0, 60.0, "chat"
+)
 NAN, INF = float("nan"), float("inf")
 NOW, DAY = 2000.0, 86_400.0
 

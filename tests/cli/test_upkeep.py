@@ -21,7 +21,7 @@ Here = Callable[..., Done]
 
 NOW = time.time()
 JSON = StoredResponse(
-    200, ((b"content-type", b"application/json"),), b"{}", (), (), Kind(False), b"p" * 32, stored_at=NOW - 10, lifetime=3600.0
+    200, ((b"content-type", b"application/json"),), b"{}", (), (), Kind(False), b"p" * 32, NOW - 10, 3600.0, "chat"
 )
 STREAM = replace(
     JSON,

@@ -34,6 +34,7 @@ def record(body: bytes, kind: Kind, content_type: bytes = b"text/event-stream") 
         proof=b"proof",
         stored_at=100.0,
         lifetime=60.0,
+        endpoint="chat",
         request=b"{}",
     )
 

@@ -408,7 +408,7 @@ def test_what_was_asked_for_before_everything_was_purged_is_not_kept(store: Stor
 
 def stored_at(moment: float) -> bytes:
     head = ((b"content-type", b"application/json"),)
-    return codec.encode(StoredResponse(200, head, b"{}", (), (), AnswerKind(False), b"p" * 32, stored_at=moment, lifetime=60.0))
+    return codec.encode(StoredResponse(200, head, b"{}", (), (), AnswerKind(False), b"p" * 32, moment, 60.0, "chat"))
 
 
 def test_what_was_stored_before_a_time_is_purged_and_of_what_is_damaged_nobody_knows(kind: Kind) -> None:

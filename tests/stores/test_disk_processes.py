@@ -154,7 +154,7 @@ disk = DiskStore(sys.argv[1])
 store, gate = GuardedStore(disk, Limits(store_patience=5.0)), threading.Event()
 disk.put(bytes(16), b"a record", None)
 disk.submit(gate.wait)
-puts = [store.begin_put(bytes([number]) * 16, b"a record", None) for number in range(1, 5)]
+puts = [store.begin_put(bytes([number]) * 16, b"a record", None, waits=True) for number in range(1, 5)]
 threading.Timer(0.02, gate.set).start()
 pid = os.fork()
 store.put(bytes([9]) * 16, b"a record", None)
@@ -183,7 +183,7 @@ class Enduring(DiskStore):
     write_timeout = 20.0
 
 store = GuardedStore(Enduring(sys.argv[1]))
-puts = [store.begin_put(bytes([number]) * 16, b"a record", None) for number in range(3)]
+puts = [store.begin_put(bytes([number]) * 16, b"a record", None, waits=True) for number in range(3)]
 time.sleep(0.2)
 began = time.monotonic()
 pid = os.fork()

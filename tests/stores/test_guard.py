@@ -207,7 +207,7 @@ def test_who_has_waited_for_a_read_in_vain_does_not_wait_for_a_put(gate: threadi
     store = GuardedStore(moody)
     failures(store, "get", 1)
 
-    assert store.begin_put(INDEX, b"a record", None).patience == 0
+    assert store.begin_put(INDEX, b"a record", None, waits=True).patience == 0
     until(lambda: moody.asked == ["get", "put"])
 
 
@@ -252,7 +252,7 @@ def test_what_is_queued_when_a_store_is_closed_is_done_and_opens_nothing(tmp_pat
     store = GuardedStore(disk)
     disk.put(INDEX, b"a record", None)
     disk.submit(gate.wait)
-    puts = [store.begin_put(bytes([number]) * 16, b"a record", None) for number in range(1, 5)]
+    puts = [store.begin_put(bytes([number]) * 16, b"a record", None, waits=True) for number in range(1, 5)]
 
     threading.Timer(0.1, gate.set).start()
     disk.close()
@@ -275,7 +275,7 @@ def test_a_store_that_is_closed_waits_for_no_lock(tmp_path: Path) -> None:
     disk.put(INDEX, b"a record", None)
 
     with locked(tmp_path, "IMMEDIATE"):
-        puts = [store.begin_put(bytes([number]) * 16, b"a record", None) for number in range(1, 5)]
+        puts = [store.begin_put(bytes([number]) * 16, b"a record", None, waits=True) for number in range(1, 5)]
         time.sleep(0.1)
         began = time.monotonic()
         disk.close()
@@ -326,7 +326,7 @@ def test_a_burst_of_puts_is_kept_though_they_wait_for_each_other(tmp_path: Path)
     store = GuardedStore(disk, limits)
 
     disk.submit(lambda: time.sleep(limits.store_call * 1.1))  # none begins before one that hung would be given up on
-    attempts = [store.begin_put(number.to_bytes(16), bytes(20_000), None) for number in range(1000)]
+    attempts = [store.begin_put(number.to_bytes(16), bytes(20_000), None, waits=True) for number in range(1000)]
     for attempt in attempts:
         attempt.done.result()
 
@@ -339,7 +339,7 @@ def test_more_calls_than_there_are_threads_for_come_in_their_turn() -> None:
     moody = Moody(lambda: time.sleep(0.005))
     store = GuardedStore(moody)
 
-    attempts = [store.begin_put(number.to_bytes(16), b"a record", None) for number in range(LIMITS.store_calls * 3)]
+    attempts = [store.begin_put(number.to_bytes(16), b"a record", None, waits=True) for number in range(LIMITS.store_calls * 3)]
     for attempt in attempts:
         attempt.done.result()
     moody.mood = lambda: None
@@ -353,25 +353,25 @@ def test_what_waits_to_be_stored_is_bounded(gate: threading.Event) -> None:
     store = GuardedStore(moody, Limits(store_queue_bytes=1000))
 
     for number in range(2):
-        store.begin_put(bytes([number]) * 16, bytes(500), None)
+        store.begin_put(bytes([number]) * 16, bytes(500), None, waits=True)
     with pytest.raises(StoreTimeout, match="keep up"):
-        store.begin_put(INDEX, bytes(1), None)
+        store.begin_put(INDEX, bytes(1), None, waits=True)
     gate.set()
     until(lambda: moody.get(bytes([1]) * 16))
 
-    store.begin_put(INDEX, bytes(500), None).done.result()
+    store.begin_put(INDEX, bytes(500), None, waits=True).done.result()
 
 
 def test_a_newer_put_is_not_overtaken_by_one_that_was_given_up_on(gate: threading.Event) -> None:
     """F23, R5"""
     moody = Moody(gate.wait)
     store = GuardedStore(moody)
-    older = store.begin_put(INDEX, b"older", None)
+    older = store.begin_put(INDEX, b"older", None, waits=True)
     with pytest.raises(StoreTimeout):
         older.wait()
 
     moody.mood = lambda: None
-    newer = store.begin_put(INDEX, b"newer", None)
+    newer = store.begin_put(INDEX, b"newer", None, waits=True)
     gate.set()
     older.done.result()
     newer.done.result()
@@ -481,7 +481,7 @@ try:
 except StoreError:
     child = os.fork()
     if not child:
-        store.begin_put(bytes(16), b"a record", None).done.result(5.0)  # a busy machine is no store that hangs
+        store.begin_put(bytes(16), b"a record", None, waits=True).done.result(5.0)  # a busy machine is no store that hangs
         os._exit(0)
     print(os.waitpid(child, 0)[1])
 """
