@@ -235,6 +235,7 @@ class PushExchange:
         if outcome.revalidate is not None and self._table.may_detach:
             self._flight = self._forward(outcome.revalidate, outcome.rewritten)  # what becomes of it is in the report, too
             self._flight.detach()
+            self._report = replace(outcome.report, attempts=1)
         else:
             self._release()
         await deliver(outcome, self._client, self._driver.policy.max_replay)

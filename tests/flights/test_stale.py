@@ -59,7 +59,7 @@ async def test_a_stale_hit_is_out_before_the_upstream_answers_and_the_next_is_fr
     assert fresh.said == "hit; ttl=10"
     assert fresh.body != hit.body
     assert bot.calls == 2
-    assert [report.abandoned for report in house.reports] == [None, None]
+    assert [(report.abandoned, report.attempts) for report in house.reports] == [(None, 1), (None, 0)]
 
 
 async def test_twenty_stale_hits_make_one_call(house: House) -> None:
@@ -77,6 +77,7 @@ async def test_twenty_stale_hits_make_one_call(house: House) -> None:
         bot.gate.set()
 
     assert bot.calls == 2
+    assert sum(report.attempts for report in house.reports) == 1
     assert {caller.said for caller in callers} == {STALE}
     assert (await house.ask(Caller(control=TTL))).body == b"".join(NEW)
 
@@ -134,6 +135,7 @@ async def test_where_no_more_may_fly_without_readers_nothing_is_fetched_anew(hou
 
     assert (hit.body, hit.said) == (WHOLE, STALE)
     assert bot.calls == 1
+    assert [report.attempts for report in house.reports] == [0]
     assert house.records == [WHOLE]
 
 
