@@ -8,11 +8,7 @@ from functools import partial
 from typing import Any
 
 from cachemw._transport_request import Cookies, TransportRequest, Upload, original
-from cachemw.cache.classify import (
-    Classified,
-    body_limit,
-    script_for,
-)
+from cachemw.cache.classify import Classified, body_limit, exchange_for
 from cachemw.cache.effects import Failed
 from cachemw.cache.policy import Policy
 from cachemw.drivers.metering import Meter, Passage
@@ -164,9 +160,9 @@ class SyncCaching(Caching):
         body = upload.read(limit) if limit else None
         stream = request.stream if not limit else self._stream(upload, request.stream.close)
         asked, inner = outgoing.described(body, self._cookies), SyncInner(outgoing, self._get_inner)
-        script = script_for(classified, asked, policy, self.driver.limits, self.driver.verified)
+        exchange = exchange_for(classified, asked, policy, self.driver.limits, self.driver.verified)
         sent = outgoing.as_sent(stream if body is None else body)
-        answer = self.driver.run(script, inner.open, sent, outgoing.timeout)
+        answer = self.driver.run(exchange, inner.open, sent, outgoing.timeout)
         if isinstance(answer.outcome, Failed):
             answer.close()
             raise outgoing.failed(answer.outcome)
@@ -212,9 +208,9 @@ class AsyncCaching(Caching):
         body = await upload.aread(limit) if limit else None
         stream = request.stream if not limit else self._stream(upload, request.stream.aclose)
         asked, inner = outgoing.described(body, self._cookies), AsyncInner(outgoing, self._get_inner)
-        script = script_for(classified, asked, policy, self.driver.limits, self.driver.verified)
+        exchange = exchange_for(classified, asked, policy, self.driver.limits, self.driver.verified)
         sent = outgoing.as_sent(stream if body is None else body)
-        answer = await self.driver.run(script, inner.aopen, sent, outgoing.timeout)
+        answer = await self.driver.run(exchange, inner.aopen, sent, outgoing.timeout)
         if isinstance(answer.outcome, Failed):
             await answer.aclose()
             raise outgoing.failed(answer.outcome)

@@ -11,7 +11,7 @@ from cachemw.cache.classify import (
     NotOptedIn,
     OtherRequest,
     classify,
-    passed_report,
+    first_report,
     unfinished,
 )
 from cachemw.cache.directives import CONTROL_HEADER
@@ -127,7 +127,7 @@ class TransportRequest:
 
     def passed(self, classified: Classified) -> ExchangeReport:
         """Return what is known of a request that passes as it is."""
-        return replace(passed_report(classified, self.described(None, Cookies())), attempts=1)
+        return replace(first_report(classified, self.described(None, Cookies())), attempts=1)
 
     def described(self, body: bytes | None, cookies: Cookies) -> Request:
         """Return it as a value, without the `cookies` that came with answers; `body` is `None` where it was not read whole."""

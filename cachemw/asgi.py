@@ -13,7 +13,7 @@ import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.budget import Budget
-from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, script_for
+from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, exchange_for
 from cachemw.cache.context import CALLER, attested_in_scope
 from cachemw.cache.directives import CONTROL_HEADER
 from cachemw.cache.header_rules import HeaderRules
@@ -318,8 +318,8 @@ class CacheMiddleware:
     async def drive(self, classified: Classified, request: Request, incoming: AsgiRequest, send: Send) -> None:
         """Answer a request that has been read."""
         target = None if self._upstream is None else incoming.target
-        script = script_for(classified, request, self.policy, self.driver.limits, self.driver.verified, target)
-        await self.driver.run(script, self._push_upstream(incoming), AsgiClient(send, incoming))
+        exchange = exchange_for(classified, request, self.policy, self.driver.limits, self.driver.verified, target)
+        await self.driver.run(exchange, self._push_upstream(incoming), AsgiClient(send, incoming))
 
     def _push_upstream(self, incoming: AsgiRequest) -> PushUpstream:
         if self._upstream is None:

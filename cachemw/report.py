@@ -101,9 +101,10 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hook(Protocol):
-    """Told of every exchange when it is over, but of those with a wrapped app whose clients did not opt in.
+    """Told of every exchange when it is over, once, but of those with a wrapped app whose clients did not opt in.
 
-    What it raises is logged, and changes nothing.
+    One that is cancelled is an exchange, too; a request that never came whole is none. What it raises is logged, and changes
+    nothing.
     """
 
     def __call__(self, report: ExchangeReport, /) -> None:

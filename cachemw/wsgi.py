@@ -11,9 +11,9 @@ from typing import Any
 
 from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp, WsgiRequest, start, without_control
 from cachemw.budget import Budget
-from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, script_for, unfinished
+from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, exchange_for, unfinished
 from cachemw.cache.context import attested_in_environ
-from cachemw.cache.effects import Failed, Outcome, Script, Serve
+from cachemw.cache.effects import Exchange, Failed, Outcome, Serve
 from cachemw.cache.key import caller_of
 from cachemw.cache.live_response import Relay
 from cachemw.cache.policy import Policy
@@ -261,39 +261,39 @@ class CacheMiddleware:
 
     def _answer(self, classified: Classified, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
         try:
-            script = self._script(classified, incoming)
+            exchange = self._exchange(classified, incoming)
         except ClientLeftError:
             return self._left(incoming, start_response)
         except BaseException:
             incoming.let_go()
             raise
         if self._upstream is None:
-            return self._around(script, incoming, start_response)
-        return self._beside(self._upstream, script, incoming, start_response)
+            return self._around(exchange, incoming, start_response)
+        return self._beside(self._upstream, exchange, incoming, start_response)
 
-    def _script(self, classified: Classified, incoming: WsgiRequest) -> Script:
+    def _exchange(self, classified: Classified, incoming: WsgiRequest) -> Exchange:
         driver, policy = self.driver, self.driver.policy
         request = self._request(incoming, incoming.read(body_limit(classified, policy)))
         target = None if self._upstream is None else incoming.target
-        return script_for(classified, request, policy, driver.limits, driver.verified, target)
+        return exchange_for(classified, request, policy, driver.limits, driver.verified, target)
 
     def _beside(
-        self, upstream: SyncUpstream, script: Script, incoming: WsgiRequest, start_response: StartResponse
+        self, upstream: SyncUpstream, exchange: Exchange, incoming: WsgiRequest, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Answer with the upstream behind us."""
         outgoing = incoming.outgoing(self.driver.policy.header_rules, self.driver.limits.timeouts)
         try:
-            answer = self.driver.run(script, upstream.open, outgoing)
+            answer = self.driver.run(exchange, upstream.open, outgoing)
         except BaseException:
             incoming.let_go()
             raise
         return _begun(WsgiBody(answer, incoming.let_go), answer.head, start_response)
 
-    def _around(self, script: Script, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
+    def _around(self, exchange: Exchange, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
         """Answer with the wrapped app behind us. What it raises and nothing stored stands for is raised, as without us."""
         app = WsgiAppUpstream(self.app, incoming, start_response)
         outgoing = incoming.outgoing(self.driver.policy.header_rules, self.driver.limits.timeouts)
-        answer = SyncAnswer(self.driver, script, app.open, outgoing)
+        answer = SyncAnswer(self.driver, exchange, app.open, outgoing)
         app.push = answer.push
         try:
             answer.begin()

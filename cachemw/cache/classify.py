@@ -4,7 +4,7 @@ import msgspec
 from msgspec.structs import replace
 
 from cachemw.cache.directives import CONTROL_HEADER, Abandon, Directives, InvalidControl, read_directives
-from cachemw.cache.effects import InvalidPath, Script, Unacceptable
+from cachemw.cache.effects import Exchange, InvalidPath, Script, Unacceptable
 from cachemw.cache.exchange import bypass, early_report, exchange, pass_on, refuse, shape_of
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
@@ -80,20 +80,43 @@ def body_limit(classified: Classified, policy: Policy) -> int | None:
             return 0
 
 
-def script_for(
+def exchange_for(
     classified: Classified,
     request: Request,
     policy: Policy,
     limits: Limits,
     verified: VerifiedRecords,
     target: bytes | None = None,
-) -> Script:
-    """Return the script that answers.
+) -> Exchange:
+    """Return the exchange that a request begins.
 
     `target` is what an HTTP upstream beside the mount would be asked for, as it came; a wrapped app's path is its own matter.
     """
+    report = first_report(classified, request)
     if target is not None and (climbs(target.partition(b"?")[0]) or not is_target(target)):
-        return _refuse_path(classified, request)
+        return Exchange(_refuse_path(report, _endpoint_in(classified)), report)
+    return Exchange(_script_for(classified, request, report, policy, limits, verified), report)
+
+
+def first_report(classified: Classified, request: Request) -> ExchangeReport:
+    """Return what is known of an exchange before anything was done."""
+    match classified:
+        case OptedIn(endpoint):
+            return early_report(request, endpoint)
+        case NotOptedIn(endpoint):
+            return early_report(request, endpoint, opted_in=False)
+        case OtherRequest(asked):
+            return early_report(request, None, opted_in=asked is not None)
+
+
+def _script_for(
+    classified: Classified,
+    request: Request,
+    report: ExchangeReport,
+    policy: Policy,
+    limits: Limits,
+    verified: VerifiedRecords,
+) -> Script:
     match classified:
         case OptedIn(endpoint, Directives() as asked):
             return exchange(endpoint, request, asked, policy, limits, verified)
@@ -102,24 +125,15 @@ def script_for(
         case OtherRequest(asked=Directives() as asked):  # not even that is sent where the upstream must not be contacted
             return bypass(_OTHER, None, request, asked, policy)
         case OtherRequest(asked=InvalidControl()):  # it is nobody's there
-            report = replace(early_report(request, None), fwd="bypass", stored=False, details=(_OTHER,))
-            return pass_on(report, None, request, policy)
+            return pass_on(replace(report, fwd="bypass", stored=False, details=(_OTHER,)), None, request, policy)
         case _:
-            return pass_on(passed_report(classified, request), _endpoint_in(classified), request, policy)
+            return pass_on(report, _endpoint_in(classified), request, policy)
 
 
-def _refuse_path(classified: Classified, request: Request) -> Script:
+def _refuse_path(report: ExchangeReport, endpoint: Endpoint | None) -> Script:
     """Answer a request that would leave the upstream's base URL, or be spelt anew on the way there."""
     yield from ()
-    endpoint = _endpoint_in(classified)
-    has_opted_in = isinstance(classified, OptedIn) or isinstance(classified, OtherRequest) and classified.asked is not None
-    report = early_report(request, endpoint, opted_in=has_opted_in)
     return Unacceptable(replace(report, stored=False, details=("invalid-path",)), InvalidPath(), shape_of(endpoint))
-
-
-def passed_report(classified: Classified, request: Request) -> ExchangeReport:
-    """Return what is known of a request that passes because its client did not opt in."""
-    return early_report(request, _endpoint_in(classified), opted_in=False)
 
 
 def _endpoint_in(classified: Classified) -> Endpoint | None:

@@ -174,6 +174,15 @@ Outcome = Serve | Relay | Unsatisfiable | Failed | Unacceptable
 Script = Generator[Effect, Any, Outcome]
 
 
+class Exchange(msgspec.Struct, frozen=True):
+    """One exchange to be run: the script that answers, and the `report` of it should it end before the script has said more."""
+
+    script: Script
+    report: ExchangeReport
+
+    __repr__ = redacted_repr
+
+
 def resume(script: Script, result: Any) -> Effect | Outcome:
     """Send a script what it asked for, or throw it the failure; return what it asks next, or its outcome."""
     try:

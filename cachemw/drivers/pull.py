@@ -9,7 +9,7 @@ import dataclasses
 from msgspec.structs import replace
 
 from cachemw.cache import replay
-from cachemw.cache.effects import Claim, ClaimResult, Effect, Forward, Outcome, Script, Serve, ShownResponse, resume
+from cachemw.cache.effects import Claim, ClaimResult, Effect, Exchange, Forward, Outcome, Serve, ShownResponse, resume
 from cachemw.cache.live_response import LiveResponse, Relay, begin
 from cachemw.cache.policy import Policy
 from cachemw.cache.replay import DirectOutcome, respond
@@ -33,16 +33,16 @@ class PullExchange:
     """
 
     def __init__(
-        self, script: Script, flights: PulledFlights, policy: Policy, limits: Limits, timeout: float | None = None
+        self, exchange: Exchange, flights: PulledFlights, policy: Policy, limits: Limits, timeout: float | None = None
     ) -> None:
-        self._script, self._flights, self._policy, self._limits = script, flights, policy, limits
+        self._script, self._flights, self._policy, self._limits = exchange.script, flights, policy, limits
         self._timeout = timeout
         self._waited = 0.0
         self._led: PulledFlight | None = None
         self._awaited: PulledFlight | None = None
         self._pull: PulledResponse | None = None
         self._forward: Forward | None = None
-        self._report: ExchangeReport | None = None  # of an exchange that is stopped before its outcome is known
+        self._report = exchange.report  # of an exchange that is stopped before its outcome is known
         self._pushed: Outcome | None = None
         self._outcome: Outcome | None = None
         self._patience = policy.patience
@@ -88,14 +88,14 @@ class PullExchange:
                 return
             yield from self._read_on(pull)
 
-    def end(self) -> ExchangeReport | None:
+    def end(self) -> ExchangeReport:
         """Return what came of it, now that its reader asks for no more."""
         self._weigh(0)
         self._close_flight()
         outcome, pull = self._outcome or self._pushed, self._pull
         if outcome is None:
-            return None if self._report is None else _left(self._report, is_stored=False)
-        if outcome.report is None or not isinstance(outcome, Relay):
+            return _left(self._report, is_stored=False)
+        if not isinstance(outcome, Relay):
             return outcome.report
         has_had_all = outcome.has_had_all and (pull is None or pull.has_ended or pull.has_failed)
         return outcome.report if has_had_all or self._has_broken else _left(outcome.report, outcome.response.is_stored)

@@ -7,10 +7,7 @@ from typing import Any
 import anyio
 from msgspec.structs import replace
 
-from cachemw.cache.effects import (
-    Outcome,
-    Script,
-)
+from cachemw.cache.effects import Exchange, Outcome
 from cachemw.cache.live_response import Put
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
@@ -59,10 +56,10 @@ class AsyncPullDriver:
         self.flights = FlightsByLoop(flight_of_loop, limits)
 
     async def run(
-        self, script: Script, opener: AsyncOpener, request: UpstreamRequest, timeout: float | None = None
+        self, exchange: Exchange, opener: AsyncOpener, request: UpstreamRequest, timeout: float | None = None
     ) -> "AsyncAnswer":
         """Begin to answer one request, which may have a limit of its own."""
-        answer = AsyncAnswer(self, script, opener, request, timeout)
+        answer = AsyncAnswer(self, exchange, opener, request, timeout)
         await answer.begin()
         return answer
 
@@ -74,10 +71,10 @@ class AsyncAnswer:
     """
 
     def __init__(
-        self, driver: AsyncPullDriver, script: Script, opener: AsyncOpener, request: UpstreamRequest, timeout: float | None
+        self, driver: AsyncPullDriver, exchange: Exchange, opener: AsyncOpener, request: UpstreamRequest, timeout: float | None
     ) -> None:
         self._driver, self._opener, self._request = driver, opener, request
-        self._exchange = PullExchange(script, driver.flights.here(), driver.policy, driver.limits, timeout)
+        self._exchange = PullExchange(exchange, driver.flights.here(), driver.policy, driver.limits, timeout)
         self._response: AsyncResponse | None = None
         self._is_over = False
         self._meter = Meter(driver.clock())
@@ -119,8 +116,7 @@ class AsyncAnswer:
         try:
             await self._perform(Close())
         finally:
-            if (report := self._exchange.end()) is not None:
-                call_hooks(self._driver.hooks, self._meter.complete(report))
+            call_hooks(self._driver.hooks, self._meter.complete(self._exchange.end()))
 
     async def _drive(self, effects: IoSteps) -> Any:
         result = None

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from cachemw.cache.effects import (
     AskPartition,
     DeleteRecord,
+    Exchange,
     Found,
     GetOrder,
     Lookup,
@@ -18,7 +19,6 @@ from cachemw.cache.effects import (
     Outcome,
     ReadSecret,
     RunInThread,
-    Script,
     not_kept,
 )
 from cachemw.cache.live_response import Put, Relay
@@ -68,9 +68,11 @@ class SyncPullDriver:
         self.store, self.verified = GuardedStore(store, limits), VerifiedRecords(limits)
         self.flights = FlightsByProcess(flight_of_threads, limits)
 
-    def run(self, script: Script, opener: SyncOpener, request: UpstreamRequest, timeout: float | None = None) -> "SyncAnswer":
+    def run(
+        self, exchange: Exchange, opener: SyncOpener, request: UpstreamRequest, timeout: float | None = None
+    ) -> "SyncAnswer":
         """Begin to answer one request, which may have a limit of its own."""
-        answer = SyncAnswer(self, script, opener, request, timeout)
+        answer = SyncAnswer(self, exchange, opener, request, timeout)
         answer.begin()
         return answer
 
@@ -82,10 +84,15 @@ class SyncAnswer:
     """
 
     def __init__(
-        self, driver: SyncPullDriver, script: Script, opener: SyncOpener, request: UpstreamRequest, timeout: float | None = None
+        self,
+        driver: SyncPullDriver,
+        exchange: Exchange,
+        opener: SyncOpener,
+        request: UpstreamRequest,
+        timeout: float | None = None,
     ) -> None:
         self._driver, self._opener, self._request = driver, opener, request
-        self._exchange = PullExchange(script, driver.flights.here(), driver.policy, driver.limits, timeout)
+        self._exchange = PullExchange(exchange, driver.flights.here(), driver.policy, driver.limits, timeout)
         self._response: SyncResponse | None = None
         self._is_over = False
         self._meter = Meter(driver.clock())
@@ -133,8 +140,7 @@ class SyncAnswer:
         try:
             self._perform(Close())
         finally:
-            if (report := self._exchange.end()) is not None:
-                call_hooks(self._driver.hooks, self._meter.complete(report))
+            call_hooks(self._driver.hooks, self._meter.complete(self._exchange.end()))
 
     def _drive(self, effects: IoSteps) -> Any:
         result = None

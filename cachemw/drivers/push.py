@@ -16,10 +16,10 @@ from cachemw.cache.effects import (
     Claim,
     ClaimResult,
     Effect,
+    Exchange,
     Failed,
     Forward,
     Outcome,
-    Script,
     Serve,
     ShownResponse,
     Unacceptable,
@@ -55,13 +55,13 @@ _BECAME_OF: Mapping[Abandon | None, Literal["finish", "cancel"]] = {Abandon.FINI
 class PushExchange:
     """One request under way. A flight that it leads ends inside of it, whoever reads that."""
 
-    def __init__(self, driver: "PushDriver", script: Script, upstream: PushUpstream, client: Client) -> None:
-        self._driver, self._script, self._upstream, self._client = driver, script, upstream, client
+    def __init__(self, driver: "PushDriver", exchange: Exchange, upstream: PushUpstream, client: Client) -> None:
+        self._driver, self._script, self._upstream, self._client = driver, exchange.script, upstream, client
         self._led: Flight | None = None
         self._flight: Flight | None = None  # the one that it reads
         self._reader: Reader | None = None
         self._relay: Relay | None = None
-        self._report: ExchangeReport | None = None
+        self._report = exchange.report
         self._raised: Exception | None = None  # by an app, before it showed anything
         self._patient_until: float | None = None
         self._is_patient = True
@@ -116,11 +116,9 @@ class PushExchange:
         return alone
 
     @property
-    def report(self) -> ExchangeReport | None:
+    def report(self) -> ExchangeReport:
         """The report of it, as far as is known."""
         report = self._report if self._relay is None else self._relay.early_report
-        if report is None:
-            return None
         if self._abandoned is Abandon.CANCEL:
             report = replace(report, stored=None if report.collapsed else False)
         elif self._flight is not None:
@@ -266,7 +264,7 @@ class PushExchange:
         except UpstreamError as error:
             return await self._advance(error)
         finally:
-            self._report = relay.report(forward.report) or self._report
+            self._report = relay.report(forward.report)
         return relay.instead
 
     def _begin_relay(self, shape: ErrorShape, head: Head) -> Step:
@@ -318,15 +316,14 @@ class PushDriver:
         self.store, self.verified = AsyncStore(store, limits), VerifiedRecords(limits)
         self.flights: FlightsByLoop[Flight] = FlightsByLoop(Flight, limits)
 
-    async def run(self, script: Script, upstream: PushUpstream, client: Client) -> None:
+    async def run(self, exchange: Exchange, upstream: PushUpstream, client: Client) -> None:
         """Answer one request. Raises only what a wrapped app raises."""
         if not self.hooks:
-            await PushExchange(self, script, upstream, client).run()
+            await PushExchange(self, exchange, upstream, client).run()
             return
         meter = Meter(self.clock())
-        exchange = PushExchange(self, script, upstream, MeteredClient(client, meter))
+        under_way = PushExchange(self, exchange, upstream, MeteredClient(client, meter))
         try:
-            await exchange.run()
+            await under_way.run()
         finally:
-            if exchange.report is not None:
-                call_hooks(self.hooks, meter.complete(exchange.report))
+            call_hooks(self.hooks, meter.complete(under_way.report))

@@ -72,15 +72,11 @@ class DirectRelay:
         if not self._was_left and self.instead is None:
             await self._end(escaped)
 
-    def report(self, report: ExchangeReport | None) -> ExchangeReport | None:
-        """Return the report of it, where there is one; `report` is what was known before."""
+    def report(self, report: ExchangeReport) -> ExchangeReport:
+        """Return the report of it; `report` is what was known before."""
         if self._relay is not None:
             report = self._relay.report
-        elif not self._was_left:
-            return None
-        if report is None or not self._was_left:
-            return report
-        return replace(report, stored=False, details=("client-left", *report.details))
+        return replace(report, stored=False, details=("client-left", *report.details)) if self._was_left else report
 
     async def _watched(self, answer: Answer) -> Exception | None:
         escaped: Exception | None = None

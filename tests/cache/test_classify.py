@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachemw.cache.classify import Classified, NotOptedIn, OptedIn, OtherRequest, classify, script_for, unfinished
+from cachemw.cache.classify import Classified, NotOptedIn, OptedIn, OtherRequest, classify, exchange_for, unfinished
 from cachemw.cache.directives import Abandon, CacheControl, Directives, InvalidControl, Mode
 from cachemw.cache.effects import Effect, InvalidPath, Outcome, Unacceptable, Unsatisfiable, resume
 from cachemw.cache.lookup import VerifiedRecords
@@ -41,9 +41,33 @@ def test_what_is_no_chat_request_passes_and_loses_what_is_for_us(method: str, pa
     assert classify(method, path, (), Policy(default="on")) == OtherRequest(Directives(), ())
 
 
+@pytest.mark.parametrize(
+    ("classified", "opted_in", "endpoint"),
+    [
+        (OptedIn(CHAT, Directives()), True, "chat"),
+        (OptedIn(CHAT, InvalidControl("ttl", "soon")), True, "chat"),
+        (NotOptedIn(CHAT), False, "chat"),
+        (OtherRequest(Directives(), ()), True, None),
+        (OtherRequest(None, ()), False, None),
+    ],
+)
+def test_something_is_known_of_an_exchange_before_anything_is_done(
+    classified: Classified, opted_in: bool, endpoint: str | None
+) -> None:
+    """E1: hooks are told of it should it end there."""
+    asked = request()
+
+    report = exchange_for(classified, asked, Policy(), Limits(), VerifiedRecords()).report
+
+    assert isinstance(asked.body, bytes)
+    assert report == ExchangeReport(
+        opted_in=opted_in, endpoint=endpoint, target=asked.target.called(None), bytes_in=len(asked.body)
+    )
+
+
 def begun(classified: Classified) -> Effect | Outcome:
     """Return what the script that answers asks for first, or ends in."""
-    return resume(script_for(classified, request(), Policy(), Limits(), VerifiedRecords()), None)
+    return resume(exchange_for(classified, request(), Policy(), Limits(), VerifiedRecords()).script, None)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +114,7 @@ def test_what_would_leave_the_upstream_is_refused_whatever_it_is(target: bytes) 
     ]
 
     for classified, outcome in rows:
-        refused = resume(script_for(classified, request(), Policy(), Limits(), VerifiedRecords(), target), None)
+        refused = resume(exchange_for(classified, request(), Policy(), Limits(), VerifiedRecords(), target).script, None)
         assert isinstance(refused, Unacceptable)
         assert refused.invalid == InvalidPath()
         assert (refused.report.outcome, refused.report.details) == (outcome, ("invalid-path",))

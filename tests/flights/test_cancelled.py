@@ -1,6 +1,7 @@
 """Tasks that are cancelled from outside, as by a timeout around us or by a server that shuts down."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -13,6 +14,7 @@ from cachemw.flights.registry import FlightTable
 from tests.flights.bots import EVENTS, WHOLE, Bot, held_at, streaming
 from tests.flights.callers import JSON, STREAM, Caller
 from tests.flights.conftest import House, tasks_here, until
+from tests.stores.moody import Moody
 from tests.upstream import DONE, prompt
 
 pytestmark = pytest.mark.anyio
@@ -68,6 +70,23 @@ async def test_a_leader_alone_ends_at_once(abandon: str, body: bytes, hears: int
     assert house.is_tidy()
     assert house.records == []
     assert [report.abandoned for report in house.reports] == [None]
+
+
+async def test_one_that_waits_for_the_store_ends_at_once_and_is_told_of(house: House) -> None:
+    """P5, E1."""
+    gate, bot = threading.Event(), Bot()
+    house.store = moody = Moody(gate.wait)
+    house.mount(bot)
+    caller, timeout = Caller(), Timeout()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(timeout.around, lambda: caller.call(house.app))
+        await until(lambda: bool(moody.asked))
+        await timeout.ends_at_once()
+    gate.set()
+
+    assert bot.calls == 0
+    assert [(report.endpoint, report.target, report.fwd) for report in house.reports] == [("chat", "bot", None)]
 
 
 async def test_a_timeout_around_us_is_in_time(house: House) -> None:

@@ -1,5 +1,6 @@
 """What hooks are told in every mount: of each exchange once, and what is true of it."""
 
+import contextlib
 from typing import Any
 
 import anyio
@@ -7,14 +8,51 @@ import pytest
 
 from cachemw import ExchangeReport, MemoryStore, Policy
 from cachemw.asgi import CacheMiddleware
+from cachemw.messages import Request
 from cachemw.upstreams import HttpUpstream
 from tests.asgi_driver import call
-from tests.mounts.conftest import Switch
+from tests.mounts.conftest import Mounted, Switch
 from tests.mounts.inner_transports import BY_FAMILY, BY_KIND, answered, answering, asking, inner_of, transport_of
-from tests.mounts.mounting import PATH
-from tests.upstream import Upstream, prompt
+from tests.mounts.mounting import AROUND_AN_APP, PATH
+from tests.upstream import Asked, Told, Upstream, prompt
 
 pytestmark = pytest.mark.anyio
+
+
+class Stopped(BaseException):
+    """What ends a task, or a thread, from outside."""
+
+
+async def test_an_exchange_that_is_stopped_before_its_script_says_anything_is_told_of_once(mounted: Mounted) -> None:
+    """E1, P5: with what is known of every request."""
+
+    def stop(request: Request) -> bytes:
+        raise Stopped
+
+    mounted.mount(Policy(partition=stop))
+
+    with pytest.raises(Stopped):
+        await mounted.ask("on")
+
+    (report,) = mounted.reports
+    assert (report.opted_in, report.endpoint, report.bytes_in) == (True, "chat", len(prompt()))
+    assert report.target is not None
+    assert (report.hit, report.fwd, report.status, report.attempts) == (False, None, None, 0)
+
+
+@pytest.mark.parametrize("mounted", AROUND_AN_APP, indirect=True)
+async def test_an_app_that_raises_where_nothing_is_kept_is_told_of(mounted: Mounted) -> None:
+    """E1, H10: its exception is its server's to hear."""
+
+    def fall_over(asked: Asked) -> Told:
+        raise ValueError("oh")
+
+    mounted.upstream.respond = fall_over
+
+    with contextlib.suppress(ValueError):
+        await mounted.ask("on", prompt(store=True))
+
+    assert [(report.outcome, report.stored, report.attempts) for report in mounted.reports] == [("bypass", False, 1)]
 
 
 @BY_FAMILY
