@@ -148,7 +148,7 @@ class SyncCaching(Caching):
     def __init__(self, inner: Any, store: Store | None, policy: Policy | None, limits: Limits, hooks: Iterable[Hook]) -> None:
         super().__init__(inner, store)
         self._inners = SyncTransports(self._family.HTTPTransport)
-        self.driver = SyncPullDriver(self._store, policy or Policy(default="on"), limits=limits, hooks=hooks)
+        self.driver = SyncPullDriver(self._store, policy or Policy(default="on"), limits, hooks)
 
     def handle_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
@@ -193,7 +193,7 @@ class AsyncCaching(Caching):
     def __init__(self, inner: Any, store: Store | None, policy: Policy | None, limits: Limits, hooks: Iterable[Hook]) -> None:
         super().__init__(inner, store)
         self._inners = Transports(self._family.AsyncHTTPTransport)
-        self.driver = AsyncPullDriver(self._store, policy or Policy(default="on"), limits=limits, hooks=hooks)
+        self.driver = AsyncPullDriver(self._store, policy or Policy(default="on"), limits, hooks)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""

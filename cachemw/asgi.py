@@ -270,7 +270,7 @@ class CacheMiddleware:
         self._upstream, self._name = upstream, name or ""
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
-        self.driver = PushDriver(self._store, self.policy, limits=limits, hooks=hooks)
+        self.driver = PushDriver(self._store, self.policy, limits, hooks)
         self.bodies = Budget(limits.requests_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -239,7 +239,7 @@ class CacheMiddleware:
         self._upstream, self._name = upstream, name or ""
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
-        self.driver = SyncPullDriver(self._store, policy or Policy(), limits=limits, hooks=hooks)
+        self.driver = SyncPullDriver(self._store, policy or Policy(), limits, hooks)
         self.bodies = Budget(limits.requests_bytes)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -42,16 +42,9 @@ from cachemw.upstreams.base import AsyncOpener, AsyncResponse, UpstreamRequest
 class AsyncPullDriver:
     """Runs scripts against a store, any number of them at once, in any number of event loops; starts no task."""
 
-    def __init__(
-        self,
-        store: Store,
-        policy: Policy,
-        *,
-        limits: Limits = Limits(),
-        hooks: Iterable[Hook] = (),
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.policy, self.limits, self.hooks, self.clock = pull_policy(policy), limits, tuple(hooks), clock
+    def __init__(self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook]) -> None:
+        self.policy, self.limits, self.hooks = pull_policy(policy), limits, tuple(hooks)
+        self.clock: Callable[[], float] = time.time
         self.store, self.verified = AsyncStore(store, limits), VerifiedRecords(limits)
         self.flights = FlightsByLoop(flight_of_loop, limits)
 

@@ -55,16 +55,9 @@ from cachemw.upstreams.base import SyncOpener, SyncResponse, UpstreamRequest
 class SyncPullDriver:
     """Runs scripts against a store, in any number of threads at once; starts none."""
 
-    def __init__(
-        self,
-        store: Store,
-        policy: Policy,
-        *,
-        limits: Limits = Limits(),
-        hooks: Iterable[Hook] = (),
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.policy, self.limits, self.hooks, self.clock = pull_policy(policy), limits, tuple(hooks), clock
+    def __init__(self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook]) -> None:
+        self.policy, self.limits, self.hooks = pull_policy(policy), limits, tuple(hooks)
+        self.clock: Callable[[], float] = time.time
         self.store, self.verified = GuardedStore(store, limits), VerifiedRecords(limits)
         self.flights = FlightsByProcess(flight_of_threads, limits)
 

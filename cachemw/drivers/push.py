@@ -303,16 +303,9 @@ async def deliver(outcome: DirectOutcome, client: Client, longest: float) -> Non
 class PushDriver:
     """Runs scripts against a store, any number of them at once."""
 
-    def __init__(
-        self,
-        store: Store,
-        policy: Policy,
-        *,
-        limits: Limits = Limits(),
-        hooks: Iterable[Hook] = (),
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.policy, self.limits, self.hooks, self.clock = policy, limits, tuple(hooks), clock
+    def __init__(self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook]) -> None:
+        self.policy, self.limits, self.hooks = policy, limits, tuple(hooks)
+        self.clock: Callable[[], float] = time.time
         self.store, self.verified = AsyncStore(store, limits), VerifiedRecords(limits)
         self.flights: FlightsByLoop[Flight] = FlightsByLoop(Flight, limits)
 
