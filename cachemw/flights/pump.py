@@ -84,7 +84,6 @@ class Pump:
         flight = self._flight
         response.drop(over_limit)
         flight.close_to_new()
-        flight.wake()
         if not flight.readers:
             flight.stop()
         while self._excess(response):
