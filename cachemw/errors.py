@@ -4,7 +4,7 @@ CacheError
 ├── ConfigurationError     a policy, store or upstream that cannot work; raised at construction
 │   └── InvalidSetting     a setting whose value is not what it takes
 ├── Unreadable             a request body that is not JSON in one reading: it bypasses the cache
-├── Loss                   an answer that cannot be had in another kind: a miss (in `core.transcode`, which it never leaves)
+├── Loss                   an answer that cannot be had in another kind: a miss (in `transcode`, which it never leaves)
 ├── PartitionError         nobody can say whose request this is: it bypasses the cache
 ├── StoreError             never reaches a client: becomes a miss or an unsaved response
 │   ├── StoreTimeout       it did not answer in time; what it was asked may still be done

@@ -1,7 +1,7 @@
 """The script: how one API call is answered.
 
 It yields what it needs and is sent the result, or thrown the failure; it ends in an outcome. Two drivers perform what it
-asks, one with `await` and one without; `tests/core/test_exchange.py` is the same as a table.
+asks, one with `await` and one without; `tests/cache/test_exchange.py` is the same as a table.
 """
 
 from collections.abc import Generator
