@@ -40,6 +40,8 @@ pytestmark = pytest.mark.anyio
 
 ROOT = Path(shutting.__file__).parents[2]
 STARTS = 30.0
+ENDS = 15.0
+"""Seconds within which a server ends whose grace is one, however busy the machine: who waits for its clients ends never."""
 SERVERS = {
     "uvicorn": "uvicorn tests.real.shutting:app --fd {fd} --timeout-graceful-shutdown 1 --log-level warning",
     "hypercorn": "hypercorn tests.real.shutting:app --bind fd://{fd} --graceful-timeout 1 --workers 0 --log-level warning",
@@ -165,7 +167,7 @@ async def test_a_server_ends_within_its_grace(server: str, open_streams: int, de
             seconds, said = await end(process)
             rests = [await rest_of(stream) for stream in streams]
 
-    assert seconds < 3
+    assert seconds < ENDS
     assert process.returncode in (0, -signal.SIGTERM)
     assert not any(leak in said for leak in LEAKS), said
     assert not any(b"[DONE]" in rest or rest.endswith(b"0\r\n\r\n") for rest in rests)  # nobody is shown an end
