@@ -4,6 +4,7 @@ Pure ASGI. Mount it outside of `BaseHTTPMiddleware`, which hides from the server
 inside of what authenticates callers: who is refused there learns nothing of what is stored.
 """
 
+import contextlib
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from types import MappingProxyType
@@ -13,16 +14,17 @@ import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.budget import Budget
-from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, exchange_for
-from cachemw.cache.context import CALLER, attested_in_scope
+from cachemw.cache.classify import Classified, NotOptedIn, OptedIn, OtherRequest, body_limit, classify, exchange_for
+from cachemw.cache.context import CALLER, DOOR, attested_in_scope
 from cachemw.cache.directives import CONTROL_HEADER
 from cachemw.cache.header_rules import HeaderRules
 from cachemw.cache.key import caller_of
 from cachemw.cache.policy import Policy
 from cachemw.drivers.push import PushDriver
+from cachemw.drivers.recalling import Door, Recaller
 from cachemw.errors import ClientLeftError, ConfigurationError
 from cachemw.limits import PIECE_BYTES, Limits, Timeouts
-from cachemw.messages import AppTarget, Head, Headers, Request, Target, Unread
+from cachemw.messages import URL_RECIPIENT, AppTarget, Head, Headers, Inside, Request, Target, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
 from cachemw.upstreams.base import AsyncUpstream, UpstreamRequest
@@ -108,6 +110,12 @@ class AsgiRequest:
         """Return it as an upstream is asked; its body is whole, or what was read and then piece by piece."""
         body = self._pieces() if self._has_more else self._in_one()
         return UpstreamRequest(self.method, self.raw_path, self.query, self.headers, body, rules, timeouts=timeouts)
+
+    def door(self, recaller: Recaller) -> Door | None:
+        """Return its door to what was decided before."""
+        path = self.path.encode(errors="surrogatepass")
+        asked = (self.method, self.root, path, self.raw_path, self.query)
+        return recaller.door(asked, self.headers, attested_in_scope(self.scope), self.scope.get(CALLER))
 
     def let_go(self) -> None:
         """Hold nothing more of the body: the request is over."""
@@ -224,6 +232,20 @@ def _emitting(emit: Emit) -> Send:
     return send
 
 
+async def give_again(door: Door, body: bytes | Unread, send: Send, also: Headers = ()) -> bool:
+    """Give a request again what the like of it was given, with these fields; say so where there was nothing."""
+    found = door.find(body)
+    if found is None:
+        return False
+    recalled, moment = found
+    with contextlib.suppress(OSError):  # the client left, as ASGI 2.4 says it
+        await send({"type": "http.response.start", "status": moment.head.status, "headers": [*moment.head.headers, *also]})
+        for piece in recalled.pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": piece is not recalled.pieces[-1]})
+    door.tally.add(moment, recalled.body_size)
+    return True
+
+
 def path_below(scope: Scope) -> str:
     """Return the request's path below `root_path`."""
     return _below(scope["path"], scope.get("root_path", ""))
@@ -270,7 +292,8 @@ class CacheMiddleware:
         self._upstream, self._name = upstream, name or ""
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
-        self.driver = PushDriver(self._store, self.policy, limits, hooks)
+        recipient = Inside.APP if upstream is None else URL_RECIPIENT
+        self.driver = PushDriver(self._store, self.policy, limits, hooks, recipient)
         self.bodies = Budget(limits.requests_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -283,6 +306,7 @@ class CacheMiddleware:
 
     async def aclose(self) -> None:
         """Close the upstream's connections, and the store if it is our own. May be called twice."""
+        self.driver.recaller.tally.tell()
         if self._upstream is not None:
             await self._upstream.aclose()
         if self._owns_store:
@@ -312,14 +336,26 @@ class CacheMiddleware:
                     incoming.let_go()
 
     async def _run(self, classified: Classified, incoming: AsgiRequest, send: Send) -> None:
+        door = self._door(classified, incoming)
         body = await incoming.read(body_limit(classified, self.policy))
-        await self.drive(classified, self.request(incoming, body), incoming, send)
+        if door is None or not await give_again(door, body, send):
+            await self.drive(classified, self.request(incoming, body), incoming, send, door)
 
-    async def drive(self, classified: Classified, request: Request, incoming: AsgiRequest, send: Send) -> None:
+    def _door(self, classified: Classified, incoming: AsgiRequest) -> Door | None:
+        if not isinstance(classified, OptedIn):
+            return None
+        outer: Door | None = incoming.scope.get(DOOR)
+        return outer or incoming.door(self.driver.recaller)
+
+    async def drive(
+        self, classified: Classified, request: Request, incoming: AsgiRequest, send: Send, door: Door | None = None
+    ) -> None:
         """Answer a request that has been read."""
         target = None if self._upstream is None else incoming.target
         exchange = exchange_for(classified, request, self.policy, self.driver.limits, self.driver.verified, target)
-        await self.driver.run(exchange, self._push_upstream(incoming), AsgiClient(send, incoming))
+        if door is not None:
+            door.begin(request.body)
+        await self.driver.run(exchange, self._push_upstream(incoming), AsgiClient(send, incoming), door)
 
     def _push_upstream(self, incoming: AsgiRequest) -> PushUpstream:
         if self._upstream is None:

@@ -26,6 +26,10 @@ BODY_BYTES = 64 * MIB
 """The default size beyond which the proxy does not take a request's body."""
 
 
+RECALL_BYTES = 64 * MIB
+"""The default of what a process keeps of plain hits, to give them again."""
+
+
 def _refuse_negative(bounds: "Timeouts | Work | Limits") -> None:
     for field in fields(bounds):
         bound = getattr(bounds, field.name)
@@ -93,6 +97,7 @@ class Limits:
     requests_bytes    what is held of the bodies of all requests; what comes beyond that is passed on unread
     flight_bytes      what all responses in progress hold; beyond it a miss is relayed unrecorded
     derived_bytes     what was derived for other kinds and is kept, so that the next hit need not
+    recall_bytes      what is kept of plain hits, to be given again to the same request without deciding it anew; 0: nothing
     judged_bytes      a larger record is judged where nobody else waits meanwhile: megabytes take a tenth of a second
     detached          how many responses that every reader has left are read on at once
     abandon_grace     how long such a response is read on
@@ -124,6 +129,7 @@ class Limits:
     requests_bytes: int = 256 * MIB
     flight_bytes: int = 256 * MIB
     derived_bytes: int = 16 * MIB
+    recall_bytes: int = RECALL_BYTES
     judged_bytes: int = 256 * 1024
     detached: int = 32
     abandon_grace: float = 120.0

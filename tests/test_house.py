@@ -26,10 +26,10 @@ PURE = [path for path in MODULES if is_pure(path)]
 
 # The standard library's parts that neither read a clock nor open, wait for, or draw anything.
 STANDARD = set(
-    "abc array base64 binascii bisect collections collections.abc dataclasses decimal enum functools hashlib heapq hmac"
+    "abc array base64 binascii bisect collections collections.abc contextlib dataclasses decimal enum functools hashlib heapq hmac"
     " ipaddress itertools json math operator re string struct types typing zlib".split()
 )
-LIBRARIES = {"http_sf", "msgspec", "msgspec.structs", "xxhash"}
+LIBRARIES = {"blake3", "http_sf", "msgspec", "msgspec.structs", "xxhash"}
 DOES_IO = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}
 
 # From the ground up. A module may import from its own layer, and from those named before it.

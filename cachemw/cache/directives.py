@@ -32,6 +32,11 @@ class CacheControl(msgspec.Struct, frozen=True):
     max_stale: float | None = None
     stale_if_error: float | None = None
 
+    @property
+    def bounds_age(self) -> bool:
+        """Say whether it restricts a stored response by its age, in seconds."""
+        return not self.max_age is self.min_fresh is self.max_stale is None
+
 
 UNRESTRICTED = CacheControl()
 

@@ -124,11 +124,24 @@ class ShownResponse(msgspec.Struct, frozen=True):
 Effect = ReadSecret | AskPartition | Lookup | RunInThread | DeleteRecord | GetOrder | Claim | Forward
 
 
+class Basis(msgspec.Struct, frozen=True):
+    """All that a hit was made of besides its request and the policy.
+
+    `found` are the indexes that were looked under, each with what was there; until `fresh_until`, in seconds since the epoch,
+    the hit is the same as long as they are.
+    """
+
+    found: tuple[tuple[bytes, bytes | None], ...]
+    fresh_until: float
+
+    __repr__ = redacted_repr
+
+
 class Serve(msgspec.Struct, frozen=True):
     """Answer with a stored response; `now` is when that was decided.
 
     `speed` is the pace of a replay, 0 at once; on the terms `revalidate` the leader forwards the request meanwhile, with the
-    `rewritten` fields.
+    `rewritten` fields. One with a `basis` is a plain hit, which may be recalled.
     """
 
     stored: StoredResponse
@@ -137,6 +150,7 @@ class Serve(msgspec.Struct, frozen=True):
     speed: float = 0.0
     revalidate: Terms | None = None
     rewritten: Headers = ()
+    basis: Basis | None = None
 
     __repr__ = redacted_repr
 

@@ -45,7 +45,7 @@ from cachemw.cache.key import (
     is_lent,
 )
 from cachemw.cache.live_response import Relay
-from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords, select
+from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords, basis_of, select
 from cachemw.cache.order import ALONE, Others
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import Terms
@@ -239,7 +239,7 @@ def _look_beside(first: NoMatch, query: Query, verified: VerifiedRecords) -> Gen
         return first
     if found.record is None:
         return first
-    return replace((yield from _judged(found, query, verified)), beside=True)
+    return replace((yield from _judged(found, query, verified)), beside=first.beside)
 
 
 def _judged(found: Found, query: Query, verified: VerifiedRecords) -> Generator[Effect, Any, Match | NoMatch]:
@@ -260,8 +260,7 @@ def _serve(query: Query, found: Match, now: float, awaited: ExchangeReport | Non
         details = (*found.details, *awaited.details)
         report = replace(awaited, fwd_status=found.stored.status, collapsed=True, stored=None, details=details)
         return Serve(found.stored, report, now, query.asked.speed)
-    details = _details(query.asked, *found.details)
-    stored = found.stored
+    stored, details = found.stored, _details(query.asked, *found.details)
     report = replace(
         query.report,
         hit=True,
@@ -270,15 +269,15 @@ def _serve(query: Query, found: Match, now: float, awaited: ExchangeReport | Non
         answered_model=stored.model,
         usage=stored.usage,
     )
-    revalidate = (yield from _revalidate(query, report, found)) if found.revalidate else None
-    return Serve(found.stored, report, now, query.asked.speed, *(revalidate or ()))
+    terms, rewritten = (yield from _revalidate(query, report, found)) if found.revalidate else (None, ())
+    return Serve(stored, report, now, query.asked.speed, terms, rewritten, basis_of(found, query))
 
 
-def _revalidate(query: Query, report: ExchangeReport, found: Match) -> Generator[Effect, Any, tuple[Terms, Headers] | None]:
+def _revalidate(query: Query, report: ExchangeReport, found: Match) -> Generator[Effect, Any, tuple[Terms | None, Headers]]:
     """Be the one that fetches a newer answer meanwhile, unless another one does."""
     order, sender = (yield from _order(None)), sender_of(query.request, query.policy)
     if (yield _claim(query, report, order, sender, may_follow=False)) is not ClaimResult.LEAD:
-        return None
+        return None, ()
     return _terms(query, order, found), (yield from _rewritten(query.request, query.policy, query))
 
 

@@ -8,9 +8,10 @@ import msgspec
 
 from cachemw.cache import record as codec
 from cachemw.cache.directives import FOREVER, Abandon, Directives, Mode
+from cachemw.cache.effects import Basis
 from cachemw.cache.freshness import is_fresh, satisfies, stands_in, while_revalidating
 from cachemw.cache.header_rules import storable
-from cachemw.cache.key import Key
+from cachemw.cache.key import Key, index_beside
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import head_fault
 from cachemw.endpoints.base import ApiCall
@@ -96,26 +97,32 @@ def _are_events(stored: StoredResponse) -> bool:
 class Match(msgspec.Struct, frozen=True):
     """A stored response that answers; `details` say so where it is stale or of another kind.
 
-    `revalidate`: a newer one is to be had meanwhile. `beside`: it lies beside another one, which is of the other kind.
+    `revalidate`: a newer one is to be had meanwhile. `record` is what the store holds of a fresh one, `beside` what it holds
+    under the key's own index, where that is of the other kind.
     """
 
     stored: StoredResponse
     details: tuple[str, ...] = ()
     revalidate: bool = False
-    beside: bool = False
+    record: bytes = b""
+    beside: bytes | None = None
+
+    __repr__ = redacted_repr
 
 
 class NoMatch(msgspec.Struct, frozen=True):
     """No stored response that answers, and why: in the word of RFC 9211 and, where that is not enough, in ours.
 
-    `stands_in` answers all the same should the upstream fail (RFC 5861 §4). `beside`: what there is, is of the other kind, and
-    sound; one of this kind may lie beside it.
+    `stands_in` answers all the same should the upstream fail (RFC 5861 §4). `beside` is the record there is, sound and of the
+    other kind; one of this kind may lie beside it.
     """
 
     fwd: Fwd
     detail: str | None = None
     stands_in: Match | None = None
-    beside: bool = False
+    beside: bytes | None = None
+
+    __repr__ = redacted_repr
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -165,20 +172,32 @@ def select(record: bytes, query: Query, verified: VerifiedRecords, now: float) -
     _verify(mark, stored, query, verified, now)
     answer = verified.derived.of(mark, stored, query.call)
     if isinstance(answer, str):
-        return NoMatch("miss", answer, beside=stored.kind.stream != query.call.kind.stream)
-    return _restricted(answer, () if answer is stored else ("transcoded",), query, now)
+        return NoMatch("miss", answer, beside=None if stored.kind.stream == query.call.kind.stream else record)
+    return _restricted(Match(answer, () if answer is stored else ("transcoded",), record=record), query, now)
 
 
-def _restricted(answer: StoredResponse, how: tuple[str, ...], query: Query, now: float) -> Match | NoMatch:
+def _restricted(match: Match, query: Query, now: float) -> Match | NoMatch:
+    answer, how = match.stored, match.details
     asked, policy, fresh = query.asked, query.policy, is_fresh(answer, now)
     if asked.mode is Mode.REPLAY:
-        return Match(answer, how if fresh else ("replay", *how))
+        return match if fresh else Match(answer, ("replay", *how))
     if satisfies(answer, asked.control, now):
-        return Match(answer, how if fresh else ("max-stale", *how))
+        return match if fresh else Match(answer, ("max-stale", *how))
     if asked.may_store and while_revalidating(answer, asked.control, policy.stale_while_revalidate, now):
         return Match(answer, ("stale-while-revalidate", *how), revalidate=True)
     may_stand_in = stands_in(answer, asked.control, policy.stale_if_error, now)
     return NoMatch("request" if fresh else "stale", None, Match(answer, ("stale-if-error", *how)) if may_stand_in else None)
+
+
+def basis_of(match: Match, query: Query) -> Basis | None:
+    """Return what a hit was made of, where the like of it may be given again; what is stale, or paced, may not."""
+    policy, asked = query.policy, query.asked
+    if not match.record or asked.speed or asked.control.bounds_age or callable(policy.partition):
+        return None
+    index, beside = query.key.index, match.beside
+    there = (index, match.record if beside is None else beside)
+    found = (there,) if beside is None else (there, (index_beside(index, query.call.kind), match.record))
+    return Basis(found, match.stored.stored_at + match.stored.lifetime)
 
 
 def _verify(mark: bytes, stored: StoredResponse, query: Query, verified: VerifiedRecords, now: float) -> None:

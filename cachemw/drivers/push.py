@@ -31,9 +31,10 @@ from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import Terms
 from cachemw.cache.replay import DirectOutcome, respond
-from cachemw.drivers.effects_async import OwnEffect, perform
+from cachemw.drivers.effects_async import Later, OwnEffect, at_once, perform
 from cachemw.drivers.hooks import call_hooks
 from cachemw.drivers.metering import Meter, MeteredClient
+from cachemw.drivers.recalling import Door, Recaller
 from cachemw.endpoints.errors import ErrorShape
 from cachemw.errors import CacheError, UpstreamError
 from cachemw.flights.flight import Flight, Reader, State
@@ -41,7 +42,7 @@ from cachemw.flights.pump import Pump
 from cachemw.flights.registry import FlightsByLoop, may_join
 from cachemw.flights.relay import Client, DirectRelay, cancel_when, send
 from cachemw.limits import Limits
-from cachemw.messages import Head, Headers
+from cachemw.messages import Head, Headers, Inside, Recipient
 from cachemw.report import ExchangeReport, Hook
 from cachemw.stores.base import Store
 from cachemw.stores.guard import AsyncStore
@@ -55,8 +56,11 @@ _BECAME_OF: Mapping[Abandon | None, Literal["finish", "cancel"]] = {Abandon.FINI
 class PushExchange:
     """One request under way. A flight that it leads ends inside of it, whoever reads that."""
 
-    def __init__(self, driver: "PushDriver", exchange: Exchange, upstream: PushUpstream, client: Client) -> None:
+    def __init__(
+        self, driver: "PushDriver", exchange: Exchange, upstream: PushUpstream, client: Client, door: Door | None
+    ) -> None:
         self._driver, self._script, self._upstream, self._client = driver, exchange.script, upstream, client
+        self._door = door
         self._led: Flight | None = None
         self._flight: Flight | None = None  # the one that it reads
         self._reader: Reader | None = None
@@ -82,10 +86,12 @@ class PushExchange:
 
     async def _advance(self, result: Any = None) -> Step:
         """Go on with a result, or a failure, until there is a claim, a forward or an outcome."""
-        step = resume(self._script, result)
+        driver, step = self._driver, resume(self._script, result)
         while isinstance(step, OwnEffect):
             try:
-                result = await perform(step, self._driver.store, self._driver.policy, self._driver.clock)
+                result = at_once(step, driver.store.guarded, driver.clock)
+                if result is Later.LATER:
+                    result = await perform(step, driver.store, driver.policy, driver.clock)
             except CacheError as error:
                 result = error
             step = resume(self._script, result)
@@ -236,6 +242,8 @@ class PushExchange:
             self._report = replace(outcome.report, attempts=1)
         else:
             self._release()
+        if self._door is not None:
+            self._door.remember(outcome)
         await deliver(outcome, self._client, self._driver.policy.max_replay)
 
     def _leave(self) -> None:
@@ -303,19 +311,22 @@ async def deliver(outcome: DirectOutcome, client: Client, longest: float) -> Non
 class PushDriver:
     """Runs scripts against a store, any number of them at once."""
 
-    def __init__(self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook]) -> None:
+    def __init__(
+        self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook], recipient: Recipient = Inside.APP
+    ) -> None:
         self.policy, self.limits, self.hooks = policy, limits, tuple(hooks)
         self.clock: Callable[[], float] = time.time
         self.store, self.verified = AsyncStore(store, limits), VerifiedRecords(limits)
+        self.recaller = Recaller(self.store.guarded, policy, limits, self.hooks, recipient, lambda: self.clock())
         self.flights: FlightsByLoop[Flight] = FlightsByLoop(Flight, limits)
 
-    async def run(self, exchange: Exchange, upstream: PushUpstream, client: Client) -> None:
-        """Answer one request. Raises only what a wrapped app raises."""
+    async def run(self, exchange: Exchange, upstream: PushUpstream, client: Client, door: Door | None = None) -> None:
+        """Answer one request; what it is given goes through the `door`. Raises only what a wrapped app raises."""
         if not self.hooks:
-            await PushExchange(self, exchange, upstream, client).run()
+            await PushExchange(self, exchange, upstream, client, door).run()
             return
         meter = Meter(self.clock())
-        under_way = PushExchange(self, exchange, upstream, MeteredClient(client, meter))
+        under_way = PushExchange(self, exchange, upstream, MeteredClient(client, meter), door)
         try:
             await under_way.run()
         finally:

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 
 from starlette.requests import Request as Page
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -14,6 +15,7 @@ from cachemw.asgi import AsgiClient, AsgiRequest, CacheMiddleware, path_below, r
 from cachemw.budget import Budget
 from cachemw.cache.classify import classify
 from cachemw.cache.policy import Policy
+from cachemw.drivers.recalling import Recaller
 from cachemw.endpoints import endpoint_of
 from cachemw.endpoints import errors as refusals
 from cachemw.errors import ClientLeftError
@@ -61,6 +63,11 @@ class Proxy:
         """Return the budget of all request bodies together."""
         return self._cache.bodies
 
+    @property
+    def recaller(self) -> Recaller:
+        """Return what recalls the plain hits."""
+        return self._cache.driver.recaller
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_page = scope["type"] == "http" and not (self._is_api(scope) and self._is_call(scope))
         await (self._pages if is_page else self._cache)(scope, receive, send)
@@ -98,9 +105,9 @@ class Proxy:
 def create(limits: Limits = Limits()) -> Gate:
     """Make the proxy that the environment describes, behind its gate. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
-    rules = settings.rules()
+    rules, limits = settings.rules(), replace(limits, recall_bytes=settings.recall_memory)
     proxy = Proxy(settings.open_upstream(), store=settings.store(), policy=rules.policy, limits=limits, closes_store=True)
-    return Gate(proxy, rules, limits=limits, bodies=proxy.bodies)
+    return Gate(proxy, rules, limits=limits, bodies=proxy.bodies, recaller=proxy.recaller)
 
 
 def _closing(store: Store | None) -> Lifespan[Router]:

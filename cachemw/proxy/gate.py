@@ -5,9 +5,12 @@ from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw.asgi import AsgiRequest, raw_path_below
+from cachemw.asgi import AsgiRequest, give_again, path_below, raw_path_below
 from cachemw.budget import Budget
-from cachemw.cache.context import CALLER
+from cachemw.cache.context import CALLER, DOOR
+from cachemw.cache.recall import RECALLED_BODY
+from cachemw.drivers.recalling import Recaller
+from cachemw.endpoints import endpoint_of
 from cachemw.endpoints import errors as refusals
 from cachemw.endpoints.errors import ErrorResponse
 from cachemw.errors import ClientLeftError
@@ -31,17 +34,48 @@ class Gate:
     """An ASGI app that lets those in to another one who may come, by `rules`; what goes out opens it to no web page.
 
     It is the outermost of a server: what the server cancels when it ends is ended here. What it has to read of a body counts
-    among the `bodies` that are held.
+    among the `bodies` that are held. With the app's `recaller` a request is not even admitted anew whose like was given a plain
+    hit.
     """
 
-    def __init__(self, app: ASGIApp, rules: AccessRules, *, limits: Limits = Limits(), bodies: Budget | None = None) -> None:
-        self.app = app
+    def __init__(
+        self,
+        app: ASGIApp,
+        rules: AccessRules,
+        *,
+        limits: Limits = Limits(),
+        bodies: Budget | None = None,
+        recaller: Recaller | None = None,
+    ) -> None:
+        self.app, self.recaller = app, recaller
         self._rules, self._limits, self._bodies = rules, limits, bodies or Budget(limits.requests_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-            return
+        elif self.recaller is not None and self._is_call(scope):
+            await self._at_the_door(self.recaller, scope, receive, send)
+        else:
+            await self._decide(scope, receive, send)
+
+    def _is_call(self, scope: Scope) -> bool:
+        return scope["type"] == "http" and endpoint_of(scope["method"], path_below(scope), self._rules.policy.paths) is not None
+
+    async def _at_the_door(self, recaller: Recaller, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give again what the like of this request was given; else decide, and remember."""
+        incoming = AsgiRequest(scope, receive, self._bodies)
+        door = incoming.door(recaller)
+        try:
+            if door is None or not door.is_known:
+                await self._decide(scope if door is None else {**scope, DOOR: door}, receive, send)
+            elif not await give_again(door, await incoming.read(RECALLED_BODY), send, SEALED):
+                await self._decide({**scope, DOOR: door}, incoming.replayed(), send)
+        except ClientLeftError:
+            pass
+        finally:
+            incoming.let_go()
+
+    async def _decide(self, scope: Scope, receive: Receive, send: Send) -> None:
         decided = admit(scope.get("method", "GET"), raw_path_below(scope), tuple(scope["headers"]), self._rules)
         if isinstance(decided, Refused):
             await _refuse(scope, decided, send)

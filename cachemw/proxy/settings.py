@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 from cachemw.cache.policy import Policy
 from cachemw.errors import ConfigurationError, InvalidSetting
-from cachemw.limits import BODY_BYTES, ROW_BYTES, STORE_BYTES
+from cachemw.limits import BODY_BYTES, RECALL_BYTES, ROW_BYTES, STORE_BYTES
 from cachemw.proxy.admission import AccessRules
 from cachemw.proxy.formats import KEYS, LIST, SECONDS, SWITCH, TEXT, Format, choice, counts, sizes, toml_name
 from cachemw.proxy.lending import lent_paths
@@ -58,6 +58,7 @@ class Settings:
     partition: str = row("credential", TEXT, "credential: everyone has answers of their own; or shared.")
     lifetime: float = row(_POLICY.lifetime, SECONDS, "How long an answer is fresh.")
     size_limit: int = row(STORE_BYTES, sizes(1), "What the store holds on disk.")
+    recall_memory: int = row(RECALL_BYTES, sizes(0), "What a worker keeps of hits to give them again at once; 0: nothing.")
     allow_network: bool = row(False, SWITCH, "Keep the store on a network file system all the same.")
     max_record_bytes: int = row(_POLICY.max_record_bytes, sizes(0), "The largest answer that is stored.")
     max_request_bytes: int = row(_POLICY.max_request_bytes, sizes(0), "The largest request that is read.")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, ParamSpec, TypeVar
 
 import anyio
@@ -57,6 +57,10 @@ class GuardedStore:
     def inline_get(self, index: bytes) -> bytes | None:
         """Read in this thread."""
         return self._inline(self._here().reading, self._get, index)
+
+    def inline_version(self) -> Hashable | None:
+        """Ask for the version in this thread."""
+        return self._inline(self._here().reading, self._store.version)
 
     def order(self) -> Order:
         return self.begin_order().wait() if self.inline is Inline.NONE else self.inline_order()
@@ -167,7 +171,7 @@ class AsyncStore:
     """The port, awaited. Raises `StoreError` only."""
 
     def __init__(self, store: Store, limits: Limits = Limits()) -> None:
-        self._store = GuardedStore(store, limits)
+        self.guarded = self._store = GuardedStore(store, limits)
 
     async def secret(self) -> bytes:
         """Return the store's secret; it is asked once."""

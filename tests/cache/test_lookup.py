@@ -48,7 +48,11 @@ def query(
 def judged(
     response: StoredResponse, sought: Query, now: float = FRESH, verified: VerifiedRecords | None = None
 ) -> Match | NoMatch:
-    return select(codec.encode(response), sought, verified or VerifiedRecords(), now)
+    """Judge a record; a fresh match holds it, and is returned without."""
+    record = codec.encode(response)
+    found = select(record, sought, verified or VerifiedRecords(), now)
+    assert not isinstance(found, Match) or found.record in (record, b"")
+    return replace(found, record=b"") if isinstance(found, Match) else found
 
 
 def complete_answer(asked: ApiCall) -> bytes:
@@ -156,7 +160,8 @@ def test_a_record_of_another_kind_is_a_miss_where_something_would_be_lost_and_no
     has: dict[str, Any], asks: dict[str, Any], detail: str, now: float
 ) -> None:
     """S4, S5: what this request is due is no fault of that record."""
-    beside = has.get("stream", False) != asks.get("stream", False)
+    is_other = has.get("stream", False) != asks.get("stream", False)
+    beside = codec.encode(stored(**has)) if is_other else None
 
     assert judged(stored(**has), query(**asks), now) == NoMatch("miss", detail, beside=beside)
 

@@ -52,6 +52,9 @@ STEPS = 1000
 SEEN = 0.25
 """For how many seconds a database is taken to be where it was."""
 
+NOTED = 0.001
+"""For how many seconds what another process commits may go unnoticed by who asks whether anything has changed."""
+
 WRITE_TRY = 0.01
 """The seconds for which SQLite itself waits for a lock before it is seen whether that is still wanted."""
 
@@ -154,6 +157,8 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         self._reader: sqlite3.Connection | None = None
         self._watcher: sqlite3.Connection | None = None
         self._opening = next(_openings)
+        self._statements = 0  # of the connection that writes
+        self._noted = 0, -math.inf, 0
         self._reading, self._seen = threading.Lock(), time.monotonic()
         try:
             refuse_foreign_schema(self._execute)
@@ -221,13 +226,15 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         while True:
             self._writes_until = min(time.monotonic() + self._write_time, self._opens_until)
             try:
-                return self._con.execute(*statement)
+                cursor = self._con.execute(*statement)
             except sqlite3.OperationalError as exc:
                 if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and time.monotonic() < until and not self._unless():
                     continue
                 if time.monotonic() > self._opens_until:
                     raise TimeoutError(f"it could not be opened within {OPENING_TIME:g} s: {exc}") from exc
                 raise
+            self._statements += 1
+            return cursor
 
     def reset(self, key: str, value: object = ENOVAL, update: bool = True) -> object:
         """Take over a setting, if it is one of ours: diskcache makes an attribute of any that a database holds."""
@@ -250,8 +257,16 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         return _order(self._select(self._reader, *_SELECT_ORDER))
 
     def version(self) -> tuple[int, int]:
-        """Return another value after every commit that anybody made, from any thread. Raises what sqlite3 raises."""
+        """Return another value after every commit that anybody made, from any thread. Raises what sqlite3 raises.
+
+        It is asked once a millisecond at most, and again after every statement of this process's own.
+        """
+        now, statements = time.monotonic(), self._statements
+        noted, noted_at, noted_after = self._noted
+        if noted_after == statements and now - noted_at < NOTED:
+            return self._opening, noted
         ((commits,),) = self._select(self._watcher, "PRAGMA data_version")
+        self._noted = commits, now, statements
         return self._opening, commits
 
     def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None, others: Others) -> None:

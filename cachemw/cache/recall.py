@@ -1,0 +1,188 @@
+"""Recall plain hits: the same request, as far as its decision reads it, is given the same answer again.
+
+What a request is told by is digested and forgotten; what a hit was made of is kept, within bounds.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Hashable
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from cachemw.cache import replay
+from cachemw.cache.effects import Basis, Serve
+from cachemw.cache.freshness import age, remaining
+from cachemw.cache.header_rules import Counts, HeaderRules, fate
+from cachemw.messages import Attested, Caller, Head, Headers, Recipient, StoredResponse
+from cachemw.report import ExchangeReport
+
+try:
+    import blake3
+except ImportError:
+    _blake3: Any = None
+else:
+    _blake3 = blake3.blake3
+
+RECALLED_BODY = 256 * 1024
+"""The largest body of a request that is recalled."""
+
+HEADS = 8192
+"""How many heads of requests are known at once."""
+
+_LARGE = 4096
+"""The bytes from which on BLAKE3 takes less time than SHA-256, of which machines have a part."""
+
+_ENTRY_BYTES = 4096
+"""About what a hit takes besides."""
+
+_DIGEST_BYTES = 400
+"""About what a digest takes that leads to a hit."""
+
+_ALSO_READ = frozenset(
+    b"content-type content-encoding content-length transfer-encoding te expect upgrade connection"
+    b" cachemw cache-control host origin referer sec-fetch-site".split()
+)
+"""The fields that are read before there is a key, though they need not be in it."""
+
+
+class Moment:
+    """A recalled hit in one second of its age: the head that says so, and the report."""
+
+    __slots__ = ("head", "report", "since", "until")
+
+    def __init__(self, stored: StoredResponse, report: ExchangeReport, now: float) -> None:
+        seconds = age(stored, now)
+        self.since = stored.stored_at + seconds
+        self.until = self.since + 1
+        self.report = msgspec.structs.replace(report, ttl=remaining(stored, now))
+        self.head: Head = replay.head(stored, self.report, now)
+
+
+class Recalled:
+    """A plain hit, to be given again for as long as it is as it was `found`."""
+
+    def __init__(self, serve: Serve, basis: Basis, version: Hashable | None) -> None:
+        self.found, self.pieces = basis.found, tuple(replay.pieces(serve.stored))
+        self.version = version
+        """What the store said of itself before it was found so."""
+        self._stored, self._report, self._fresh_until = serve.stored, serve.report, basis.fresh_until
+        self._moment = Moment(serve.stored, serve.report, serve.now)
+        self.uses = 0
+        """How many digests lead to it."""
+        self.body_size = len(serve.stored.body)
+        self.size = self.body_size + sum(len(record or b"") for _, record in self.found) + _ENTRY_BYTES
+        """About how many bytes it takes: what was found is held beside the body that was made of it."""
+
+    def at(self, now: float) -> Moment | None:
+        """Return what is said of it now; `None` where it is no longer fresh, or a clock was set back."""
+        moment = self._moment
+        if moment.since <= now < moment.until:
+            return moment
+        if not self._stored.stored_at <= now < self._fresh_until:
+            return None
+        self._moment = Moment(self._stored, self._report, now)
+        return self._moment
+
+
+class Recall:
+    """The plain hits of a mount, by digests of the requests that they answer; those asked for last, in so many bytes.
+
+    `salt` is secret, and this process's own. Used by any number of threads.
+    """
+
+    def __init__(self, salt: bytes, limit_bytes: int, lock: AbstractContextManager[object]) -> None:
+        self._start = hashlib.sha256(salt)
+        self._key = hashlib.sha256(salt).digest()
+        self._limit_bytes, self._lock = limit_bytes, lock
+        self._heads: OrderedDict[bytes, None] = OrderedDict()
+        self._kept: OrderedDict[bytes, Recalled] = OrderedDict()
+        self.size = 0
+
+    def digest(self, *parts: bytes) -> bytes:
+        """Return the digest of parts, of which all but the last are of one length."""
+        if _blake3 is not None and len(parts[-1]) >= _LARGE:
+            large = _blake3(key=self._key)
+            for part in parts:
+                large.update(part)
+            return bytes(large.digest())
+        state = self._start.copy()
+        for part in parts:
+            state.update(part)
+        return state.digest()
+
+    def knows(self, head: bytes) -> bool:
+        """Say whether a request with this head was given a plain hit."""
+        with self._lock:
+            is_known = head in self._heads
+            if is_known:
+                self._heads.move_to_end(head)
+            return is_known
+
+    def get(self, digest: bytes) -> Recalled | None:
+        """Return what a request with this digest was given."""
+        with self._lock:
+            recalled = self._kept.get(digest)
+            if recalled is not None:
+                self._kept.move_to_end(digest)
+            return recalled
+
+    def keep(self, head: bytes, digest: bytes, recalled: Recalled) -> None:
+        """Remember a plain hit; what was asked for longest ago is forgotten."""
+        if recalled.size + _DIGEST_BYTES > self._limit_bytes:
+            return
+        with self._lock:
+            self._heads[head] = None
+            self._heads.move_to_end(head)
+            if len(self._heads) > HEADS:
+                self._heads.popitem(last=False)
+            self._forget(digest)
+            self._kept[digest] = recalled
+            self._count(recalled, 1)
+            while self.size > self._limit_bytes:
+                self._count(self._kept.popitem(last=False)[1], -1)
+
+    def forget(self, digest: bytes) -> None:
+        """Forget what a request with this digest was given."""
+        with self._lock:
+            self._forget(digest)
+
+    def _forget(self, digest: bytes) -> None:
+        recalled = self._kept.pop(digest, None)
+        if recalled is not None:
+            self._count(recalled, -1)
+
+    def _count(self, recalled: Recalled, change: int) -> None:
+        """Count a digest, and the hit with the first that leads to it and the last one."""
+        before, recalled.uses = recalled.uses, recalled.uses + change
+        self.size += change * (_DIGEST_BYTES + (recalled.size if 0 in (before, recalled.uses) else 0))
+
+
+def told_by(
+    asked: tuple[str | bytes, ...],
+    headers: Headers,
+    attested: Attested,
+    caller: Caller | None,
+    recipient: Recipient,
+    rules: HeaderRules,
+) -> bytes:
+    """Return all of a request but its body that its decision reads; `asked` is what is asked for, and where.
+
+    `caller` is who asks, where somebody in front of the mount has told that.
+
+    Every field is in it that `cache.header_rules` does not call inert: of those that are not, two requests may differ.
+    """
+    names, positions = _read(tuple([name for name, _ in headers]), recipient, rules)
+    return msgspec.msgpack.encode((asked, names, [headers[at][1] for at in positions], attested, caller))
+
+
+@lru_cache(128)  # one client sends the same names again and again
+def _read(names: tuple[bytes, ...], recipient: Recipient, rules: HeaderRules) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
+    positions = tuple([at for at, name in enumerate(names) if _is_read(name.lower(), recipient, rules)])
+    return tuple([names[at].lower() for at in positions]), positions
+
+
+def _is_read(name: bytes, recipient: Recipient, rules: HeaderRules) -> bool:
+    return name in _ALSO_READ or fate(name, recipient, rules).counts is not Counts.INERT

@@ -1,0 +1,139 @@
+"""Recall plain hits for as long as the store holds what they were made of."""
+
+import os
+import threading
+from collections.abc import Callable, Hashable, Iterable
+
+from cachemw.cache.effects import Serve
+from cachemw.cache.policy import Policy
+from cachemw.cache.recall import RECALLED_BODY, Moment, Recall, Recalled, told_by
+from cachemw.drivers.tally import Tally
+from cachemw.errors import StoreError
+from cachemw.limits import Limits
+from cachemw.messages import Attested, Caller, Headers, Recipient, Unread
+from cachemw.report import Hook
+from cachemw.stores.base import Inline
+from cachemw.stores.guard import GuardedStore
+
+
+class Recaller:
+    """The plain hits that a mount recalls, and whether they still hold; `tally` counts them.
+
+    A store of which every call may wait is looked at the whole way: to trust it for a while would bring back what was purged.
+    `recipient` is where misses go: on it depends which of a request's fields its decision reads.
+    """
+
+    def __init__(
+        self,
+        store: GuardedStore,
+        policy: Policy,
+        limits: Limits,
+        hooks: Iterable[Hook],
+        recipient: Recipient,
+        clock: Callable[[], float],
+    ) -> None:
+        self._is_on = limits.recall_bytes > 0 and not callable(policy.partition)  # a function may read anything
+        self._recall = Recall(os.urandom(32), limits.recall_bytes, threading.Lock())
+        self._store, self._clock = store, clock
+        self._recipient, self._rules = recipient, policy.header_rules
+        self.tally = Tally(hooks, clock)
+
+    def door(
+        self, asked: tuple[str | bytes, ...], headers: Headers, attested: Attested, caller: Caller | None = None
+    ) -> "Door | None":
+        """Return the door of a request for what is `asked`; `None` where nothing is recalled."""
+        if not self._is_on or self._store.inline is Inline.NONE:
+            return None
+        head = self._recall.digest(told_by(asked, headers, attested, caller, self._recipient, self._rules))
+        return Door(self, head, self._recall.knows(head))
+
+    def digest(self, head: bytes, body: bytes) -> bytes:
+        """Return the digest of a request."""
+        return self._recall.digest(head, body)
+
+    def find(self, digest: bytes) -> tuple[Recalled, Moment] | None:
+        """Return the plain hit that a request with this digest is to be given again, and what is said of it now."""
+        recalled = self._recall.get(digest)
+        if recalled is None:
+            return None
+        moment = recalled.at(self._clock())
+        if moment is None or not self._is_as_found(recalled):
+            self._recall.forget(digest)
+            return None
+        return recalled, moment
+
+    def keep(self, head: bytes, digest: bytes, recalled: Recalled) -> None:
+        """Remember a plain hit under a digest, and the head that was let in with it."""
+        self._recall.keep(head, digest, recalled)
+
+    def version(self) -> Hashable | None:
+        """Return what the store says of itself, `None` where it does not."""
+        try:
+            return self._store.inline_version()
+        except StoreError:
+            return None
+
+    def _is_as_found(self, recalled: Recalled) -> bool:
+        store = self._store
+        try:
+            if store.inline is Inline.NONE:
+                return False
+            if store.inline is Inline.ALL:  # a version would be as dear
+                return self._is_there(recalled)
+            version = store.inline_version()  # before what it speaks for is read
+            if version is not None and version == recalled.version:
+                return True
+            is_there = self._is_there(recalled)
+        except StoreError:
+            return False
+        recalled.version = version
+        return is_there
+
+    def _is_there(self, recalled: Recalled) -> bool:
+        return all(self._store.inline_get(index) == record for index, record in recalled.found)
+
+
+class Door:
+    """The way of one request past its decision, where the like of it was decided before, and of its decision to the next one.
+
+    `head` is the digest of all that is read of it but its body; `is_known`: one with it was given a plain hit. `also` is told
+    of what this request is given, to remember it in its own way.
+    """
+
+    __slots__ = ("_body", "_digest", "_recaller", "_version", "also", "head", "is_known")
+
+    def __init__(self, recaller: Recaller, head: bytes, is_known: bool) -> None:
+        self._recaller, self.head, self.is_known = recaller, head, is_known
+        self.also: Callable[[Recalled], None] | None = None
+        self._body: bytes | Unread = Unread.LEFT_ALONE
+        self._digest: bytes | None = None
+        self._version: Hashable | None = None
+
+    @property
+    def tally(self) -> Tally:
+        """Return who counts what is given again."""
+        return self._recaller.tally
+
+    def find(self, body: bytes | Unread) -> tuple[Recalled, Moment] | None:
+        """Return the plain hit that this request is to be given again, and what is said of it now. Looks once."""
+        if not self.is_known or self._digest is not None or not isinstance(body, bytes) or len(body) > RECALLED_BODY:
+            return None
+        self._digest = self._recaller.digest(self.head, body)
+        found = self._recaller.find(self._digest)
+        if found is not None and self.also is not None:
+            self.also(found[0])
+        return found
+
+    def begin(self, body: bytes | Unread) -> None:
+        """Begin to decide the request: note what the store says of itself before it is looked into."""
+        self._body, self._version = body, self._recaller.version()
+
+    def remember(self, serve: Serve) -> None:
+        """Remember what the request is given, where that is a plain hit."""
+        body = self._body
+        if serve.basis is None or not isinstance(body, bytes) or len(body) > RECALLED_BODY:
+            return
+        recalled = Recalled(serve, serve.basis, self._version)
+        self._recaller.keep(self.head, self._digest or self._recaller.digest(self.head, body), recalled)
+        if self.also is not None:
+            self.also(recalled)
