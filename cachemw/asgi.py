@@ -240,8 +240,10 @@ async def give_again(door: Door, body: bytes | Unread, send: Send, also: Headers
     recalled, moment = found
     with contextlib.suppress(OSError):  # the client left, as ASGI 2.4 says it
         await send({"type": "http.response.start", "status": moment.head.status, "headers": [*moment.head.headers, *also]})
-        for piece in recalled.pieces:
-            await send({"type": "http.response.body", "body": piece, "more_body": piece is not recalled.pieces[-1]})
+        *pieces, last = recalled.pieces
+        for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": last, "more_body": False})
     door.tally.add(moment, recalled.body_size)
     return True
 
