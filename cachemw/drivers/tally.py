@@ -16,22 +16,29 @@ TALLY_TIME = 1.0
 
 
 class Tally:
-    """Counts recalled hits. Those of an event loop are told of within a second, all others at once."""
+    """Counts recalled hits. Those of an event loop are told of within a second, all others at once.
+
+    What was counted in a loop that has ended is told of with whatever is next.
+    """
 
     def __init__(self, hooks: Iterable[Hook], clock: Callable[[], float]) -> None:
         self._hooks, self._clock = tuple(hooks), clock
-        self._counted: dict[Moment, ExchangeReport] = {}
+        self._counted: dict[tuple[asyncio.AbstractEventLoop | None, Moment], ExchangeReport] = {}
         self._lock = threading.Lock()
 
     def add(self, moment: Moment, size: int) -> None:
         """Count a hit, whose body has this size."""
         if not self._hooks:
             return
+        loop = _running_loop()
+        counted_as = loop, moment  # another loop may end before it tells
         with self._lock:
-            counted = self._counted.get(moment)
-            self._counted[moment] = _first(moment, size, self._clock()) if counted is None else _one_more(counted)
-        if counted is None:
-            self._tell_soon()
+            counted = self._counted.get(counted_as)
+            self._counted[counted_as] = _first(moment, size, self._clock()) if counted is None else _one_more(counted)
+        if counted is None and loop is not None:
+            loop.call_later(TALLY_TIME, self.tell)
+        elif loop is None:
+            self.tell()
 
     def tell(self) -> None:
         """Tell the hooks of what was counted."""
@@ -40,13 +47,12 @@ class Tally:
         for report in counted.values():
             call_hooks(self._hooks, report)
 
-    def _tell_soon(self) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # there is none, or it is trio's
-            self.tell()
-        else:
-            loop.call_later(TALLY_TIME, self.tell)
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # there is none, or it is trio's
+        return None
 
 
 def _first(moment: Moment, size: int, now: float) -> ExchangeReport:
