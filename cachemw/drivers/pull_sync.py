@@ -133,7 +133,9 @@ class SyncAnswer:
         try:
             self._perform(Close())
         finally:
-            call_hooks(self._driver.hooks, self._meter.complete(self._exchange.end()))
+            report = self._exchange.end()
+            if self._driver.hooks:  # else nobody asks how long it took
+                call_hooks(self._driver.hooks, self._meter.complete(report))
 
     def _drive(self, effects: IoSteps) -> Any:
         result = None
