@@ -128,9 +128,12 @@ def attested_in_scope(scope: Mapping[str, Any]) -> Attested:
 
 def attested_in_environ(environ: Mapping[str, Any]) -> Attested:
     """Return what a WSGI server, and the middlewares outside of us, say of who asks."""
+    names = tuple(environ)
+    if not _may_attest(names):
+        return NOTHING_ATTESTED
     scope = environ.get("asgi.scope")
     inside = NOTHING_ATTESTED if scope is None else attested_in_scope(scope)
-    vouched = [(name.encode(), _bytes(environ[name])) for name in _credential_members(tuple(environ))]
+    vouched = [(name.encode(), _bytes(environ[name])) for name in _credential_members(names)]
     vouched += [(name.encode(), _shown(environ[name])) for name in _SOCKETS if name in environ]
     if not vouched and scope is None and not any(name in environ for name in _NAMELESS):
         return NOTHING_ATTESTED
@@ -142,6 +145,11 @@ def attested_in_environ(environ: Mapping[str, Any]) -> Attested:
 
 
 @lru_cache(128)  # one server gives the same names again and again
+def _may_attest(names: tuple[str, ...]) -> bool:
+    return bool(_credential_members(names)) or not {*_READ_WITHIN, *_NAMELESS}.isdisjoint(names)
+
+
+@lru_cache(128)
 def _credential_members(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if name in _CREDENTIAL_NAMES or name.startswith(_CREDENTIAL_PREFIXES)))
 
