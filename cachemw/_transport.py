@@ -8,15 +8,16 @@ from functools import partial
 from typing import Any
 
 from cachemw._transport_request import Cookies, TransportRequest, Upload, original
-from cachemw.cache.classify import Classified, body_limit, exchange_for
+from cachemw.cache.classify import Classified, OptedIn, body_limit, exchange_for
 from cachemw.cache.effects import Failed
 from cachemw.cache.policy import Policy
+from cachemw.cache.recall import Moment, Recalled
 from cachemw.drivers.metering import Meter, Passage
 from cachemw.drivers.pull_async import AsyncAnswer, AsyncPullDriver
 from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
 from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.limits import Limits
-from cachemw.messages import Head
+from cachemw.messages import Head, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
 from cachemw.upstreams.base import UpstreamRequest
@@ -152,22 +153,33 @@ class SyncCaching(Caching):
 
     def handle_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
-        outgoing = TransportRequest(self._family, request)
+        outgoing = TransportRequest(self._family, request, self._cookies)
         policy, classified = self.driver.policy, outgoing.classified(self.driver.policy)
         if outgoing.is_untouched(classified):
             return self._passed(outgoing, classified) if self.driver.hooks else self._get_inner().handle_request(request)
         upload, limit = Upload(iter(request.stream)), body_limit(classified, policy)
-        body = upload.read(limit) if limit else None
+        body = upload.read(limit) if limit else Unread.TOO_LARGE
+        door = outgoing.door(self.driver.recaller) if isinstance(classified, OptedIn) else None
+        found = None if door is None else door.find(body)
+        if found is not None:
+            return self._recalled(outgoing, *found)
         stream = request.stream if not limit else self._stream(upload, request.stream.close)
-        asked, inner = outgoing.described(body, self._cookies), SyncInner(outgoing, self._get_inner)
+        asked, inner = outgoing.described(body), SyncInner(outgoing, self._get_inner)
         exchange = exchange_for(classified, asked, policy, self.driver.limits, self.driver.verified)
-        sent = outgoing.as_sent(stream if body is None else body)
-        answer = self.driver.run(exchange, inner.open, sent, outgoing.timeout)
+        sent = outgoing.as_sent(stream if isinstance(body, Unread) else body)
+        if door is not None:
+            door.begin(body)
+        answer = self.driver.run(exchange, inner.open, sent, outgoing.timeout, door)
         if isinstance(answer.outcome, Failed):
             answer.close()
             raise outgoing.failed(answer.outcome)
         self._cookies.note(asked, answer.head)
         return outgoing.response(answer, self._stream(_passed(self._family, answer), answer.close), inner.extensions)
+
+    def _recalled(self, outgoing: "TransportRequest", recalled: Recalled, moment: Moment) -> Any:
+        """Give a request again what the like of it was given."""
+        self.driver.recaller.tally.add(moment, recalled.body_size)
+        return outgoing.recalled(moment, self._stream(recalled.pieces, _nothing))
 
     def _passed(self, outgoing: "TransportRequest", classified: Classified) -> Any:
         """Let the inner transport answer the very same request, and tell the hooks of it."""
@@ -180,6 +192,7 @@ class SyncCaching(Caching):
 
     def close(self) -> None:
         """Close the inner transport, and the store if it is our own. May be called twice."""
+        self.driver.recaller.tally.tell()
         (self._inners if self._inner is None else self._inner).close()
         self._close_store()
 
@@ -197,7 +210,7 @@ class AsyncCaching(Caching):
 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
-        outgoing = TransportRequest(self._family, request)
+        outgoing = TransportRequest(self._family, request, self._cookies)
         policy, classified = self.driver.policy, outgoing.classified(self.driver.policy)
         if outgoing.is_untouched(classified):
             inner_transport = await self._get_inner()
@@ -205,17 +218,28 @@ class AsyncCaching(Caching):
                 return await self._passed(inner_transport, outgoing, classified)
             return await inner_transport.handle_async_request(request)
         upload, limit = Upload(aiter(request.stream)), body_limit(classified, policy)
-        body = await upload.aread(limit) if limit else None
+        body = await upload.aread(limit) if limit else Unread.TOO_LARGE
+        door = outgoing.door(self.driver.recaller) if isinstance(classified, OptedIn) else None
+        found = None if door is None else door.find(body)
+        if found is not None:
+            return self._recalled(outgoing, *found)
         stream = request.stream if not limit else self._stream(upload, request.stream.aclose)
-        asked, inner = outgoing.described(body, self._cookies), AsyncInner(outgoing, self._get_inner)
+        asked, inner = outgoing.described(body), AsyncInner(outgoing, self._get_inner)
         exchange = exchange_for(classified, asked, policy, self.driver.limits, self.driver.verified)
-        sent = outgoing.as_sent(stream if body is None else body)
-        answer = await self.driver.run(exchange, inner.aopen, sent, outgoing.timeout)
+        sent = outgoing.as_sent(stream if isinstance(body, Unread) else body)
+        if door is not None:
+            door.begin(body)
+        answer = await self.driver.run(exchange, inner.aopen, sent, outgoing.timeout, door)
         if isinstance(answer.outcome, Failed):
             await answer.aclose()
             raise outgoing.failed(answer.outcome)
         self._cookies.note(asked, answer.head)
         return outgoing.response(answer, self._stream(_apassed(self._family, answer), answer.aclose), inner.extensions)
+
+    def _recalled(self, outgoing: "TransportRequest", recalled: Recalled, moment: Moment) -> Any:
+        """Give a request again what the like of it was given."""
+        self.driver.recaller.tally.add(moment, recalled.body_size)
+        return outgoing.recalled(moment, self._stream(_in_turn(recalled.pieces), _anothing))
 
     async def _passed(self, inner: Any, outgoing: "TransportRequest", classified: Classified) -> Any:
         """Let the inner transport answer the very same request, and tell the hooks of it."""
@@ -229,6 +253,7 @@ class AsyncCaching(Caching):
 
     async def aclose(self) -> None:
         """Close the inner transport, of this event loop, and the store if it is our own. May be called twice."""
+        self.driver.recaller.tally.tell()
         await (self._inners if self._inner is None else self._inner).aclose()
         self._close_store()
 
@@ -257,3 +282,16 @@ async def _apassed(family: Any, answer: AsyncAnswer) -> AsyncIterator[bytes]:
     finally:
         await answer.aclose()  # also where a response was dropped, and not closed
     raise original(family, broken)
+
+
+async def _in_turn(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def _nothing() -> None:
+    """Close what is not open."""
+
+
+async def _anothing() -> None:
+    """Close what is not open."""

@@ -19,10 +19,12 @@ from cachemw.cache.effects import Failed
 from cachemw.cache.key import caller_of
 from cachemw.cache.live_response import Relay
 from cachemw.cache.policy import Policy
+from cachemw.cache.recall import Moment
 from cachemw.drivers.pull_async import AsyncAnswer
 from cachemw.drivers.pull_sync import SyncAnswer
+from cachemw.drivers.recalling import Door, Recaller
 from cachemw.errors import UpstreamError, UpstreamTimeout
-from cachemw.messages import ClientTarget, Head, Headers, Request, Unread, header_values
+from cachemw.messages import NOTHING_ATTESTED, ClientTarget, Head, Headers, Request, Unread, header_values
 from cachemw.report import ExchangeReport
 from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.http import origin_of
@@ -38,18 +40,18 @@ class Upload:
         self._read: list[bytes] = []
         self._size = 0
 
-    def read(self, limit_bytes: int) -> bytes | None:
-        """Return the body, `None` where it is larger than the limit."""
+    def read(self, limit_bytes: int) -> bytes | Unread:
+        """Return the body, if it is within the limit."""
         for chunk in self._chunks:
             if self._keep(chunk) > limit_bytes:
-                return None
+                return Unread.TOO_LARGE
         return b"".join(self._read)
 
-    async def aread(self, limit_bytes: int) -> bytes | None:
-        """Return the body, `None` where it is larger than the limit."""
+    async def aread(self, limit_bytes: int) -> bytes | Unread:
+        """Return the body, if it is within the limit."""
         async for chunk in self._chunks:
             if self._keep(chunk) > limit_bytes:
-                return None
+                return Unread.TOO_LARGE
         return b"".join(self._read)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -91,6 +93,8 @@ class Cookies:
 
     def left_out(self, headers: Headers) -> Headers:
         """Return the fields without them; what is left stays as it is."""
+        if not header_values(headers, b"cookie"):
+            return headers
         return tuple([field for name, value in headers for field in self._kept(name, value)])
 
     def _kept(self, name: bytes, value: bytes) -> Headers:
@@ -102,17 +106,28 @@ class Cookies:
 
 
 class TransportRequest:
-    """A request as its client sends it, and as it goes on from here."""
+    """A request as its client sends it, and as it goes on from here.
 
-    def __init__(self, family: Any, request: Any) -> None:
+    It is `told` from others by its fields without the cookies that came with answers by now.
+    """
+
+    def __init__(self, family: Any, request: Any, cookies: Cookies) -> None:
         self.family, self.request = family, request
-        self.headers = tuple(request.headers.raw)
+        self.headers: Headers = tuple(request.headers.raw)
+        self.told = cookies.left_out(self.headers)
 
     @property
     def timeout(self) -> float | None:
         """Return how many seconds its client waits for something to read."""
         seconds: float | None = self.request.extensions.get("timeout", {}).get("read")
         return seconds
+
+    def door(self, recaller: Recaller) -> Door | None:
+        """Return its door to what was decided before: by all that its target is made of, and more."""
+        url, extensions = self.request.url, self.request.extensions
+        targets = (extensions["target"],) if "target" in extensions else ()
+        asked = (self.request.method, str(url), str(extensions.get("sni_hostname") or ""), *targets)
+        return recaller.door(asked, self.told, NOTHING_ATTESTED)
 
     def classified(self, policy: Policy) -> Classified:
         """Say what it is to us."""
@@ -127,17 +142,15 @@ class TransportRequest:
 
     def passed(self, classified: Classified) -> ExchangeReport:
         """Return what is known of a request that passes as it is."""
-        return replace(first_report(classified, self.described(None, Cookies())), attempts=1)
+        return replace(first_report(classified, self.described(Unread.TOO_LARGE)), attempts=1)
 
-    def described(self, body: bytes | None, cookies: Cookies) -> Request:
-        """Return it as a value, without the `cookies` that came with answers; `body` is `None` where it was not read whole."""
-        read = Unread.TOO_LARGE if body is None else body
+    def described(self, body: bytes | Unread) -> Request:
+        """Return it as a value, by what it is told from others."""
         url, extensions = self.request.url, self.request.extensions
         asked_for = extensions.get("target", url.raw_path).decode("latin-1")  # as the inner transport understands it
         target = ClientTarget(origin_of(url) + asked_for, self._asked_host(), bookkeeping_of(origin_of(url)))
-        headers = cookies.left_out(self.headers)
-        caller, context = caller_of(headers, target.recipient), MappingProxyType(extensions)
-        return Request(self.request.method, url.path, headers, read, target, caller=caller, context=context)
+        caller, context = caller_of(self.told, target.recipient), MappingProxyType(extensions)
+        return Request(self.request.method, url.path, self.told, body, target, caller=caller, context=context)
 
     def _asked_host(self) -> bytes:
         """Return the host that is asked for where it is not the URL's: by the field, or by the name that TLS is told."""
@@ -174,6 +187,11 @@ class TransportRequest:
             stream=stream,
             extensions={**kept, "cachemw": answer.report},
         )
+
+    def recalled(self, moment: Moment, stream: Any) -> Any:
+        """Return what the like of it was given, as it is now."""
+        head, extensions = moment.head, {"cachemw": moment.report}
+        return self.family.Response(head.status, headers=list(head.headers), stream=stream, extensions=extensions)
 
     def failed(self, outcome: Failed) -> BaseException:
         """Return what to raise where there is no answer. Another request's exception is copied: clients write in theirs."""

@@ -2,14 +2,18 @@
 
 import contextlib
 import io
+import itertools
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, lru_cache
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 from cachemw.budget import Budget
+from cachemw.cache.context import attested_in_environ
 from cachemw.cache.directives import CONTROL_HEADER
 from cachemw.cache.header_rules import HeaderRules
+from cachemw.drivers.recalling import Door, Recaller
 from cachemw.errors import ClientLeftError
 from cachemw.limits import PIECE_BYTES, Timeouts
 from cachemw.messages import Head, Headers, Unread
@@ -21,6 +25,8 @@ WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 _CONTROL = "HTTP_" + CONTROL_HEADER.decode().upper()
+_ASKED = ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "REQUEST_URI", "RAW_URI")
+"""All that a request's path and query are read from."""
 
 
 class WsgiRequest:
@@ -32,21 +38,44 @@ class WsgiRequest:
     def __init__(self, environ: Environ, budget: Budget) -> None:
         self.environ, self._budget = environ, budget
         self.method: str = environ["REQUEST_METHOD"]
-        path = _bytes(_text(environ, "PATH_INFO"))
-        self.root = _bytes(_text(environ, "SCRIPT_NAME"))
-        self.path = path.decode(errors="replace")
-        self.path_bytes = path
-        self.raw_path = _raw_path(environ, path)
-        self.query = _bytes(_text(environ, "QUERY_STRING"))
         self.headers = _headers(environ)
         self._input = environ["wsgi.input"]
         self._declared = _declared_length(environ)
         self._ends_itself = bool(environ.get("wsgi.input_terminated"))
         self._size = 0  # of what was read
         self._has_more = self._ends_itself or bool(self._declared)
-        self._is_left_alone = not self._ends_itself and _is_chunked(environ)  # nobody knows where it ends
         self._read = b""
         self._taken = 0
+
+    @cached_property
+    def root(self) -> bytes:
+        return _bytes(_text(self.environ, "SCRIPT_NAME"))
+
+    @cached_property
+    def path_bytes(self) -> bytes:
+        return _bytes(_text(self.environ, "PATH_INFO"))
+
+    @property
+    def path(self) -> str:
+        return self.path_bytes.decode(errors="replace")
+
+    @cached_property
+    def raw_path(self) -> bytes:
+        return _raw_path(self.environ, self.path_bytes)
+
+    @cached_property
+    def query(self) -> bytes:
+        return _bytes(_text(self.environ, "QUERY_STRING"))
+
+    def door(self, recaller: Recaller) -> Door | None:
+        """Return its door to what was decided before; `None` also where what is asked for is no text."""
+        asked = (self.method, *map(self.environ.get, _ASKED, itertools.repeat("")))
+        if set(map(type, asked)) != {str}:
+            return None
+        try:
+            return recaller.door(asked, self.headers, attested_in_environ(self.environ))
+        except UnicodeEncodeError:
+            return None
 
     @property
     def target(self) -> bytes:
@@ -63,7 +92,7 @@ class WsgiRequest:
         held = bytearray()  # one buffer, for the memory of many small ones is never given back
         is_within_budget = True
         try:
-            while self._size <= limit_bytes and is_within_budget and (chunk := self._next(PIECE_BYTES)):
+            while self._has_more and self._size <= limit_bytes and is_within_budget and (chunk := self._next(PIECE_BYTES)):
                 held += chunk
                 self._taken += len(chunk)
                 is_within_budget = self._budget.take(len(chunk))
@@ -88,7 +117,7 @@ class WsgiRequest:
         environ = without_control(self.environ)
         if self._has_more:
             environ["wsgi.input"] = io.BufferedReader(_Rest(self._read, self._rest))
-        elif not self._is_left_alone:
+        elif self._ends_itself or not _is_chunked(self.environ):  # else nobody knows where it ends
             environ["wsgi.input"] = io.BytesIO(self._read)
         if recorded:
             environ["HTTP_ACCEPT_ENCODING"] = "identity"
@@ -152,11 +181,21 @@ def without_control(environ: Environ) -> Environ:
 
 def _headers(environ: Environ) -> Headers:
     """Return the header fields; two of them CGI keeps elsewhere, and some servers there too."""
-    fields = [
-        (name[5:], value) for name, value in environ.items() if name.startswith("HTTP_") and name[5:] not in _WITHOUT_PREFIX
-    ]
-    fields += [(name, environ[name]) for name in _WITHOUT_PREFIX if environ.get(name)]
-    return tuple([(_bytes(name.replace("_", "-").lower()), _bytes(value)) for name, value in fields if isinstance(value, str)])
+    return tuple(
+        [
+            (field, value.encode("latin-1", "backslashreplace"))
+            for name, field in _fields(tuple(environ))
+            if isinstance(value := environ[name], str) and (value or name not in _WITHOUT_PREFIX)
+        ]
+    )
+
+
+@lru_cache(128)  # one server gives the same names again and again
+def _fields(names: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
+    """Return which members are header fields, with the names of those."""
+    prefixed = [(name, name[5:]) for name in names if name.startswith("HTTP_") and name[5:] not in _WITHOUT_PREFIX]
+    others = [(name, name) for name in _WITHOUT_PREFIX if name in names]
+    return tuple([(name, _bytes(field.replace("_", "-").lower())) for name, field in prefixed + others])
 
 
 def _text(environ: Environ, name: str) -> str:
@@ -170,13 +209,13 @@ def _bytes(text: str) -> bytes:
 
 def _declared_length(environ: Environ) -> int | None:
     """Return how long the request's body is said to be; of one in chunks nothing is."""
-    length = _text(environ, "CONTENT_LENGTH").strip()
+    length = str(environ.get("CONTENT_LENGTH") or "").strip()
     is_number = length.isascii() and length.isdigit() and len(length) < 20
     return int(length) if is_number and not _is_chunked(environ) else None
 
 
 def _is_chunked(environ: Environ) -> bool:
-    return "chunked" in _text(environ, "HTTP_TRANSFER_ENCODING").lower()
+    return "chunked" in str(environ.get("HTTP_TRANSFER_ENCODING") or "").lower()
 
 
 def _raw_path(environ: Environ, path: bytes) -> bytes:

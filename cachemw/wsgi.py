@@ -11,16 +11,19 @@ from typing import Any
 
 from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp, WsgiRequest, start, without_control
 from cachemw.budget import Budget
-from cachemw.cache.classify import Classified, NotOptedIn, OtherRequest, body_limit, classify, exchange_for, unfinished
+from cachemw.cache.classify import Classified, NotOptedIn, OptedIn, OtherRequest, body_limit, classify, exchange_for, unfinished
 from cachemw.cache.context import attested_in_environ
 from cachemw.cache.effects import Exchange, Failed, Outcome, Serve
 from cachemw.cache.key import caller_of
 from cachemw.cache.live_response import Relay
 from cachemw.cache.policy import Policy
+from cachemw.cache.recall import Moment, Recalled
 from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
+from cachemw.drivers.recalling import Door
+from cachemw.drivers.tally import Tally
 from cachemw.errors import ClientLeftError, ConfigurationError, UpstreamError
 from cachemw.limits import Limits
-from cachemw.messages import AppTarget, Head, Request, Target, Unread
+from cachemw.messages import URL_RECIPIENT, AppTarget, Head, Inside, Request, Target, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
 from cachemw.upstreams.base import SyncUpstream, UpstreamRequest, as_upstream_error
@@ -175,7 +178,25 @@ class WsgiAppBody(WsgiBody):
         return self._app.raised or error
 
 
-def _begun(body: WsgiBody, head: Head, start_response: StartResponse) -> Iterable[bytes]:
+class RecalledBody:
+    """The body of a hit that is given again, which is counted when the server has it."""
+
+    def __init__(self, recalled: Recalled, moment: Moment, tally: Tally) -> None:
+        self._recalled, self._moment, self._tally = recalled, moment, tally
+        self._is_over = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._recalled.pieces
+        self.close()
+
+    def close(self) -> None:
+        """Count it. May be called twice."""
+        if not self._is_over:
+            self._is_over = True
+            self._tally.add(self._moment, self._recalled.body_size)
+
+
+def _begun(body: WsgiBody | RecalledBody, head: Head, start_response: StartResponse) -> Iterable[bytes]:
     """Send the head, and return the body."""
     try:
         start(start_response, head)
@@ -239,7 +260,8 @@ class CacheMiddleware:
         self._upstream, self._name = upstream, name or ""
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
-        self.driver = SyncPullDriver(self._store, policy or Policy(), limits, hooks)
+        recipient = Inside.APP if upstream is None else URL_RECIPIENT
+        self.driver = SyncPullDriver(self._store, policy or Policy(), limits, hooks, recipient)
         self.bodies = Budget(limits.requests_bytes)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -254,46 +276,68 @@ class CacheMiddleware:
 
     def close(self) -> None:
         """Close the upstream's connections, and the store if it is our own. May be called twice."""
+        self.driver.recaller.tally.tell()
         if self._upstream is not None:
             self._upstream.close()
         if self._owns_store:
             self._store.close()
 
     def _answer(self, classified: Classified, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
+        door = incoming.door(self.driver.recaller) if isinstance(classified, OptedIn) else None
         try:
-            exchange = self._exchange(classified, incoming)
+            body = incoming.read(body_limit(classified, self.driver.policy))
+            found = None if door is None else door.find(body)
+            if found is not None:
+                return self._again(*found, incoming, start_response)
+            exchange = self._exchange(classified, door, incoming, body)
         except ClientLeftError:
             return self._left(incoming, start_response)
         except BaseException:
             incoming.let_go()
             raise
         if self._upstream is None:
-            return self._around(exchange, incoming, start_response)
-        return self._beside(self._upstream, exchange, incoming, start_response)
+            return self._around(exchange, door, incoming, start_response)
+        return self._beside(self._upstream, exchange, door, incoming, start_response)
 
-    def _exchange(self, classified: Classified, incoming: WsgiRequest) -> Exchange:
+    def _again(
+        self, recalled: Recalled, moment: Moment, incoming: WsgiRequest, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Give a request again what the like of it was given."""
+        incoming.let_go()
+        return _begun(RecalledBody(recalled, moment, self.driver.recaller.tally), moment.head, start_response)
+
+    def _exchange(self, classified: Classified, door: Door | None, incoming: WsgiRequest, body: bytes | Unread) -> Exchange:
         driver, policy = self.driver, self.driver.policy
-        request = self._request(incoming, incoming.read(body_limit(classified, policy)))
+        if door is not None:
+            door.begin(body)
+        request = self._request(incoming, body)
         target = None if self._upstream is None else incoming.target
         return exchange_for(classified, request, policy, driver.limits, driver.verified, target)
 
     def _beside(
-        self, upstream: SyncUpstream, exchange: Exchange, incoming: WsgiRequest, start_response: StartResponse
+        self,
+        upstream: SyncUpstream,
+        exchange: Exchange,
+        door: Door | None,
+        incoming: WsgiRequest,
+        start_response: StartResponse,
     ) -> Iterable[bytes]:
         """Answer with the upstream behind us."""
         outgoing = incoming.outgoing(self.driver.policy.header_rules, self.driver.limits.timeouts)
         try:
-            answer = self.driver.run(exchange, upstream.open, outgoing)
+            answer = self.driver.run(exchange, upstream.open, outgoing, door=door)
         except BaseException:
             incoming.let_go()
             raise
         return _begun(WsgiBody(answer, incoming.let_go), answer.head, start_response)
 
-    def _around(self, exchange: Exchange, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
+    def _around(
+        self, exchange: Exchange, door: Door | None, incoming: WsgiRequest, start_response: StartResponse
+    ) -> Iterable[bytes]:
         """Answer with the wrapped app behind us. What it raises and nothing stored stands for is raised, as without us."""
         app = WsgiAppUpstream(self.app, incoming, start_response)
         outgoing = incoming.outgoing(self.driver.policy.header_rules, self.driver.limits.timeouts)
-        answer = SyncAnswer(self.driver, exchange, app.open, outgoing)
+        answer = SyncAnswer(self.driver, exchange, app.open, outgoing, door=door)
         app.push = answer.push
         try:
             answer.begin()

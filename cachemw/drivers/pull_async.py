@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 from msgspec.structs import replace
 
-from cachemw.cache.effects import Exchange, Outcome
+from cachemw.cache.effects import Exchange, Outcome, Serve
 from cachemw.cache.live_response import Put
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
@@ -29,10 +29,12 @@ from cachemw.drivers.pull_effects import (
     WaitResult,
     advance,
 )
+from cachemw.drivers.recalling import Door, Recaller
 from cachemw.errors import CacheError
 from cachemw.flights.pulled import PulledFlight
 from cachemw.flights.registry import FlightsByLoop, FlightTable
 from cachemw.limits import Limits
+from cachemw.messages import Inside, Recipient
 from cachemw.report import Hook
 from cachemw.stores.base import Store
 from cachemw.stores.guard import AsyncStore
@@ -42,17 +44,25 @@ from cachemw.upstreams.base import AsyncOpener, AsyncResponse, UpstreamRequest
 class AsyncPullDriver:
     """Runs scripts against a store, any number of them at once, in any number of event loops; starts no task."""
 
-    def __init__(self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook]) -> None:
+    def __init__(
+        self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook], recipient: Recipient = Inside.TRANSPORT
+    ) -> None:
         self.policy, self.limits, self.hooks = pull_policy(policy), limits, tuple(hooks)
         self.clock: Callable[[], float] = time.time
         self.store, self.verified = AsyncStore(store, limits), VerifiedRecords(limits)
+        self.recaller = Recaller(self.store.guarded, self.policy, limits, self.hooks, recipient, lambda: self.clock())
         self.flights = FlightsByLoop(flight_of_loop, limits)
 
     async def run(
-        self, exchange: Exchange, opener: AsyncOpener, request: UpstreamRequest, timeout: float | None = None
+        self,
+        exchange: Exchange,
+        opener: AsyncOpener,
+        request: UpstreamRequest,
+        timeout: float | None = None,
+        door: Door | None = None,
     ) -> "AsyncAnswer":
-        """Begin to answer one request, which may have a limit of its own."""
-        answer = AsyncAnswer(self, exchange, opener, request, timeout)
+        """Begin to answer one request, which may have a limit of its own; what it is given goes through the `door`."""
+        answer = AsyncAnswer(self, exchange, opener, request, timeout, door)
         await answer.begin()
         return answer
 
@@ -64,9 +74,15 @@ class AsyncAnswer:
     """
 
     def __init__(
-        self, driver: AsyncPullDriver, exchange: Exchange, opener: AsyncOpener, request: UpstreamRequest, timeout: float | None
+        self,
+        driver: AsyncPullDriver,
+        exchange: Exchange,
+        opener: AsyncOpener,
+        request: UpstreamRequest,
+        timeout: float | None = None,
+        door: Door | None = None,
     ) -> None:
-        self._driver, self._opener, self._request = driver, opener, request
+        self._driver, self._opener, self._request, self._door = driver, opener, request, door
         self._exchange = PullExchange(exchange, driver.flights.here(), driver.policy, driver.limits, timeout)
         self._response: AsyncResponse | None = None
         self._is_over = False
@@ -80,6 +96,8 @@ class AsyncAnswer:
             await self.aclose()
             raise
         self._began = anyio.current_time()
+        if self._door is not None and isinstance(self.outcome, Serve):
+            self._door.remember(self.outcome)
         self.report = self.outcome.report
         self.head, self._pieces = self._exchange.answer(self.outcome)
         self._meter.start(self.head)

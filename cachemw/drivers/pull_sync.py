@@ -19,6 +19,7 @@ from cachemw.cache.effects import (
     Outcome,
     ReadSecret,
     RunInThread,
+    Serve,
     not_kept,
 )
 from cachemw.cache.live_response import Put, Relay
@@ -41,11 +42,12 @@ from cachemw.drivers.pull_effects import (
     WaitResult,
     advance,
 )
+from cachemw.drivers.recalling import Door, Recaller
 from cachemw.errors import CacheError, StoreError, UpstreamError
 from cachemw.flights.pulled import PulledFlight
 from cachemw.flights.registry import FlightsByProcess, FlightTable
 from cachemw.limits import Limits
-from cachemw.messages import Head
+from cachemw.messages import Head, Inside, Recipient
 from cachemw.report import Hook
 from cachemw.stores.base import Store
 from cachemw.stores.guard import GuardedStore
@@ -55,17 +57,25 @@ from cachemw.upstreams.base import SyncOpener, SyncResponse, UpstreamRequest
 class SyncPullDriver:
     """Runs scripts against a store, in any number of threads at once; starts none."""
 
-    def __init__(self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook]) -> None:
+    def __init__(
+        self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook], recipient: Recipient = Inside.TRANSPORT
+    ) -> None:
         self.policy, self.limits, self.hooks = pull_policy(policy), limits, tuple(hooks)
         self.clock: Callable[[], float] = time.time
         self.store, self.verified = GuardedStore(store, limits), VerifiedRecords(limits)
+        self.recaller = Recaller(self.store, self.policy, limits, self.hooks, recipient, lambda: self.clock())
         self.flights = FlightsByProcess(flight_of_threads, limits)
 
     def run(
-        self, exchange: Exchange, opener: SyncOpener, request: UpstreamRequest, timeout: float | None = None
+        self,
+        exchange: Exchange,
+        opener: SyncOpener,
+        request: UpstreamRequest,
+        timeout: float | None = None,
+        door: Door | None = None,
     ) -> "SyncAnswer":
-        """Begin to answer one request, which may have a limit of its own."""
-        answer = SyncAnswer(self, exchange, opener, request, timeout)
+        """Begin to answer one request, which may have a limit of its own; what it is given goes through the `door`."""
+        answer = SyncAnswer(self, exchange, opener, request, timeout, door)
         answer.begin()
         return answer
 
@@ -83,8 +93,9 @@ class SyncAnswer:
         opener: SyncOpener,
         request: UpstreamRequest,
         timeout: float | None = None,
+        door: Door | None = None,
     ) -> None:
-        self._driver, self._opener, self._request = driver, opener, request
+        self._driver, self._opener, self._request, self._door = driver, opener, request, door
         self._exchange = PullExchange(exchange, driver.flights.here(), driver.policy, driver.limits, timeout)
         self._response: SyncResponse | None = None
         self._is_over = False
@@ -98,6 +109,8 @@ class SyncAnswer:
             self.close()
             raise
         self._began = time.monotonic()
+        if self._door is not None and isinstance(self.outcome, Serve):
+            self._door.remember(self.outcome)
         self.report = self.outcome.report
         self.head, self._pieces = self._exchange.answer(self.outcome)
         self._meter.start(self.head)
