@@ -99,6 +99,20 @@ class Mounted:
         return await self.now.send(Sent(sent, fields, path, leave_after=leave_after, hears=hears))
 
 
+def note_recalled(driver: Any) -> list[bool]:
+    """Return what is added to from now on when something known is looked for: whether it is given again."""
+    recaller, noted = driver.recaller, list[bool]()
+    find = recaller.find
+
+    def noting(digest: bytes) -> Any:
+        found = find(digest)
+        noted.append(found is not None)
+        return found
+
+    recaller.find = noting
+    return noted
+
+
 def status_of(reply: Reply) -> str:
     """Return our `Cache-Status` member without its name and with the key's value left out."""
     text = reply.headers.get(b"cache-status", b"").decode()
