@@ -86,7 +86,8 @@ class Recaller:
             is_there = self._is_there(recalled)
         except StoreError:
             return False
-        recalled.version = version
+        if is_there:  # else whoever comes to it by another digest, or in another thread, would take it to be
+            recalled.version = version
         return is_there
 
     def _is_there(self, recalled: Recalled) -> bool:

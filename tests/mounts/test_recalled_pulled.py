@@ -328,6 +328,26 @@ async def test_a_recalled_response_says_what_a_hit_says(family: Any, mount: Any,
     assert third.content == second.content == ANSWER
 
 
+def test_what_one_has_found_gone_is_gone_for_all(tmp_path: Path) -> None:
+    """R2: several digests may lead to one hit, and several threads ask by each."""
+    store = DiskStore(tmp_path / "store")
+    transport = cachemw.httpx.CacheTransport(inner_of(httpx, answering), store=store, limits=RECALLING)
+    recaller, kept = transport.driver.recaller, list[tuple[bytes, bytes, Any]]()
+    keep = recaller.keep
+    recaller.keep = lambda *how: kept.append(how) or keep(*how)  # type: ignore[method-assign, func-returns-value]
+    for _ in range(2):
+        transport.handle_request(asking(httpx)).read()
+    [(head, digest, recalled)] = kept
+    keep(head, b"another", recalled)
+    assert recaller.find(digest)
+    assert recaller.find(b"another")
+
+    store.clear()
+
+    assert [recaller.find(digest), recaller.find(b"another")] == [None, None]
+    store.close()
+
+
 # Reports.
 
 
