@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -47,16 +48,16 @@ _ALSO_READ = frozenset(
 )
 """The fields that are read before there is a key, though they need not be in it."""
 
+_NAME, _VALUE = itemgetter(0), itemgetter(1)
+
 
 class Moment:
     """A recalled hit in one second of its age: the head that says so, and the report."""
 
-    __slots__ = ("head", "report", "since", "until")
+    __slots__ = ("age", "head", "report")
 
     def __init__(self, stored: StoredResponse, report: ExchangeReport, now: float) -> None:
-        seconds = age(stored, now)
-        self.since = stored.stored_at + seconds
-        self.until = self.since + 1
+        self.age = age(stored, now)
         self.report = msgspec.structs.replace(report, ttl=remaining(stored, now))
         self.head: Head = replay.head(stored, self.report, now)
 
@@ -68,8 +69,8 @@ class Recalled:
         self.found, self.pieces = basis.found, tuple(replay.pieces(serve.stored))
         self.version = version
         """What the store said of itself before it was found so."""
-        self._stored, self._report, self._fresh_until = serve.stored, serve.report, basis.fresh_until
-        self._moment = Moment(serve.stored, serve.report, serve.now)
+        self._stored, self._report, self._fresh_until = _all_but_events(serve.stored), serve.report, basis.fresh_until
+        self._moment = Moment(self._stored, serve.report, serve.now)
         self.uses = 0
         """How many digests lead to it."""
         self.body_size = len(serve.stored.body)
@@ -78,13 +79,18 @@ class Recalled:
 
     def at(self, now: float) -> Moment | None:
         """Return what is said of it now; `None` where it is no longer fresh, or a clock was set back."""
-        moment = self._moment
-        if moment.since <= now < moment.until:
-            return moment
-        if not self._stored.stored_at <= now < self._fresh_until:
+        moment, since = self._moment, now - self._stored.stored_at
+        if since < 0 or now >= self._fresh_until:
             return None
-        self._moment = Moment(self._stored, self._report, now)
-        return self._moment
+        if not moment.age <= since < moment.age + 1:
+            self._moment = moment = Moment(self._stored, self._report, now)
+        return moment
+
+
+def _all_but_events(stored: StoredResponse) -> StoredResponse:
+    """Return what a head is made of: a stream's events are held in pieces, and once is enough."""
+    body = b"" if stored.kind.stream else stored.body
+    return msgspec.structs.replace(stored, body=body, event_ends=(), arrivals=(), request=None)
 
 
 class Recall:
@@ -174,8 +180,9 @@ def told_by(
 
     Every field is in it that `cache.header_rules` does not call inert: of those that are not, two requests may differ.
     """
-    names, positions = _read(tuple([name for name, _ in headers]), recipient, rules)
-    return msgspec.msgpack.encode((asked, names, [headers[at][1] for at in positions], attested, caller))
+    names, positions = _read(tuple(map(_NAME, headers)), recipient, rules)
+    values = list(map(_VALUE, map(headers.__getitem__, positions)))
+    return msgspec.msgpack.encode((asked, names, values, attested, caller))
 
 
 @lru_cache(128)  # one client sends the same names again and again
