@@ -4,7 +4,6 @@ Pure ASGI. Mount it outside of `BaseHTTPMiddleware`, which hides from the server
 inside of what authenticates callers: who is refused there learns nothing of what is stored.
 """
 
-import contextlib
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from types import MappingProxyType
@@ -64,6 +63,11 @@ class AsgiRequest:
         """Path and query as they were sent."""
         return self.raw_path + b"?" + self.query if self.query else self.raw_path
 
+    @property
+    def is_whole(self) -> bool:
+        """Say whether all of the body has been read."""
+        return not self._has_more
+
     async def read(self, limit_bytes: int | None) -> bytes | Unread:
         """Return the body, if it is within the limit; 0 only looks whether there is one, `None` does not even that.
 
@@ -112,7 +116,9 @@ class AsgiRequest:
         return UpstreamRequest(self.method, self.raw_path, self.query, self.headers, body, rules, timeouts=timeouts)
 
     def door(self, recaller: Recaller) -> Door | None:
-        """Return its door to what was decided before."""
+        """Return its door to what was decided before, `None` where nothing is recalled."""
+        if not recaller.is_on:
+            return None
         path = self.path.encode(errors="surrogatepass")
         asked = (self.method, self.root, path, self.raw_path, self.query)
         return recaller.door(asked, self.headers, attested_in_scope(self.scope), self.scope.get(CALLER))
@@ -238,13 +244,16 @@ async def give_again(door: Door, body: bytes | Unread, send: Send, also: Headers
     if found is None:
         return False
     recalled, moment = found
-    with contextlib.suppress(OSError):  # the client left, as ASGI 2.4 says it
+    *pieces, last = recalled.pieces
+    try:
         await send({"type": "http.response.start", "status": moment.head.status, "headers": [*moment.head.headers, *also]})
-        *pieces, last = recalled.pieces
         for piece in pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": last, "more_body": False})
-    door.tally.add(moment, recalled.body_size)
+    except OSError:  # the client left, as ASGI 2.4 says it
+        pass
+    finally:
+        door.tally.add(moment, recalled.body_size)
     return True
 
 

@@ -13,7 +13,11 @@ from cachemw.limits import Limits
 from cachemw.messages import Attested, Caller, Headers, Recipient, Unread
 from cachemw.report import Hook
 from cachemw.stores.base import Inline
+from cachemw.stores.forks import on_fork
 from cachemw.stores.guard import GuardedStore
+
+UNTRUSTED = object()
+"""The version of a store that is looked at the whole way."""
 
 
 class Recaller:
@@ -32,53 +36,64 @@ class Recaller:
         recipient: Recipient,
         clock: Callable[[], float],
     ) -> None:
-        self._is_on = limits.recall_bytes > 0 and not callable(policy.partition)  # a function may read anything
-        self._recall = Recall(os.urandom(32), limits.recall_bytes, threading.Lock())
+        self.is_on = limits.recall_bytes > 0 and not callable(policy.partition)  # a function may read anything
+        self._lock = threading.Lock()
+        self.recall = Recall(os.urandom(32), limits.recall_bytes, self._lock)
         self._store, self._clock = store, clock
         self._recipient, self._rules = recipient, policy.header_rules
         self.tally = Tally(hooks, clock)
+        on_fork(self)
 
     def door(
         self, asked: tuple[str | bytes, ...], headers: Headers, attested: Attested, caller: Caller | None = None
     ) -> "Door | None":
         """Return the door of a request for what is `asked`; `None` where nothing is recalled."""
-        if not self._is_on or self._store.inline is Inline.NONE:
+        if not self.is_on:
             return None
-        head = self._recall.digest(told_by(asked, headers, attested, caller, self._recipient, self._rules))
-        return Door(self, head, self._recall.knows(head))
+        head = self.recall.digest(told_by(asked, headers, attested, caller, self._recipient, self._rules))
+        return Door(self, head, self.recall.knows(head))
 
     def digest(self, head: bytes, body: bytes) -> bytes:
         """Return the digest of a request."""
-        return self._recall.digest(head, body)
+        return self.recall.digest(head, body)
 
     def find(self, digest: bytes) -> tuple[Recalled, Moment] | None:
         """Return the plain hit that a request with this digest is to be given again, and what is said of it now."""
-        recalled = self._recall.get(digest)
+        recalled = self.recall.get(digest)
         if recalled is None:
             return None
         moment = recalled.at(self._clock())
         if moment is None or not self._is_as_found(recalled):
-            self._recall.forget(digest)
+            self.recall.forget(digest)
             return None
         return recalled, moment
 
     def keep(self, head: bytes, digest: bytes, recalled: Recalled) -> None:
         """Remember a plain hit under a digest, and the head that was let in with it."""
-        self._recall.keep(head, digest, recalled)
+        self.recall.keep(head, digest, recalled)
 
     def version(self) -> Hashable | None:
-        """Return what the store says of itself, `None` where it does not."""
+        """Return what the store says of itself, `None` where it does not; `UNTRUSTED` of one of which every call may wait."""
         try:
-            return self._store.inline_version()
+            return UNTRUSTED if self._store.inline is Inline.NONE else self._store.inline_version()
         except StoreError:
             return None
+
+    def before_fork(self) -> None:
+        """Let no other thread be in the middle of something: in the child there is nobody to end it."""
+        self._lock.acquire()
+
+    def after_fork(self) -> None:
+        """Let the others go on."""
+        self._lock.release()
 
     def _is_as_found(self, recalled: Recalled) -> bool:
         store = self._store
         try:
-            if store.inline is Inline.NONE:
+            inline = store.inline
+            if inline is Inline.NONE:
                 return False
-            if store.inline is Inline.ALL:  # a version would be as dear
+            if inline is Inline.ALL:  # a version would be as dear
                 return self._is_there(recalled)
             version = store.inline_version()  # before what it speaks for is read
             if version is not None and version == recalled.version:
@@ -97,29 +112,25 @@ class Recaller:
 class Door:
     """The way of one request past its decision, where the like of it was decided before, and of its decision to the next one.
 
-    `head` is the digest of all that is read of it but its body; `is_known`: one with it was given a plain hit. `also` is told
-    of what this request is given, to remember it in its own way.
+    `head` is the digest of all that is read of it but its body; `is_known`: one with it was given a plain hit. `tally` counts
+    what is given again; `also` is told of what this request is given, to remember it in its own way.
     """
 
-    __slots__ = ("_body", "_digest", "_recaller", "_version", "also", "head", "is_known")
+    __slots__ = ("_body", "_digest", "_recaller", "_version", "also", "head", "is_known", "tally")
 
     def __init__(self, recaller: Recaller, head: bytes, is_known: bool) -> None:
         self._recaller, self.head, self.is_known = recaller, head, is_known
+        self.tally = recaller.tally
         self.also: Callable[[Recalled], None] | None = None
         self._body: bytes | Unread = Unread.LEFT_ALONE
         self._digest: bytes | None = None
         self._version: Hashable | None = None
 
-    @property
-    def tally(self) -> Tally:
-        """Return who counts what is given again."""
-        return self._recaller.tally
-
     def find(self, body: bytes | Unread) -> tuple[Recalled, Moment] | None:
         """Return the plain hit that this request is to be given again, and what is said of it now. Looks once."""
         if not self.is_known or self._digest is not None or not isinstance(body, bytes) or len(body) > RECALLED_BODY:
             return None
-        self._digest = self._recaller.digest(self.head, body)
+        self._digest = self._recaller.recall.digest(self.head, body)
         found = self._recaller.find(self._digest)
         if found is not None and self.also is not None:
             self.also(found[0])
@@ -132,7 +143,7 @@ class Door:
     def remember(self, serve: Serve) -> None:
         """Remember what the request is given, where that is a plain hit."""
         body = self._body
-        if serve.basis is None or not isinstance(body, bytes) or len(body) > RECALLED_BODY:
+        if serve.basis is None or self._version is UNTRUSTED or not isinstance(body, bytes) or len(body) > RECALLED_BODY:
             return
         recalled = Recalled(serve, serve.basis, self._version)
         self._recaller.keep(self.head, self._digest or self._recaller.digest(self.head, body), recalled)

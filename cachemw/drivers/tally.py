@@ -1,6 +1,7 @@
 """Tell hooks of hits that were recalled: one report for all that one entry gave within a second."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterable
 
@@ -10,6 +11,7 @@ from cachemw.cache.recall import Moment
 from cachemw.drivers.hooks import call_hooks
 from cachemw.drivers.metering import Meter
 from cachemw.report import ExchangeReport, Hook
+from cachemw.stores.forks import on_fork
 
 TALLY_TIME = 1.0
 """How long hits are counted before they are told of."""
@@ -24,7 +26,8 @@ class Tally:
     def __init__(self, hooks: Iterable[Hook], clock: Callable[[], float]) -> None:
         self._hooks, self._clock = tuple(hooks), clock
         self._counted: dict[tuple[asyncio.AbstractEventLoop | None, Moment], ExchangeReport] = {}
-        self._lock = threading.Lock()
+        self._lock, self._counts_for = threading.Lock(), os.getpid()
+        on_fork(self)
 
     def add(self, moment: Moment, size: int) -> None:
         """Count a hit, whose body has this size."""
@@ -46,6 +49,16 @@ class Tally:
             counted, self._counted = self._counted, {}
         for report in counted.values():
             call_hooks(self._hooks, report)
+
+    def before_fork(self) -> None:
+        """Let no other thread be in the middle of something: in the child there is nobody to end it."""
+        self._lock.acquire()
+
+    def after_fork(self) -> None:
+        """Go on; what was counted before is the parent's to tell."""
+        if self._counts_for != os.getpid():
+            self._counts_for, self._counted = os.getpid(), {}
+        self._lock.release()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

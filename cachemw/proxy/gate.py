@@ -53,7 +53,7 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-        elif self.recaller is not None and self._is_call(scope):
+        elif self.recaller is not None and self.recaller.is_on and self._is_call(scope):
             await self._at_the_door(self.recaller, scope, receive, send)
         else:
             await self._decide(scope, receive, send)
@@ -65,13 +65,17 @@ class Gate:
         """Give again what the like of this request was given; else decide, and remember."""
         incoming = AsgiRequest(scope, receive, self._bodies)
         door = incoming.door(recaller)
+        if door is None or not door.is_known:
+            await self._decide(scope if door is None else {**scope, DOOR: door}, receive, send)
+            return
         try:
-            if door is None or not door.is_known:
-                await self._decide(scope if door is None else {**scope, DOOR: door}, receive, send)
-            elif not await give_again(door, await incoming.read(RECALLED_BODY), send, SEALED):
-                await self._decide({**scope, DOOR: door}, incoming.replayed(), send)
+            if not await give_again(door, await incoming.read(RECALLED_BODY), send, SEALED):
+                await self._decide({**scope, DOOR: door}, _handed_on(incoming), send)
         except ClientLeftError:
             pass
+        except asyncio.CancelledError:  # as in `_answer`, which lets none of what is decided come here
+            if not incoming.is_whole:
+                await _say(refusals.shutting_down(), True, send)
         finally:
             incoming.let_go()
 
@@ -151,6 +155,14 @@ class _Measured:
         if self._left >= 0:
             self._has_begun = True
             await self._send(message)
+
+
+def _handed_on(incoming: AsgiRequest) -> Receive:
+    """Return a `receive` that gives what was read; what is whole is counted by who receives it, and not twice."""
+    receive = incoming.replayed()
+    if incoming.is_whole:
+        incoming.let_go()
+    return receive
 
 
 def _sealed(send: Send) -> Send:
