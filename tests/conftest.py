@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import recalling
 from tests.thorough import THOROUGH
+
+if not recalling.IS_ON:  # before any mount is made
+    recalling.switch_off()
 
 settings.register_profile(  # a busy machine is no failure
     "ours", max_examples=300 if THOROUGH else 25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
