@@ -1,8 +1,8 @@
 """No requirement is lost with the test that named it: what docstrings under `tests/` have once named, some docstring names.
 
-`A` and `I` say whose answer it is and who may have it, `B` how the house is built, `D` what a store does, `E` ease, `H` HTTP,
-`K` the key, `P` load, `R` what is stored, `S` streams, and slow or malicious clients, `V` speed. The faults, `F`, are in
-`tests/faults/found.py`.
+`A` and `I` say whose answer it is and who may have it, `B` how the house is built, `C` what is recalled, `D` what a store
+does, `E` ease, `H` HTTP, `K` the key, `P` load, `R` what is stored, `S` streams, and slow or malicious clients, `V` speed. The
+faults, `F`, are in `tests/faults/found.py`.
 """
 
 from tests.docstrings import named
@@ -10,7 +10,8 @@ from tests.docstrings import named
 REQUIREMENTS = set(
     """
     A1 A2 A3 A4 A5 A6 A7 A8 A9
-    B1 B4 B5
+    B1 B2 B4 B5
+    C1 C2 C3 C4 C5 C6 C7
     D1 D2 D3 D4 D5 D6 D7 D8 D9 D10
     E1 E2 E3 E4 E5 E6 E7
     H1 H2 H3 H4 H6 H7 H8 H9 H10 H11
@@ -19,7 +20,7 @@ REQUIREMENTS = set(
     P1 P2 P3 P4 P5
     R1 R1b R2 R3 R4 R5 R6 R7 R8 R9 R12 R14 R17
     S1 S2 S3 S4 S5 S6 S7 S8 S9 S11 S12 S13 S16
-    V2
+    V1 V2 V4
     """.split()
 )
 
