@@ -257,17 +257,20 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         return _order(self._select(self._reader, *_SELECT_ORDER))
 
     def version(self) -> tuple[int, int]:
-        """Return another value after every commit that anybody made, from any thread. Raises what sqlite3 raises.
-
-        It is asked once a millisecond at most, and again after every statement of this process's own.
-        """
+        """Return another value after every commit that anybody made, from any thread. Raises what sqlite3 raises."""
         now, statements = time.monotonic(), self._statements
-        noted, noted_at, noted_after = self._noted
-        if noted_after == statements and now - noted_at < NOTED:
-            return self._opening, noted
         ((commits,),) = self._select(self._watcher, "PRAGMA data_version")
         self._noted = commits, now, statements
         return self._opening, commits
+
+    def noted_version(self) -> tuple[int, int] | None:
+        """Return what was said less than a millisecond ago; `None` after a statement of this process's own.
+
+        `None` as well where it is to be looked whether this is still the database that others find.
+        """
+        now, (commits, noted_at, noted_after) = time.monotonic(), self._noted
+        is_recent = noted_after == self._statements and now - noted_at < NOTED and now - self._seen < SEEN
+        return (self._opening, commits) if is_recent else None
 
     def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None, others: Others) -> None:
         """Put a record, unless one is there that goes before it. Raises `Superseded` and `Purged`."""

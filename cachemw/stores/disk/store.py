@@ -97,7 +97,7 @@ class DiskStore(Store):
     @property
     def inline(self) -> Inline:
         session = self._sessions.get(os.getpid())
-        return Inline.NONE if session is None or not session.is_open else Inline.READS
+        return Inline.NONE if session is None or session.database is None else Inline.READS
 
     def submit(self, call: Callable[[], T], /) -> Future[T]:
         """Have a call made in the store's thread. Raises `StoreError`."""
@@ -135,7 +135,10 @@ class DiskStore(Store):
         return self._read(Database.order)
 
     def version(self) -> tuple[int, int]:
-        return self._read(Database.version)
+        session = self._sessions.get(os.getpid())
+        opened = None if session is None else session.database
+        noted = None if opened is None else opened.noted_version()  # as it nearly always is: every recalled hit comes this way
+        return noted or self._read(Database.version)
 
     def _read(self, read: Callable[[Database], T]) -> T:
         session = self._here()

@@ -45,14 +45,11 @@ class DatabaseThread:
         self._is_closing = threading.Event()
         self._until = math.inf
         self._lock = threading.Lock()
-        self._cache: Database | None = None
+        self.database: Database | None = None
+        """The database, while it is open."""
         self._doubted: Database | None = None
         self._is_damaged = False
         self._struck: tuple[Identity | None, float] = None, 0.0
-
-    @property
-    def is_open(self) -> bool:
-        return self._cache is not None
 
     @property
     def is_here(self) -> bool:
@@ -61,7 +58,7 @@ class DatabaseThread:
 
     def cache(self) -> Database:
         """Return the open database, to read from. Raises `StoreError`."""
-        cache = self._cache
+        cache = self.database
         return self.call(lambda cache: cache) if cache is None else cache
 
     def suspect(self, cache: Database, fault: Exception | None = None) -> None:
@@ -70,9 +67,9 @@ class DatabaseThread:
         It is set aside where `fault` is its second within `STRIKES` seconds: a disk that fails once looks like damage too.
         """
         with self._lock:
-            if self._cache is not cache:
+            if self.database is not cache:
                 return
-            self._cache, self._doubted = None, cache
+            self.database, self._doubted = None, cache
             if fault is not None:
                 identity, when = self._struck
                 self._struck = cache.identity, time.monotonic()
@@ -107,8 +104,8 @@ class DatabaseThread:
         self._until = time.monotonic() + within
         self._is_closing.set()
         self._thread.shutdown()
-        opened = [cache for cache in (self._cache, self._doubted) if cache is not None]
-        self._cache = self._doubted = None
+        opened = [cache for cache in (self.database, self._doubted) if cache is not None]
+        self.database = self._doubted = None
         with ExitStack() as stack:
             if opened:
                 with suppress(OSError):  # it is gone, or somebody who opens it does not get on: unlikely enough
@@ -132,13 +129,13 @@ class DatabaseThread:
         return do(self._opened())
 
     def _opened(self) -> Database:
-        if self._cache is not None and not self._cache.is_in_place:
-            self.suspect(self._cache)
-        if self._cache is None:
+        if self.database is not None and not self.database.is_in_place:
+            self.suspect(self.database)
+        if self.database is None:
             opened = self._open_cache(self._doubted, self._is_damaged, self._is_closing.is_set)
             with self._lock:
-                self._cache, self._doubted, self._is_damaged = opened, None, False
-        return self._cache
+                self.database, self._doubted, self._is_damaged = opened, None, False
+        return self.database
 
 
 def _note(idents: list[int]) -> None:
