@@ -33,6 +33,9 @@ def _table(*rows: tuple[str, Counts, str]) -> Mapping[str, Member]:
 CALLER = "cachemw.caller"
 """The member of a scope in which the gate before a proxy says who asks."""
 
+ALSO = "cachemw.also"
+"""The member of a scope by which a listener is told what a request is given, and of its body."""
+
 DOOR = "cachemw.door"
 """The member of a scope by which the gate is told what a request is given."""
 
@@ -49,7 +52,7 @@ SCOPE = _table(
         "who asks, as our own gate says, in the place of every credential; no client can set it, but what is mounted in front"
         " of us can, and an app inside sees it",
     ),
-    (DOOR, _INERT, "our own gate's, to give the same request the same hit again"),
+    (f"{DOOR} {ALSO}", _INERT, "our own gate's and listener's, to give the same request the same hit again"),
     ("auth", _INERT, "goes with `user`"),
     ("type asgi http_version method scheme", _INERT, "the protocol; a chat request is always a POST"),
     ("server", _INERT, "where the server listens; whose app is asked says `Host`"),

@@ -54,12 +54,14 @@ _NAME, _VALUE = itemgetter(0), itemgetter(1)
 class Moment:
     """A recalled hit in one second of its age: the head that says so, and the report."""
 
-    __slots__ = ("age", "head", "report")
+    __slots__ = ("age", "head", "report", "wire")
 
     def __init__(self, stored: StoredResponse, report: ExchangeReport, now: float) -> None:
         self.age = age(stored, now)
         self.report = msgspec.structs.replace(report, ttl=remaining(stored, now))
         self.head: Head = replay.head(stored, self.report, now)
+        self.wire: Any = None
+        """What a listener makes of it, to send it again and again."""
 
 
 class Recalled:

@@ -39,6 +39,8 @@ class Recaller:
         self.is_on = limits.recall_bytes > 0 and not callable(policy.partition)  # a function may read anything
         self._lock = threading.Lock()
         self.recall = Recall(os.urandom(32), limits.recall_bytes, self._lock)
+        self.digest = self.recall.digest
+        """Returns the digest of a request: of that of its head, and its body."""
         self._store, self._clock = store, clock
         self._recipient, self._rules = recipient, policy.header_rules
         self.tally = Tally(hooks, clock)
@@ -52,10 +54,6 @@ class Recaller:
             return None
         head = self.recall.digest(told_by(asked, headers, attested, caller, self._recipient, self._rules))
         return Door(self, head, self.recall.knows(head))
-
-    def digest(self, head: bytes, body: bytes) -> bytes:
-        """Return the digest of a request."""
-        return self.recall.digest(head, body)
 
     def find(self, digest: bytes) -> tuple[Recalled, Moment] | None:
         """Return the plain hit that a request with this digest is to be given again, and what is said of it now."""
@@ -113,7 +111,7 @@ class Door:
     """The way of one request past its decision, where the like of it was decided before, and of its decision to the next one.
 
     `head` is the digest of all that is read of it but its body; `is_known`: one with it was given a plain hit. `tally` counts
-    what is given again; `also` is told of what this request is given, to remember it in its own way.
+    what is given again; `also` is told of what this request is given, and of its body, to remember it in its own way.
     """
 
     __slots__ = ("_body", "_digest", "_recaller", "_version", "also", "head", "is_known", "tally")
@@ -121,7 +119,7 @@ class Door:
     def __init__(self, recaller: Recaller, head: bytes, is_known: bool) -> None:
         self._recaller, self.head, self.is_known = recaller, head, is_known
         self.tally = recaller.tally
-        self.also: Callable[[Recalled], None] | None = None
+        self.also: Callable[[Recalled, bytes], None] | None = None
         self._body: bytes | Unread = Unread.LEFT_ALONE
         self._digest: bytes | None = None
         self._version: Hashable | None = None
@@ -133,7 +131,7 @@ class Door:
         self._digest = self._recaller.recall.digest(self.head, body)
         found = self._recaller.find(self._digest)
         if found is not None and self.also is not None:
-            self.also(found[0])
+            self.also(found[0], body)
         return found
 
     def begin(self, body: bytes | Unread) -> None:
@@ -148,4 +146,4 @@ class Door:
         recalled = Recalled(serve, serve.basis, self._version)
         self._recaller.keep(self.head, self._digest or self._recaller.digest(self.head, body), recalled)
         if self.also is not None:
-            self.also(recalled)
+            self.also(recalled, body)

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.asgi import AsgiRequest, give_again, path_below, raw_path_below
 from cachemw.budget import Budget
-from cachemw.cache.context import CALLER, DOOR
+from cachemw.cache.context import ALSO, CALLER, DOOR
 from cachemw.cache.recall import RECALLED_BODY
 from cachemw.drivers.recalling import Recaller
 from cachemw.endpoints import endpoint_of
@@ -17,6 +17,7 @@ from cachemw.errors import ClientLeftError
 from cachemw.limits import Limits
 from cachemw.messages import Headers, Unread
 from cachemw.proxy.admission import AccessRules, Admitted, Refused, admit
+from cachemw.proxy.known_heads import KnownHeads
 from cachemw.proxy.lending import judge
 
 SEALED: Headers = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"sandbox"))
@@ -49,6 +50,8 @@ class Gate:
     ) -> None:
         self.app, self.recaller = app, recaller
         self._rules, self._limits, self._bodies = rules, limits, bodies or Budget(limits.requests_bytes)
+        self.known_heads = KnownHeads(recaller, self._bodies, SEALED) if recaller is not None and recaller.is_on else None
+        """What its listeners may answer by themselves."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -65,6 +68,8 @@ class Gate:
         """Give again what the like of this request was given; else decide, and remember."""
         incoming = AsgiRequest(scope, receive, self._bodies)
         door = incoming.door(recaller)
+        if door is not None:
+            door.also = scope.get(ALSO)
         if door is None or not door.is_known:
             await self._decide(scope if door is None else {**scope, DOOR: door}, receive, send)
             return

@@ -1,20 +1,21 @@
 """uvicorn's protocol with deadlines, limits and strict framing, for clients that nobody vouches for."""
 
 import asyncio
-import re
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from cachemw.cache.context import ALSO
 from cachemw.endpoints import errors as refusals
 from cachemw.endpoints.errors import ErrorResponse
 from cachemw.limits import Limits
-from cachemw.messages import Headers, header_values
-from cachemw.proxy.gate import SEALED
+from cachemw.proxy.gate import SEALED, Gate
+from cachemw.proxy.heads import NO_UPGRADE, held_back, is_sound, without_upgrade
+from cachemw.proxy.known_heads import HeldRequest, Sighting
 
 
 class Deadline:
@@ -81,52 +82,6 @@ class HoldingFlow(FlowControl):
         self._deadline.go_on()
 
 
-_TARGET = re.compile(rb"(?:https?://([^/?]+))?/[^#]*", re.IGNORECASE)
-_BAD_ESCAPE = re.compile(rb"%(?![0-9a-f]{2})", re.IGNORECASE)
-_VERSIONS = ("1.0", "1.1")
-_UPGRADE = re.compile(rb"\r\nupgrade(?=:)", re.IGNORECASE)
-_END = b"\r\n\r\n"
-_CUT = tuple(text[:size] for text in (_END, b"\r\nupgrade:") for size in range(1, len(text)))
-
-NO_UPGRADE = b"cachemw-no-upgrade"
-"""The name under which the parser is given a field that it must not see."""
-
-
-def is_sound(version: str, target: bytes, headers: Headers) -> bool:
-    """Say whether a head that was parsed can be read in one way only, and is one of HTTP/1."""
-    codings = header_values(headers, b"transfer-encoding")
-    is_framed = not codings or version == "1.1" and len(codings) == 1 and codings[0].lower() == b"chunked"
-    return version in _VERSIONS and is_framed and _is_target(target, header_values(headers, b"host"))
-
-
-def without_upgrade(data: bytes) -> bytes:
-    """Return a piece of a head in which nobody asks for another protocol: a server may ignore that (RFC 9110 §7.8).
-
-    llhttp would drop the body. Java's own client and `curl --http2` ask whenever they may.
-    """
-    if _UPGRADE.search(data) is None:
-        return data
-    head, end, rest = data.partition(_END)
-    return _UPGRADE.sub(b"\r\n" + NO_UPGRADE, head) + end + rest
-
-
-def held_back(data: bytes) -> int:
-    """Return how many bytes at the end of a piece of a head may be the beginning of its end, or of a wish to upgrade.
-
-    Nothing behind the head's end is held back: its client may be waiting for the answer.
-    """
-    tail = data[-max(map(len, _CUT)) :].lower()
-    return 0 if _END in data else max([len(cut) for cut in _CUT if tail.endswith(cut)], default=0)
-
-
-def _is_target(target: bytes, hosts: list[bytes]) -> bool:
-    """A target that names a host names the one that `Host` does: which of the two counts is not the same for all."""
-    matched = _TARGET.fullmatch(target)
-    if matched is None or _BAD_ESCAPE.search(target):
-        return False
-    return matched[1] is None or [matched[1].lower()] == [host.lower() for host in hosts]
-
-
 class LingeringTransport:
     """Sends no more when it is closed, and for a while takes what comes: else the answer is lost with the connection.
 
@@ -137,13 +92,13 @@ class LingeringTransport:
         self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, seconds: float, is_read_out: Callable[[], bool]
     ) -> None:
         self._transport, self._loop, self._seconds, self._is_read_out = transport, loop, seconds, is_read_out
-        self._is_lingering = False
+        self.is_lingering = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def is_closing(self) -> bool:
-        return self._is_lingering or self._transport.is_closing()
+        return self.is_lingering or self._transport.is_closing()
 
     def close(self) -> None:
         if self.is_closing():
@@ -151,7 +106,7 @@ class LingeringTransport:
         if self._is_read_out() or not self._transport.can_write_eof():
             self._transport.close()
             return
-        self._is_lingering = True
+        self.is_lingering = True
         self._transport.write_eof()
         self._transport.resume_reading()
         self._loop.call_later(self._seconds, self._transport.close)
@@ -188,31 +143,115 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unread = 0  # bytes that have come since there was a head, or a piece of a body
         self._held = b""  # the end of a piece of a head, until it is seen what it is
         self._is_behind = False  # this head came in one piece with the request before it
+        self._begun = 0  # the requests since there was none under way
+        self._door: HeldRequest | None = None
+        self._held_since = self._due = 0.0
+        self._is_timed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        lingering: Any = LingeringTransport(transport, self.loop, self._limits.linger_time, self._is_read_out)
-        super().connection_made(lingering)
+        lingering = LingeringTransport(transport, self.loop, self._limits.linger_time, self._is_read_out)
+        super().connection_made(cast(asyncio.Transport, lingering))
         self.flow: HoldingFlow = HoldingFlow(transport, self.loop, self._deadline, self._limits.write_time)
-        self._deadline.set(self._limits.head_time)
+        self._raw, self._lingering, self._door = transport, lingering, self._door_of(self.app)
+        self._set_deadline(self._limits.head_time)
+
+    def _door_of(self, app: object) -> HeldRequest | None:
+        """Return the door of a connection whose bytes say all that an answer of this app depends on, and that nobody counts."""
+        heads = app.known_heads if isinstance(app, Gate) else None
+        is_counted = self.config.access_log or self.limit_concurrency is not None
+        if heads is None or self.scheme != "http" or self.root_path or is_counted:
+            return None
+        return HeldRequest(heads, self._limits.head_bytes)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.set(None)
         self.flow.unread.set(None)
+        if self._door is not None:
+            self._door.let_go()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_over or self.transport.is_closing():
+        if self._is_over or self._lingering.is_lingering or self._raw.is_closing():
             return
+        door, cycle = self._door, self.cycle
+        if door is None:
+            self._feed(data)
+            return
+        was_held, reply = bool(door.held), None
+        is_idle = cycle.response_complete and self._awaited is Expecting.NOTHING if cycle is not None else not self._unread
+        # The size is looked at as well: asyncio's own `writelines` tells of no pause before 3.12.9 and 3.13.2 (CVE-2024-12254).
+        if is_idle and not self.flow.write_paused and self._raw.get_write_buffer_size() <= HIGH_WATER_LIMIT:
+            self._begun = 0
+            reply = door.take(data, self.server_state.default_headers)
+        if reply is None:
+            self._feed_held(door, data)
+            return
+        if self._is_timed:  # for a head, or since an answer that was complete before its request
+            self._awaited = Expecting.NOTHING
+            self._set_deadline(None)
+        if reply:
+            self._raw.writelines(reply)
+            self.server_state.total_requests += 1
+            self._due = self.loop.time() + self.timeout_keep_alive
+        elif not was_held:
+            self._held_since = self.loop.time()
+            self._due = self._held_since + self._limits.body_time
+        if self.timeout_keep_alive_task is None or self.timeout_keep_alive_task.when() > self._due:
+            self._wake_when_due()
+
+    def _wake_when_due(self) -> None:
+        """Look again when it is due. Answers put that off, and that a timer was set is not worth to set it anew."""
+        self._unset_keepalive_if_required()
+        left = max(0.0, self._due - self.loop.time())
+        self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        if self.loop.time() < self._due:
+            self._wake_when_due()
+        elif self._door is None or not self._door.held:
+            super().timeout_keep_alive_handler()
+        else:
+            self._feed_held(self._door)  # and with no time left
+
+    def shutdown(self) -> None:
+        if self._door is not None and self._door.held:
+            self._feed_held(self._door)
+        super().shutdown()
+
+    def _feed_held(self, door: HeldRequest, data: bytes = b"") -> None:
+        """Let the parser have what is held, and what came behind it; the time for the rest has begun with it."""
+        held_for = self.loop.time() - self._held_since if door.held else 0.0
+        self._due = 0.0
+        self._feed(door.let_go() + data, held_for)
+
+    def _feed(self, data: bytes, held_for: float = 0.0) -> None:
         if self._awaited is Expecting.NOTHING:
             self._await(Expecting.HEAD)
             self._is_behind = False
         self._unread += len(data)
         super().data_received(self._of_head(data) if self._awaited is Expecting.HEAD and not self._is_behind else data)
+        if self._door is not None and self._door.sighting is not None:
+            self._look_on(self._door, self._door.sighting, len(data))
         if not self._is_over and self._unread > self._limits.head_bytes:  # of trailers, or of chunk extensions, too
             self._turn_away(refusals.head_too_large())
         if not self._is_over and self._has_changed:
             self._has_changed = False
-            self._deadline.set(self._seconds())
+            self._set_deadline(self._seconds(held_for))
+
+    def _look_on(self, door: HeldRequest, sighting: Sighting, size: int) -> None:
+        """Look on at a request that is fed: if it is alone in its bytes, it may say what it is given."""
+        is_alone = self._begun == 1 and self._awaited is not Expecting.HEAD and not self._is_over
+        sighting.size += size
+        sighting.is_whole = is_alone and self._awaited is Expecting.NOTHING
+        if is_alone:
+            self.cycle.scope[ALSO] = sighting.learn  # type: ignore[literal-required]
+        if sighting.is_whole or not is_alone:
+            door.sighting = None
+
+    def _set_deadline(self, seconds: float | None) -> None:
+        self._is_timed = seconds is not None
+        self._deadline.set(seconds)
 
     def _of_head(self, data: bytes) -> bytes:
         """Return what of a piece of a head the parser is given now."""
@@ -228,12 +267,12 @@ class GuardedProtocol(HttpToolsProtocol):
         """Say whether the client has sent all of what it began to."""
         return self._awaited is not Expecting.BODY and not self._unread and self._refusal is None
 
-    def _seconds(self) -> float | None:
+    def _seconds(self, held_for: float) -> float | None:
         match self._awaited:
             case Expecting.HEAD:
                 return self._limits.head_time
             case Expecting.BODY:
-                return self._limits.body_time
+                return max(0.0, self._limits.body_time - held_for)
         # An answer that was complete before the request was has had its keep-alive timer taken from it by the rest of that.
         return float(self.timeout_keep_alive) if self.cycle is not None and self.cycle.response_complete else None
 
@@ -244,6 +283,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._await(Expecting.HEAD)
             self._is_behind = True
         self._head_size = 0
+        self._begun += 1
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:

@@ -85,7 +85,8 @@ async def guarding(
     async with serving(behind) as upstream_url:
         http = HttpUpstream(upstream_url + "/v1", api_key="sk-server", credentials="lend" if rules.client_keys else "pass")
         store = MemoryStore()
-        gate = Gate(Proxy(http, store=store, policy=rules.policy), rules)
+        proxy = Proxy(http, store=store, policy=rules.policy)
+        gate = Gate(proxy, rules, bodies=proxy.bodies, recaller=proxy.recaller)
         async with listening(gate, limits, protocol) as port:
             yield Guarded(port, behind, store)
         await http.aclose()

@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from cachemw.proxy.listener import held_back, is_sound
+from cachemw.proxy.heads import held_back, is_sound
 from tests.proxy.guarded import Guarded, guarding, rest, status_of
 from tests.upstream import Told, always, prompt
 
