@@ -224,6 +224,25 @@ async def test_a_request_that_is_held_when_the_server_ends_is_answered() -> None
     assert b"connection: close" in reply
 
 
+@pytest.mark.parametrize("fields", [b"", b"X-Request-Id: another\r\n"], ids=["held by the listener", "read by the gate"])
+async def test_whose_body_has_not_come_when_the_server_has_ended_is_told_so(
+    fields: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F81, H10, P5"""
+    request = chat(prompt("never whole"))
+    async with contextlib.AsyncExitStack() as server:
+        both = await server.enter_async_context(pair(known=(request,)))
+        stream = await both.recalling.connect()
+        async with stream:
+            await both.recalling.send(stream, head_of(request)[:-2] + fields + b"\r\n")
+            await server.aclose()
+            reply = await rest(stream)
+
+    assert status_of(reply) == 503
+    assert b"shutting_down" in reply
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_behind_an_answer_under_way_a_request_waits() -> None:
     async with pair() as both, await both.recalling.connect() as stream:
         go = anyio.Event()
