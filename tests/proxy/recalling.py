@@ -23,6 +23,9 @@ from tests.serving import serving, until
 from tests.upstream import EVENT_STREAM, Told, Upstream, always, prompt, stream_events
 
 RULES = AccessRules(Policy(), max_body=1_000_000)
+RECALLING = Limits(recall_bytes=2**26)
+"""Said, for a run of all tests may be one without recall."""
+
 LAST = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 """After it the server closes, and all has been said."""
 
@@ -154,7 +157,8 @@ async def pair(
             stack.push_async_callback(upstream.aclose)
             return await stack.enter_async_context(recalling(upstream, store, limits, rules, hears))
 
-        both = Pair(await listener(limits), await listener(replace(limits, recall_bytes=0)), behind)
+        recalls = replace(limits, recall_bytes=RECALLING.recall_bytes)
+        both = Pair(await listener(recalls), await listener(replace(limits, recall_bytes=0)), behind)
         for request in known:
             if b"a long story" in request:
                 behind.respond = always(Told(stream_events("word " * 1500), headers=EVENT_STREAM))
@@ -168,7 +172,7 @@ async def pair(
 async def recalling(
     upstream: HttpUpstream,
     store: MemoryStore,
-    limits: Limits = Limits(),
+    limits: Limits = RECALLING,
     rules: AccessRules = RULES,
     hears: bool = True,
 ) -> AsyncIterator[Listener]:
