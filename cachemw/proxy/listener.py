@@ -180,7 +180,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         was_held, reply = bool(door.held), None
         is_idle = cycle.response_complete and self._awaited is Expecting.NOTHING if cycle is not None else not self._unread
-        # The size is looked at as well: asyncio's own `writelines` tells of no pause before 3.12.9 and 3.13.2 (CVE-2024-12254).
+        # Of what `writelines` leaves, asyncio's own loop tells nobody in the first releases of 3.12 and 3.13 (CVE-2024-12254).
         if is_idle and not self.flow.write_paused and self._raw.get_write_buffer_size() <= HIGH_WATER_LIMIT:
             self._begun = 0
             reply = door.take(data, self.server_state.default_headers)
@@ -221,9 +221,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _feed_held(self, door: HeldRequest, data: bytes = b"") -> None:
         """Let the parser have what is held, and what came behind it; the time for the rest has begun with it."""
-        held_for = self.loop.time() - self._held_since if door.held else 0.0
-        self._due = 0.0
-        self._feed(door.let_go() + data, held_for)
+        held_for, self._due = 0.0, 0.0
+        if door.held:
+            held_for, data = self.loop.time() - self._held_since, door.let_go() + data
+        self._feed(data, held_for)
 
     def _feed(self, data: bytes, held_for: float = 0.0) -> None:
         if self._awaited is Expecting.NOTHING:
