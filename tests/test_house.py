@@ -26,8 +26,8 @@ PURE = [path for path in MODULES if is_pure(path)]
 
 # The standard library's parts that neither read a clock nor open, wait for, or draw anything.
 STANDARD = set(
-    "abc array base64 binascii bisect collections collections.abc contextlib dataclasses decimal enum functools hashlib heapq hmac"
-    " ipaddress itertools json math operator re string struct types typing zlib".split()
+    "abc array base64 binascii bisect collections collections.abc contextlib dataclasses decimal enum functools hashlib heapq"
+    " hmac ipaddress itertools json math operator re string struct types typing zlib".split()
 )
 LIBRARIES = {"blake3", "http_sf", "msgspec", "msgspec.structs", "xxhash"}
 DOES_IO = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}
