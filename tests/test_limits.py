@@ -41,7 +41,13 @@ def test_each_bound_is_documented(bounds: Limits | Timeouts | Work) -> None:
 
 def test_the_bounds_are_these_unless_told() -> None:
     """D7, P3: who runs it has sized their machine by them."""
-    memory = {"requests_bytes": 2**28, "flight_bytes": 2**28, "derived_bytes": 2**24, "judged_bytes": 2**18}
+    memory = {
+        "requests_bytes": 2**28,
+        "flight_bytes": 2**28,
+        "derived_bytes": 2**24,
+        "recall_bytes": 2**26,
+        "judged_bytes": 2**18,
+    }
     flights = {"detached": 32, "abandon_grace": 120, "stop_notice": 1, "apart": 4, "json_hold": 10, "done_hold": 1}
     store = {"store_patience": 0.05, "store_opening": 0.25, "store_call": 1, "store_calls": 64, "store_queue_bytes": 2**26}
     rests = {"store_faults": 5, "store_first_rest": 0.25, "store_rest": 5}

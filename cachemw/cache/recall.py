@@ -52,12 +52,16 @@ _NAME, _VALUE = itemgetter(0), itemgetter(1)
 
 
 class Moment:
-    """A recalled hit in one second of its age: the head that says so, and the report."""
+    """A recalled hit in one second of its age: the head that says so, and the report.
 
-    __slots__ = ("age", "head", "report", "wire")
+    It is for who asks at least `age` seconds after the response was stored, and less than `ends`.
+    """
 
-    def __init__(self, stored: StoredResponse, report: ExchangeReport, now: float) -> None:
+    __slots__ = ("age", "ends", "head", "report", "wire")
+
+    def __init__(self, stored: StoredResponse, report: ExchangeReport, now: float, fresh_until: float) -> None:
         self.age = age(stored, now)
+        self.ends = min(self.age + 1, fresh_until - stored.stored_at)
         self.report = msgspec.structs.replace(report, ttl=remaining(stored, now))
         self.head: Head = replay.head(stored, self.report, now)
         self.wire: Any = None
@@ -72,7 +76,9 @@ class Recalled:
         self.version = version
         """What the store said of itself before it was found so."""
         self._stored, self._report, self._fresh_until = _all_but_events(serve.stored), serve.report, basis.fresh_until
-        self._moment = Moment(self._stored, serve.report, serve.now)
+        self.stored_at = serve.stored.stored_at
+        self.moment = Moment(self._stored, serve.report, serve.now, basis.fresh_until)
+        """What was said of it last."""
         self.uses = 0
         """How many digests lead to it."""
         self.body_size = len(serve.stored.body)
@@ -81,12 +87,13 @@ class Recalled:
 
     def at(self, now: float) -> Moment | None:
         """Return what is said of it now; `None` where it is no longer fresh, or a clock was set back."""
-        moment, since = self._moment, now - self._stored.stored_at
+        moment, since = self.moment, now - self.stored_at
+        if moment.age <= since < moment.ends:
+            return moment
         if since < 0 or now >= self._fresh_until:
             return None
-        if not moment.age <= since < moment.age + 1:
-            self._moment = moment = Moment(self._stored, self._report, now)
-        return moment
+        self.moment = Moment(self._stored, self._report, now, self._fresh_until)
+        return self.moment
 
 
 def _all_but_events(stored: StoredResponse) -> StoredResponse:

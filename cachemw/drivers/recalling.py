@@ -60,7 +60,9 @@ class Recaller:
         recalled = self.recall.get(digest)
         if recalled is None:
             return None
-        moment = recalled.at(self._clock())
+        now, last = self._clock(), recalled.moment
+        is_now = last.age <= now - recalled.stored_at < last.ends  # as it nearly always is: a call less
+        moment = last if is_now else recalled.at(now)
         if moment is None or not self._is_as_found(recalled):
             self.recall.forget(digest)
             return None
@@ -88,11 +90,8 @@ class Recaller:
     def _is_as_found(self, recalled: Recalled) -> bool:
         store = self._store
         try:
-            inline = store.inline
-            if inline is Inline.NONE:
+            if store.inline is Inline.NONE:
                 return False
-            if inline is Inline.ALL:  # a version would be as dear
-                return self._is_there(recalled)
             version = store.inline_version()  # before what it speaks for is read
             if version is not None and version == recalled.version:
                 return True

@@ -10,6 +10,7 @@ from cachemw.cache.recall import Moment, Recalled
 from cachemw.drivers.recalling import Recaller
 from cachemw.messages import Headers
 from cachemw.proxy.heads import HEAD_END, leaves_open
+from cachemw.redaction import redacted_repr
 
 KNOWN_HEADS = 8192
 """How many heads are known at once."""
@@ -30,6 +31,8 @@ Wire = tuple[bytes, ...]
 @dataclass(frozen=True, slots=True)
 class KnownHead:
     """The digest of a head, and how many bytes a request with it has, the head's own first."""
+
+    __repr__ = redacted_repr
 
     digest: bytes
     head_size: int

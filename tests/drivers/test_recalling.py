@@ -269,7 +269,7 @@ async def test_a_writer_that_is_killed_at_any_statement_leaves_what_would_be_dec
 
 @pytest.mark.parametrize(
     ("make", "reads"),
-    [(lambda: Held(), 1), (lambda: Held(Inline.READS), 0), (lambda: Held(Inline.READS, tells=False), 1)],
+    [(lambda: Held(), 0), (lambda: Held(Inline.READS), 0), (lambda: Held(Inline.READS, tells=False), 1)],
     ids=["all inline", "reads inline", "reads inline, and cannot say"],
 )
 async def test_a_store_is_looked_into_as_little_as_it_can_say_and_a_purge_is_seen_at_once(
