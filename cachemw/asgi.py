@@ -41,7 +41,7 @@ class AsgiRequest:
         self.scope = scope
         self.method: str = scope["method"]
         self.path, self.raw_path = path_below(scope), raw_path_below(scope)
-        self.headers: Headers = tuple([(name, value) for name, value in scope["headers"]])
+        self.headers: Headers = tuple(map(tuple, scope["headers"]))
         self._receive, self._budget = receive, budget
         self._held = bytearray()  # what was read; one buffer, for the memory of many small ones is never given back
         self._whole: bytes | None = None
@@ -259,7 +259,8 @@ async def give_again(door: Door, body: bytes | Unread, send: Send, also: Headers
 
 def path_below(scope: Scope) -> str:
     """Return the request's path below `root_path`."""
-    return _below(scope["path"], scope.get("root_path", ""))
+    root, path = scope.get("root_path"), scope["path"]
+    return _below(path, root) if root else str(path)
 
 
 def raw_path_below(scope: Scope) -> bytes:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -295,11 +295,14 @@ def takes_its_time(step: Step) -> bool:
             return isinstance(step, Claim)
 
 
-async def deliver(outcome: DirectOutcome, client: Client, longest: float) -> None:
+def deliver(outcome: DirectOutcome, client: Client, longest: float) -> Awaitable[None]:
     """Send an outcome that needs no upstream any more; a stored response at the pace that was asked for."""
-    if not isinstance(outcome, Serve) or not outcome.speed:
-        await send(client, respond(outcome), last=True)
-        return
+    if isinstance(outcome, Serve) and outcome.speed:
+        return _paced(outcome, client, longest)
+    return send(client, respond(outcome), last=True)
+
+
+async def _paced(outcome: Serve, client: Client, longest: float) -> None:
     began = anyio.current_time()
     await client.start(replay.head(outcome.stored, outcome.report, outcome.now))
     for due, piece in replay.paced(outcome.stored, outcome.speed, longest):

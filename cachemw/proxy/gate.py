@@ -1,7 +1,6 @@
 """The gate before the proxy: refuses a request that may not come in, and says why."""
 
 import asyncio
-from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -78,7 +77,7 @@ class Gate:
                 await self._decide({**scope, DOOR: door}, _handed_on(incoming), send)
         except ClientLeftError:
             pass
-        except asyncio.CancelledError:  # as in `_answer`, which lets none of what is decided come here
+        except asyncio.CancelledError:  # as in `_let_in`, which lets none of what is decided come here
             if not incoming.is_whole:
                 await _say(refusals.shutting_down(), True, send)
         finally:
@@ -94,13 +93,17 @@ class Gate:
             await self._let_in(scope, decided, receive, send)
 
     async def _let_in(self, scope: Scope, admitted: Admitted, receive: Receive, send: Send) -> None:
+        """Let the app answer. Who has heard nothing when the server ends is told so; what has no end, the server breaks off."""
         inside = scope if admitted.caller is None else {**scope, CALLER: admitted.caller}
-        outward = _sealed(send)
-        answer = partial(self._answer, self._judged if admitted.by_body else self.app)
-        if admitted.sized:
-            await answer(inside, receive, outward)
-        else:
-            await _Measured(receive, outward, self._rules.max_body).run(answer, inside)
+        outward, app = _Sealed(send), self._judged if admitted.by_body else self.app
+        try:
+            if admitted.sized:
+                await app(inside, receive, outward.send)
+            else:
+                await _Measured(receive, outward.send, self._rules.max_body).run(app, inside)
+        except asyncio.CancelledError:  # inside, it has undone everything; the server would call it a fault of ours
+            if not outward.has_begun:
+                await _say(refusals.shutting_down(), True, send)
 
     async def _judged(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app answer if the body may be answered with a lent key."""
@@ -117,21 +120,6 @@ class Gate:
             pass
         finally:
             incoming.let_go()
-
-    async def _answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the app answer. Who has heard nothing when the server ends is told so; what has no end, the server breaks off."""
-        has_begun = False
-
-        async def noting(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
-        try:
-            await app(scope, receive, noting)
-        except asyncio.CancelledError:  # inside, it has undone everything; the server would call it a fault of ours
-            if not has_begun:
-                await _say(refusals.shutting_down(), True, send)
 
 
 class _Measured:
@@ -170,13 +158,17 @@ def _handed_on(incoming: AsgiRequest) -> Receive:
     return receive
 
 
-def _sealed(send: Send) -> Send:
-    """Return a `send` that keeps back what would let web pages read an answer, or browsers remember anything of us.
+class _Sealed:
+    """A `send` that keeps back what would let web pages read an answer, or browsers remember anything of us.
 
     An upstream may not say that for us.
     """
 
-    async def send_sealed(message: Message) -> None:
+    def __init__(self, send: Send) -> None:
+        self._send, self.has_begun = send, False
+
+    async def send(self, message: Message) -> None:
+        self.has_begun = True
         if message["type"] == "http.response.start":
             fields = [
                 field
@@ -184,9 +176,7 @@ def _sealed(send: Send) -> Send:
                 if (name := field[0].lower()) not in _NEVER and not name.startswith(_NEVER_BEGINNING)
             ]
             message = {**message, "headers": [*fields, *SEALED]}
-        await send(message)
-
-    return send_sealed
+        await self._send(message)
 
 
 async def _refuse(scope: Scope, refused: Refused, send: Send) -> None:
