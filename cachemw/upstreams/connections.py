@@ -1,6 +1,5 @@
 """One httpx transport for each event loop, closed when that loop ends or earlier."""
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -9,12 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import cache
 from typing import Any
 
-import aiohttp
 import anyio
 import httpx
-import yarl
 from anyio.lowlevel import RunVar
-from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport, map_aiohttp_exceptions
 
 
 class Pool:
@@ -91,9 +87,6 @@ logger = logging.getLogger(__name__)
 
 KEEPALIVE = 4.0
 """Seconds an idle connection stays open: uvicorn and Node close theirs after five, and who asks just then has no answer."""
-
-LARGEST_HEAD_BYTES = 64 * 1024
-"""The longest line of a response's head."""
 
 MakeTransport = Callable[[], httpx.AsyncBaseTransport]
 MakeSyncTransport = Callable[[], httpx.BaseTransport]
@@ -181,59 +174,9 @@ class SyncTransports:
             held.close()
 
 
-class ExactTransport(AiohttpTransport):
-    """Asks for a request's `target` byte by byte, as httpx's own does (RFC 9112 §3.2); its parent has yarl spell it anew."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if not isinstance(self.client, aiohttp.ClientSession):
-            self.client = self.get_client()
-        with map_aiohttp_exceptions():
-            answer = await self.client.request(
-                request.method,
-                _exact_url(request),
-                headers=request.headers,
-                data=_content(request),
-                allow_redirects=False,
-                timeout=_waits(request),
-                server_hostname=request.extensions.get("sni_hostname"),
-            )
-        stream = AiohttpResponseStream(answer)
-        extensions = {"http_version": b"HTTP/1.1", "reason_phrase": (answer.reason or "").encode()}
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=stream, extensions=extensions)
-
-
-def _exact_url(request: httpx.Request) -> yarl.URL:
-    target: bytes = request.extensions.get("target", request.url.raw_path)
-    return yarl.URL(f"{request.url.scheme}://{(request.url.netloc + target).decode('ascii')}", encoded=True)
-
-
-def _content(request: httpx.Request) -> Any:
-    """Return the body as aiohttp takes it; it writes the chunks itself."""
-    try:
-        return request.content or None
-    except httpx.RequestNotRead:
-        request.headers.pop("transfer-encoding", None)
-        return request.stream
-
-
-def _waits(request: httpx.Request) -> aiohttp.ClientTimeout:
-    waits = request.extensions.get("timeout", {})
-    return aiohttp.ClientTimeout(connect=waits.get("pool"), sock_connect=waits.get("connect"), sock_read=waits.get("read"))
-
-
 def default_transport() -> httpx.AsyncBaseTransport:
-    """Return a transport that goes to the upstream itself: no proxies or certificates from the environment, HTTP/1.1.
-
-    httpx's own pool wedges for good after cancellations (httpcore#1093), and a relay cancels all day.
-    """
-    if _is_asyncio():
-        return ExactTransport(verify=_tls(), trust_env=False, client=_session)
+    """Return a transport that goes to the upstream itself: no proxies or certificates from the environment, HTTP/1.1."""
     return httpx.AsyncHTTPTransport(**_httpx_options())
-
-
-def _httpx_options() -> dict[str, Any]:
-    limits = httpx.Limits(max_connections=None, keepalive_expiry=KEEPALIVE)
-    return {"verify": _tls(), "trust_env": False, "limits": limits}
 
 
 def default_sync_transport() -> httpx.BaseTransport:
@@ -241,26 +184,12 @@ def default_sync_transport() -> httpx.BaseTransport:
     return httpx.HTTPTransport(**_httpx_options())
 
 
-def _is_asyncio() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=_tls(), keepalive_timeout=KEEPALIVE),
-        cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies are not another's
-        skip_auto_headers=("Accept", "Content-Type"),  # what the client did not say is not said for it
-        auto_decompress=False,
-        trust_env=False,
-        max_line_size=LARGEST_HEAD_BYTES,
-        max_field_size=LARGEST_HEAD_BYTES,
-    )
+def _httpx_options() -> dict[str, Any]:
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=KEEPALIVE)
+    return {"verify": tls(), "trust_env": False, "limits": limits}
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def tls() -> ssl.SSLContext:
+    """Return what certificates are checked with: none from the environment."""
     return httpx.create_ssl_context(trust_env=False)

@@ -1,5 +1,6 @@
-"""An HTTP upstream, over an httpx transport."""
+"""An HTTP upstream, over aiohttp or an httpx transport."""
 
+import asyncio
 import contextlib
 import re
 import threading
@@ -9,7 +10,6 @@ from contextlib import AsyncExitStack
 from functools import lru_cache
 from typing import Any, Literal, cast
 
-import aiohttp
 import anyio
 import httpx
 
@@ -18,7 +18,8 @@ from cachemw.cache.key import with_credential
 from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
 from cachemw.limits import Timeouts
 from cachemw.messages import Head, Headers, HttpRecipient, HttpTarget, Sends, header_values
-from cachemw.upstreams.base import UpstreamRequest
+from cachemw.upstreams.aiohttp import AiohttpResponse, Sessions
+from cachemw.upstreams.base import AsyncResponse, UpstreamRequest
 from cachemw.upstreams.connections import (
     MakeSyncTransport,
     MakeTransport,
@@ -27,43 +28,13 @@ from cachemw.upstreams.connections import (
     default_sync_transport,
     default_transport,
 )
-from cachemw.wire.fields import CREDENTIALS, in_utf8, without
+from cachemw.upstreams.heads import head_in_http1, sayable
+from cachemw.wire.fields import CREDENTIALS, in_utf8
 from cachemw.wire.paths import below_version, is_target
 
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_DIGITS = re.compile(rb"[0-9]+")
-_WITHOUT_BODY = (204, 304)
-
-
-def sayable(method: str, head: Head) -> Head:
-    """Return a head as a server can say it, without the length of a body that does not come. Raises `UpstreamError`."""
-    if not 200 <= head.status < 600:  # RFC 9110 §15: nor did anybody ask for another protocol
-        raise UpstreamError("the status is not one of an answer")
-    if any(_CONTROL.search(value) for _, value in head.headers):  # RFC 9110 §5.5
-        raise UpstreamError("a header field holds a control character")
-    codings = [value.lower() for value in header_values(head.headers, b"transfer-encoding")]
-    if codings not in ([], [b"chunked"]):  # that one is undone on the way here (RFC 9112 §6.1)
-        raise UpstreamError("the body is in a transfer coding that was not asked for")
-    length = _length(head)
-    is_empty = head.status in _WITHOUT_BODY and method != "HEAD"  # RFC 9110 §8.6: servers wait for a body as long as that
-    if codings or is_empty:  # RFC 9112 §6.3: chunks overrule a length
-        return Head(head.status, without(head.headers, (b"content-length",)), head.delimited)
-    if len(length) > 1:  # one that was said twice is said once (RFC 9110 §8.6): clients refuse two
-        kept = without(head.headers, (b"content-length",))
-        return Head(head.status, (*kept, (b"content-length", length[0])), head.delimited)
-    return head
-
-
-def _length(head: Head) -> list[bytes]:
-    """Return the length of the body as often as it is said. Raises `UpstreamError` where it is said in different ways."""
-    said = [part.strip(b" \t") for value in header_values(head.headers, b"content-length") for part in value.split(b",")]
-    if not all(map(_DIGITS.fullmatch, said)) or len({part.lstrip(b"0") for part in said}) > 1:  # RFC 9112 §6.3
-        raise UpstreamError("the length of the body is none, or more than one")
-    return said
-
-
 DEFAULT_PORTS = {"http": 80, "https": 443}
-TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError)
+LONGEST_TARGET_BYTES = 64 * 1024
+TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
 
 
 class SyncHttpResponse:
@@ -158,18 +129,16 @@ def origin_of(url: httpx.URL) -> str:
 
 
 def head_of(method: str, response: httpx.Response) -> Head:
-    """Return a response's head. Only in HTTP/1 can the end of a connection be all the end a body has (RFC 9112 §6.3)."""
+    """Return a response's head. What is not HTTP/1 ends by itself, and says when it was cut."""
     fields = tuple(response.headers.raw)
-    framed = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in fields)
-    framed = framed or response.extensions.get("http_version") not in (b"HTTP/1.0", b"HTTP/1.1")
-    return Head(response.status_code, fields, framed or method == "HEAD" or response.status_code in (204, 304))
+    if response.extensions.get("http_version") in (b"HTTP/1.0", b"HTTP/1.1"):
+        return head_in_http1(method, response.status_code, fields)
+    return Head(response.status_code, fields)
 
 
 def translated(exc: Exception) -> UpstreamError:
     """Return one of `TRANSPORT_ERRORS` as an error of ours."""
-    cause = exc.__cause__
-    own = cause if isinstance(cause, aiohttp.ClientError) else exc  # the transport calls a dropped connection a timeout
-    if isinstance(own, TimeoutError | httpx.TimeoutException):
+    if isinstance(exc, TimeoutError | httpx.TimeoutException):
         return UpstreamTimeout("the upstream cannot be reached in time")
     return UpstreamError("the upstream cannot be reached, or broke off")
 
@@ -183,6 +152,8 @@ Credentials = Literal["replace", "pass", "lend"]
 
 class HttpUpstream:
     """Answers misses from an HTTP API, over what `transport` makes; under WSGI over what `sync_transport` does.
+
+    Without a `transport` it asks over aiohttp in asyncio, and over httpx's own in trio.
 
     `base_url` ends in the version segment. `api_key` is sent as a bearer token; an empty one is none. `credentials` says whose
     credential goes there: "replace", that key and never a caller's where there is one, else the caller's; "pass", the caller's,
@@ -202,14 +173,15 @@ class HttpUpstream:
         headers: Mapping[str, str] | None = None,
         provider: str | None = None,
         bookkeeping: Iterable[str] = (),
-        transport: MakeTransport = default_transport,
+        transport: MakeTransport | None = None,
         sync_transport: MakeSyncTransport = default_sync_transport,
     ) -> None:
         self.base_url = _checked(base_url)
         self._credential = _bearer(_checked_key(api_key))
         sends = _sends(credentials, bool(self._credential))
         self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, _checked_fields(headers or {}))
-        self._transports = Transports(transport)
+        self._sessions = Sessions() if transport is None else None
+        self._transports = Transports(transport or default_transport)
         self._sync_transports = SyncTransports(sync_transport)
 
     @property
@@ -224,33 +196,46 @@ class HttpUpstream:
         """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
         return SyncHttpResponse(self._sync_transports.get(), self._sent(request), request.timeouts)
 
-    async def aopen(self, request: UpstreamRequest) -> AsyncHttpResponse:
+    async def aopen(self, request: UpstreamRequest) -> AsyncResponse:
         """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
-        sent = self._sent(request)
         with anyio.CancelScope(deadline=anyio.current_time() + request.timeouts.first_byte):
-            return await self._opened(sent, request.timeouts.pool)
+            if self._sessions is not None and _is_asyncio():
+                return await self._over_aiohttp(self._sessions, request)
+            return await self._opened(self._sent(request), request.timeouts.pool)
         raise UpstreamTimeout("the upstream did not answer in time")
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. May be called twice, and before first use."""
+        if self._sessions is not None:
+            await self._sessions.aclose()
         await self._transports.aclose()
 
     def close(self) -> None:
         """Close the connections that were opened without `await`. May be called twice, and before first use."""
         self._sync_transports.close()
 
-    def _sent(self, request: UpstreamRequest) -> httpx.Request:
+    def _fields(self, request: UpstreamRequest) -> Headers:
+        """Return the header fields that are sent, each of them UTF-8."""
         passed_on = forwarded(request.headers, self.recipient, request.rules)
         fields = [*with_credential(passed_on, self.recipient, self._credential), *request.rewritten]
         accepted = [] if request.recorded else header_values(request.headers, b"accept-encoding")
         fields.append((b"accept-encoding", b", ".join(accepted) or b"identity"))
         if not isinstance(request.body, bytes):
             fields += [(b"content-length", size) for size in header_values(request.headers, b"content-length")]
+        return in_utf8(fields)
+
+    async def _over_aiohttp(self, sessions: Sessions, request: UpstreamRequest) -> AiohttpResponse:
+        url = _joined(self.base_url, request.raw_path, request.query)
+        _target(url)
+        return await sessions.open(request.method, url, self._fields(request), request.body, request.timeouts.connect)
+
+    def _sent(self, request: UpstreamRequest) -> httpx.Request:
         url = _joined(self.base_url, request.raw_path, request.query)
         timeout = {"connect": request.timeouts.connect, "read": None, "write": None, "pool": None}
         extensions = {"timeout": timeout, "target": _target(url)}
+        fields, content = self._fields(request), request.body
         try:
-            return httpx.Request(request.method, url, headers=in_utf8(fields), content=request.body, extensions=extensions)
+            return httpx.Request(request.method, url, headers=fields, content=content, extensions=extensions)
         except httpx.InvalidURL as exc:
             raise UpstreamError("the path cannot be requested") from exc
 
@@ -271,10 +256,18 @@ def _joined(base_url: str, path: bytes, query: bytes) -> str:
     return f"{url}?{query.decode('latin-1')}" if query else url
 
 
+def _is_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _target(url: str) -> bytes:
     """Return what is asked for, byte by byte. Raises `UpstreamError` for what no request can carry."""
     target = ("/" + url.split("/", 3)[3]).encode("latin-1")
-    if not is_target(target):
+    if len(target) > LONGEST_TARGET_BYTES or not is_target(target):
         raise UpstreamError("the path cannot be requested")
     return target
 

@@ -1,6 +1,6 @@
 """A storm: a thousand clients leave at random points, a thousand streams are refused; then everything is of use again.
 
-H4, R12: over the transport that is the default, and over httpx's own, which loses connections (httpcore#1093).
+H4, R12: over aiohttp, which is the default, and over httpx's own, which loses connections (httpcore#1093).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import httpx
 from cachemw import MemoryStore
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
-from cachemw.upstreams.connections import MakeTransport, default_transport
+from cachemw.upstreams.connections import MakeTransport
 from tests.faults.fault import Fault, Tally
 from tests.faults.slow_clients import proc_is_missing
 from tests.real.grounds import grounded, until
@@ -49,7 +49,7 @@ def limited() -> httpx.AsyncBaseTransport:
     return httpx.AsyncHTTPTransport(verify=False, trust_env=False, limits=httpx.Limits(max_connections=FEW))
 
 
-async def _stormed(make: MakeTransport, afterwards: int, seed: int) -> Tally:
+async def _stormed(make: MakeTransport | None, afterwards: int, seed: int) -> Tally:
     """Have a storm come over a proxy, then ask so much at once as there can be connections; count what is left."""
     tasks, files = asyncio.all_tasks(), _files()
     async with grounded() as ground:
@@ -123,7 +123,7 @@ def storm(trials: int) -> Tally:
     """Have so many storms, each over both transports."""
     tally, made = Tally(), Made(limited)
     for seed in range(trials):
-        tally += Tally(1) + asyncio.run(_stormed(default_transport, AFTERWARDS, seed))
+        tally += Tally(1) + asyncio.run(_stormed(None, AFTERWARDS, seed))
         tally += asyncio.run(_stormed(made, FEW, seed))
     rebuilt = made.count - trials
     return tally + Tally(note=f"{4 * CLIENTS * trials:,} clients; httpx's own pool had to be replaced {rebuilt} times")

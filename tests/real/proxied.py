@@ -13,7 +13,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cachemw import ExchangeReport, MemoryStore, Policy, Store
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
-from cachemw.upstreams.connections import MakeTransport, default_transport
 from tests.patience import PATIENT
 from tests.serving import serving
 from tests.upstream import Asked, Told, Upstream, completion
@@ -97,10 +96,10 @@ class Servers:
         *,
         base_url: str | None = None,
         policy: Policy | None = None,
-        transport: MakeTransport = default_transport,
+        make_upstream: Callable[[str], HttpUpstream] = HttpUpstream,
     ) -> Iterator[World]:
         """Serve an upstream that answers so, and a proxy for it, or for what is at `base_url`."""
-        http = HttpUpstream(base_url or f"{self._direct}/v1", transport=transport)
+        http = make_upstream(base_url or f"{self._direct}/v1")
         store = MemoryStore() if store is None else store
         world = World(Upstream(respond), store, self._direct, self._url, self._portal, [], self._settle)
         self._upstream.app = world.upstream

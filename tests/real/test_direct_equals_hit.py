@@ -1,14 +1,15 @@
 """A plain client gets the same from the upstream, on a miss and on a hit: for every recording of a real upstream."""
 
 import json
-from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
 from cachemw import DiskStore
-from cachemw.upstreams.connections import default_transport
+from cachemw.upstreams import HttpUpstream
+from cachemw.upstreams.base import AsyncResponse, UpstreamRequest
 from tests.cassettes import FOLDER, cassette
 from tests.real.cutting import cut_awkwardly
 from tests.real.proxied import Servers, World, by_model
@@ -116,35 +117,32 @@ def test_a_stored_recording_outlives_the_proxy_on_disk(recording: Recording, ser
     assert answer.content == recording.body()
 
 
-class CountingStream(httpx.AsyncByteStream):
-    """A body that notes what it is read in."""
+class CountingResponse:
+    """A response that notes the pieces in which it is read."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, seen: list[bytes]) -> None:
-        self._stream, self._seen = stream, seen
+    def __init__(self, response: AsyncResponse, seen: list[bytes]) -> None:
+        self.head = response.head
+        self._response, self._seen = response, seen
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
+    async def read(self) -> bytes | None:
+        chunk = await self._response.read()
+        if chunk is not None:
             self._seen.append(chunk)
-            yield chunk
+        return chunk
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        await self._response.aclose()
 
 
-class CountingTransport(httpx.AsyncBaseTransport):
-    """The proxy's transport, which notes in which pieces an answer comes."""
+class CountingUpstream(HttpUpstream):
+    """The proxy's upstream, which notes in which pieces an answer comes."""
 
-    def __init__(self, seen: list[bytes]) -> None:
-        self._transport, self._seen = default_transport(), seen
+    def __init__(self, base_url: str, seen: list[bytes]) -> None:
+        super().__init__(base_url)
+        self._seen = seen
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await self._transport.handle_async_request(request)
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        stream = CountingStream(response.stream, self._seen)
-        return httpx.Response(response.status_code, headers=response.headers.raw, stream=stream)
-
-    async def aclose(self) -> None:
-        await self._transport.aclose()
+    async def aopen(self, request: UpstreamRequest) -> AsyncResponse:
+        return CountingResponse(await super().aopen(request), self._seen)
 
 
 def test_the_proxy_gets_the_awkward_pieces_one_by_one(servers: Servers) -> None:
@@ -152,7 +150,8 @@ def test_the_proxy_gets_the_awkward_pieces_one_by_one(servers: Servers) -> None:
     recording = stored("openrouter_stream_annotations")
     seen: list[bytes] = []
 
-    with servers.proxied(by_model({recording.name: recording.told()}), transport=lambda: CountingTransport(seen)) as world:
+    counting = partial(CountingUpstream, seen=seen)
+    with servers.proxied(by_model({recording.name: recording.told()}), make_upstream=counting) as world:
         post(world.proxy, recording.request())
 
     assert seen == cut_awkwardly(recording.body())

@@ -5,7 +5,8 @@ import pytest
 
 from cachemw.errors import UpstreamError
 from cachemw.messages import Head, Headers
-from cachemw.upstreams.http import head_of, sayable
+from cachemw.upstreams.heads import sayable
+from cachemw.upstreams.http import head_of
 
 LENGTH = (b"Content-Length", b"10")
 CHUNKED = (b"Transfer-Encoding", b"chunked")

@@ -163,6 +163,20 @@ async def test_what_is_sent_of_a_field_does_not_depend_on_another_one(value: byt
     assert awaited == server.sent(b"openai-organization") == [sent]
 
 
+async def test_fields_go_in_the_order_of_the_client_and_none_for_another() -> None:
+    """H11, K10: those that come twice, in two spellings; with `await` and without."""
+    headers = ((b"OpenAI-Beta", b"b"), (b"x-stainless-os", b"x"), (b"openai-beta", b"a"), (b"traceparent", b"t"))
+    expected = [(name.lower(), value) for name, value in headers]
+
+    async with reaching() as (server, upstream):
+        await ask(upstream, headers=headers)
+        awaited = server.fields()
+        await to_thread.run_sync(read_out, upstream, outgoing(headers=headers))
+
+    for fields in (awaited, server.fields()):
+        assert [field for field in fields if field in expected] == expected
+
+
 async def test_cookies_are_nobodys() -> None:
     """I1: not forwarded, passed back as they are, and never sent with another request."""
     cookies = [b"Set-Cookie: session=alice; Path=/", b"Set-Cookie: b=2; Path=/"]

@@ -201,3 +201,32 @@ async def test_a_client_that_leaves_closes_the_connection() -> None:
             tasks.cancel_scope.cancel()
         with anyio.fail_after(10):
             await server.left.wait()
+
+
+@pytest.mark.anyio
+async def test_a_connection_is_used_again_only_where_the_whole_answer_was_read() -> None:
+    """H4: not after a client that left, nor after a response that was closed unread."""
+    ports: list[int] = []
+    never = anyio.Event()
+    answering = Upstream(
+        lambda asked: completion() if b"good" in asked.raw_path else Told((b"data", never), headers=EVENT_STREAM)
+    )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            ports.append(scope["client"][1])
+        await answering(scope, receive, send)
+
+    async with serving(app) as url, closing(HttpUpstream(url)) as upstream:
+        await ask(upstream, b"/good")
+        async with anyio.create_task_group() as tasks:
+            listener = Listener()
+            tasks.start_soon(hear_out, upstream, outgoing(), listener)
+            await listener.hears(b"data")
+            tasks.cancel_scope.cancel()
+        await ask(upstream, b"/good")
+        await (await upstream.aopen(outgoing())).aclose()
+        await ask(upstream, b"/good")
+
+    first, left, second, unread, third = ports
+    assert first == left != second == unread != third != first

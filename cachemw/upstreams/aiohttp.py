@@ -1,0 +1,125 @@
+"""Requests over aiohttp: how an HTTP upstream asks in asyncio, where it was given no transport.
+
+httpx's own pool wedges for good after cancellations (httpcore#1093), and a relay cancels all day.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from functools import lru_cache
+
+import aiohttp
+import anyio
+import yarl
+from anyio.lowlevel import RunVar
+
+from cachemw.errors import UpstreamError, UpstreamTimeout
+from cachemw.messages import Headers
+from cachemw.upstreams.connections import KEEPALIVE, tls
+from cachemw.upstreams.heads import head_in_http1, sayable
+
+LARGEST_HEAD_BYTES = 64 * 1024
+"""The longest line of a response's head."""
+
+_ERRORS = (aiohttp.ClientError, OSError)
+
+Body = bytes | Iterable[bytes] | AsyncIterable[bytes]
+
+
+class AiohttpResponse:
+    """A response of an upstream, read with `await`. Raises `UpstreamError` where its head is none that can be said."""
+
+    def __init__(self, method: str, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.head = sayable(method, head_in_http1(method, response.status, response.raw_headers))
+
+    async def read(self) -> bytes | None:
+        """Return the next chunk, `None` at the end. However long that takes."""
+        try:
+            return await self._response.content.readany() or None
+        except _ERRORS as exc:
+            raise _translated(exc) from exc
+
+    async def aclose(self) -> None:
+        """Close the connection, unless all has been read."""
+        await _close(self._response)
+
+
+class Sessions:
+    """Gives the running event loop its connections, which are closed when that loop ends or earlier."""
+
+    def __init__(self) -> None:
+        self._held: RunVar[_Held | None] = RunVar(f"cachemw session {id(self)}", None)
+
+    async def open(self, method: str, url: str, fields: Headers, body: Body, connect: float) -> AiohttpResponse:
+        """Send a request for a URL that is taken byte by byte; return its response when the head is there.
+
+        Raises `UpstreamError`.
+        """
+        session, _ = self._held.get() or await self._begin()
+        try:
+            response = await session.request(
+                method,
+                yarl.URL(url, encoded=True),
+                headers=[(name.lower().decode(), value.decode()) for name, value in fields],  # of two spellings it sends one
+                data=body or None,
+                allow_redirects=False,
+                timeout=_within(connect),
+            )
+        except _ERRORS as exc:
+            raise _translated(exc) from exc
+        try:
+            return AiohttpResponse(method, response)
+        except UpstreamError:
+            await _close(response)
+            raise
+
+    async def aclose(self) -> None:
+        """Close this event loop's connections, if there are any."""
+        held = self._held.get()
+        if held is not None:
+            self._held.set(None)
+            await held[1].aclose()
+
+    async def _begin(self) -> "_Held":
+        holder = _hold()
+        held = await anext(holder), holder
+        self._held.set(held)
+        return held
+
+
+_Held = tuple[aiohttp.ClientSession, AsyncGenerator[aiohttp.ClientSession, None]]
+
+
+async def _hold() -> AsyncGenerator[aiohttp.ClientSession, None]:
+    """Event loops close their asynchronous generators when they end: nothing stays open without a lifespan."""
+    connector = aiohttp.TCPConnector(limit=0, ssl=tls(), keepalive_timeout=KEEPALIVE)
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies are not another's
+        skip_auto_headers=("Accept", "Content-Type"),  # what the client did not say is not said for it
+        auto_decompress=False,
+        trust_env=False,
+        max_line_size=LARGEST_HEAD_BYTES,
+        max_field_size=LARGEST_HEAD_BYTES,
+    )
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+@lru_cache(8)
+def _within(connect: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(sock_connect=connect)
+
+
+async def _close(response: aiohttp.ClientResponse) -> None:
+    """Close a response; what of the request is still being sent ends with it."""
+    response.close()
+    with anyio.CancelScope(shield=True):
+        await response.wait_for_close()
+
+
+def _translated(exc: Exception) -> UpstreamError:
+    if isinstance(exc, TimeoutError):
+        return UpstreamTimeout("the upstream cannot be reached in time")
+    return UpstreamError("the upstream cannot be reached, or broke off")
