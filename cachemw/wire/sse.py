@@ -10,6 +10,7 @@ DONE = b"[DONE]"
 DONE_LINE = re.compile(rb"data: ?\[DONE\]")  # as the SDKs recognise it
 
 _LINE_END = re.compile(rb"\r\n|\n|\r(?=.)", re.DOTALL)  # a CR at the end may yet be half of a CRLF
+_PLAIN = re.compile(rb"data: ?([^\r\n]*+)(?:\n\n|\r\n\r\n)")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -50,7 +51,7 @@ class Parser:
 
     def read_on(self) -> list[Event]:
         """Return the events that were completed since."""
-        events: list[Event] = []
+        events = self._plain()
         for end in _LINE_END.finditer(self._rest, self._scanned):
             line_start, self._line_start = self._line_start, end.end()
             if end.start() > line_start:
@@ -76,6 +77,20 @@ class Parser:
         if self._done_at is None and self._ends is not None and self._ends.match(self._rest, self._line_start):
             self._done_at = self._offset + self._line_start
         return self._done_at
+
+    def _plain(self) -> list[Event]:
+        """Return the events up to the first that is not one line of data and whole: most are, and line by line take longer.
+
+        One that comes in pieces is not looked through anew with each.
+        """
+        events: list[Event] = []
+        while self._scanned == self._line_start == self._event_start and (whole := _PLAIN.match(self._rest, self._scanned)):
+            start, end = whole.span()
+            if self._done_at is None and self._ends is not None and self._ends.match(self._rest, start):
+                self._done_at = self._offset + start
+            events.append(Event(b"", whole[1], self._offset + start, self._offset + end))
+            self._scanned = self._line_start = self._event_start = end
+        return events
 
     def _field(self, start: int, line: bytes) -> None:
         if self._offset + start == 0:
