@@ -3,39 +3,46 @@
 import argparse
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.cores import Cores
 from benchmarks.flights import flights
+from benchmarks.footprint import footprint
 from benchmarks.hits import hits
 from benchmarks.keys import keys
 from benchmarks.misses import misses
+from benchmarks.mounted import mounted
 from benchmarks.plan import Plan
 from benchmarks.pulls import pulls
+from benchmarks.records import records
 from benchmarks.relays import relays
 from benchmarks.stores import stores
 from benchmarks.tables import Table
 
-SECTIONS: Mapping[str, Callable[[Plan], Table]] = {
+SECTIONS: Mapping[str, Callable[[Plan], Sequence[Table]]] = {
     "keys": keys,
     "stores": stores,
     "relays": relays,
     "pulls": pulls,
     "hits": hits,
+    "mounted": mounted,
+    "records": records,
     "misses": misses,
     "flights": flights,
+    "footprint": footprint,
 }
 
 
 def main() -> None:
     asked = _arguments()
-    plan = Plan(asked.seconds, asked.rounds, Cores.of_this_machine())
+    plan = Plan(asked.seconds, asked.rounds, Cores.of_this_machine(), asked.records)
     print(_machine(plan), end="\n\n")
     tables = []
     for name in asked.only or SECTIONS:
-        tables.append(SECTIONS[name](plan))
-        print(tables[-1].text(), end="\n\n", flush=True)
+        for table in SECTIONS[name](plan):
+            tables.append(table)
+            print(table.text(), end="\n\n", flush=True)
     if asked.json is not None:
         found = {"machine": _machine(plan), "tables": {table.name: table.values() for table in tables}}
         asked.json.write_text(json.dumps(found, indent=2) + "\n")
@@ -46,6 +53,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="how long a round of load is (default: 2)")
     parser.add_argument("--rounds", type=int, default=5, help="how many rounds the medians are of (default: 5)")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="measure only this; may be repeated")
+    parser.add_argument("--records", type=int, default=100_000, help="how many the fuller store holds (default: 100,000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     return parser.parse_args()
 

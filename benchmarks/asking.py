@@ -6,6 +6,7 @@ import json
 PATH = "/v1/chat/completions"
 WORDS = "Consider the place again: one table, three waiters and a queue that never quite ends.\n"
 TURN_CHARACTERS = 1_500
+TOKEN = "sk-benchmarks-0123456789abcdef"
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -25,7 +26,7 @@ PLAIN: Fields = (
     (b"x-stainless-async", b"false"),
     (b"x-stainless-retry-count", b"0"),
     (b"x-stainless-read-timeout", b"600"),
-    (b"authorization", b"Bearer sk-benchmarks-0123456789abcdef"),
+    (b"authorization", b"Bearer " + TOKEN.encode()),
 )
 HEADERS: Fields = (*PLAIN, (b"cachemw", b"on"))
 
@@ -42,11 +43,15 @@ def spaced(body: bytes) -> bytes:
     return json.dumps(json.loads(body), indent=2).encode()
 
 
+def halves(body: bytes, headers: Fields = HEADERS) -> tuple[bytes, bytes]:
+    """Return the head and the body of the request as they go over the wire."""
+    fields = (*headers, (b"content-length", b"%d" % len(body)))
+    return b"POST %s HTTP/1.1\r\n%s\r\n" % (PATH.encode(), b"".join(b"%s: %s\r\n" % field for field in fields)), body
+
+
 def http(body: bytes, headers: Fields = HEADERS) -> bytes:
     """Return the request as it goes over the wire."""
-    fields = (*headers, (b"content-length", b"%d" % len(body)))
-    head = b"".join(b"%s: %s\r\n" % field for field in fields)
-    return b"POST %s HTTP/1.1\r\n%s\r\n%s" % (PATH.encode(), head, body)
+    return b"".join(halves(body, headers))
 
 
 def _turns(size_bytes: int) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from benchmarks.asking import HEADERS, PLAIN, Fields, chat, http
 from benchmarks.cores import pinned
 from benchmarks.load import Connection
 from benchmarks.plan import Plan
-from benchmarks.servers import Address, proxy, simulator
+from benchmarks.servers import Server, proxy, simulator
 from benchmarks.tables import Table
 from benchmarks.together import Slowest, together
 
@@ -54,7 +54,7 @@ class Came:
     calls: int
 
 
-def flights(plan: Plan) -> Table:
+def flights(plan: Plan) -> list[Table]:
     """Measure one client, and a crowd with us, past us and without us."""
     with (
         pinned(plan.cores.load),
@@ -66,10 +66,10 @@ def flights(plan: Plan) -> Table:
         rounds = [_round(upstream, ours, number, TOKENS_PER_SECOND) for number in range(plan.rounds)]
     alone, *_ = sides = list(zip(*rounds, strict=True))
     rows = [(label, *_figures(came, alone)) for label, came in zip(CROWDS, sides, strict=True)]
-    return Table("flights", "The same stream for many at once", COLUMNS, rows, NOTE.format(plan.rounds))
+    return [Table("flights", "The same stream for many at once", COLUMNS, rows, NOTE.format(plan.rounds))]
 
 
-def _round(upstream: Address, ours: Address, number: int, tokens_per_second: float) -> list[Came]:
+def _round(upstream: Server, ours: Server, number: int, tokens_per_second: float) -> list[Came]:
     """Let each crowd ask a question of its own."""
     return [
         _came(upstream, ours, crowd, _question(len(CROWDS) * number + place, tokens_per_second))
@@ -82,15 +82,15 @@ def _question(seed: int, tokens_per_second: float) -> bytes:
     return chat(1_000, stream=True, max_tokens=TOKENS, seed=seed, simulate=pace)
 
 
-def _came(upstream: Address, ours: Address, crowd: Crowd, question: bytes) -> Came:
+def _came(upstream: Server, ours: Server, crowd: Crowd, question: bytes) -> Came:
     before = _calls(upstream)
     request = http(question, crowd.headers)
-    slowest = together(upstream if crowd.is_direct else ours, request, crowd.expected, crowd.clients)
+    slowest = together((upstream if crowd.is_direct else ours).address, request, crowd.expected, crowd.clients)
     return Came(slowest, _calls(upstream) - before)
 
 
-def _calls(upstream: Address) -> int:
-    with closing(Connection(upstream)) as connection:
+def _calls(upstream: Server) -> int:
+    with closing(Connection(upstream.address)) as connection:
         answer, _ = connection.ask(CALLS)
     calls: int = json.loads(answer.pieces[0])["calls"]
     return calls

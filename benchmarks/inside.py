@@ -3,9 +3,9 @@
 import asyncio
 import gc
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from time import process_time
+from time import perf_counter, process_time
 
 from starlette.types import ASGIApp, Message, Scope
 
@@ -17,24 +17,39 @@ BEFORE, AFTER = chat(1_000, stream=True, seed=SEED).split(b"%d" % SEED)
 
 
 class Caller:
-    """Asks an app one question after the other, and never the same."""
+    """Asks an app one question after the other."""
 
     def __init__(self, runner: asyncio.Runner, app: ASGIApp, headers: Fields) -> None:
         self._runner, self._app, self._headers = runner, app, list(headers)
         self._numbers = itertools.count()
 
     def elapsed(self, calls: int) -> float:
-        """Ask so many questions, and return the seconds of processor time that took: others on this machine take none of it."""
-        return self._runner.run(self._ask(calls))
+        """Ask so many new questions, and return the seconds of processor time: others on this machine take none of it."""
+        return self._runner.run(self._ask_anew(calls))
 
-    async def _ask(self, calls: int) -> float:
+    def times(self, bodies: Iterable[bytes]) -> list[float]:
+        """Ask these questions, and return the seconds that each took."""
+        return self._runner.run(self._time(bodies))
+
+    async def _ask_anew(self, calls: int) -> float:
         began = process_time()
         for number in itertools.islice(self._numbers, calls):
-            exchange = _Exchange(BEFORE + b"%d" % number + AFTER)
-            await self._app(self._scope(), exchange.receive, exchange.send)
-            if not exchange.ended.is_set():
-                raise RuntimeError("an answer without an end")
+            await self._ask(BEFORE + b"%d" % number + AFTER)
         return process_time() - began
+
+    async def _time(self, bodies: Iterable[bytes]) -> list[float]:
+        times = []
+        for body in bodies:
+            began = perf_counter()
+            await self._ask(body)
+            times.append(perf_counter() - began)
+        return times
+
+    async def _ask(self, body: bytes) -> None:
+        exchange = _Exchange(body)
+        await self._app(self._scope(), exchange.receive, exchange.send)
+        if not exchange.ended.is_set():
+            raise RuntimeError("an answer without an end")
 
     def _scope(self) -> Scope:
         return {

@@ -19,10 +19,10 @@ BODIES = {
 }
 
 
-def keys(plan: Plan) -> Table:
+def keys(plan: Plan) -> list[Table]:
     """Measure the key of requests of several sizes."""
     rows = [(label, *_measured(body, plan)) for label, body in BODIES.items()]
-    return Table("keys", "The key of a request", ("request", "µs", "MB/s"), rows)
+    return [Table("keys", "The key of a request", ("request", "µs", "MB/s"), rows)]
 
 
 def _measured(body: bytes, plan: Plan) -> tuple[float, float]:

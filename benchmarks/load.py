@@ -1,16 +1,22 @@
-"""Load: connections that send the same request again and again, each as soon as it has its answer."""
+"""Load: connections that send one request after the other, each when it has the answer to its last. Nothing is pipelined."""
 
-import selectors
+import select
 import socket
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from benchmarks.servers import Address
+from benchmarks.servers import Address, Server
+from benchmarks.traffic import Segments
 from benchmarks.wire import Response, end, parse
 
+OK = b"HTTP/1.1 200"
 RECEIVED_AT_ONCE = 2**18
+LARGEST_ANSWER = 2**20
+LONGEST_HEAD = 2**11
+TAIL = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +26,19 @@ class Pressure:
     connections: int
     seconds: float
     has_own_core: bool
+    least: int = 1
+    """As many requests are answered, however long that takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a round of load came to. `busy` is the share of its time that the load did not wait for answers."""
+    """What a round of load came to. `busy` is the share of its time that the load did not wait for answers.
+
+    `cpu` is the seconds of processor time that the server took for a request; `None` where this system does not say.
+    """
 
     per_second: float
+    cpu: float | None
     latencies: Sequence[float]
     busy: float
 
@@ -39,8 +51,7 @@ class Connection:
     """A connection that stays open."""
 
     def __init__(self, address: Address) -> None:
-        self.socket = socket.create_connection(address)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = _connected(address)
         self._received = bytearray()
         self.began = 0.0
 
@@ -63,7 +74,7 @@ class Connection:
 
     def answered(self, expected: bytes) -> None:
         """Check the answer."""
-        if not self._received.startswith(b"HTTP/1.1 200") or expected not in self._received:
+        if not self._received.startswith(OK) or expected not in self._received:
             raise AssertionError(f"not the answer that was expected: {bytes(self._received[:1000])!r}")
 
     def ask(self, request: bytes) -> tuple[Response, float]:
@@ -76,27 +87,107 @@ class Connection:
         return parse(bytes(self._received)), first_byte
 
 
-def load(address: Address, request: bytes, expected: bytes, pressure: Pressure) -> Load:
-    """Keep requests under way; every answer must hold the expected bytes."""
-    with ExitStack() as stack, selectors.DefaultSelector() as selector:
+def load(server: Server, requests: Iterator[Segments], pressure: Pressure) -> Load:
+    """Keep requests under way; in the head of every answer stands the server's mark."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(_connected(server.address)) for _ in range(pressure.connections)]
+        crowd = _Crowd(connections, requests, server.mark, pressure.has_own_core)
+        for _ in connections:
+            crowd.turn()  # now the server has accepted it
+        waited, cpu, began = crowd.waited, server.cpu_seconds(), time.perf_counter()
         latencies: list[float] = []
-        for _ in range(pressure.connections):
-            connection = stack.enter_context(closing(Connection(address)))
-            selector.register(connection.socket, selectors.EVENT_READ, connection)
-            connection.send(request)
-        waited = 0.0
-        began = now = time.perf_counter()
-        while now - began < pressure.seconds:
-            ready = selector.select(0.0 if pressure.has_own_core else None)
-            waited += time.perf_counter() - now
-            for key, _ in ready:
-                _take(key.data, request, expected, latencies)
-            now = time.perf_counter()
-    return Load(len(latencies) / (now - began), sorted(latencies), 1.0 - waited / (now - began))
+        while (now := time.perf_counter()) - began < pressure.seconds or len(latencies) < pressure.least:
+            latencies.append(crowd.turn())
+        spent, waited, seconds = server.cpu_seconds(), crowd.waited - waited, now - began
+        crowd.end()
+    per_request = None if cpu is None or spent is None else (spent - cpu) / len(latencies)
+    return Load(len(latencies) / seconds, per_request, sorted(latencies), 1.0 - waited / seconds)
 
 
-def _take(connection: Connection, request: bytes, expected: bytes, latencies: list[float]) -> None:
-    if connection.receive():
-        latencies.append(time.perf_counter() - connection.began)
-        connection.answered(expected)
-        connection.send(request)
+class _Crowd:
+    """The connections of a load, asked in the order in which they are answered: a server takes turns, and so does this.
+
+    What a request leaves for later is sent when most of the crowd has asked. By then the server has read the first part: it
+    has answered several who were complete only after that.
+    """
+
+    def __init__(self, connections: Sequence[socket.socket], requests: Iterator[Segments], mark: bytes, is_awake: bool) -> None:
+        self.waited = 0.0
+        self._requests, self._mark, self._is_awake = requests, mark, is_awake
+        self._begun: deque[tuple[socket.socket, bytes]] = deque()
+        self._asked: deque[tuple[socket.socket, float]] = deque()
+        self._received = bytearray(LARGEST_ANSWER)
+        self._room, self._tail = memoryview(self._received), b""
+        self._most_begun = len(connections) * 3 // 4
+        for connection in connections:
+            connection.setblocking(False)
+            self._ask(connection)
+
+    def turn(self) -> float:
+        """Take one answer and ask again; return the seconds that it took."""
+        connection, latency = self._take()
+        self._ask(connection)
+        return latency
+
+    def end(self) -> None:
+        """Take all answers that are to come, so that nobody has work left."""
+        while self._begun:
+            self._complete()
+        while self._asked:
+            self._take()
+
+    def _ask(self, connection: socket.socket) -> None:
+        first, later = next(self._requests)
+        connection.sendall(first)
+        if not later:
+            self._asked.append((connection, time.perf_counter()))
+            return
+        self._begun.append((connection, later))
+        if len(self._begun) > self._most_begun:
+            self._complete()
+
+    def _complete(self) -> None:
+        connection, later = self._begun.popleft()
+        connection.sendall(later)
+        self._asked.append((connection, time.perf_counter()))
+
+    def _take(self) -> tuple[socket.socket, float]:
+        connection, began = self._asked.popleft()
+        size = self._receive(connection, 0)
+        while not self._is_whole(size):
+            size = self._receive(connection, size)
+        if not self._received.startswith(OK) or self._received.find(self._mark, 0, min(size, LONGEST_HEAD)) < 0:
+            raise AssertionError(f"not the answer that was expected: {bytes(self._received[:1000])!r}")
+        return connection, time.perf_counter() - began
+
+    def _receive(self, connection: socket.socket, size: int) -> int:
+        """Return how much of the answer is there when more of it has come."""
+        waits_since = None
+        while True:
+            try:
+                count = connection.recv_into(self._room[size:])
+                break
+            except BlockingIOError:
+                waits_since = waits_since or time.perf_counter()
+                if not self._is_awake:
+                    select.select([connection], [], [])
+        if not count:
+            raise ConnectionError("the server closed the connection")
+        if waits_since is not None:
+            self.waited += time.perf_counter() - waits_since
+        return size + count
+
+    def _is_whole(self, size: int) -> bool:
+        """Look at the last bytes: most answers end as the one before did, and only the others are parsed."""
+        if self._tail and self._received.endswith(self._tail, 0, size):
+            return True
+        if end(self._received[:size]) is None:
+            return False
+        self._tail = bytes(self._received[size - TAIL : size])
+        return True
+
+
+def _connected(address: Address) -> socket.socket:
+    connection = socket.create_connection(address)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection

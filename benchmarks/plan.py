@@ -7,11 +7,15 @@ from benchmarks.cores import Cores
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`seconds` is a round of load; a single function gets a tenth of that. Figures are medians of `rounds`."""
+    """`seconds` is a round of load; a single function gets a tenth of that. Figures are medians of `rounds`.
+
+    `records` are in the fuller one of two stores.
+    """
 
     seconds: float
     rounds: int
     cores: Cores
+    records: int
 
     @property
     def moment(self) -> float:

@@ -36,7 +36,7 @@ LAST = CHUNK.replace('{"content":" again"}', '{},"finish_reason":"stop"')
 DONE = "data: [DONE]\n\n"
 
 
-def relays(plan: Plan) -> Table:
+def relays(plan: Plan) -> list[Table]:
     """Measure what is around the app: nothing, somebody who notices a client that leaves, and us."""
     few, many = ways(FEW), ways(MANY)
     with pinned(plan.cores.server), event_loop(bare_app(_answer(FEW))) as runner:
@@ -44,7 +44,7 @@ def relays(plan: Plan) -> Table:
         seconds = in_turn([caller.elapsed for caller in callers], plan)
     costs = [_costs(*pair) for pair in zip(seconds[: len(few)], seconds[len(few) :], strict=True)]
     rows: list[tuple[Cell, ...]] = [(label, *_figures(cost, costs[CONTROL])) for label, cost in zip(few, costs, strict=True)]
-    return Table("relays", "What a miss costs in process", COLUMNS, rows, NOTE.format(plan.rounds))
+    return [Table("relays", "What a miss costs in process", COLUMNS, rows, NOTE.format(plan.rounds))]
 
 
 def ways(chunks: int, hooks: Sequence[Hook] = ()) -> dict[str, tuple[ASGIApp, Fields]]:

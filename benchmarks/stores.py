@@ -16,11 +16,11 @@ SIZES = {"2 KB": 2_000, "100 KB": 100_000}
 INDEXES = [number.to_bytes(16) for number in range(256)]
 
 
-def stores(plan: Plan) -> Table:
+def stores(plan: Plan) -> list[Table]:
     """Measure get and put, of records of two sizes, in both stores."""
     with TemporaryDirectory() as directory:
         rows = [*_rows("MemoryStore", MemoryStore(), plan), *_rows("DiskStore", DiskStore(Path(directory)), plan)]
-    return Table("stores", "Stores", ("store, record", "get, µs", "put, µs"), rows)
+    return [Table("stores", "Stores", ("store, record", "get, µs", "put, µs"), rows)]
 
 
 def _rows(name: str, store: Store, plan: Plan) -> Iterator[tuple[str, float, float]]:

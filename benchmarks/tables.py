@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Cell = str | int | float
+Cell = str | int | float | None
+"""`None` is a figure that was not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _shown(cell: Cell) -> str:
+    if cell is None:
+        return "-"
     if isinstance(cell, str):
         return cell
     if isinstance(cell, int) or cell >= 100:

@@ -29,13 +29,13 @@ def _fitting(elapsed: Elapsed, seconds: float) -> int:
     return max(1, int(calls * seconds / taken))
 
 
-def timed(call: Callable[[], object]) -> Elapsed:
-    """Return what calls it so many times."""
+def timed(call: Callable[[], object], clock: Callable[[], float] = perf_counter) -> Elapsed:
+    """Return what calls it so many times, and says how long that took by this clock."""
 
     def elapsed(calls: int) -> float:
-        began = perf_counter()
+        began = clock()
         for _ in range(calls):
             call()
-        return perf_counter() - began
+        return clock() - began
 
     return elapsed

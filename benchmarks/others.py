@@ -1,0 +1,26 @@
+"""The caches that are measured beside ours: nginx, where it is installed."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+from benchmarks.environments import Unavailable
+from benchmarks.nginx import nginx
+from benchmarks.plan import Plan
+from benchmarks.servers import Server
+
+Start = Callable[[Server, Path, int | None], AbstractContextManager[Server]]
+"""Starts a cache before an upstream, which has a directory to make, and a core. Raises `Unavailable`."""
+
+ALWAYS: Mapping[str, Start] = {"nginx": nginx}
+
+
+def others(stack: ExitStack, upstream: Server, directory: Path, plan: Plan) -> tuple[dict[str, Server], list[str]]:
+    """Start the others before the upstream; return them, and what is to be known of them, and of those that are missing."""
+    found, remarks = {}, list[str]()
+    for name, start in ALWAYS.items():
+        try:
+            found[name] = stack.enter_context(start(upstream, directory / name, plan.cores.server))
+        except Unavailable as exc:
+            remarks.append(f"{name}: {exc}.")
+    return found, remarks
