@@ -9,13 +9,14 @@ from benchmarks.cores import Cores
 class Plan:
     """`seconds` is a round of load; a single function gets a tenth of that. Figures are medians of `rounds`.
 
-    `records` are in the fuller one of two stores.
+    `records` are in the fuller one of two stores; `with_peers`: other caches are installed and measured, too.
     """
 
     seconds: float
     rounds: int
     cores: Cores
     records: int
+    with_peers: bool
 
     @property
     def moment(self) -> float:
