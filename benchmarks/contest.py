@@ -15,7 +15,7 @@ from benchmarks.traffic import Traffic, in_one_segment
 from benchmarks.wire import Response
 
 CONNECTIONS = 16
-TRIES, LEAST_TRIES = 10, 3
+TRIES = 10
 WARM_UP_SECONDS = 0.5
 WARM_UPS = 3
 """How often everything is asked at least before it counts: a cache may remember only what was asked for twice."""
@@ -59,7 +59,7 @@ def fill(server: Server, bodies: Sequence[bytes]) -> Response:
     It may take more than twice: a store that takes longer than it may on a busy machine has it the next time.
     """
     with closing(Connection(server.address)) as connection:
-        for _ in range(max(LEAST_TRIES, TRIES // len(bodies))):
+        for _ in range(TRIES):
             answers = [connection.ask(http(body))[0] for body in bodies]
             if all(server.mark in answer.head for answer in answers):
                 return answers[-1]

@@ -28,7 +28,7 @@ from benchmarks.contest import (
     speed_of,
 )
 from benchmarks.cores import pinned
-from benchmarks.others import others
+from benchmarks.others import PEERS, others
 from benchmarks.plan import Plan
 from benchmarks.servers import Server, bare, proxy, simulator
 from benchmarks.tables import Cell, Table
@@ -129,9 +129,11 @@ def _measured(
 
 
 def _able(beside: Mapping[str, Server], row: Row) -> dict[str, Server]:
-    """Return the others that give a hit: nobody makes one kind of another, and not everybody keeps much in memory."""
+    """Return the others that give a hit: nobody makes one kind of another, and peers would be asked for minutes."""
     able = {}
     for name, server in beside.items() if row.stored_as is None else ():
+        if name in PEERS and len(row.question.bodies) > 1:
+            continue
         with suppress(NoHitError):
             fill(server, row.question.bodies)
             able[name] = server

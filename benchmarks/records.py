@@ -23,6 +23,7 @@ from cachemw.stores import DiskStore
 
 FEW = 1_000
 FIELDS = [("content-type", "application/json")]
+LONG_ANSWER = ANSWER.decode().replace("Hello", "Hello " * 200)
 QUESTIONS = [chat(1_000, seed=seed) for seed in range(FEW)]
 TO_FEW = 1.5
 MANY, ROOM = 2**30, 2**40
@@ -55,7 +56,7 @@ def records(plan: Plan) -> list[Table]:
 def _fill(place: Path, count: int) -> None:
     """Have everything answered once, and put one of the records under other indexes until there are so many."""
     with _store(place) as store:
-        with _caller(bare_app(Answer(FIELDS, [ANSWER.decode()])), store) as caller:
+        with _caller(bare_app(Answer(FIELDS, [LONG_ANSWER])), store) as caller:
             caller.times(QUESTIONS)
         _, record = next(store.scan())
         for _ in range(count - FEW):
