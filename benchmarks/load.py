@@ -26,7 +26,7 @@ class Pressure:
     connections: int
     seconds: float
     has_own_core: bool
-    least: int = 1
+    least: int = 0
     """As many requests are answered, however long that takes."""
 
 
@@ -88,18 +88,17 @@ class Connection:
 
 
 def load(server: Server, requests: Iterator[Segments], pressure: Pressure) -> Load:
-    """Keep requests under way; in the head of every answer stands the server's mark."""
+    """Keep requests under way; in the head of every answer stands the server's mark.
+
+    It begins and ends with none under way: what the server did is divided by what it did it for, however slow it is.
+    """
     with ExitStack() as stack:
         connections = [stack.enter_context(_connected(server.address)) for _ in range(pressure.connections)]
         crowd = _Crowd(connections, requests, server.mark, pressure.has_own_core)
-        for _ in connections:
-            crowd.turn()  # now the server has accepted it
+        crowd.run(0.0, 0)  # now the server has accepted all
         waited, cpu, began = crowd.waited, server.cpu_seconds(), time.perf_counter()
-        latencies: list[float] = []
-        while (now := time.perf_counter()) - began < pressure.seconds or len(latencies) < pressure.least:
-            latencies.append(crowd.turn())
-        spent, waited, seconds = server.cpu_seconds(), crowd.waited - waited, now - began
-        crowd.end()
+        latencies = crowd.run(pressure.seconds, pressure.least)
+        spent, waited, seconds = server.cpu_seconds(), crowd.waited - waited, time.perf_counter() - began
     per_request = None if cpu is None or spent is None else (spent - cpu) / len(latencies)
     return Load(len(latencies) / seconds, per_request, sorted(latencies), 1.0 - waited / seconds)
 
@@ -119,22 +118,25 @@ class _Crowd:
         self._received = bytearray(LARGEST_ANSWER)
         self._room, self._tail = memoryview(self._received), b""
         self._most_begun = len(connections) * 3 // 4
+        self._connections = connections
         for connection in connections:
             connection.setblocking(False)
+
+    def run(self, seconds: float, least: int) -> list[float]:
+        """Ask for so long, and at least so often; return the seconds that each answer took, when all have come."""
+        latencies: list[float] = []
+        until = time.perf_counter() + seconds
+        for connection in self._connections:
             self._ask(connection)
-
-    def turn(self) -> float:
-        """Take one answer and ask again; return the seconds that it took."""
-        connection, latency = self._take()
-        self._ask(connection)
-        return latency
-
-    def end(self) -> None:
-        """Take all answers that are to come, so that nobody has work left."""
+        while time.perf_counter() < until or len(latencies) < least:
+            connection, latency = self._take()
+            latencies.append(latency)
+            self._ask(connection)
         while self._begun:
             self._complete()
         while self._asked:
-            self._take()
+            latencies.append(self._take()[1])
+        return latencies
 
     def _ask(self, connection: socket.socket) -> None:
         first, later = next(self._requests)
