@@ -194,10 +194,14 @@ def basis_of(match: Match, query: Query) -> Basis | None:
     policy, asked = query.policy, query.asked
     if not match.record or asked.speed or asked.control.bounds_age or callable(policy.partition):
         return None
-    index, beside = query.key.index, match.beside
-    there = (index, match.record if beside is None else beside)
-    found = (there,) if beside is None else (there, (index_beside(index, query.call.kind), match.record))
-    return Basis(found, match.stored.stored_at + match.stored.lifetime)
+    index, beside, fresh_until = query.key.index, match.beside, match.stored.stored_at + match.stored.lifetime
+    if beside is None:
+        return Basis(((index, match.record),), fresh_until)
+    if len(beside) > query.limits.judged_bytes:
+        return None
+    other = codec.decode(beside)  # where its time is over in the store, nothing is looked for beside it
+    found = ((index, beside), (index_beside(index, query.call.kind), match.record))
+    return Basis(found, min(fresh_until, other.stored_at + other.lifetime))
 
 
 def _verify(mark: bytes, stored: StoredResponse, query: Query, verified: VerifiedRecords, now: float) -> None:

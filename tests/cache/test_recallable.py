@@ -13,7 +13,7 @@ from cachemw.cache.live_response import Relay, begin
 from cachemw.cache.policy import Policy
 from cachemw.errors import UpstreamError
 from cachemw.messages import Head, Request
-from tests.cache.answers import request
+from tests.cache.answers import chat, request
 from tests.cache.asking import ASKED, KEY, STORED, record, saying, world
 from tests.cache.world import NOW, World, decided
 
@@ -41,6 +41,8 @@ ROWS = {
     "plain": Row("nothing", FRESH, True),
     "of another kind": Row("nothing", OTHER_KIND, True),
     "beside one of another kind": Row("nothing", OF_NO_USE, True, beside=FRESH),
+    "beside one of another kind that ends earlier": Row("nothing", record(chat(stream=True), age=50.0), True, beside=FRESH),
+    "beside one of another kind that is stale": Row("nothing", record(chat(stream=True), age=100.0), True, beside=FRESH),
     "beside one of another kind, stale": Row("max-stale", OF_NO_USE, False, beside=STALE),
     "what lies beside is not looked at where the first answers": Row("nothing", FRESH, True, beside=STALE),
     "at once": Row("on, speed=0", FRESH, True),
@@ -117,7 +119,8 @@ def test_what_may_be_given_again_and_what_may_not(name: str) -> None:
     looked = [effect.index for effect in here.effects if isinstance(effect, Lookup)]
     there |= here.lands
     assert basis.found == tuple((index, there.get(index)) for index in dict.fromkeys(looked))
-    assert basis.fresh_until == outcome.stored.stored_at + outcome.stored.lifetime
+    found = [codec.decode(known) for _, known in basis.found if known is not None]
+    assert basis.fresh_until == min(one.stored_at + one.lifetime for one in found)
     assert (outcome.report.hit, outcome.report.fwd, outcome.report.collapsed, outcome.revalidate) == (True, None, False, None)
 
 
@@ -155,3 +158,13 @@ def test_whose_partition_a_function_names_is_asked_for_each_time(partition: str)
 def test_a_bound_in_seconds_is_one_though_it_is_none(control: CacheControl, bounds: bool) -> None:
     """C4"""
     assert control.bounds_age == bounds
+
+
+def test_a_hit_beside_a_large_record_is_decided_each_time() -> None:
+    """C4: to learn when that one ends takes long."""
+    large = record(chat(stream=True), request=bytes(300_000))
+
+    outcome = decided(request(*saying("nothing")), around(Row("nothing", large, False, beside=FRESH)))
+
+    assert isinstance(outcome, Serve)
+    assert outcome.basis is None
