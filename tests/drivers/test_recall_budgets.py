@@ -1,4 +1,4 @@
-"""V4: how many frames of ours a hit takes: ceilings, so that none grows unseen.
+"""V4: how many frames of ours a hit takes: ceilings, so that none grows unseen. A version that is asked anew takes six of them.
 
 `speed.md` §2 wants fewer: 20 for a recalled hit in a mount; at the gate 50, and 205 the whole way, those of the listener among
 them.
@@ -81,7 +81,7 @@ async def counted(app: Any, fields: tuple[tuple[bytes, bytes], ...] = FIELDS) ->
     return frames_of(make)
 
 
-@pytest.mark.parametrize(("make", "frames", "coroutines"), [(mount, 49, 6), (gate, 40, 5)], ids=["in a mount", "at the gate"])
+@pytest.mark.parametrize(("make", "frames", "coroutines"), [(mount, 49, 6), (gate, 45, 5)], ids=["in a mount", "at the gate"])
 async def test_a_recalled_hit(make: Any, frames: int, coroutines: int, store: Store) -> None:
     """V4"""
     counted_here = await counted(make(store, 1_000_000))
@@ -92,7 +92,7 @@ async def test_a_recalled_hit(make: Any, frames: int, coroutines: int, store: St
 
 @pytest.mark.parametrize(
     ("make", "recall_bytes", "frames", "coroutines"),
-    [(mount, 0, 170, 14), (mount, 1_000_000, 190, 15), (gate, 0, 198, 20), (gate, 1_000_000, 225, 22)],
+    [(mount, 0, 170, 14), (mount, 1_000_000, 196, 15), (gate, 0, 198, 20), (gate, 1_000_000, 231, 22)],
     ids=["in a mount, without recall", "in a mount, with it", "at the gate, without recall", "at the gate, with it"],
 )
 async def test_a_hit_the_whole_way(make: Any, recall_bytes: int, frames: int, coroutines: int, store: Store) -> None:
