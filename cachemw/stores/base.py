@@ -66,7 +66,8 @@ class Store(Protocol):
     def version(self) -> Hashable | None:
         """Return another value whenever anything has been changed since, by any process. Waits where `get` does.
 
-        That the time of a record is over is no change. `None` where the store cannot say, or no cheaper than by a `get`.
+        What another process changes may go unnoticed for a millisecond. That the time of a record is over is no change. `None`
+        where the store cannot say, or no cheaper than by a `get`.
         """
         return None
 
