@@ -185,9 +185,8 @@ def told_by(
 ) -> bytes:
     """Return all of a request but its body that its decision reads; `asked` is what is asked for, and where.
 
-    `caller` is who asks, where somebody in front of the mount has told that.
-
-    Every field is in it that `cache.header_rules` does not call inert: of those that are not, two requests may differ.
+    `caller` is who asks, where somebody in front of the mount has told that. The fields that `cache.header_rules` calls inert
+    are left out, but for those that are read all the same: requests that differ in nothing else are given the same.
     """
     names, positions = _read(tuple(map(_NAME, headers)), recipient, rules)
     values = list(map(_VALUE, map(headers.__getitem__, positions)))

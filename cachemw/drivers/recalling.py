@@ -127,7 +127,7 @@ class Door:
         """Return the plain hit that this request is to be given again, and what is said of it now. Looks once."""
         if not self.is_known or self._digest is not None or not isinstance(body, bytes) or len(body) > RECALLED_BODY:
             return None
-        self._digest = self._recaller.recall.digest(self.head, body)
+        self._digest = self._recaller.digest(self.head, body)
         found = self._recaller.find(self._digest)
         if found is not None and self.also is not None:
             self.also(found[0], body)
