@@ -123,7 +123,9 @@ class TransportRequest:
         return seconds
 
     def door(self, recaller: Recaller) -> Door | None:
-        """Return its door to what was decided before: by all that its target is made of, and more."""
+        """Return its door to what was decided before, by all that its target is made of and more; `None` without recall."""
+        if not recaller.is_on:
+            return None
         url, extensions = self.request.url, self.request.extensions
         targets = (extensions["target"],) if "target" in extensions else ()
         asked = (self.request.method, str(url), str(extensions.get("sni_hostname") or ""), *targets)

@@ -68,7 +68,9 @@ class WsgiRequest:
         return _bytes(_text(self.environ, "QUERY_STRING"))
 
     def door(self, recaller: Recaller) -> Door | None:
-        """Return its door to what was decided before; `None` also where what is asked for is no text."""
+        """Return its door to what was decided before; `None` where nothing is recalled, or what is asked for is no text."""
+        if not recaller.is_on:
+            return None
         asked = (self.method, *map(self.environ.get, _ASKED, itertools.repeat("")))
         if set(map(type, asked)) != {str}:
             return None

@@ -4,8 +4,8 @@ Pure ASGI. Mount it outside of `BaseHTTPMiddleware`, which hides from the server
 inside of what authenticates callers: who is refused there learns nothing of what is stored.
 """
 
-from collections.abc import AsyncIterator, Iterable
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from functools import cached_property, partial
 from types import MappingProxyType
 from urllib.parse import quote
 
@@ -40,7 +40,6 @@ class AsgiRequest:
     def __init__(self, scope: Scope, receive: Receive, budget: Budget) -> None:
         self.scope = scope
         self.method: str = scope["method"]
-        self.path, self.raw_path = path_below(scope), raw_path_below(scope)
         self.headers: Headers = tuple(map(tuple, scope["headers"]))
         self._receive, self._budget = receive, budget
         self._held = bytearray()  # what was read; one buffer, for the memory of many small ones is never given back
@@ -48,6 +47,14 @@ class AsgiRequest:
         self._taken = 0
         self._has_more = True
         self._handed_over: anyio.Event | None = None
+
+    @cached_property
+    def path(self) -> str:
+        return path_below(self.scope)
+
+    @cached_property
+    def raw_path(self) -> bytes:
+        return raw_path_below(self.scope)
 
     @property
     def root(self) -> bytes:
@@ -77,12 +84,12 @@ class AsgiRequest:
             return Unread.LEFT_ALONE
         size = 0
         while self._has_more:
-            chunk = await self._next()
+            chunk = self._body_of(await self._receive())
             size += len(chunk)
             is_within_budget = self._hold(chunk)
             if size > limit_bytes or not is_within_budget:
                 return Unread.TOO_LARGE if size > limit_bytes else Unread.BUSY
-        return self._in_one()
+        return self._in_one() if self._whole is None else self._whole
 
     def replayed(self) -> Receive:
         """Return a `receive` that first gives what was read, then what the server gives: the rest, or a real disconnect."""
@@ -115,13 +122,12 @@ class AsgiRequest:
         body = self._pieces() if self._has_more else self._in_one()
         return UpstreamRequest(self.method, self.raw_path, self.query, self.headers, body, rules, timeouts=timeouts)
 
-    def door(self, recaller: Recaller) -> Door | None:
-        """Return its door to what was decided before, `None` where nothing is recalled."""
-        if not recaller.is_on:
-            return None
-        path = self.path.encode(errors="surrogatepass")
-        asked = (self.method, self.root, path, self.raw_path, self.query)
-        return recaller.door(asked, self.headers, attested_in_scope(self.scope), self.scope.get(CALLER))
+    def door(self, recaller: Recaller) -> Door:
+        """Return its door to what was decided before."""
+        get = self.scope.get
+        root, path = str(get("root_path", "")), self.scope["path"].encode(errors="surrogatepass")
+        asked = (self.method, root.encode(errors="surrogatepass"), path, get("raw_path"), get("query_string"))
+        return recaller.door(asked, self.headers, attested_in_scope(self.scope), get(CALLER))
 
     def let_go(self) -> None:
         """Hold nothing more of the body: the request is over."""
@@ -141,7 +147,7 @@ class AsgiRequest:
         while self._held:
             yield self._hand_on()
         while self._has_more:
-            yield await self._next()
+            yield self._body_of(await self._receive())
         if self._handed_over is not None:
             self._handed_over.set()
 
@@ -168,8 +174,7 @@ class AsgiRequest:
             self._whole, self._held = bytes(self._held), bytearray()
         return self._whole
 
-    async def _next(self) -> bytes:
-        message = await self._receive()
+    def _body_of(self, message: Message) -> bytes:
         if message["type"] != "http.request":
             raise ClientLeftError
         self._has_more = message.get("more_body", False)
@@ -184,12 +189,12 @@ class AsgiClient:
         self._send, self._incoming = send, incoming
         self._has_ended = False
 
-    async def start(self, head: Head) -> None:
-        await self._send({"type": "http.response.start", "status": head.status, "headers": list(head.headers)})
+    def start(self, head: Head) -> Awaitable[None]:
+        return self._send({"type": "http.response.start", "status": head.status, "headers": list(head.headers)})
 
-    async def write(self, chunk: bytes, more: bool) -> None:
+    def write(self, chunk: bytes, more: bool) -> Awaitable[None]:
         self._has_ended = not more
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+        return self._send({"type": "http.response.body", "body": chunk, "more_body": more})
 
     async def left(self) -> None:
         """Return when the client has left; one that has its whole answer, which servers tell in the same way, has not."""
@@ -306,15 +311,21 @@ class CacheMiddleware:
         self._store = DiskStore() if store is None else store
         recipient = Inside.APP if upstream is None else URL_RECIPIENT
         self.driver = PushDriver(self._store, self.policy, limits, hooks, recipient)
+        self._recaller = self.driver.recaller if self.driver.recaller.is_on else None
         self.bodies = Budget(limits.requests_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._answer(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self.app(scope, receive, self._observing(send))
-        else:
-            await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            await self.app(scope, receive, self._observing(send) if scope["type"] == "lifespan" else send)
+            return
+        incoming = AsgiRequest(scope, receive, self.bodies)
+        match classify(incoming.method, incoming.path, incoming.headers, self.policy):
+            case OtherRequest(asked, headers):
+                await self.app(scope if asked is None else {**scope, "headers": list(headers)}, receive, send)
+            case NotOptedIn() if self._upstream is None:
+                await self.app(scope, receive, send)
+            case classified:
+                await self._run(classified, incoming, send)
 
     async def aclose(self) -> None:
         """Close the upstream's connections, and the store if it is our own. May be called twice."""
@@ -332,42 +343,28 @@ class CacheMiddleware:
 
         return observe
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        incoming = AsgiRequest(scope, receive, self.bodies)
-        match classify(incoming.method, incoming.path, incoming.headers, self.policy):
-            case OtherRequest(asked, headers):
-                await self.app(scope if asked is None else {**scope, "headers": list(headers)}, receive, send)
-            case NotOptedIn() if self._upstream is None:
-                await self.app(scope, receive, send)
-            case classified:
-                try:
-                    await self._run(classified, incoming, send)
-                except ClientLeftError:
-                    pass
-                finally:
-                    incoming.let_go()
-
     async def _run(self, classified: Classified, incoming: AsgiRequest, send: Send) -> None:
-        door = self._door(classified, incoming)
-        body = await incoming.read(body_limit(classified, self.policy))
-        if door is None or not await give_again(door, body, send):
-            await self.drive(classified, self.request(incoming, body), incoming, send, door)
+        door: Door | None = None
+        if self._recaller is not None and isinstance(classified, OptedIn):
+            door = incoming.scope.get(DOOR) or incoming.door(self._recaller)
+        try:
+            body = await incoming.read(body_limit(classified, self.policy))
+            if door is None or not door.is_known or not await give_again(door, body, send):
+                await self.drive(classified, self.request(incoming, body), incoming, send, door)
+        except ClientLeftError:
+            pass
+        finally:
+            incoming.let_go()
 
-    def _door(self, classified: Classified, incoming: AsgiRequest) -> Door | None:
-        if not isinstance(classified, OptedIn):
-            return None
-        outer: Door | None = incoming.scope.get(DOOR)
-        return outer or incoming.door(self.driver.recaller)
-
-    async def drive(
+    def drive(
         self, classified: Classified, request: Request, incoming: AsgiRequest, send: Send, door: Door | None = None
-    ) -> None:
+    ) -> Awaitable[None]:
         """Answer a request that has been read."""
         target = None if self._upstream is None else incoming.target
         exchange = exchange_for(classified, request, self.policy, self.driver.limits, self.driver.verified, target)
         if door is not None:
             door.begin(request.body)
-        await self.driver.run(exchange, self._push_upstream(incoming), AsgiClient(send, incoming), door)
+        return self.driver.run(exchange, self._push_upstream(incoming), AsgiClient(send, incoming), door)
 
     def _push_upstream(self, incoming: AsgiRequest) -> PushUpstream:
         if self._upstream is None:

@@ -176,7 +176,7 @@ class Recall:
 
 
 def told_by(
-    asked: tuple[str | bytes, ...],
+    asked: tuple[str | bytes | None, ...],
     headers: Headers,
     attested: Attested,
     caller: Caller | None,

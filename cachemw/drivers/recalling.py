@@ -47,11 +47,9 @@ class Recaller:
         on_fork(self)
 
     def door(
-        self, asked: tuple[str | bytes, ...], headers: Headers, attested: Attested, caller: Caller | None = None
-    ) -> "Door | None":
-        """Return the door of a request for what is `asked`; `None` where nothing is recalled."""
-        if not self.is_on:
-            return None
+        self, asked: tuple[str | bytes | None, ...], headers: Headers, attested: Attested, caller: Caller | None = None
+    ) -> "Door":
+        """Return the door of a request for what is `asked`. Nobody asks for one where nothing is recalled."""
         head = self.recall.digest(told_by(asked, headers, attested, caller, self._recipient, self._rules))
         return Door(self, head, self.recall.knows(head))
 
@@ -61,8 +59,7 @@ class Recaller:
         if recalled is None:
             return None
         now, last = self._clock(), recalled.moment
-        is_now = last.age <= now - recalled.stored_at < last.ends  # as it nearly always is: a call less
-        moment = last if is_now else recalled.at(now)
+        moment = last if last.age <= now - recalled.stored_at < last.ends else recalled.at(now)  # a call less, nearly always
         if moment is None or not self._is_as_found(recalled):
             self.recall.forget(digest)
             return None

@@ -19,10 +19,10 @@ from cachemw.upstreams.push import Answer, End
 class Client(Protocol):
     """The client of one request. `write` without `more` ends the body; `left` returns when nobody is there any more."""
 
-    async def start(self, head: Head) -> None:
+    def start(self, head: Head) -> Awaitable[None]:
         """Send status and header fields."""
 
-    async def write(self, chunk: bytes, more: bool) -> None:
+    def write(self, chunk: bytes, more: bool) -> Awaitable[None]:
         """Send a piece of the body."""
 
     async def left(self) -> None:

@@ -1,15 +1,15 @@
 """The gate before the proxy: refuses a request that may not come in, and says why."""
 
 import asyncio
+from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw.asgi import AsgiRequest, give_again, path_below, raw_path_below
+from cachemw.asgi import AsgiRequest, give_again, raw_path_below
 from cachemw.budget import Budget
 from cachemw.cache.context import ALSO, CALLER, DOOR
 from cachemw.cache.recall import RECALLED_BODY
 from cachemw.drivers.recalling import Recaller
-from cachemw.endpoints import endpoint_of
 from cachemw.endpoints import errors as refusals
 from cachemw.endpoints.errors import ErrorResponse
 from cachemw.errors import ClientLeftError
@@ -47,30 +47,27 @@ class Gate:
         bodies: Budget | None = None,
         recaller: Recaller | None = None,
     ) -> None:
-        self.app, self.recaller = app, recaller
+        self.app = app
+        self.recaller = recaller if recaller is not None and recaller.is_on else None
         self._rules, self._limits, self._bodies = rules, limits, bodies or Budget(limits.requests_bytes)
-        self.known_heads = KnownHeads(recaller, self._bodies, SEALED) if recaller is not None and recaller.is_on else None
+        self.known_heads = None if self.recaller is None else KnownHeads(self.recaller, self._bodies, SEALED)
         """What its listeners may answer by themselves."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-        elif self.recaller is not None and self.recaller.is_on and self._is_call(scope):
+        elif self.recaller is not None and scope.get("method") == "POST":
             await self._at_the_door(self.recaller, scope, receive, send)
         else:
             await self._decide(scope, receive, send)
-
-    def _is_call(self, scope: Scope) -> bool:
-        return scope["type"] == "http" and endpoint_of(scope["method"], path_below(scope), self._rules.policy.paths) is not None
 
     async def _at_the_door(self, recaller: Recaller, scope: Scope, receive: Receive, send: Send) -> None:
         """Give again what the like of this request was given; else decide, and remember."""
         incoming = AsgiRequest(scope, receive, self._bodies)
         door = incoming.door(recaller)
-        if door is not None:
-            door.also = scope.get(ALSO)
-        if door is None or not door.is_known:
-            await self._decide(scope if door is None else {**scope, DOOR: door}, receive, send)
+        door.also = scope.get(ALSO)
+        if not door.is_known:
+            await self._decide({**scope, DOOR: door}, receive, send)
             return
         try:
             if not await give_again(door, await incoming.read(RECALLED_BODY), send, SEALED):
@@ -83,14 +80,13 @@ class Gate:
         finally:
             incoming.let_go()
 
-    async def _decide(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _decide(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         decided = admit(scope.get("method", "GET"), raw_path_below(scope), tuple(scope["headers"]), self._rules)
         if isinstance(decided, Refused):
-            await _refuse(scope, decided, send)
-        elif scope["type"] == "websocket":
-            await self.app(scope, receive, send)
-        else:
-            await self._let_in(scope, decided, receive, send)
+            return _refuse(scope, decided, send)
+        if scope["type"] == "websocket":
+            return self.app(scope, receive, send)
+        return self._let_in(scope, decided, receive, send)
 
     async def _let_in(self, scope: Scope, admitted: Admitted, receive: Receive, send: Send) -> None:
         """Let the app answer. Who has heard nothing when the server ends is told so; what has no end, the server breaks off."""

@@ -65,9 +65,7 @@ class Place:
     def told(self, scope: Scope) -> bytes:
         """Return the digest of a request's head."""
         incoming = AsgiRequest(scope, _nothing, Budget(0))
-        door = incoming.door(self.recaller)
-        assert door is not None
-        return door.head
+        return incoming.door(self.recaller).head
 
     def answer(self, scope: Scope) -> list[Message]:
         """Return all that is sent to a request, as if only the first one had ever been asked."""

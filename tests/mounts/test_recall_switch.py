@@ -59,8 +59,7 @@ def test_a_proxy_is_told_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     recaller = create().recaller
 
     assert (Settings.from_environment().recall_memory > 0) == recalling.IS_ON
-    assert recaller is not None
-    assert recaller.is_on == recalling.IS_ON
+    assert (recaller is not None) == recalling.IS_ON
 
 
 def test_a_limit_that_is_given_is_obeyed() -> None:
