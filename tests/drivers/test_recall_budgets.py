@@ -81,7 +81,7 @@ async def counted(app: Any, fields: tuple[tuple[bytes, bytes], ...] = FIELDS) ->
     return frames_of(make)
 
 
-@pytest.mark.parametrize(("make", "frames", "coroutines"), [(mount, 38, 4), (gate, 31, 4)], ids=["in a mount", "at the gate"])
+@pytest.mark.parametrize(("make", "frames", "coroutines"), [(mount, 44, 4), (gate, 37, 4)], ids=["in a mount", "at the gate"])
 async def test_a_recalled_hit(make: Any, frames: int, coroutines: int, store: Store) -> None:
     """V4"""
     counted_here = await counted(make(store, 1_000_000))
@@ -92,7 +92,7 @@ async def test_a_recalled_hit(make: Any, frames: int, coroutines: int, store: St
 
 @pytest.mark.parametrize(
     ("make", "recall_bytes", "frames", "coroutines"),
-    [(mount, 0, 168, 9), (mount, 1_000_000, 185, 9), (gate, 0, 196, 13), (gate, 1_000_000, 215, 14)],
+    [(mount, 0, 168, 9), (mount, 1_000_000, 191, 9), (gate, 0, 196, 13), (gate, 1_000_000, 221, 14)],
     ids=["in a mount, without recall", "in a mount, with it", "at the gate, without recall", "at the gate, with it"],
 )
 async def test_a_hit_the_whole_way(make: Any, recall_bytes: int, frames: int, coroutines: int, store: Store) -> None:
