@@ -36,8 +36,11 @@ HEADS = 8192
 _LARGE = 4096
 """The bytes from which on BLAKE3 takes less time than SHA-256, of which machines have a part."""
 
-_ENTRY_BYTES = 12 * 1024
-"""About what a hit takes besides; a listener holds a small one once more, as it is sent."""
+SENT_AS_ONE = 256 * 1024
+"""The bytes up to which a listener holds an answer once more, as it is sent: to send it in parts takes twice as long."""
+
+_ENTRY_BYTES = 4 * 1024
+"""About what a hit takes besides."""
 
 _DIGEST_BYTES = 400
 """About what a digest takes that leads to a hit."""
@@ -82,7 +85,8 @@ class Recalled:
         self.uses = 0
         """How many digests lead to it."""
         self.body_size = len(serve.stored.body)
-        self.size = self.body_size + sum(len(record or b"") for _, record in self.found) + _ENTRY_BYTES
+        bodies = self.body_size * (2 if self.body_size <= SENT_AS_ONE else 1)
+        self.size = bodies + sum(len(record or b"") for _, record in self.found) + _ENTRY_BYTES
         """About how many bytes it takes: what was found is held beside the body that was made of it."""
 
     def at(self, now: float) -> Moment | None:
@@ -116,7 +120,7 @@ class Recall:
         self._kept: OrderedDict[bytes, Recalled] = OrderedDict()
         self.size = 0
 
-    def digest(self, *parts: bytes) -> bytes:
+    def digest(self, *parts: bytes | memoryview) -> bytes:
         """Return the digest of parts, of which all but the last are of one length."""
         if _blake3 is not None and len(parts[-1]) >= _LARGE:
             large = _blake3(key=self._key)

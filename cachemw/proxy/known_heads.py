@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from cachemw.budget import Budget
-from cachemw.cache.recall import Moment, Recalled
+from cachemw.cache.recall import SENT_AS_ONE, Moment, Recalled
 from cachemw.drivers.recalling import Recaller
 from cachemw.messages import Headers
 from cachemw.proxy.heads import HEAD_END, leaves_open
@@ -17,9 +17,6 @@ KNOWN_HEADS = 8192
 
 SEEN_HEADS = 1024
 """How many heads that were given one plain hit are remembered until they are given another."""
-
-JOINED = 8192
-"""The bytes up to which an answer is sent as one: to copy them once a second takes less than to send them in parts."""
 
 DefaultHeaders = list[tuple[bytes, bytes]]
 """The fields that a server says of itself, a new list every second."""
@@ -105,7 +102,7 @@ def _wire(status: int, fields: Headers, pieces: tuple[bytes, ...]) -> Wire:
 
 
 def _in_few(*parts: bytes) -> Wire:
-    return (b"".join(parts),) if sum(map(len, parts)) <= JOINED else parts
+    return (b"".join(parts),) if sum(map(len, parts)) <= SENT_AS_ONE else parts
 
 
 class Sighting:
@@ -156,7 +153,7 @@ class HeldRequest:
         if missing:
             return self._hold(data, missing) if missing > 0 else None
         heads, is_in_one = self._heads, len(self.held) in (0, known.head_size)
-        body = data[0 if self.held else known.head_size :] if is_in_one else self._joined(data, known)
+        body = memoryview(data)[0 if self.held else known.head_size :] if is_in_one else self._joined(data, known)
         found = heads.find(heads.digest(known.digest, body))
         if found is None:
             self.sighting = Sighting(heads, self._head, known.digest)
