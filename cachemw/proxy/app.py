@@ -2,7 +2,7 @@
 
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
 from starlette.requests import Request as Page
@@ -68,9 +68,9 @@ class Proxy:
         """Return what recalls the plain hits."""
         return self._cache.driver.recaller
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_page = scope["type"] == "http" and not (self._is_api(scope) and self._is_call(scope))
-        return (self._pages if is_page else self._cache)(scope, receive, send)
+        await (self._pages if is_page else self._cache)(scope, receive, send)
 
     def _is_api(self, scope: Scope) -> bool:
         return is_api(raw_path_below(scope), self._cache.policy)
