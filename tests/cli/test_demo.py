@@ -102,7 +102,7 @@ def test_the_demo_leaves_nothing_behind_when_it_is_ended(command: Command, tmp_p
     temporary = tmp_path / "temporary"
     arguments = [sys.executable, "-m", "cachemw", "demo"]
     with subprocess.Popen(arguments, env=dict(command.environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while not any(temporary.glob("*/cache.db")):
+        while process.poll() is None and not any(temporary.glob("*/cache.db")):
             time.sleep(0.01)
 
         process.terminate()
