@@ -35,6 +35,7 @@ from cachemw.cache.freshness import remaining, retention
 from cachemw.cache.header_rules import Travels, fate
 from cachemw.cache.key import (
     SHARED,
+    by_client,
     by_credential,
     by_name,
     client_code,
@@ -182,10 +183,12 @@ def _partition(request: Request, policy: Policy) -> Generator[Effect, Any, bytes
     if policy.partition != "credential":
         return by_name((yield AskPartition(request)))
     caller = request.caller
+    is_lent_one = is_lent(caller.brought, request.target.recipient)
+    if caller.name is not None:
+        return by_client((yield ReadSecret()), is_lent_one, caller.name)
     credentials = caller.credentials
     if request.attested.is_nameless and not credentials:
         raise PartitionError("the app knows who asks, and nobody has said how to tell")
-    is_lent_one = is_lent(caller.brought, request.target.recipient)
     return by_credential((yield ReadSecret()) if credentials else b"", is_lent_one, credentials)
 
 

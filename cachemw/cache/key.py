@@ -96,6 +96,7 @@ ANONYMOUS = b"anonymous"
 ANONYMOUS_LENT = b"anonymous, with a lent key"
 SHARED = b"shared"
 _OF_CREDENTIAL = b"credential:"
+_OF_CLIENT = b"client:"
 
 PLACEHOLDERS = ((b"authorization", b"bearer cachemw"), (b"x-api-key", b"cachemw"))
 """The placeholders of SDKs that cannot send no key at all; they name nobody, and are not forwarded."""
@@ -147,6 +148,14 @@ def by_credential(secret: bytes, lent: bool, sent: Headers) -> bytes:
     if not sent:
         return ANONYMOUS_LENT if lent else ANONYMOUS
     return _OF_CREDENTIAL + code(secret, b"lent" if lent else b"own", *[part for field in sent for part in field])
+
+
+def by_client(secret: bytes, lent: bool, name: str, realm: bytes = b"") -> bytes:
+    """Return the partition of a client with a name, whichever of its keys it brought.
+
+    `realm` tells those apart who share a store and give one name to two clients.
+    """
+    return _OF_CLIENT + code(secret, b"lent" if lent else b"own", name.encode(), realm)
 
 
 def by_name(name: bytes | None) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cachemw.cache.key import SHARED, Key, by_credential, by_name, callers_credentials, fingerprint, is_lent
+from cachemw.cache.key import SHARED, Key, by_client, by_credential, by_name, callers_credentials, fingerprint, is_lent
 from cachemw.cache.policy import Policy
 from cachemw.messages import AppTarget, Attested, ClientTarget, Headers, HttpRecipient, HttpTarget, Sends, Target
 from tests.cache.keying import asking, form_of
@@ -29,6 +29,8 @@ def key_again(vector: dict[str, Any]) -> Key:
     lent, sent = is_lent(brought, target.recipient), (*brought, *attested.credentials)
     secret = vector.get("secret")
     partition = SHARED if secret is None else by_credential(bytes.fromhex(secret), lent, sent)
+    if "client" in vector:
+        partition = by_client(bytes.fromhex(vector["secret"]), lent, vector["client"])
     if "named" in vector:
         partition = by_name(vector["named"].encode())
     rules = Policy(vary=tuple(vector.get("vary", ()))).header_rules
