@@ -38,20 +38,26 @@ class Recaller:
     ) -> None:
         self.is_on = limits.recall_bytes > 0 and not callable(policy.partition)  # a function may read anything
         self._lock = threading.Lock()
-        self.recall = Recall(os.urandom(32), limits.recall_bytes, self._lock)
-        self.digest = self.recall.digest
-        """Returns the digest of a request: of that of its head, and its body."""
+        self._limit_bytes = limits.recall_bytes
+        self.renew()
         self._store, self._clock = store, clock
         self._recipient, self._rules = recipient, policy.header_rules
         self.tally = Tally(hooks, clock)
         on_fork(self)
 
+    def renew(self) -> None:
+        """Begin anew: what is recalled by now is not given again, nor what requests under way are still given."""
+        self.recall = Recall(os.urandom(32), self._limit_bytes, self._lock)
+        self.digest = self.recall.digest
+        """Returns the digest of a request: of that of its head, and its body."""
+
     def door(
         self, asked: tuple[str | bytes | None, ...], headers: Headers, attested: Attested, caller: Caller | None = None
     ) -> "Door":
         """Return the door of a request for what is `asked`. Nobody asks for one where nothing is recalled."""
-        head = self.recall.digest(told_by(asked, headers, attested, caller, self._recipient, self._rules))
-        return Door(self, head, self.recall.knows(head))
+        recall = self.recall
+        head = recall.digest(told_by(asked, headers, attested, caller, self._recipient, self._rules))
+        return Door(self, recall, head, recall.knows(head))
 
     def find(self, digest: bytes) -> tuple[Recalled, Moment] | None:
         """Return the plain hit that a request with this digest is to be given again, and what is said of it now."""
@@ -64,10 +70,6 @@ class Recaller:
             self.recall.forget(digest)
             return None
         return recalled, moment
-
-    def keep(self, head: bytes, digest: bytes, recalled: Recalled) -> None:
-        """Remember a plain hit under a digest, and the head that was let in with it."""
-        self.recall.keep(head, digest, recalled)
 
     def version(self) -> Hashable | None:
         """Return what the store says of itself, `None` where it does not; `UNTRUSTED` of one of which every call may wait."""
@@ -106,14 +108,16 @@ class Recaller:
 class Door:
     """The way of one request past its decision, where the like of it was decided before, and of its decision to the next one.
 
-    `head` is the digest of all that is read of it but its body; `is_known`: one with it was given a plain hit. `tally` counts
-    what is given again; `also` is told of what this request is given, and of its body, to remember it in its own way.
+    What it is given is remembered in the `recall` that it found when it began: who has been told to begin anew since then has
+    forgotten it. `head` is the digest of all that is read of it but its body; `is_known`: one with it was given a plain hit.
+    `tally` counts what is given again; `also` is told of what this request is given, and of its body, to remember it in its own
+    way.
     """
 
-    __slots__ = ("_body", "_digest", "_recaller", "_version", "also", "head", "is_known", "tally")
+    __slots__ = ("_body", "_digest", "_recall", "_recaller", "_version", "also", "head", "is_known", "tally")
 
-    def __init__(self, recaller: Recaller, head: bytes, is_known: bool) -> None:
-        self._recaller, self.head, self.is_known = recaller, head, is_known
+    def __init__(self, recaller: Recaller, recall: Recall, head: bytes, is_known: bool) -> None:
+        self._recaller, self._recall, self.head, self.is_known = recaller, recall, head, is_known
         self.tally = recaller.tally
         self.also: Callable[[Recalled, bytes], None] | None = None
         self._body: bytes | Unread = Unread.LEFT_ALONE
@@ -124,7 +128,7 @@ class Door:
         """Return the plain hit that this request is to be given again, and what is said of it now. Looks once."""
         if not self.is_known or self._digest is not None or not isinstance(body, bytes) or len(body) > RECALLED_BODY:
             return None
-        self._digest = self._recaller.digest(self.head, body)
+        self._digest = self._recall.digest(self.head, body)
         found = self._recaller.find(self._digest)
         if found is not None and self.also is not None:
             self.also(found[0], body)
@@ -140,6 +144,6 @@ class Door:
         if serve.basis is None or self._version is UNTRUSTED or not isinstance(body, bytes) or len(body) > RECALLED_BODY:
             return
         recalled = Recalled(serve, serve.basis, self._version)
-        self._recaller.keep(self.head, self._digest or self._recaller.digest(self.head, body), recalled)
+        self._recall.keep(self.head, self._digest or self._recall.digest(self.head, body), recalled)
         if self.also is not None:
             self.also(recalled, body)

@@ -1,7 +1,8 @@
 """The gate before the proxy: refuses a request that may not come in, and says why."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,10 +53,26 @@ class Gate:
         self._rules, self._limits, self._bodies = rules, limits, bodies or Budget(limits.requests_bytes)
         self.known_heads = None if self.recaller is None else KnownHeads(self.recaller, self._bodies, SEALED)
         """What its listeners may answer by themselves."""
+        self.meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Entered when the server starts, and left when it has ended."""
+
+    @property
+    def rules(self) -> AccessRules:
+        """The rules of whom it answers now."""
+        return self._rules
+
+    def admit_by(self, rules: AccessRules) -> None:
+        """Admit by other rules from now on; what was let in before goes on. Nothing is recalled of what the old ones let in."""
+        self._rules = rules
+        if self.recaller is not None:
+            self.recaller.renew()
+        if self.known_heads is not None:
+            self.known_heads.renew()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
+            with self.meanwhile():
+                await self.app(scope, receive, send)
         elif self.recaller is not None and scope.get("method") == "POST":
             await self._at_the_door(self.recaller, scope, receive, send)
         else:

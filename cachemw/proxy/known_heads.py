@@ -45,11 +45,19 @@ class KnownHeads:
 
     def __init__(self, recaller: Recaller, bodies: Budget, sealed: Headers) -> None:
         self.bodies = bodies
-        self.digest, self.find, self.count = recaller.digest, recaller.find, recaller.tally.add
+        self.find, self.count = recaller.find, recaller.tally.add
         self._recaller, self._sealed = recaller, sealed
         self._known: OrderedDict[bytes, KnownHead] = OrderedDict()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._lock = threading.Lock()
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, when the recaller has: no head is known."""
+        with self._lock:
+            self.recall, self.digest = self._recaller.recall, self._recaller.digest
+            self._known.clear()
+            self._seen.clear()
 
     def get(self, digest: bytes) -> KnownHead | None:
         """Return a head that is known."""
@@ -61,8 +69,9 @@ class KnownHeads:
 
     def learn(self, sighting: "Sighting", recalled: Recalled, body: bytes) -> None:
         """Remember a plain hit under a request that the parser has read; a head is known from its second one on."""
-        if self._is_known_now(sighting):
-            self._recaller.keep(sighting.head_digest, self.digest(sighting.head_digest, body), recalled)
+        recall = sighting.recall
+        if recall is self.recall and self._is_known_now(sighting):
+            recall.keep(sighting.head_digest, recall.digest(sighting.head_digest, body), recalled)
 
     def _is_known_now(self, sighting: "Sighting") -> bool:
         name = sighting.head_digest
@@ -109,13 +118,14 @@ class Sighting:
     """A request that goes the whole way, for all it may be: what was seen of it on its connection.
 
     `size` is of all that has come since its first byte, until it was whole: if that is the head's and the body's, it was this
-    request and nothing else.
+    request and nothing else. What it is given is remembered in the `recall` of that time, or not at all.
     """
 
-    __slots__ = ("_heads", "head", "head_digest", "is_whole", "size")
+    __slots__ = ("_heads", "head", "head_digest", "is_whole", "recall", "size")
 
     def __init__(self, heads: KnownHeads, head: bytes, head_digest: bytes) -> None:
         self._heads, self.head, self.head_digest = heads, head, head_digest
+        self.recall = heads.recall
         self.size, self.is_whole = 0, False
 
     def learn(self, recalled: Recalled, body: bytes) -> None:

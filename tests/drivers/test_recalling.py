@@ -198,7 +198,7 @@ async def test_what_was_found_gone_by_one_digest_is_gone_for_the_others(held: An
     recaller = house.recalling.driver.recaller
     ((digest, recalled),) = recaller.recall._kept.items()
     for other in (b"1", b"2"):
-        recaller.keep(other, other, recalled)
+        recaller.recall.keep(other, other, recalled)
 
     purging(held)
 
@@ -452,7 +452,7 @@ over, (kept,) = threading.Event(), recaller.recall._kept.values()
 
 def hammer():
     while not over.is_set():
-        recaller.keep(b"h", b"another", kept)
+        recaller.recall.keep(b"h", b"another", kept)
         recaller.recall.knows(b"h")
         recaller.tally.tell()
 

@@ -333,8 +333,8 @@ def test_what_one_has_found_gone_is_gone_for_all(tmp_path: Path) -> None:
     store = DiskStore(tmp_path / "store")
     transport = cachemw.httpx.CacheTransport(inner_of(httpx, answering), store=store, limits=RECALLING)
     recaller, kept = transport.driver.recaller, list[tuple[bytes, bytes, Any]]()
-    keep = recaller.keep
-    recaller.keep = lambda *how: kept.append(how) or keep(*how)  # type: ignore[method-assign, func-returns-value]
+    keep = recaller.recall.keep
+    recaller.recall.keep = lambda *how: kept.append(how) or keep(*how)  # type: ignore[method-assign, func-returns-value]
     for _ in range(2):
         transport.handle_request(asking(httpx)).read()
     [(head, digest, recalled)] = kept
