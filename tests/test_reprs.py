@@ -22,6 +22,7 @@ SAYS_NOTHING = (int, float, bool, type(None), enum.Enum)
 
 SHOWN: dict[str, str] = {
     "cachemw.cli.demo.Played": "rounds other_kind together",  # the demo's own questions, and the simulator's answers
+    "cachemw.cli.demo.Point": "line claims",
     "cachemw.cli.demo.Promise": "sentence",
     "cachemw.cli.demo.Reply": "cache_status body",
     "cachemw.cli.demo.Round": "kind first again",

@@ -3,16 +3,14 @@
 import re
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
 import httpx
 import msgspec
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Column, Table
 from rich.text import Text
 
 from cachemw.cache.policy import Policy
@@ -93,13 +91,20 @@ def ask(client: httpx.Client, question: Question, simulator: Simulator) -> Reply
     )
 
 
-def claims(rounds: Sequence[Round]) -> list[Promise]:
-    """Return everything the demo claims."""
-    unpaid = sum(each.unpaid_tokens for each in rounds)
-    return [claim for each in rounds for claim in _claims(each)] + [Promise(f"{unpaid} tokens were not paid for", unpaid > 0)]
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A line of the demo, and the claims that it stands for."""
+
+    line: str
+    claims: Sequence[Promise]
+
+    @property
+    def is_true(self) -> bool:
+        return all(claim.is_true for claim in self.claims)
 
 
-def _claims(each: Round) -> list[Promise]:
+def round_claims(each: Round) -> list[Promise]:
+    """Return what is claimed of a question that was asked twice."""
     first, again, kind = each.first, each.again, each.kind
     calls = first.calls + again.calls
     return [
@@ -114,6 +119,12 @@ def _claims(each: Round) -> list[Promise]:
 
 def _faster(what: str, seconds: float, miss_seconds: float) -> Promise:
     return Promise(f"{what} after {milliseconds(seconds)}, not {milliseconds(miss_seconds)}", seconds < miss_seconds)
+
+
+def unpaid_claims(rounds: Sequence[Round]) -> list[Promise]:
+    """Return what is claimed of the second answers' cost."""
+    unpaid = sum(each.unpaid_tokens for each in rounds)
+    return [Promise(f"{unpaid:,} tokens were not paid for", unpaid > 0)]
 
 
 def milliseconds(seconds: float) -> str:
@@ -192,17 +203,18 @@ FIRST_TOKEN_SECONDS = 0.5
 TOKENS_PER_SECOND = 45.0
 DEMO_SECONDS = 30.0
 
-COLUMNS = ("request", "first byte", "total", "calls", "answer", "Cache-Status")
-_KEY = re.compile(r'(key="\w{4})\w+')  # the rest of it takes two lines and says nothing
+_KEY = re.compile(r'(key="\w{4})\w+')  # the rest of it is long, and says nothing
 
 BEGINNING = """\
-A simulated upstream, as slow as a real one, and the proxy before it. Each question is asked twice,
-then as the other kind; then ten callers ask for one stream at the same time."""
-ENDING = """\
+A simulated LLM API, as slow as a real one, and cachemw before it.
+Each question is asked twice, then ten callers ask one at the same time.
+"""
+ENDING = """
 With a real client:
   export CEREBRAS_API_KEY=...
   cachemw serve
-  OpenAI(base_url="http://127.0.0.1:8080/v1", api_key="cachemw", default_headers={"Cachemw": "on"})"""
+  client = OpenAI(base_url="http://127.0.0.1:8080/v1", api_key="cachemw",
+                  default_headers={"Cachemw": "on"})"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +225,39 @@ class Played:
     other_kind: dict[str, Reply]
     together: Together
 
-    def claims(self) -> list[Promise]:
-        """Return everything that is claimed of it."""
-        alone = self.rounds[-1].first
-        return [*claims(self.rounds), *other_kind_claims(self.other_kind), *together_claims(self.together, alone)]
+    def replies(self) -> Iterator[tuple[str, Reply]]:
+        """Yield one answer of each sort, and what it is called."""
+        for each in self.rounds:
+            yield f"{each.kind}, first", each.first
+            yield f"{each.kind}, again", each.again
+        for kind, reply in self.other_kind.items():
+            yield f"{kind}, as {'stream' if kind == 'JSON' else 'JSON'}", reply
+        yield "ten at once", self.together.replies[-1]
+
+    def points(self) -> list[Point]:
+        """Return everything that is claimed of it, as it is told."""
+        json, stream = self.rounds
+        one_and_ten, *live = together_claims(self.together, stream.first)
+        unpaid = unpaid_claims(self.rounds)
+        return [
+            Point(f"JSON: {_times(json.first.seconds, json.again.seconds)}, the same bytes", round_claims(json)),
+            Point(
+                f"stream: first word after {_times(stream.first.first_byte_seconds, stream.again.first_byte_seconds)}",
+                round_claims(stream),
+            ),
+            Point("the stored JSON was also given as a stream, the stored stream as JSON", other_kind_claims(self.other_kind)),
+            Point(f"{CALLERS} callers of one stream at once: {_calls(self.together.calls)} of the API", [one_and_ten]),
+            Point("each of them read it live, as it was written", live),
+            Point(unpaid[0].sentence, unpaid),
+        ]
+
+
+def _times(first: float, again: float) -> str:
+    return f"{milliseconds(first)} the first time, {milliseconds(again)} from the cache"
+
+
+def _calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{count} calls"
 
 
 def perform(console: Console, *, simulator: Simulator | None = None, policy: Policy | None = None) -> int:
@@ -225,12 +266,15 @@ def perform(console: Console, *, simulator: Simulator | None = None, policy: Pol
     _say(console, BEGINNING)
     with console.status("asking", spinner="line"):
         played = play(upstream, policy)
-    console.print(_table(played))
-    claimed = played.claims()
-    for claim in claimed:
-        _say(console, _judged(claim))
+    points = played.points()
+    for point in points:
+        for line in _judged(point, console):
+            _say(console, line)
+    _say(console, "\nEach answer says in its Cache-Status header what happened:")
+    for name, reply in played.replies():
+        _say(console, f"  {name:<15} {_status(reply)}")
     _say(console, ENDING)
-    return 0 if all(claim.is_true for claim in claimed) else 1
+    return 0 if all(point.is_true for point in points) else 1
 
 
 def play(simulator: Simulator, policy: Policy | None) -> Played:
@@ -249,36 +293,20 @@ def play(simulator: Simulator, policy: Policy | None) -> Played:
         return Played(rounds, ask_as_the_other_kind(client, simulator), ask_together(client, simulator))
 
 
-def _table(played: Played) -> Table:
-    table = Table(*(Column(name, overflow="fold") for name in COLUMNS), box=SIMPLE_HEAD)
-    for each in played.rounds:
-        table.add_row(f"{each.kind}, first", *_cells(each.first), _size(each.first), _status(each.first))
-        same = Text("the same") if each.is_same else Text("another", "bold red")
-        table.add_row(f"{each.kind}, again", *_cells(each.again), same, _status(each.again))
-    for kind, reply in played.other_kind.items():
-        other = "stream" if kind == "JSON" else "JSON"
-        table.add_row(f"{kind}, as {other}", *_cells(reply), _size(reply), _status(reply))
-    last = played.together.replies[-1]
-    cells = (milliseconds(last.first_byte_seconds), milliseconds(played.together.seconds), str(played.together.calls))
-    table.add_row("ten at once", *cells, _size(last), _status(last))
-    return table
+def _status(reply: Reply) -> str:
+    return _KEY.sub(r"\1...", reply.cache_status)
 
 
-def _size(reply: Reply) -> str:
-    return f"{len(reply.body):,} bytes"
-
-
-def _cells(reply: Reply) -> tuple[str, str, str]:
-    return milliseconds(reply.first_byte_seconds), milliseconds(reply.seconds), str(reply.calls)
-
-
-def _status(reply: Reply) -> Text:
-    return Text(_KEY.sub(r"\1...", reply.cache_status))
-
-
-def _judged(claim: Promise) -> Text:
-    verdict = Text(" true  ", "green") if claim.is_true else Text(" FALSE ", "bold red")
-    return verdict.append(claim.sentence, "default" if claim.is_true else "red")
+def _judged(point: Point, console: Console) -> Iterator[Text]:
+    """Say whether a point is true; below one that is not, each claim that is false."""
+    good, bad = ("ok", "NO") if console.options.ascii_only else ("\N{CHECK MARK}", "\N{BALLOT X}")
+    if point.is_true:
+        yield Text(f" {good} ", "bold green").append(point.line, "default")
+        return
+    yield Text(f" {bad} ", "bold red").append(point.line, "red")
+    for claim in point.claims:
+        if not claim.is_true:
+            yield Text(f"   not true: {claim.sentence}", "red")
 
 
 def _say(console: Console, text: str | Text) -> None:
