@@ -8,7 +8,8 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cachemw.cli.serve import configured, listen, run, url_of
+from cachemw.cli.listening import listen, url_of
+from cachemw.cli.serve import configured, run
 
 
 @dataclass(frozen=True, slots=True)

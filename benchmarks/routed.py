@@ -15,7 +15,8 @@ from starlette.types import ASGIApp
 from benchmarks.asking import PATH
 from benchmarks.bare import Answer
 from cachemw.asgi import CacheMiddleware
-from cachemw.cli.serve import configured, listen, run, url_of
+from cachemw.cli.listening import listen, url_of
+from cachemw.cli.serve import configured, run
 from cachemw.stores import DiskStore, MemoryStore, Store
 
 

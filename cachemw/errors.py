@@ -3,6 +3,7 @@
 CacheError
 ├── ConfigurationError     a policy, store or upstream that cannot work; raised at construction
 │   └── InvalidSetting     a setting whose value is not what it takes
+├── CommandError           a command that cannot do what it was asked; its text is the line that the user reads
 ├── Unreadable             a request body that is not JSON in one reading: it bypasses the cache
 ├── Loss                   an answer that cannot be had in another kind: a miss (in `transcode`, which it never leaves)
 ├── PartitionError         nobody can say whose request this is: it bypasses the cache
@@ -34,6 +35,10 @@ class InvalidSetting(ConfigurationError):
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(f"{place}: {reason}")
         self.place, self.reason = place, reason
+
+
+class CommandError(CacheError):
+    """A command that cannot do what it was asked. Its text is the one line that the user reads."""
 
 
 class Unreadable(CacheError):

@@ -55,7 +55,7 @@ def settings() -> Iterator[str]:
     yield "| setting | option | default | |"
     yield "|---|---|---|---|"
     for setting in SETTINGS.values():
-        default = f"`{setting.form.show(setting.default)}`" if setting.default else ""
+        default = f"`{shown}`" if (shown := setting.shown_default) else ""
         yield f"| `{setting.name}` | `{setting.option}` | {default} | {setting.help_text} |"
 
 

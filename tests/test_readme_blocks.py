@@ -14,6 +14,7 @@ import pytest
 
 from cachemw.messages import HttpTarget, Request
 from cachemw.proxy import Proxy, Settings
+from cachemw.proxy.client_keys import read_client_keys
 from cachemw.proxy.settings import SETTINGS
 from cachemw.simulator import Simulator
 from cachemw.stores import MemoryStore
@@ -24,6 +25,7 @@ from tests.upstream import JSON, completion, prompt, stream_events
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+TOML = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
 QUESTION: dict[str, Any] = {"model": "gpt-oss-120b", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
 
 
@@ -65,9 +67,19 @@ def test_each_block_is_run_here() -> None:
     assert all(sum(sign in block for block in PYTHON) >= 1 for sign in signs)
 
 
+def test_the_file_of_client_keys_is_read(tmp_path: Path) -> None:
+    """F21."""
+    [block] = [block for block in TOML if "sha256" in block]
+    path = tmp_path / "keys.toml"
+    path.touch(0o600)
+    path.write_text(block.replace("sha256:\u2026", f"sha256:{'0' * 64}").replace("\u2026", ""))
+
+    assert sorted(read_client_keys(str(path)).values()) == ["alice", "bob", "bob", "ci"]
+
+
 def test_the_file_of_settings_is_read(tmp_path: Path) -> None:
     """E7: and each of its lines says something."""
-    [block] = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    [block] = [block for block in TOML if block.startswith("[serve]")]
     (tmp_path / "cachemw.toml").write_text(block)
 
     settings = Settings.read({}, {}, str(tmp_path / "cachemw.toml"))

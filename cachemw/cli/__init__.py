@@ -12,7 +12,7 @@ def main() -> None:
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] not in EXTRA:
             raise
-        sys.exit("cachemw: the command line needs the extra: python -m pip install 'cachemw[proxy]'")
+        sys.exit("cachemw: the command line needs the extra: in a checkout of cachemw, python -m pip install '.[proxy]'")
     run()
 
 

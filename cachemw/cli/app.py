@@ -16,10 +16,13 @@ import cachemw
 from cachemw.cache.key import indexes_beside
 from cachemw.cli import demo as demonstration
 from cachemw.cli import store as upkeep
-from cachemw.cli.serve import configured, interrupt_on_sigterm, listen, serve_proxy, url_of
+from cachemw.cli.check import examine, in_json, in_words
+from cachemw.cli.listening import listen, url_of
+from cachemw.cli.serve import configured, interrupt_on_sigterm, serve_proxy
 from cachemw.cli.serve import run as run_server
 from cachemw.errors import CacheError, InvalidSetting
 from cachemw.proxy import Settings
+from cachemw.proxy.formats import SECONDS
 from cachemw.proxy.settings import CONFIG_VARIABLE, SECTION, SETTINGS, Setting, refuse_unknown_variables
 from cachemw.simulator import Simulator
 from cachemw.stores import Store
@@ -27,7 +30,6 @@ from cachemw.stores import Store
 app = typer.Typer(
     help="A response cache for OpenAI-style chat completions.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # its boxes cut the names of variables short
     pretty_exceptions_enable=False,  # they would show the values of variables
 )
@@ -51,11 +53,10 @@ class UsageChoice(StrEnum):
 def _option(setting: Setting) -> Any:
     """Return a setting's option, whose help says what else gives it; typer itself reads no variable."""
     variable = f"env var: {setting.variable}{', with commas' if setting.is_list else ''}"
-    default = f"default: {setting.form.show(setting.default)}" if setting.default else ""
+    default = f"default: {shown}" if (shown := setting.shown_default) else ""
     notes = "; ".join(filter(None, (variable, default, setting.form.bounds)))
     help_text = f"{setting.help_text}{' Repeatable.' if setting.is_list else ''}  [{notes}]"
-    metavar = f"<{setting.form.metavar}>" if setting.form.metavar else None
-    return typer.Option(setting.option, help=help_text, metavar=metavar, show_default=False)
+    return typer.Option(setting.option, help=help_text, metavar=setting.form.metavar or None, show_default=False)
 
 
 def _parameter(setting: Setting) -> Parameter:
@@ -73,10 +74,23 @@ def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 Directory = Annotated[
-    str, typer.Option(SETTINGS["dir"].option, envvar=SETTINGS["dir"].variable, help=SETTINGS["dir"].help_text)
+    str,
+    typer.Option(
+        SETTINGS["dir"].option,
+        envvar=SETTINGS["dir"].variable,
+        help=SETTINGS["dir"].help_text,
+        metavar=SETTINGS["dir"].form.metavar,
+        show_default=False,
+    ),
 ]
 Config = Annotated[
-    str, typer.Option("--config", help=f"A file with settings in [{SECTION}].  [env var: {CONFIG_VARIABLE}]", metavar="<file>")
+    str,
+    typer.Option(
+        "--config",
+        help=f"A file with settings in [{SECTION}].  [env var: {CONFIG_VARIABLE}]",
+        metavar="FILE",
+        show_default=False,
+    ),
 ]
 
 
@@ -110,11 +124,28 @@ def serve(config: Config = "", **options: str | bool | list[str] | None) -> None
 
 
 @app.command()
+def check(
+    file: Annotated[
+        str, typer.Argument(help=f"A file with settings in [{SECTION}].", metavar="[FILE]", show_default=False)
+    ] = "",
+    online: Annotated[bool, typer.Option("--online", help="Ask the upstream for its models, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write it for programs.")] = False,
+) -> None:
+    """Check the settings, the keys and the store that `cachemw serve` would have.
+
+    Nobody is contacted without --online; the exit code is 1 if anything is wrong.
+    """
+    findings = examine(os.environ, file, online=online)
+    typer.echo(in_json(findings) if as_json else in_words(findings))
+    raise typer.Exit(1 if any(finding.is_wrong for finding in findings) else 0)
+
+
+@app.command()
 def simulate(
-    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 is any free one.", min=0, max=65535)] = 8081,
-    first_token_seconds: Annotated[float, typer.Option(help="Until the first token.", min=0)] = 0.0,
-    tokens_per_second: Annotated[float, typer.Option(help="0 is as fast as possible.", min=0)] = 0.0,
+    host: Annotated[str, typer.Option(help="Where to listen.", metavar="ADDRESS")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 is any free one.", min=0, max=65535, metavar="NUMBER")] = 8081,
+    first_token_seconds: Annotated[float, typer.Option(help="Until the first token.", min=0, metavar="SECONDS")] = 0.0,
+    tokens_per_second: Annotated[float, typer.Option(help="0 is as fast as possible.", min=0, metavar="NUMBER")] = 0.0,
     usage: Annotated[UsageChoice, typer.Option(help="Whose answers to imitate.")] = UsageChoice.CEREBRAS,
 ) -> None:
     """Run a simulated upstream.
@@ -148,8 +179,10 @@ def stats(directory: Directory = "") -> None:
 
 @app.command()
 def purge(
-    key: Annotated[str | None, typer.Option(help="The key of one record, as Cache-Status has it.")] = None,
-    older_than: Annotated[float | None, typer.Option(help="Seconds since a record was stored.", min=0)] = None,
+    key: Annotated[str | None, typer.Option(help="The key of one record, as Cache-Status has it.", metavar="KEY")] = None,
+    older_than: Annotated[
+        str | None, typer.Option(help="How long ago a record was stored, as in 90s, 15m, 2h or 7d.", metavar="DURATION")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every record, damaged ones too.")] = False,
     directory: Directory = "",
 ) -> None:
@@ -157,7 +190,7 @@ def purge(
 
     Say which by exactly one of --key, --older-than and --all.
     """
-    purged = _purge(key, older_than, everything)
+    purged = _purge(key, None if older_than is None else _seconds(older_than), everything)
     with upkeep.opened(directory) as store:
         removed = purged(store)
     typer.echo("1 record removed" if removed == 1 else f"{removed:,} records removed")
@@ -173,6 +206,13 @@ def _purge(key: str | None, older_than: float | None, everything: bool) -> Calla
         case None, None, True:
             return lambda store: store.clear()
     raise typer.BadParameter("give exactly one of --key, --older-than and --all")
+
+
+def _seconds(duration: str) -> float:
+    try:
+        return SECONDS.from_text(duration)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc), param_hint="--older-than") from exc
 
 
 def _index(key: str) -> bytes:

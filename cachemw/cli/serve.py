@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import ipaddress
+import errno
 import os
 import signal
 import socket
@@ -18,54 +18,20 @@ from uvicorn import Config, Server
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.supervisors import Multiprocess
 
-from cachemw.errors import CacheError, PlaceRefused, StoreError
+from cachemw.cli.banner import banner
+from cachemw.cli.listening import EVERYBODYS_SOCKET, OWNERS_SOCKET, is_loopback, listen, listening_at, url_of
+from cachemw.errors import CommandError, PlaceRefused, StoreError
 from cachemw.limits import Limits
 from cachemw.proxy import Settings
-from cachemw.proxy.admission import AccessRules
 from cachemw.proxy.app import work
 from cachemw.proxy.listener import GuardedProtocol
+from cachemw.proxy.reloading import hold_hangups, take_hangup
+from cachemw.proxy.settings import SETTINGS
 from cachemw.stores import Store
 from cachemw.stores.calls import CallQueue
-from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS
-
-
-class CommandError(CacheError):
-    """A command that cannot do what it was asked. Its text is the one line that the user reads."""
-
 
 GRACE = 8
 """Seconds that answers under way have left when we are told to end: container runtimes kill after ten."""
-
-BACKLOG = 2048
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether only this machine can reach this host; of names we know but one."""
-    try:
-        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 is any that is free. Raises `CommandError`."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named: else asyncio leaves Nagle's algorithm on, and a hit takes 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as exc:
-        listener.close()
-        raise CommandError(f"cannot listen on port {port}: {exc.strerror}") from exc
-    return listener
-
-
-def url_of(listener: socket.socket) -> str:
-    """Return the URL of a listening socket, with the port it really has."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def configured(
@@ -95,7 +61,7 @@ def configured(
 def run(config: Config, listener: socket.socket, announce: Callable[[], None]) -> None:
     """Announce it and serve until SIGINT or SIGTERM, then return: no exception, which may be lost wherever it is raised."""
     if config.workers > 1:
-        supervisor = Multiprocess(config, sockets=[listener])
+        supervisor = Workers(config, sockets=[listener])
         announce()
         supervisor.run()
         return
@@ -104,6 +70,17 @@ def run(config: Config, listener: socket.socket, announce: Callable[[], None]) -
         signal.signal(number, server.handle_exit)
     announce()
     server.run([listener])
+
+
+class Workers(Multiprocess):
+    """uvicorn's supervisor of workers; where SIGHUP is held it hands that on to each, and they begin nothing anew."""
+
+    def handle_signals(self) -> None:
+        super().handle_signals()
+        if take_hangup():
+            for worker in self.processes:
+                if worker.process.is_alive() and worker.pid is not None:
+                    os.kill(worker.pid, signal.SIGHUP)
 
 
 def interrupt_on_sigterm() -> None:
@@ -135,47 +112,55 @@ CHECK = b"cachemw serve: may it write?"
 TRIAL_TIME = 1.5
 """The seconds for which listening waits for the store; what it does after that is given up soon by itself."""
 
+_PASSING = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+        *(errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ESTALE, errno.ENOLCK),
+    }
+)
+"""What a system says that has too little of something just now."""
+
 
 def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits = Limits()) -> None:
     """Check, say where, and serve until a signal ends it. Raises `CommandError` and `ConfigurationError`."""
-    _check_callers(settings)
-    settings = replace(settings, insecure=settings.insecure and not is_loopback(settings.host))
-    rules = settings.rules()
-    upstream, store = settings.open_upstream(), settings.store()
-    trouble = try_out(store, settings, limits)
-    with listen(settings.host, settings.port) as listener:
-        said = [
-            f"cachemw listens on {url_of(listener)}/v1 (Ctrl-C ends it)",
-            f"misses go to {upstream.place}; {_whose_key(settings)}",
-            trouble or f"answers are kept in {store.place}",
-        ]
-        if not is_loopback(settings.host):
-            said.append(_which_names(rules))
+    refuse_callers(settings)
+    settings = replace(settings, insecure=settings.insecure and bool(settings.uds or not is_loopback(settings.host)))
+    rules, upstream, store = settings.rules(), settings.open_upstream(), settings.store()
+    settings.limits(limits)
+    if settings.client_keys_file:
+        hold_hangups()  # before there is another thread, which would hear of one and end all
+    kept = try_out(store, settings, limits) or f"answers are kept in {store.place}"
+    with _listening(settings) as listener:
+        said = banner(settings, rules, listener, upstream.place, kept)
         os.environ.update(settings.to_environment())  # every worker makes its proxy from there
         make, protocol = partial(work, limits), partial(GuardedProtocol, limits=limits)
         config = configured(make, settings.log_level, factory=True, workers=settings.workers, protocol=protocol)
-        run(config, listener, partial(say, "\n".join(said)))
+        run(config, listener, partial(say, said))
 
 
-def _check_callers(settings: Settings) -> None:
-    if not (is_loopback(settings.host) or settings.client_keys or settings.insecure):
+def refuse_callers(settings: Settings) -> None:
+    """Raise `CommandError` where anybody could use the server's key, or where it is not clear what is listened on."""
+    if settings.uds:
+        if (settings.host, settings.port) != (SETTINGS["host"].default, SETTINGS["port"].default):
+            raise CommandError("a Unix socket (--uds) stands in the place of --host and --port: give one or the other")
+    elif not (is_loopback(settings.host) or settings.demands_keys or settings.insecure):
         raise CommandError(
             f"{settings.host!r} is not a loopback address, and whoever reaches it could use the server's key:"
-            " name the keys of your clients (CACHEMW_CLIENT_KEYS, --client-key), or let everyone (--insecure)"
+            " name the keys of your clients (--client-keys-file, CACHEMW_CLIENT_KEYS), or let everyone (--insecure)"
         )
 
 
-def _which_names(rules: AccessRules) -> str:
-    if rules.client_keys:
-        return "it answers to any name, for clients bring a key"
-    names = ", ".join(["this machine's own", *sorted(rules.hosts | rules.own_hosts)])
-    return f"it answers to these names: {names}; --allow-host adds to them"
+def _listening(settings: Settings) -> contextlib.AbstractContextManager[socket.socket]:
+    if not settings.uds:
+        return listen(settings.host, settings.port)
+    is_for_all = settings.demands_keys or settings.insecure
+    return listening_at(settings.uds, EVERYBODYS_SOCKET if is_for_all else OWNERS_SOCKET)
 
 
 def try_out(store: Store, settings: Settings, limits: Limits = Limits()) -> str | None:
     """Write a record and remove it; return what is said where that fails. The proxy begins all the same, without a store.
 
-    Raises `CommandError` for a place that was not to be used.
+    Raises `CommandError` for a place that was not to be used, and for one that was named and cannot be.
     """
     with closing(store):
         try:
@@ -186,8 +171,25 @@ def try_out(store: Store, settings: Settings, limits: Limits = Limits()) -> str 
         except TimeoutError:
             return f"nothing is kept for now: the store in {store.place} did not answer within {TRIAL_TIME:g} s"
         except StoreError as exc:
+            if settings.dir and (reason := why_not(exc)):
+                raise CommandError(f"the store cannot be in {store.place}: {reason}: {elsewhere()}") from exc
             return f"nothing is kept for now: cannot write to the store in {store.place}: {exc.__cause__ or exc}"
     return None
+
+
+def elsewhere() -> str:
+    """Say how to have the store in another place."""
+    return f"name another directory ({SETTINGS['dir'].option}, {SETTINGS['dir'].variable})"
+
+
+def why_not(exc: StoreError) -> str | None:
+    """Return why a directory can never hold a store as things are; `None` for what may be over in a while, as a full disk."""
+    cause = exc.__cause__
+    if not isinstance(cause, OSError) or isinstance(cause, TimeoutError) or cause.errno in _PASSING:
+        return None
+    if cause.errno in (errno.EEXIST, errno.ENOTDIR):
+        return f"{cause.filename or 'a part of it'} is not a directory"
+    return f"{cause.filename}: {cause.strerror}" if cause.filename and cause.strerror else str(cause)
 
 
 def _use(store: Store, settings: Settings) -> None:
@@ -195,14 +197,3 @@ def _use(store: Store, settings: Settings) -> None:
     store.discard(CHECK)
     if settings.partition != "shared":
         store.secret()  # each worker reads it with its first request, and none has to make it then
-
-
-def _whose_key(settings: Settings) -> str:
-    provider = PROVIDERS.get(settings.upstream)
-    variable = provider.key_variable if provider else KEY_VARIABLE
-    if settings.client_keys:
-        instead = f"{variable} goes there" if os.environ.get(variable) else f"{variable} is not set, so no key goes there"
-        return f"clients bring one of {len(settings.client_keys)} keys, and {instead}"
-    if os.environ.get(variable):
-        return f"{variable} is the key for clients that bring none"
-    return f"{variable} is not set, so clients bring a key"

@@ -11,8 +11,7 @@ from rich.table import Column, Table
 from cachemw.cache import record as codec
 from cachemw.cache.freshness import is_fresh
 from cachemw.cache.lookup import is_sound
-from cachemw.cli.serve import CommandError
-from cachemw.errors import RecordError, StoreError
+from cachemw.errors import CommandError, RecordError, StoreError
 from cachemw.messages import StoredResponse
 from cachemw.proxy import Settings
 from cachemw.stores import Store

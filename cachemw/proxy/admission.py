@@ -1,7 +1,6 @@
 """Admission to the proxy: decided from the head of a request alone, before anything is read, looked up or forwarded."""
 
 import hashlib
-import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,9 +43,10 @@ class AccessRules:
     """The rules of whom the proxy answers and how much it reads.
 
     `hosts` may be named besides this machine's own and `own_hosts`, which it listens on; of the former web pages may ask too.
-    With `client_keys` a caller has to bring one of them; where it `is_open` nobody has to, beyond loopback. To both the
-    server's key is lent, for endpoints that keep no state and for what it is told to `lend`. Raises `ConfigurationError` for
-    a key that cannot be one.
+    With `client_keys`, or `named_keys`, a caller has to bring one of them; where it `is_open` nobody has to, beyond loopback.
+    To both the server's key is lent, for endpoints that keep no state and for what it is told to `lend`. `named_keys` are the
+    names of clients by the SHA-256 of their keys. Raises `ConfigurationError` for a key that cannot be one, or that is given
+    with a name and without.
     """
 
     policy: Policy
@@ -56,18 +56,30 @@ class AccessRules:
     own_hosts: frozenset[str] = frozenset()
     is_open: bool = False
     lend: LentPaths = frozenset()
-    by_digest: Mapping[bytes, bytes] = field(init=False, compare=False)
-    """The client keys. By digest, so that it takes no longer to find one among thousands, and that time tells nothing."""
+    named_keys: Mapping[bytes, str] = field(default_factory=dict, hash=False)
+    by_digest: Mapping[bytes, str | None] = field(init=False, compare=False)
+    """The names of all client keys, `None` for those without one, by their digests: time tells nothing of a key then."""
+    demands_keys: bool = field(init=False, compare=False)
+    """Whether a caller has to bring a client key."""
 
     __repr__ = redacted_repr
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "by_digest", {_digest(key): key for key in self.client_keys})
-        for key in self.client_keys:
-            if not _KEY.fullmatch(key):
-                raise ConfigurationError("a client key has at least one character, all of them ASCII, no spaces and no commas")
-            if key.lower() == _PLACEHOLDER:
-                raise ConfigurationError('"cachemw" is what clients without a key send, so it cannot be a client key')
+        unnamed = {checked_digest(key): None for key in self.client_keys}
+        if twice := unnamed.keys() & self.named_keys:
+            name = min(self.named_keys[digest] for digest in twice)
+            raise ConfigurationError(f"a client key is given twice, as that of {name} and without a name: leave one out")
+        object.__setattr__(self, "by_digest", {**unnamed, **self.named_keys})
+        object.__setattr__(self, "demands_keys", bool(self.by_digest))
+
+
+def checked_digest(key: bytes) -> bytes:
+    """Return the SHA-256 of a client key. Raises `ConfigurationError`, which does not show it, for what cannot be one."""
+    if not _KEY.fullmatch(key):
+        raise ConfigurationError("a client key has at least one character, all of them ASCII, no spaces and no commas")
+    if key.lower() == _PLACEHOLDER:
+        raise ConfigurationError('"cachemw" is what clients without a key send, so it cannot be a client key')
+    return _digest(key)
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -118,7 +130,7 @@ def admit(method: str, raw_path: bytes, headers: Headers, rules: AccessRules) ->
     if answer is not None:  # who waits for a 100 may send the body all the same, or not: nobody can tell (RFC 9110 §10.1.1)
         sends_more = _has_body(fields) or b"expect" in fields
         return Refused(answer, closes=sends_more or answer[0].status in (400, 405))
-    return Admitted(_client(headers) if rules.client_keys else None, is_sized, is_lent is Lent.BY_BODY)
+    return Admitted(_client(headers, rules) if rules.demands_keys else None, is_sized, is_lent is Lent.BY_BODY)
 
 
 def _has_body(fields: Fields) -> bool:
@@ -132,7 +144,7 @@ def _misdirected(fields: Fields, rules: AccessRules) -> ErrorResponse | None:
     if host is None:
         return refusals.invalid_host()
     is_ours = host in rules.hosts or host in rules.own_hosts or is_loopback(host)
-    if not (is_ours or rules.client_keys):  # a page whose host was given our address has no key
+    if not (is_ours or rules.demands_keys):  # a page whose host was given our address has no key
         return refusals.unknown_host(host)
     return refusals.foreign_origin() if _is_foreign(fields, named[0], rules.hosts) else None
 
@@ -151,13 +163,17 @@ def _is_foreign(fields: Fields, authority: bytes, hosts: frozenset[str]) -> bool
     return not are_ours or bool(sites) and not referers  # images and scripts have no `Origin`, and old browsers only a referrer
 
 
-def _unknown(headers: Headers, by_digest: Mapping[bytes, bytes]) -> ErrorResponse | None:
+def _unknown(headers: Headers, by_digest: Mapping[bytes, str | None]) -> ErrorResponse | None:
     if not by_digest:
         return None
+    key = _key_of(headers)
+    return None if key and _digest(key) in by_digest else refusals.unknown_key()
+
+
+def _key_of(headers: Headers) -> bytes:
+    """Return the one key that a request brings, in whichever fields; nothing where it brings none, or several."""
     brought = {_key_in(name, value) for name, value in credentials(headers)}
-    key = brought.pop() if len(brought) == 1 else b""
-    is_known = hmac.compare_digest(by_digest.get(_digest(key), b""), key)
-    return None if is_known and key else refusals.unknown_key()
+    return brought.pop() if len(brought) == 1 else b""
 
 
 def _digest(key: bytes) -> bytes:
@@ -172,10 +188,11 @@ def _key_in(name: bytes, value: bytes) -> bytes:
     return matched[1] if matched else b""
 
 
-def _client(headers: Headers) -> Caller:
-    """Return who asks with this key, in whichever field it was sent: a key is one partition."""
-    name, value = credentials(headers)[0]
-    return Caller(brought=((b"authorization", b"Bearer " + _key_in(name, value)),))
+def _client(headers: Headers, rules: AccessRules) -> Caller:
+    """Return who asks with a known key, in whichever field it was sent: a name is one partition, and a key without one is."""
+    key = _key_of(headers)
+    name = rules.by_digest[_digest(key)]
+    return Caller(name=name) if name is not None else Caller(brought=((b"authorization", b"Bearer " + key),))
 
 
 def _too_large(fields: Fields, max_body: int) -> ErrorResponse | None:
@@ -190,7 +207,7 @@ def _too_large(fields: Fields, max_body: int) -> ErrorResponse | None:
 
 def _lent(method: str, raw_path: bytes, headers: Headers, rules: AccessRules) -> Lent:
     """Say whether a request may be made with the server's key, or brings one that is not ours to lend."""
-    is_lent = rules.client_keys or rules.is_open and not callers_credentials(headers, over_http=True)
+    is_lent = rules.demands_keys or rules.is_open and not callers_credentials(headers, over_http=True)
     return lent(method, raw_path, rules.policy, rules.lend) if is_lent else Lent.YES
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import replace
+from functools import partial
 
 from starlette.requests import Request as Page
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -24,6 +24,7 @@ from cachemw.messages import Unread
 from cachemw.proxy.admission import HEALTH
 from cachemw.proxy.gate import Gate
 from cachemw.proxy.lending import WARMING, is_api
+from cachemw.proxy.reloading import admit_anew, on_hangup
 from cachemw.proxy.settings import Settings
 from cachemw.report import Hook
 from cachemw.stores import Store
@@ -105,9 +106,12 @@ class Proxy:
 def create(limits: Limits = Limits()) -> Gate:
     """Make the proxy that the environment describes, behind its gate. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
-    rules, limits = settings.rules(), replace(limits, recall_bytes=settings.recall_memory)
+    rules, limits = settings.rules(), settings.limits(limits)
     proxy = Proxy(settings.open_upstream(), store=settings.store(), policy=rules.policy, limits=limits, closes_store=True)
-    return Gate(proxy, rules, limits=limits, bodies=proxy.bodies, recaller=proxy.recaller)
+    gate = Gate(proxy, rules, limits=limits, bodies=proxy.bodies, recaller=proxy.recaller)
+    if settings.client_keys_file:
+        gate.meanwhile = partial(on_hangup, partial(admit_anew, gate, settings.client_keys_file))
+    return gate
 
 
 def _closing(store: Store | None) -> Lifespan[Router]:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from cachemw.cache.freshness import Keep
+
 T = TypeVar("T")
 _Number = TypeVar("_Number", int, float)
 
@@ -19,7 +21,7 @@ _TOML_NAMES: Mapping[type, str] = {bool: "a boolean", int: "an integer", float: 
 class Format(Generic[T]):
     """The way in which the values of a setting are written; in TOML they are of the types of `toml`.
 
-    `metavar` stands for one in the help, `allowed` says in words what there may be.
+    `metavar` stands for one in the help, `allowed` says in words what there may be, and `bounds` its limits, briefly.
     """
 
     metavar: str
@@ -98,7 +100,7 @@ def _measured(text: str, number: Callable[[str], _Number], units: Mapping[str, i
 
 
 def _in_units(value: float, units: Mapping[str, int]) -> str:
-    """Write a number with the largest unit that divides it."""
+    """Write a number with the largest unit that divides it; without one where none does."""
     for unit, factor in units.items():
         whole = value // factor
         if whole and whole * factor == value:
@@ -106,15 +108,23 @@ def _in_units(value: float, units: Mapping[str, int]) -> str:
     return str(value)
 
 
+def _duration(text: str) -> float:
+    return _measured(text, float, DURATIONS, 0)
+
+
+def _show_duration(seconds: float) -> str:
+    written = _in_units(seconds, DURATIONS)
+    return f"{written.removesuffix('.0')}s" if written[-1].isdigit() else written
+
+
 def sizes(least: int) -> Format[int]:
     """Return the format of so many bytes or more."""
     return Format(
-        "bytes",
+        "SIZE",
         f"a number of bytes, {least} at least, also as in 64MB or 4GiB",
         lambda text: _measured(text, int, SIZES, least),
         (int, str),
         lambda value: _in_units(value, SIZES),
-        f"x>={least}",
     )
 
 
@@ -128,8 +138,8 @@ def counts(least: int, most: int | None = None) -> Format[int]:
         return value
 
     if most is None:
-        return Format("number", f"a whole number, {least} at least", parse, (int,), bounds=f"x>={least}")
-    return Format("number", f"a whole number from {least} to {most}", parse, (int,), bounds=f"{least}<=x<={most}")
+        return Format("NUMBER", f"a whole number, {least} at least", parse, (int,), bounds=f"{least} or more")
+    return Format("NUMBER", f"a whole number from {least} to {most}", parse, (int,), bounds=f"{least} to {most}")
 
 
 def choice(*words: str) -> Format[str]:
@@ -143,15 +153,46 @@ def choice(*words: str) -> Format[str]:
     return Format("|".join(words), f"one of {', '.join(words)}", parse)
 
 
-TEXT = Format("str", "a string", str)
+def text(metavar: str) -> Format[str]:
+    """Return the format of any text."""
+    return Format(metavar, "a string", str)
+
+
+def words(metavar: str) -> ListFormat:
+    """Return the format of a list of strings."""
+    return ListFormat(metavar, "a list of strings", several, show=",".join)
+
+
+def _keep(text: str) -> Keep:
+    match text:
+        case "windows":
+            return "windows"
+        case "forever":
+            return None
+    return _duration(text)
+
+
+def _show_keep(keep: Keep) -> str:
+    if keep is None:
+        return "forever"
+    return keep if isinstance(keep, str) else _show_duration(keep)
+
+
+TEXT = text("TEXT")
 SWITCH = Format("", "true or false", _switch, (bool,))
 SECONDS = Format(
-    "seconds",
+    "DURATION",
     "a number of seconds, 0 at least, also as in 90s, 15m, 2h or 7d",
-    lambda text: _measured(text, float, DURATIONS, 0),
+    _duration,
     (int, float, str),
-    lambda value: _in_units(value, DURATIONS),
-    "x>=0",
+    _show_duration,
 )
-LIST = ListFormat("str", "a list of strings", several, show=",".join)
-KEYS = KeyFormat("key", "a list of keys", several, show=",".join)
+KEEP: Format[Keep] = Format(
+    "windows|forever|DURATION",
+    "windows, forever or a number of seconds, 0 at least, also as in 90s, 15m, 2h or 7d",
+    _keep,
+    (int, float, str),
+    _show_keep,
+)
+LIST = words("TEXT")
+KEYS = KeyFormat("KEY", "a list of keys", several, show=",".join)

@@ -1,23 +1,39 @@
 """The settings of the proxy: one table, read from options, the environment and a file."""
 
 import os
+import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from cachemw.cache.policy import Policy
 from cachemw.errors import ConfigurationError, InvalidSetting
-from cachemw.limits import BODY_BYTES, RECALL_BYTES, ROW_BYTES, STORE_BYTES
+from cachemw.limits import BODY_BYTES, RECALL_BYTES, ROW_BYTES, STORE_BYTES, Limits, Timeouts
 from cachemw.proxy.admission import AccessRules
-from cachemw.proxy.formats import KEYS, LIST, SECONDS, SWITCH, TEXT, Format, choice, counts, sizes, toml_name
+from cachemw.proxy.client_keys import read_client_keys
+from cachemw.proxy.formats import (
+    KEEP,
+    KEYS,
+    SECONDS,
+    SWITCH,
+    TEXT,
+    Format,
+    choice,
+    counts,
+    sizes,
+    text,
+    toml_name,
+    words,
+)
 from cachemw.proxy.lending import lent_paths
 from cachemw.stores import DiskStore, Store
 from cachemw.stores.disk.files import SECRET_VARIABLE
-from cachemw.upstreams.base import AsyncUpstream
-from cachemw.upstreams.providers import KEY_VARIABLE, upstream_of
+from cachemw.upstreams.base_urls import refuse_incomplete, refuse_without_scheme
+from cachemw.upstreams.http import HttpUpstream
+from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS, upstream_of
 from cachemw.wire.hosts import host_of, hosts_of
 
 PREFIX = "CACHEMW_"
@@ -43,35 +59,65 @@ def row(default: T, form: Format[T], help_text: str, *, flag: str = "") -> T:
     return field(default=default, repr=isinstance(default, int | float), metadata=metadata)  # text may be a key
 
 
-_POLICY = Policy()
+_POLICY, _TIMEOUTS = Policy(), Timeouts()
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PATH = re.compile(r"/[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The one table of settings: each is an option, a variable `CACHEMW_<NAME>` and a member of `[serve]` in the file."""
 
-    host: str = row("127.0.0.1", TEXT, "Where to listen; beyond loopback only with client keys, or --insecure.")
+    host: str = row("127.0.0.1", text("ADDRESS"), "Where to listen; beyond loopback only with client keys, or --insecure.")
     port: int = row(8080, counts(0, 65535), "The port to listen on; 0 is any free one.")
-    upstream: str = row("cerebras", TEXT, "A provider's name, or a base URL with its version segment.")
-    dir: str = row("", TEXT, "The store's directory; by default one in your cache directory.")
+    uds: str = row("", text("PATH"), "A Unix socket to listen on, in the place of --host and --port.")
+    upstream: str = row("cerebras", text("PROVIDER|URL"), "A provider's name, or a base URL with its version segment.")
+    upstream_timeout: float = row(_TIMEOUTS.first_byte, SECONDS, "How long the upstream may take to begin an answer.")
+    dir: str = row("", text("DIRECTORY"), "The store's directory; by default one in your cache directory.")
     default: str = row("off", TEXT, 'A Cachemw dictionary for requests that say nothing: "off", "on, ttl=60".')
-    partition: str = row("credential", TEXT, "credential: everyone has answers of their own; or shared.")
+    partition: str = row(
+        "credential", choice("credential", "shared"), "credential: everyone has answers of their own; or shared."
+    )
     lifetime: float = row(_POLICY.lifetime, SECONDS, "How long an answer is fresh.")
+    max_lifetime: float = row(_POLICY.max_lifetime, SECONDS, "The longest that a client's ttl may be.")
+    stale_if_error: float = row(
+        _POLICY.stale_if_error, SECONDS, "How long after its lifetime an answer still serves where the upstream fails."
+    )
+    stale_while_revalidate: float = row(
+        _POLICY.stale_while_revalidate, SECONDS, "How long after its lifetime one serves at once, while a newer one is fetched."
+    )
+    keep: float | Literal["windows"] | None = row(
+        _POLICY.keep, KEEP, "How long the store holds an answer; windows: while it can serve."
+    )
     size_limit: int = row(STORE_BYTES, sizes(1), "What the store holds on disk.")
     recall_memory: int = row(RECALL_BYTES, sizes(0), "What a worker keeps of hits to give them again at once; 0: nothing.")
     allow_network: bool = row(False, SWITCH, "Keep the store on a network file system all the same.")
+    keep_requests: bool = row(False, SWITCH, "Keep each request with its answer: prompts are then on the disk.")
     max_record_bytes: int = row(_POLICY.max_record_bytes, sizes(0), "The largest answer that is stored.")
     max_request_bytes: int = row(_POLICY.max_request_bytes, sizes(0), "The largest request that is read.")
     max_body: int = row(BODY_BYTES, sizes(0), "The largest request body that is taken; beyond it, 413.")
-    allow_host: tuple[str, ...] = row((), LIST, "A name of this machine, besides localhost and the like.")
+    max_replay: float = row(_POLICY.max_replay, SECONDS, "The longest that an answer takes which is replayed at a pace.")
+    patience: float = row(_POLICY.patience, SECONDS, "How long a request waits for an identical one that is under way.")
+    on_abandon: str = row(
+        "finish",
+        choice("finish", "cancel"),
+        "What becomes of an answer that every client has left: it is paid for, or stopped.",
+    )
+    chat_path: tuple[str, ...] = row((), words("PATH"), "The end of one more path of chat completions, such as /api/chat.")
+    ignore_control: tuple[str, ...] = row((), words("CONTROL"), "A control of clients, such as ttl, that is not obeyed.")
+    vary: tuple[str, ...] = row((), words("HEADER"), "One more request header that is in the key.")
+    inert: tuple[str, ...] = row((), words("HEADER"), "One more request header that changes nothing.")
+    forward: tuple[str, ...] = row((), words("HEADER"), "One more request header that the upstream is sent; it is in the key.")
+    allow_host: tuple[str, ...] = row((), words("NAME"), "A name of this machine, besides localhost and the like.")
     client_keys: tuple[str, ...] = row(
         (), KEYS, "A key that clients bring; the server's goes in its place.", flag="--client-key"
     )
+    client_keys_file: str = row("", text("FILE"), 'Client keys with names, alice = "KEY"; read again on SIGHUP.')
     lend: tuple[str, ...] = row(
-        (), LIST, "An endpoint, such as files, that the server's key opens to clients without their own."
+        (), words("ENDPOINT"), "An endpoint, such as files, that the server's key opens to clients without their own."
     )
     bookkeeping: tuple[str, ...] = row(
-        (), LIST, "A member of requests, such as user, that the upstream only counts by: not in the key."
+        (), words("MEMBER"), "A member of requests, such as user, that the upstream only counts by: not in the key."
     )
     insecure: bool = row(False, SWITCH, "Listen beyond loopback without client keys: everyone uses the server's.")
     workers: int = row(1, counts(1), "Processes.")
@@ -80,8 +126,10 @@ class Settings:
     @classmethod
     def read(cls, options: Mapping[str, OptionValue], environment: Mapping[str, str], config: str = "") -> Self:
         """Read them: options over the environment over the file. Raises `ConfigurationError`."""
-        path = config or environment.get(CONFIG_VARIABLE)
-        return cls(**{**(_from_file(path) if path else {}), **_from_variables(environment), **_from_options(options)})
+        values, faults = gathered(options, environment, config)
+        if faults:
+            raise faults[0]
+        return cls(**values)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -96,9 +144,33 @@ class Settings:
                 raise ConfigurationError(f"{name} is too long for a process's environment")
         return {**written, CONFIG_VARIABLE: ""}
 
-    def open_upstream(self) -> AsyncUpstream:
+    @property
+    def demands_keys(self) -> bool:
+        """Say whether clients have to bring a key."""
+        return bool(self.client_keys or self.client_keys_file)
+
+    def open_upstream(self) -> HttpUpstream:
         """Return who answers misses; nothing is opened. Raises `ConfigurationError`."""
-        return upstream_of(self.upstream, credentials="lend" if self.client_keys else "pass")
+        provider, option = PROVIDERS.get(self.upstream), SETTINGS["upstream"].option
+        if provider is None:
+            refuse_without_scheme(self.upstream, option)
+        upstream = upstream_of(self.upstream, credentials="lend" if self.demands_keys else "pass")
+        refuse_incomplete(upstream.base_url, option if provider is None else provider.url_variable)
+        return upstream
+
+    @property
+    def key_variable(self) -> str:
+        """Return the variable that holds the server's key."""
+        provider = PROVIDERS.get(self.upstream)
+        return provider.key_variable if provider else KEY_VARIABLE
+
+    def limits(self, limits: Limits = Limits()) -> Limits:
+        """Return these limits with what is set of them. Raises `ConfigurationError`."""
+        if not self.upstream_timeout:
+            raise ConfigurationError("the upstream's time is more than 0, as in 30s; without a limit it is inf")
+        total = max(limits.timeouts.total, self.upstream_timeout)
+        timeouts = replace(limits.timeouts, first_byte=self.upstream_timeout, total=total)
+        return replace(limits, recall_bytes=self.recall_memory, timeouts=timeouts)
 
     def store(self) -> Store:
         """Return the store; nothing is opened. Raises `ConfigurationError`."""
@@ -113,17 +185,42 @@ class Settings:
         """Return the operator's policy. Raises `ConfigurationError`."""
         if self.partition not in ("credential", "shared"):
             raise ConfigurationError('the partition is "credential" or "shared"')
+        self._check_names()
         return Policy(
             default=self.default,
-            partition="shared" if self.partition == "shared" else "credential",
+            paths=(*_POLICY.paths, *self.chat_path),
             lifetime=self.lifetime,
+            max_lifetime=self.max_lifetime,
+            stale_if_error=self.stale_if_error,
+            stale_while_revalidate=self.stale_while_revalidate,
+            keep=self.keep,
+            partition="shared" if self.partition == "shared" else "credential",
+            vary=self.vary,
+            inert=self.inert,
+            forward=self.forward,
             bookkeeping=frozenset(self.bookkeeping),
+            keep_requests=self.keep_requests,
             max_record_bytes=self.max_record_bytes,
             max_request_bytes=self.max_request_bytes,
+            patience=self.patience,
+            on_abandon="cancel" if self.on_abandon == "cancel" else None,  # over HTTP that is to finish
+            max_replay=self.max_replay,
+            honour=_POLICY.honour - set(self.ignore_control),
         )
 
+    def _check_names(self) -> None:
+        for name in (*self.vary, *self.inert, *self.forward):
+            if not _HEADER.fullmatch(name):
+                raise ConfigurationError(f"{name!r} is no name of a header field")
+        for path in self.chat_path:
+            if not _PATH.fullmatch(path):
+                raise ConfigurationError(f"{path!r} is no path: it begins with a slash, as /api/chat does")
+        if unknown := set(self.ignore_control) - _POLICY.honour:
+            known = ", ".join(sorted(_POLICY.honour))
+            raise ConfigurationError(f"{min(unknown)!r} is no control of clients: there are {known}")
+
     def rules(self) -> AccessRules:
-        """Return whom the proxy answers. Raises `ConfigurationError`."""
+        """Return whom the proxy answers; reads the file of client keys. Raises `ConfigurationError`."""
         keys = tuple(key.encode(errors="surrogatepass") for key in self.client_keys)  # what is not ASCII is refused
         return AccessRules(
             self.policy(),
@@ -133,6 +230,7 @@ class Settings:
             own_hosts=_own_hosts(self.host),
             is_open=self.insecure,
             lend=lent_paths(self.lend),
+            named_keys=read_client_keys(self.client_keys_file) if self.client_keys_file else {},
         )
 
 
@@ -156,6 +254,11 @@ class Setting:
     def is_list(self) -> bool:
         """Say whether its option may be repeated."""
         return isinstance(self.default, tuple)
+
+    @property
+    def shown_default(self) -> str:
+        """Its default as it is written; nothing where that is to be nothing, or off."""
+        return "" if self.default is False else self.form.show(self.default)
 
     @property
     def option(self) -> str:
@@ -182,41 +285,74 @@ def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
 
 def _with_likely(unknown: str, known: Iterable[str]) -> str:
     """Name an unknown variable, and the known one that was probably meant."""
-    likely = get_close_matches(unknown.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], 1, 0.8)
-    return f"{unknown} (is it {PREFIX}{likely[0]}?)" if likely else unknown
+    return unknown + _likely(unknown.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], PREFIX)
 
 
-def _from_options(options: Mapping[str, OptionValue]) -> dict[str, Any]:
-    return {
-        name: _read(SETTINGS[name].form.from_text, value, SETTINGS[name].option) if isinstance(value, str) else value
-        for name, value in options.items()
-    }
+def _likely(unknown: str, known: Iterable[str], prefix: str = "") -> str:
+    likely = get_close_matches(unknown, known, 1, 0.8)
+    return f" (is it {prefix}{likely[0]}?)" if likely else ""
 
 
-def _from_variables(environment: Mapping[str, str]) -> dict[str, Any]:
+Given = tuple[str, Callable[[Any], Any], object, str]
+"""The name of a setting, how it is read, what it is given, and where."""
+
+
+def gathered(
+    options: Mapping[str, OptionValue], environment: Mapping[str, str], config: str = ""
+) -> tuple[dict[str, Any], list[ConfigurationError]]:
+    """Return the settings that can be read, options over the environment over the file, and what is wrong with the others."""
+    values: dict[str, Any] = {}
+    faults: list[ConfigurationError] = []
+    path = config or environment.get(CONFIG_VARIABLE)
+    for given in (*(_from_file(path) if path else ()), *_from_variables(environment), *_from_options(options)):
+        if isinstance(given, ConfigurationError):
+            faults.append(given)
+            continue
+        name, read, value, place = given
+        try:
+            values[name] = read(value)
+        except ValueError as exc:
+            faults.append(InvalidSetting(place, str(exc)))
+    return values, faults
+
+
+def _from_options(options: Mapping[str, OptionValue]) -> Iterator[Given]:
+    for name, value in options.items():
+        setting = SETTINGS[name]
+        yield name, setting.form.from_text if isinstance(value, str) else _as_it_is, value, setting.option
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _from_variables(environment: Mapping[str, str]) -> Iterator[Given]:
     """Read the variables; one that is empty is not set."""
-    return {
-        name: _read(setting.form.from_text, value, setting.variable)
-        for name, setting in SETTINGS.items()
-        if (value := environment.get(setting.variable))
-    }
+    for name, setting in SETTINGS.items():
+        if value := environment.get(setting.variable):
+            yield name, setting.form.from_text, value, setting.variable
 
 
-def _from_file(path: str) -> dict[str, Any]:
+def _from_file(path: str) -> Iterator[Given | ConfigurationError]:
     """Read the members of `[serve]`; what else there is, is refused, and named without its value."""
-    document = _document(path)
+    try:
+        document = _document(path)
+    except ConfigurationError as exc:
+        yield exc
+        return
     if unknown := [name for name in document if name != SECTION]:
-        raise ConfigurationError(f"unknown in {path}: {', '.join(map(repr, unknown))}; there may be [{SECTION}]")
+        yield ConfigurationError(f"unknown in {path}: {', '.join(map(repr, unknown))}; there may be [{SECTION}]")
     section = document.get(SECTION, {})
     if not isinstance(section, dict):
-        raise ConfigurationError(f"{SECTION} in {path} is a table, [{SECTION}], not {toml_name(section)}")
+        yield ConfigurationError(f"{SECTION} in {path} is a table, [{SECTION}], not {toml_name(section)}")
+        return
     if unknown := [name for name in section if name not in SETTINGS]:
-        raise ConfigurationError(
-            f"unknown in [{SECTION}] of {path}: {', '.join(map(repr, unknown))}; there may be {', '.join(SETTINGS)}"
-        )
-    return {
-        name: _read(SETTINGS[name].form.from_toml, value, f"{name} in [{SECTION}] of {path}") for name, value in section.items()
-    }
+        named = [(repr(name), _likely(name, SETTINGS)) for name in unknown]
+        there_may_be = "" if all(likely for _, likely in named) else f"; there may be {', '.join(SETTINGS)}"
+        yield ConfigurationError(f"unknown in [{SECTION}] of {path}: {', '.join(map(''.join, named))}{there_may_be}")
+    for name, value in section.items():
+        if name in SETTINGS:
+            yield name, SETTINGS[name].form.from_toml, value, f"{name} in [{SECTION}] of {path}"
 
 
 def _document(path: str) -> dict[str, Any]:
@@ -228,10 +364,3 @@ def _document(path: str) -> dict[str, Any]:
         raise ConfigurationError(f"{path} is not UTF-8") from exc
     except ValueError as exc:  # TOML's own error, or Python's of a number with thousands of digits
         raise ConfigurationError(f"{path} is not TOML: {exc}") from exc
-
-
-def _read(reader: Callable[[Any], T], value: object, place: str) -> T:
-    try:
-        return reader(value)
-    except ValueError as exc:
-        raise InvalidSetting(place, str(exc)) from exc

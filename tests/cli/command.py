@@ -136,10 +136,5 @@ def cache_status(response: httpx.Response) -> list[str]:
 def refusal(done: Said) -> str:
     """Return the one line that a command says in place of doing what it was asked."""
     assert (done.returncode, done.stdout) == (1, ""), done
-    (line,) = without_warnings(done.stderr)
+    (line,) = done.stderr.splitlines()
     return line.removeprefix("cachemw: ")
-
-
-def without_warnings(errors: str) -> list[str]:
-    """Return what a command says is wrong; that this machine's SQLite is old is not."""
-    return [line for line in errors.splitlines() if not line.startswith("SQLite ")]

@@ -43,8 +43,7 @@ def behind() -> Iterator[Behind]:
 
 def answer(serving: Serving, key: str) -> tuple[str, str]:
     """Ask with OpenAI's SDK; return the answer and what the cache said."""
-    url = serving.url.replace("0.0.0.0", "127.0.0.1")
-    with openai.OpenAI(base_url=f"{url}/v1", api_key=key, default_headers={"Cachemw": "on"}, max_retries=0) as client:
+    with openai.OpenAI(base_url=f"{serving.url}/v1", api_key=key, default_headers={"Cachemw": "on"}, max_retries=0) as client:
         raw = client.chat.completions.with_raw_response.create(model="m", messages=QUESTION)  # type: ignore[arg-type]
         return str(raw.parse().choices[0].message.content), raw.headers["cache-status"]
 
@@ -77,8 +76,8 @@ def test_without_a_key_of_the_servers_none_goes_upstream(command: Command, behin
     assert "CACHEMW_UPSTREAM_API_KEY is not set, so no key goes there" in serving.said
 
 
-ANY = "it answers to any name, for clients bring a key"
-SOME = "it answers to these names: this machine's own, cache.example; --allow-host adds to them"
+ANY = "it answers to any name, for clients bring a key: http://cache.example:"
+SOME = "it answers to http://cache.example:"
 BEYOND = {
     "with keys": (("--client-key", "sk-of-alice"), {}, (200, 401), 200, ANY),
     "for everyone": (("--insecure",), {}, (200, 200), 403, SOME),
@@ -99,13 +98,20 @@ def test_beyond_loopback_it_listens_with_keys_or_for_everyone(
     """I2, I8: and answers to the names that it was told, or to any, where clients bring a key."""
     arguments = ("--host", "0.0.0.0", "--allow-host", "cache.example", "--upstream", behind.url, *arguments)
     with command.serving("serve", "--port", 0, *arguments, lines=SAID + 1, **variables, **SERVER) as serving:
-        url = serving.url.replace("0.0.0.0", "127.0.0.1")
+        url = serving.url
         statuses = [ask(url, "hello", authorization=f"Bearer {key}").status_code for key in ("sk-of-alice", "sk-of-eve")]
         named = {name: _status(url, name) for name in ("cache.example", "CACHE.example:80", "0.0.0.0", "other.example")}
+        reached = [_status(address, address.removeprefix("http://")) for address in _addresses(serving.said)]
 
     assert tuple(statuses) == expected
     assert named == {"cache.example": 200, "CACHE.example:80": 200, "0.0.0.0": other, "other.example": other}
     assert names in serving.said
+    assert set(reached) <= {200}
+
+
+def _addresses(said: str) -> list[str]:
+    """Return the URLs of this machine's own addresses, as they can be pasted."""
+    return re.findall(r"(http://[0-9.]+:\d+)/v1", said.partition("it answers to")[2])
 
 
 def _status(url: str, host: str, path: str = "/v1/models", **more: str) -> int:
@@ -129,7 +135,7 @@ def test_a_lent_key_opens_what_keeps_nothing_and_what_it_is_told_to(
     options = ("--port", 0, "--upstream", behind.url, "--workers", 2, *arguments)
     key = "cachemw" if "--insecure" in arguments else "sk-of-alice"
     with command.serving("serve", *options, lines=SAID, **variables, **SERVER) as serving:
-        url = serving.url.replace("0.0.0.0", "127.0.0.1")
+        url = serving.url
         statuses = [
             [
                 _status(url, "localhost", path, authorization=f"Bearer {key}")

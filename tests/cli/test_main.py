@@ -20,7 +20,7 @@ def test_without_a_command_there_is_help_and_it_names_every_command(here: Callab
     done = here()
 
     assert done.returncode == 2
-    for name in ("serve", "simulate", "demo", "stats", "purge"):
+    for name in ("serve", "check", "simulate", "demo", "stats", "purge"):
         assert f"  {name} " in done.stdout + done.stderr
 
 
@@ -28,7 +28,7 @@ def test_without_a_command_there_is_help_and_it_names_every_command(here: Callab
 def test_without_the_extra_one_line_says_what_to_install(command: Command, package: str) -> None:
     done = command.python("-c", BLOCKED.format(package))
 
-    assert refusal(done) == "the command line needs the extra: python -m pip install 'cachemw[proxy]'"
+    assert refusal(done) == "the command line needs the extra: in a checkout of cachemw, python -m pip install '.[proxy]'"
 
 
 def test_a_module_that_is_missing_but_not_of_the_extra_is_not_blamed_on_it(command: Command) -> None:

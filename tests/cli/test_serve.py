@@ -1,6 +1,7 @@
 """`cachemw serve`, as processes that really listen."""
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -12,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cachemw.cli.serve import is_loopback, try_out
+from cachemw.cli.serve import try_out, why_not
+from cachemw.errors import CommandError, StoreError
 from cachemw.proxy import Settings
 from cachemw.proxy.settings import SETTINGS, Setting
 from cachemw.simulator import Simulator
@@ -28,6 +30,8 @@ Simulated = tuple[Simulator, str]
 SAID = 3
 """Lines that it says once it listens."""
 
+SERVERS = "CEREBRAS_API_KEY is the key for clients that bring none, or the word cachemw"
+
 
 def test_it_says_where_it_listens_where_misses_go_and_where_answers_are_kept(command: Command, tmp_path: Path) -> None:
     """I4: that there is a key is said, the key is not."""
@@ -40,7 +44,7 @@ def test_it_says_where_it_listens_where_misses_go_and_where_answers_are_kept(com
 
     first, second, third = said.splitlines()
     assert first == f"cachemw listens on {serving.url}/v1 (Ctrl-C ends it)"
-    assert second == "misses go to https://api.cerebras.ai:443/v1; CEREBRAS_API_KEY is the key for clients that bring none"
+    assert second == f"misses go to https://api.cerebras.ai:443/v1; {SERVERS}"
     assert third == f"answers are kept in {tmp_path}/caches/cachemw"
     assert secret not in said
 
@@ -124,7 +128,8 @@ def test_a_signal_ends_it_in_order(command: Command, workers: int, by: signal.Si
 
 ENDED_AT_ONCE = """
 import os, signal, sys
-from cachemw.cli.serve import configured, listen, run
+from cachemw.cli.listening import listen
+from cachemw.cli.serve import configured, run
 from cachemw.simulator import Simulator
 
 with listen("127.0.0.1", 0) as listener:
@@ -196,23 +201,58 @@ def test_a_port_in_use_is_one_line(here: Here) -> None:
 
         line = refusal(here("serve", "--port", port))
 
-    assert line.startswith(f"cannot listen on port {port}: Address already in use")
+    told = f"cannot listen on port {port}: Address already in use by "
+    assert line.startswith(told)
+    assert line.endswith(f"(process {os.getpid()}); choose another one with --port, or --port 0 for any that is free")
 
 
-def test_a_directory_that_cannot_be_written_is_said_and_no_reason_not_to_serve(
+def unusable(tmp_path: Path) -> dict[str, tuple[Path, str]]:
+    """Return directories that no store can be in, and why."""
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "shared").mkdir(mode=0o755)
+    (tmp_path / "shared" / "other").write_bytes(b"")
+    return {
+        "a file": (tmp_path / "file", f"{tmp_path}/file is not a directory"),
+        "below a file": (tmp_path / "file" / "store", f"{tmp_path}/file/store is not a directory"),
+        "a link": (tmp_path / "link", f"{tmp_path}/link is a symbolic link"),
+        "another's place": (tmp_path / "shared", f"{tmp_path}/shared is open to others and holds other files"),
+        "what makes no directories": (Path("/proc/nope/store"), "/proc/nope: No such file or directory"),
+    }
+
+
+@pytest.mark.parametrize("which", ["a file", "below a file", "a link", "another's place", "what makes no directories"])
+def test_a_directory_that_was_named_and_cannot_be_used_is_one_line(here: Here, tmp_path: Path, which: str) -> None:
+    """F9, D6: whoever names a place is told at once that nothing will be kept there."""
+    place, why = unusable(tmp_path)[which]
+
+    line = refusal(here("serve", "--port", 0, "--dir", place))
+
+    assert line.startswith(f"the store cannot be in {place}: {why}")
+    assert line.endswith("name another directory (--dir, CACHEMW_DIR)")
+
+
+def test_a_directory_that_nobody_named_and_that_cannot_be_used_is_no_reason_not_to_serve(
     command: Command, simulated: Simulated, tmp_path: Path
 ) -> None:
-    """F66, D6: a disk that is full today is not full for ever."""
-    (tmp_path / "file").write_bytes(b"")
-    directory = tmp_path / "file" / "store"
+    """F66, D6."""
+    (tmp_path / "caches").write_bytes(b"")
 
-    options = ("--port", 0, "--dir", directory, "--upstream", simulated[1], "--default", "on")
-    with command.serving("serve", *options, lines=SAID) as serving:
+    with command.serving("serve", "--port", 0, "--upstream", simulated[1], "--default", "on", lines=SAID) as serving:
         answer = ask(serving.url, "without a store")
 
-        assert f"nothing is kept for now: cannot write to the store in {directory}: " in serving.said
+        assert f"nothing is kept for now: cannot write to the store in {tmp_path}/caches/cachemw: " in serving.said
         assert answer.status_code == 200
         assert "fwd=miss" in cache_status(answer)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE])
+def test_what_may_be_over_in_a_while_is_no_reason_not_to_serve(number: int) -> None:
+    """D6: a disk that is full today is not full for ever."""
+    error = StoreError("the store does not work")
+    error.__cause__ = OSError(number, os.strerror(number))
+
+    assert why_not(error) is None
 
 
 @pytest.mark.parametrize("mode", ["WAL", "DELETE"] if THOROUGH else ["WAL"])
@@ -261,9 +301,8 @@ def test_a_store_in_somebody_elses_directory_is_said(tmp_path: Path, monkeypatch
     settings = Settings(dir=str(tmp_path))
     monkeypatch.setattr("os.geteuid", lambda: 65534)
 
-    said = try_out(settings.store(), settings)
-
-    assert "belongs to the user" in str(said)
+    with pytest.raises(CommandError, match="belongs to the user"):
+        try_out(settings.store(), settings)
 
 
 def _for_seconds(seconds: float) -> Iterator[None]:
@@ -304,7 +343,7 @@ def test_a_directory_with_another_database_is_no_reason_not_to_serve(command: Co
 
 IN_FILE = {
     "[providers]": "unknown in {path}: 'providers'; there may be [serve]",
-    "[serve]\nlife_time = 1": "unknown in [serve] of {path}: 'life_time'; there may be host, port, upstream, ",
+    "[serve]\nlife_time = 1": "unknown in [serve] of {path}: 'life_time' (is it lifetime?)",
     '[serve]\nhost = "0.0.0.0"': "'0.0.0.0' is not a loopback address",
     "[serve": "{path} is not TOML: ",
 }
@@ -344,7 +383,13 @@ REFUSED = {
     ("--upstream", "nobody"): "no provider is called 'nobody'",
     ("--upstream", "ftp://example.org"): "'ftp://example.org' is not the absolute http or https URL of an API",
     ("--default", "on, tll=5"): "Policy.default: unknown member 'tll'",
-    ("--partition", "everyone"): 'the partition is "credential" or "shared"',
+    ("--upstream", "api.openai.com/v1"): "--upstream: 'api.openai.com/v1' is a URL without its scheme: is it https://api.ope",
+    ("--upstream", "https://api.openai.com"): "--upstream: https://api.openai.com is not the base URL of an API, which ends in",
+    ("--upstream-timeout", "0"): "the upstream's time is more than 0",
+    ("--chat-path", "chat"): "'chat' is no path",
+    ("--ignore-control", "tll"): "'tll' is no control of clients: there are abandon, cache-control, ",
+    ("--vary", "a b"): "'a b' is no name of a header field",
+    ("--client-keys-file", "none.toml"): "cannot read none.toml: No such file or directory",
 }
 
 
@@ -366,7 +411,11 @@ def test_what_cannot_work_is_one_line(here: Here, option: tuple[str, str], tmp_p
 
 
 @pytest.mark.parametrize(
-    "option", [("--port", "65536"), ("--lifetime", "long"), ("--workers", "0"), ("--log-level", "trace"), ("--max-body", "64M")]
+    "option",
+    [
+        *(("--port", "65536"), ("--lifetime", "long"), ("--workers", "0"), ("--log-level", "trace"), ("--max-body", "64M")),
+        *(("--partition", "everyone"), ("--on-abandon", "stop"), ("--keep", "for ever"), ("--upstream-timeout", "soon")),
+    ],
 )
 def test_a_bad_value_names_its_option(here: Here, option: tuple[str, str]) -> None:
     done = here("serve", *option)
@@ -394,17 +443,5 @@ def test_the_help_has_every_setting_with_its_variable_and_its_default(here: Here
     entry = said.partition(f" {setting.option} ")[2].partition("]")[0]
     assert setting.help_text in entry
     assert f"[env var: {setting.variable}" in entry
-    assert not setting.default or f"default: {setting.form.show(setting.default)}" in entry
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LocalHost"])
-def test_a_loopback_address_is_one(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize(
-    "host", ["0.0.0.0", "::", "192.0.2.1", "example.org", "localhost.example.org", "128.0.0.1", "", "127.1"]
-)
-def test_any_other_host_is_none(host: str) -> None:
-    """I2: beyond loopback everyone could spend the server's key."""
-    assert not is_loopback(host)
+    assert f" {setting.option} {setting.form.metavar} {setting.help_text}".replace("  ", " ") in said
+    assert not setting.shown_default or f"default: {setting.shown_default}" in entry

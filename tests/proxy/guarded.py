@@ -11,7 +11,8 @@ from anyio.abc import SocketStream
 from starlette.types import ASGIApp
 
 from cachemw import Limits, MemoryStore, Policy
-from cachemw.cli.serve import configured, listen, url_of
+from cachemw.cli.listening import listen, url_of
+from cachemw.cli.serve import configured
 from cachemw.proxy import Gate, Proxy
 from cachemw.proxy.admission import AccessRules
 from cachemw.proxy.listener import GuardedProtocol

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw.proxy.formats import DURATIONS, LIST, SECONDS, SIZES, SWITCH, Format, choice, counts, sizes
+from cachemw.proxy.formats import DURATIONS, KEEP, LIST, SECONDS, SIZES, SWITCH, Format, choice, counts, sizes
 
 BYTES = sizes(0)
 
@@ -24,6 +24,7 @@ READ = [
     (counts(0, 9), "9", 9),
     (counts(1), "1000000", 1_000_000),
     (choice("one", "two"), "two", "two"),
+    *((KEEP, text, value) for text, value in {"windows": "windows", "forever": None, "7d": 604_800.0, "0": 0.0}.items()),
 ]
 
 NOT_READ = [
@@ -37,6 +38,7 @@ NOT_READ = [
     *((counts(0, 9), text) for text in ("", "10", "-1", "1.0", "many")),
     (counts(1), "0"),
     (choice("one", "two"), "one|two"),
+    *((KEEP, text) for text in ("", "for ever", "Windows", "none", "-1")),
 ]
 
 
@@ -78,6 +80,11 @@ def test_a_duration_that_is_written_is_read_as_it_was(value: float) -> None:
     assert SECONDS.from_text(SECONDS.show(value)) == value
 
 
+@pytest.mark.parametrize("value", ["windows", None, 0.0, 0.25, 3_600.0, float("inf")])
+def test_how_long_a_store_holds_is_read_as_it_was_written(value: Any) -> None:
+    assert KEEP.from_text(KEEP.show(value)) == value
+
+
 @given(st.text())
 def test_no_text_is_read_as_less_than_nothing_and_none_is_a_crash(text: str) -> None:
     for form in (SECONDS, BYTES):
@@ -91,7 +98,7 @@ def test_no_text_is_read_as_less_than_nothing_and_none_is_a_crash(text: str) -> 
 @pytest.mark.parametrize(
     ("form", "value", "shown"),
     [
-        *((SECONDS, value, shown) for value, shown in {86_400.0: "1d", 90.0: "90s", 0.5: "0.5", 0.0: "0.0"}.items()),
+        *((SECONDS, value, shown) for value, shown in {86_400.0: "1d", 90.0: "90s", 0.5: "0.5s", 0.0: "0s"}.items()),
         *((BYTES, value, shown) for value, shown in {2**22: "4MiB", 64_000_000: "64MB", 1_001: "1001", 0: "0"}.items()),
     ],
 )

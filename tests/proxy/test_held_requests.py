@@ -17,7 +17,8 @@ from anyio.abc import SocketStream
 from cachemw import Limits, MemoryStore, Policy
 from cachemw.budget import Budget
 from cachemw.cache.recall import RECALLED_BODY
-from cachemw.cli.serve import configured, listen, url_of
+from cachemw.cli.listening import listen, url_of
+from cachemw.cli.serve import configured
 from cachemw.proxy.admission import AccessRules
 from cachemw.upstreams import HttpUpstream
 from tests.proxy.guarded import HASTY, listening, rest, status_of

@@ -10,7 +10,8 @@ from uvicorn.server import ServerState
 from cachemw import Limits, MemoryStore, Policy
 from cachemw.cache.context import ALSO
 from cachemw.cache.recall import Recalled
-from cachemw.cli.serve import configured, listen, url_of
+from cachemw.cli.listening import listen, url_of
+from cachemw.cli.serve import configured
 from cachemw.proxy import Gate, Proxy
 from cachemw.proxy.heads import leaves_open
 from cachemw.proxy.known_heads import KNOWN_HEADS, SEEN_HEADS, KnownHeads, Sighting

@@ -2,14 +2,17 @@
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cachemw import ConfigurationError, DiskStore, Policy
 from cachemw.asgi import CacheMiddleware
-from cachemw.limits import BODY_BYTES, STORE_BYTES
+from cachemw.limits import BODY_BYTES, STORE_BYTES, Limits, Timeouts
+from cachemw.messages import Sends
 from cachemw.proxy import Gate, Proxy, Settings, create
+from cachemw.proxy.settings import SETTINGS
 from tests.asgi_driver import call
 from tests.proxy.conftest import CHAT
 from tests.serving import serving_in_thread
@@ -32,6 +35,20 @@ OTHER = Settings(
     bookkeeping=("user", "metadata"),
     insecure=True,
     host="192.0.2.9",
+    upstream_timeout=30.0,
+    max_lifetime=1_000.0,
+    stale_if_error=20.0,
+    stale_while_revalidate=10.0,
+    keep=None,
+    keep_requests=True,
+    max_replay=5.0,
+    patience=1.5,
+    on_abandon="cancel",
+    chat_path=("/api/chat",),
+    ignore_control=("ttl", "cache-control"),
+    vary=("x-tenant",),
+    inert=("x-trace",),
+    forward=("x-region",),
 )
 
 
@@ -80,6 +97,14 @@ def test_what_is_no_number_is_refused(name: str) -> None:
         Settings(lifetime=float("nan")),
         Settings(max_record_bytes=-1),
         Settings(max_request_bytes=-1),
+        Settings(on_abandon="cancel", keep=-1.0),
+        Settings(chat_path=("api/chat",)),
+        Settings(chat_path=("/",)),
+        Settings(ignore_control=("tll",)),
+        Settings(vary=("x tenant",)),
+        Settings(vary=("authorization",)),
+        Settings(inert=("",)),
+        Settings(forward=("\u2192",)),
     ],
 )
 def test_what_cannot_work_is_refused(settings: Settings) -> None:
@@ -169,12 +194,68 @@ def test_no_key_is_shown() -> None:
 def test_settings_become_the_policy() -> None:
     assert OTHER.policy() == Policy(
         default="on, ttl=60",
+        paths=(*Policy().paths, "/api/chat"),
         partition="shared",
         lifetime=12.5,
+        max_lifetime=1_000.0,
+        stale_if_error=20.0,
+        stale_while_revalidate=10.0,
+        keep=None,
+        vary=("x-tenant",),
+        inert=("x-trace",),
+        forward=("x-region",),
+        bookkeeping=frozenset({"user", "metadata"}),
+        keep_requests=True,
         max_record_bytes=5_000,
         max_request_bytes=6_000,
-        bookkeeping=frozenset({"user", "metadata"}),
+        patience=1.5,
+        on_abandon="cancel",
+        max_replay=5.0,
+        honour=Policy().honour - {"ttl", "cache-control"},
     )
+
+
+NOT_SETTINGS = {"store_when", "header_rules"}
+"""The fields of the policy that the proxy is not told; the latter is made of others."""
+
+OTHERWISE_CALLED = {"paths": "chat_path", "honour": "ignore_control"}
+
+
+def test_every_field_of_the_policy_can_be_set() -> None:
+    """F20: a field that is added is a setting, too, or has a reason not to be."""
+    names = {OTHERWISE_CALLED.get(name, name) for name in Policy.__dataclass_fields__} - NOT_SETTINGS
+
+    assert names - SETTINGS.keys() == set()
+    assert [name for name in names if getattr(OTHER, name) == SETTINGS[name].default] == []
+
+
+def test_settings_become_limits() -> None:
+    """F20: who waits longer than an hour for the first byte waits as long for the last."""
+    limits = Limits(timeouts=Timeouts(idle=7.0))
+
+    assert Settings().limits() == Limits()
+    assert OTHER.limits(limits).timeouts == Timeouts(first_byte=30.0, idle=7.0)
+    assert Settings(upstream_timeout=7_200.0).limits().timeouts == Timeouts(first_byte=7_200.0, total=7_200.0)
+    assert Settings(recall_memory=1).limits().recall_bytes == 1
+    with pytest.raises(ConfigurationError, match="more than 0"):
+        Settings(upstream_timeout=0.0).limits()
+
+
+def test_a_file_of_client_keys_becomes_the_rules(tmp_path: Path) -> None:
+    """F21: beside keys without names, and not one with both."""
+    path = tmp_path / "keys.toml"
+    path.write_text('alice = "sk-of-alice"\n')
+    path.chmod(0o600)
+    settings = Settings(client_keys_file=str(path), client_keys=("sk-of-bob",))
+
+    rules = settings.rules()
+
+    assert sorted(map(str, rules.by_digest.values())) == ["None", "alice"]
+    assert rules.demands_keys
+    assert settings.open_upstream().recipient.sends is Sends.OURS
+    with pytest.raises(ConfigurationError, match="that of alice and without a name") as refused:
+        replace(settings, client_keys=("sk-of-alice",)).rules()
+    assert "sk-" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("name", "value"), [("UPSTREAM", "nobody"), ("DEFAULT", "perhaps"), ("LIFETIME", "long")])
@@ -222,6 +303,17 @@ async def test_the_proxy_of_the_environment_keeps_what_it_is_told_to_where_it_is
 def cache_of(gate: Gate) -> CacheMiddleware:
     assert isinstance(gate.app, Proxy)
     return gate.app._cache
+
+
+@pytest.mark.usefixtures("no_other_settings")
+def test_every_limit_that_is_set_reaches_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F20."""
+    monkeypatch.setenv("CACHEMW_UPSTREAM_TIMEOUT", "30s")
+    monkeypatch.setenv("CACHEMW_RECALL_MEMORY", "0")
+
+    limits = cache_of(create(Limits(timeouts=Timeouts(idle=7.0)))).driver.limits
+
+    assert limits == Limits(recall_bytes=0, timeouts=Timeouts(first_byte=30.0, idle=7.0))
 
 
 @pytest.mark.usefixtures("no_other_settings")

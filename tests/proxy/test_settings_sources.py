@@ -11,6 +11,7 @@ import pytest
 from cachemw import ConfigurationError
 from cachemw.errors import InvalidSetting
 from cachemw.proxy import Settings
+from cachemw.proxy.formats import KEEP
 from cachemw.proxy.settings import SETTINGS, OptionValue, Setting, refuse_unknown_variables
 
 IN_FILE = {name: setting for name, setting in SETTINGS.items() if name != "client_keys"}
@@ -25,8 +26,12 @@ def others(setting: Setting) -> tuple[Any, Any, Any]:
             return setting.default + 1, setting.default + 2, setting.default + 3
         case tuple():
             return ("a",), ("a", "b"), ("c",)
+    if setting.form is KEEP:
+        return 1.0, 7_200.0, 90.0
+    if not setting.form.metavar.islower():
+        return "this", "that", "another"
     words = [word for word in setting.form.metavar.split("|") if word != setting.default]
-    return (words[0], words[1], words[2]) if len(words) > 2 else ("this", "that", "another")
+    return (words[0], words[1], words[2]) if len(words) > 2 else (words[0], setting.default, words[0])
 
 
 def as_toml(value: Any) -> str:
@@ -112,7 +117,8 @@ REFUSED: Mapping[str | bytes, str] = {
     "port = 1\n[routes]\n": "unknown in FILE: 'port', 'routes'; there may be [serve]",
     "serve = 1": "serve in FILE is a table, [serve], not an integer",
     "[[serve]]\nport = 1\n": "serve in FILE is a table, [serve], not an array",
-    "[serve]\nlive_time = 1\n": "unknown in [serve]: 'live_time'; there may be host, port, ",
+    "[serve]\nlive_time = 1\n": "unknown in [serve]: 'live_time' (is it lifetime?)",
+    "[serve]\nlive_time = 1\nx = 1\n": "unknown in [serve]: 'live_time' (is it lifetime?), 'x'; there may be host, port, ",
     '[serve]\n"a\\nb" = 1\n': "unknown in [serve]: 'a\\nb'; there may be",
     "[serve.port]\n": "port in [serve]: a table is not a whole number from 0 to 65535",
     '[serve]\nport = "80"\n': "port in [serve]: a string is not a whole number from 0 to 65535",

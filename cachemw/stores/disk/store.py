@@ -1,7 +1,6 @@
 """The default store: diskcache in a directory of the user's, shared by every process that opens it."""
 
 import contextlib
-import functools
 import logging
 import os
 import sqlite3
@@ -47,9 +46,6 @@ _FOREIGN = (ForeignSchemaError, TypeError, ValueError, AttributeError)
 CLOSING_TIME = 1.0
 FORKING_TIME = 0.05
 """The seconds that the calls that were begun have when the store is closed, and when the process forks, in seconds."""
-
-_SOUND_SQLITE = (3, 51, 3)
-"""Before it, two connections that begin a log anew at the same moment may damage the database: the WAL-reset bug."""
 
 
 class DiskStore(Store):
@@ -249,7 +245,6 @@ class DiskStore(Store):
 
     def _open(self, doubted: Database | None, is_damaged: bool, unless: Callable[[], bool]) -> Database:
         self._prepare()
-        _warn_of_old_sqlite()
         with locked(self.path / LOCK_FILE, unless=unless):
             is_in_place = doubted is not None and doubted.is_in_place
             if doubted is not None:
@@ -281,13 +276,6 @@ class DiskStore(Store):
 
 def _set_aside(directory: Path) -> None:
     logger.warning("the store's database is damaged, or another program's: it is set aside as %s", set_aside(directory))
-
-
-@functools.cache
-def _warn_of_old_sqlite() -> None:
-    """Say once what may happen; it is noticed, and costs no more than what was stored."""
-    if sqlite3.sqlite_version_info < _SOUND_SQLITE:
-        logger.warning("SQLite %s may damage the store (the WAL-reset bug, gone since 3.51.3)", sqlite3.sqlite_version)
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:

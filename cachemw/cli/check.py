@@ -1,0 +1,293 @@
+"""`cachemw check`: everything that `cachemw serve` would find wrong, at once, and what to do about it."""
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from cachemw.cli.banner import how_many_keys
+from cachemw.cli.serve import elsewhere, refuse_callers, try_out
+from cachemw.errors import CacheError, ConfigurationError, StoreError, UpstreamError
+from cachemw.limits import GIB, MIB, Limits, Timeouts
+from cachemw.messages import Head
+from cachemw.proxy import Settings
+from cachemw.proxy.client_keys import read_client_keys
+from cachemw.proxy.lending import lent_paths
+from cachemw.proxy.settings import gathered, refuse_unknown_variables
+from cachemw.stores.disk.files import FREE_SPACE, prepare_directory, refuse_network
+from cachemw.upstreams.base import UpstreamRequest
+from cachemw.upstreams.http import HttpUpstream
+from cachemw.upstreams.providers import PROVIDERS
+from cachemw.wire.hosts import hosts_of
+
+SOUND_SQLITE = (3, 51, 3)
+"""Before it, two connections that begin a log anew at the same moment may damage the database: the WAL-reset bug."""
+
+WIDTH = 100
+"""Columns of what is shown."""
+
+FEW_FILES = 1024
+"""So many open files, or fewer, are a limit that a proxy may meet: each client takes one, and each call of the upstream."""
+
+_ONLINE = Timeouts(first_byte=10.0, idle=10.0, total=20.0)
+_LONGEST_LIST = 4 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. What is no more than a `note` keeps nothing from working; `advice` says what to do."""
+
+    state: Literal["ok", "note", "wrong"]
+    subject: str
+    text: str
+    advice: str = ""
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.state == "wrong"
+
+
+def examine(environment: Mapping[str, str], file: str, *, online: bool) -> list[Finding]:
+    """Look at all that the proxy would have; nobody is contacted but, if so told, the upstream."""
+    values, faults = gathered({}, environment, file)
+    settings = Settings(**values)
+    return [
+        *_settings(settings, environment, file, faults),
+        *_listening(settings),
+        *_upstream(settings, online),
+        *_store(settings),
+        about_sqlite(sqlite3.sqlite_version_info, settings.workers),
+        _limits(settings),
+    ]
+
+
+def in_words(findings: list[Finding]) -> str:
+    """Write findings for people."""
+    wrong = sum(finding.is_wrong for finding in findings)
+    last = "nothing is wrong" if not wrong else "1 thing is wrong" if wrong == 1 else f"{wrong} things are wrong"
+    return "\n".join([*[line for finding in findings for line in _lines(finding)], last])
+
+
+def in_json(findings: list[Finding]) -> str:
+    """Write findings for programs."""
+    return msgspec.json.encode(findings).decode()
+
+
+def _lines(finding: Finding) -> Iterator[str]:
+    first = f"{finding.state.upper() if finding.is_wrong else finding.state:<6} {finding.subject:<9} "
+    wrapped = partial(
+        textwrap.wrap, width=WIDTH, subsequent_indent=" " * len(first), break_long_words=False, break_on_hyphens=False
+    )
+    yield from wrapped(finding.text, initial_indent=first)
+    if finding.advice:
+        yield from wrapped(f"-> {finding.advice}", initial_indent=" " * len(first))
+
+
+def _settings(
+    settings: Settings, environment: Mapping[str, str], file: str, faults: list[ConfigurationError]
+) -> Iterator[Finding]:
+    """Check each part by itself: the faults of one do not hide those of another."""
+    parts: list[Callable[[], object]] = [
+        partial(refuse_unknown_variables, environment),
+        settings.policy,
+        settings.limits,
+        partial(hosts_of, settings.allow_host),
+        partial(lent_paths, settings.lend),
+    ]
+    found = [*faults, *_raised_by(parts)]
+    if not found:
+        sources = f"{file} and the environment are" if file else "the environment is"
+        yield Finding("ok", "settings", f"{sources} sound")
+    for fault in found:
+        yield Finding("wrong", "settings", str(fault))
+
+
+def _raised_by(parts: list[Callable[[], object]]) -> Iterator[CacheError]:
+    for part in parts:
+        try:
+            part()
+        except CacheError as exc:
+            yield exc
+
+
+def _listening(settings: Settings) -> Iterator[Finding]:
+    parts: list[Callable[[], object]] = [partial(refuse_callers, settings)]
+    if settings.client_keys_file:
+        parts.append(partial(read_client_keys, settings.client_keys_file))
+    found = list(_raised_by(parts))
+    for fault in found:
+        yield Finding("wrong", "clients", str(fault))
+    if found or not settings.demands_keys:
+        who = "whoever reaches it uses the server's key" if settings.insecure else "only this machine's programs reach it"
+        yield from () if found else (Finding("note" if settings.insecure else "ok", "clients", f"no key is demanded: {who}"),)
+        return
+    try:
+        yield Finding("ok", "clients", f"they bring {how_many_keys(settings.rules())}")
+    except ConfigurationError as exc:
+        if not list(_raised_by([settings.policy])):  # else it was said of the settings
+            yield Finding("wrong", "clients", str(exc))
+
+
+def _upstream(settings: Settings, online: bool) -> Iterator[Finding]:
+    yield _key(settings)
+    try:
+        upstream = settings.open_upstream()
+    except ConfigurationError as exc:
+        yield Finding("wrong", "upstream", str(exc))
+        return
+    if not online:
+        yield Finding("ok", "upstream", f"{upstream.place}, which was not asked (--online does)")
+        return
+    with closing(upstream):
+        yield _answer(upstream, settings.key_variable)
+
+
+def _key(settings: Settings) -> Finding:
+    variable = settings.key_variable
+    if os.environ.get(variable):
+        return Finding("ok", "key", f"{variable} is set")
+    if not settings.demands_keys:
+        return Finding("note", "key", f"{variable} is not set: each client has to bring a key of the upstream's")
+    if settings.upstream in PROVIDERS:
+        text = f"{variable} is not set, and no key of a client's is ever sent: every miss will be refused"
+        return Finding("wrong", "key", text, f"set {variable}")
+    return Finding("note", "key", f"{variable} is not set: the upstream is sent no key")
+
+
+def _answer(upstream: HttpUpstream, variable: str) -> Finding:
+    """Ask for the models there are."""
+    asked = UpstreamRequest("GET", b"/v1/models", b"", ((b"accept", b"application/json"),), b"", timeouts=_ONLINE)
+    try:
+        with closing(upstream.open(asked)) as response:
+            head, body = response.head, b""
+            while len(body) <= _LONGEST_LIST and (chunk := response.read(None)) is not None:
+                body += chunk
+    except UpstreamError as exc:
+        cause = f": {exc.__cause__}" if exc.__cause__ is not None and str(exc.__cause__) not in str(exc) else ""
+        return Finding("wrong", "upstream", f"{upstream.place}: {exc}{cause}", "is the URL right, and is it up?")
+    return _judged(upstream.place, head, body, variable)
+
+
+def _judged(place: str, head: Head, body: bytes, variable: str) -> Finding:
+    match head.status:
+        case 200:
+            return Finding("ok", "upstream", f"{place} answers, and names {_how_many_models(body)}")
+        case 401 | 403:
+            return Finding("wrong", "upstream", f"{place} refuses the key ({head.status})", f"is {variable} the right one?")
+        case 404:
+            return Finding("note", "upstream", f"{place} answers, and has no list of models (404)", "is it the API's base URL?")
+    return Finding("wrong", "upstream", f"{place} answers with {head.status}")
+
+
+def _how_many_models(body: bytes) -> str:
+    try:
+        listed = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        listed = None
+    models = listed.get("data") if isinstance(listed, dict) else listed
+    return "no models in a way that we read" if not isinstance(models, list) else f"{len(models):,} models"
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    try:
+        store = settings.store()
+    except ConfigurationError as exc:
+        yield Finding("wrong", "store", str(exc))
+        return
+    place = Path(store.place)
+    if not store.exists():
+        yield _unmade(place, settings)
+        return
+    try:
+        trouble = try_out(store, settings)
+    except CacheError as exc:
+        yield Finding("wrong", "store", str(exc))
+        return
+    if trouble is not None:
+        yield Finding("wrong", "store", trouble, elsewhere())
+        return
+    yield _filled(settings)
+    yield from little_room(shutil.disk_usage(place).free)
+
+
+def little_room(free_bytes: int) -> Iterator[Finding]:
+    """Say so where a file system has too little room for anything to be stored."""
+    if free_bytes < FREE_SPACE:
+        text = f"only {_size(free_bytes)} are free on its file system: nothing is stored below {_size(FREE_SPACE)}"
+        yield Finding("wrong", "store", text, f"make room, or {elsewhere()}")
+
+
+def _unmade(place: Path, settings: Settings) -> Finding:
+    """Say whether a store could be made, without making it."""
+    parent = next((path for path in (place, *place.parents) if path.exists()), Path("/"))
+    try:
+        if not settings.allow_network:
+            refuse_network(place)
+        with tempfile.TemporaryDirectory(prefix=".cachemw-check-", dir=parent) as trial:
+            prepare_directory(Path(trial) / "store")
+    except (OSError, StoreError) as exc:
+        why = f"{exc.strerror}: {parent}" if isinstance(exc, OSError) and exc.strerror else str(exc)
+        return Finding("wrong", "store", f"none can be made in {place}: {why}", elsewhere())
+    return Finding("ok", "store", f"there is none yet in {place}: it will be made")
+
+
+def _filled(settings: Settings) -> Finding:
+    with closing(settings.store()) as store:
+        try:
+            size = store.size()
+        except StoreError as exc:
+            return Finding("wrong", "store", f"{store.place}: {exc.__cause__ or exc}")
+    share = round(100 * size / settings.size_limit)
+    return Finding(
+        "ok", "store", f"{store.place}: {_size(size)} of {_size(settings.size_limit)} ({share} %); it can be written"
+    )
+
+
+def about_sqlite(version: tuple[int, ...], workers: int) -> Finding:
+    """Say whether this SQLite has a bug that concerns a store."""
+    shown = ".".join(map(str, version))
+    if version >= SOUND_SQLITE:
+        return Finding("ok", "SQLite", shown)
+    text = (
+        f"{shown} has the WAL-reset bug (gone since {'.'.join(map(str, SOUND_SQLITE))}): very rarely, two processes that"
+        " write to one store at the same moment damage it. That is noticed, the database is set aside, and answers are asked"
+        " for anew: nothing wrong is ever served"
+    )
+    sharing = "one process alone (--workers 1) does not meet it; " if workers > 1 else ""
+    return Finding("note", "SQLite", text, f"{sharing}a Python with a newer SQLite has no such bug: no need to hurry")
+
+
+def _limits(settings: Settings) -> Finding:
+    limits = Limits()
+    held = (limits.requests_bytes + limits.flight_bytes + limits.derived_bytes + settings.recall_memory) * settings.workers
+    text = (
+        f"answers up to {_size(settings.max_record_bytes)} are stored, requests up to {_size(settings.max_request_bytes)}"
+        f" read; at most {_size(held)} of memory go to bodies and hits, in {settings.workers}"
+        f" process{'es' if settings.workers > 1 else ''}; {_files()}"
+    )
+    return Finding("ok", "limits", text)
+
+
+def _files() -> str:
+    try:
+        import resource
+    except ImportError:
+        return "how many files may be open is not known"
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return "any number of files may be open"
+    few = f", so about {soft // 2} clients may wait at once (ulimit -n raises it)" if soft <= FEW_FILES else ""
+    return f"{soft:,} files may be open{few}"
+
+
+def _size(count: float) -> str:
+    return f"{count / GIB:,.1f} GiB" if count >= GIB else f"{count / MIB:,.1f} MiB"

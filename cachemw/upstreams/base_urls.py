@@ -1,0 +1,55 @@
+"""Base URLs as people write them: what is not the base of an API, and what was probably meant."""
+
+import re
+
+import httpx
+
+from cachemw.errors import ConfigurationError
+from cachemw.upstreams.http import DEFAULT_PORTS, origin_of
+from cachemw.upstreams.providers import PROVIDERS
+
+_ENDPOINT = re.compile(r"/(?:chat/completions|completions|responses|messages|embeddings|models)\Z")
+_VERSION = "/v1"
+_HOST = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z0-9_-]+(?::[0-9]{1,5})?|[a-z0-9_-]+:[0-9]{1,5}|localhost", re.IGNORECASE)
+_NEAR = ("localhost", "127.")
+
+
+def refuse_incomplete(base_url: str, place: str) -> None:
+    """Refuse the URL of a server, or of an endpoint, in the place of an API's; `place` is where it was given.
+
+    Every request would be answered with a 404. Raises `ConfigurationError`, which says what was probably meant.
+    """
+    meant = _meant(base_url)
+    if meant is not None:
+        raise ConfigurationError(
+            f"{place}: {_short(base_url)} is not the base URL of an API, which ends in its version segment: is it {meant}?"
+        )
+
+
+def refuse_without_scheme(text: str, place: str) -> None:
+    """Refuse what is a host rather than a provider's name. Raises `ConfigurationError`, which says what was probably meant."""
+    host = text.partition("/")[0]
+    if _HOST.fullmatch(host):
+        scheme = "http" if host.startswith(_NEAR) or ":" in host else "https"
+        url = f"{scheme}://{text.rstrip('/')}"
+        raise ConfigurationError(f"{place}: {text!r} is a URL without its scheme: is it {_meant(url) or url}?")
+
+
+def _meant(base_url: str) -> str | None:
+    """Return the base URL that was meant by another one, `None` where it may be one."""
+    base = _ENDPOINT.sub("", base_url)
+    url = httpx.URL(base)
+    path = url.path.rstrip("/")
+    for provider in PROVIDERS.values():
+        known = httpx.URL(provider.base_url)
+        if origin_of(known) == origin_of(url) and known.path.startswith(path) and known.path != path:
+            return provider.base_url
+    if not path:
+        return _short(base) + _VERSION
+    return None if base == base_url else _short(base)
+
+
+def _short(base_url: str) -> str:
+    """Write a URL as people do, without the port that its scheme has anyway."""
+    url = httpx.URL(base_url)
+    return str(url.copy_with(port=None) if url.port == DEFAULT_PORTS.get(url.scheme) else url).rstrip("/")
