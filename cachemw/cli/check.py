@@ -155,9 +155,11 @@ def _key(settings: Settings) -> Finding:
     variable = settings.key_variable
     if os.environ.get(variable):
         return Finding("ok", "key", f"{variable} is set")
+    is_known = settings.upstream in PROVIDERS  # else it may well want none
     if not settings.demands_keys:
-        return Finding("note", "key", f"{variable} is not set: each client has to bring a key of the upstream's")
-    if settings.upstream in PROVIDERS:
+        instead = "each client has to bring a key of its own" if is_known else "a client's own key is sent, if it brings one"
+        return Finding("note", "key", f"{variable} is not set: {instead}")
+    if is_known:
         text = f"{variable} is not set, and no key of a client's is ever sent: every miss will be refused"
         return Finding("wrong", "key", text, f"set {variable}")
     return Finding("note", "key", f"{variable} is not set: the upstream is sent no key")

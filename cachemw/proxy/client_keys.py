@@ -28,7 +28,7 @@ def read_client_keys(path: str) -> dict[bytes, str]:
     text = _text(os.path.expanduser(path))
     try:
         document = tomllib.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ConfigurationError(f"{path} is not TOML: {exc}{_hint(exc)}") from None
     names: dict[bytes, str] = {}
     for name, digest in _entries(document, path):
@@ -40,7 +40,7 @@ def read_client_keys(path: str) -> dict[bytes, str]:
     return names
 
 
-def _hint(exc: ValueError) -> str:
+def _hint(exc: Exception) -> str:
     return ': two keys of one client are a list, ["KEY", "KEY"]' if "overwrite" in str(exc) else ""
 
 

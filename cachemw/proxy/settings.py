@@ -362,5 +362,5 @@ def _document(path: str) -> dict[str, Any]:
         raise ConfigurationError(f"cannot read {path}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise ConfigurationError(f"{path} is not UTF-8") from exc
-    except ValueError as exc:  # TOML's own error, or Python's of a number with thousands of digits
+    except (ValueError, RecursionError) as exc:  # TOML's own error, or Python's of a number with thousands of digits
         raise ConfigurationError(f"{path} is not TOML: {exc}") from exc

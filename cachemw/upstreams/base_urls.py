@@ -9,6 +9,7 @@ from cachemw.upstreams.http import DEFAULT_PORTS, origin_of
 from cachemw.upstreams.providers import PROVIDERS
 
 _ENDPOINT = re.compile(r"/(?:chat/completions|completions|responses|messages|embeddings|models)\Z")
+_BLANKS = re.compile(r"(?:%20)+\Z")
 _VERSION = "/v1"
 _HOST = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z0-9_-]+(?::[0-9]{1,5})?|[a-z0-9_-]+:[0-9]{1,5}|localhost", re.IGNORECASE)
 _NEAR = ("localhost", "127.")
@@ -37,16 +38,24 @@ def refuse_without_scheme(text: str, place: str) -> None:
 
 def _meant(base_url: str) -> str | None:
     """Return the base URL that was meant by another one, `None` where it may be one."""
-    base = _ENDPOINT.sub("", base_url)
+    base = _ENDPOINT.sub("", _BLANKS.sub("", base_url))
     url = httpx.URL(base)
-    path = url.path.rstrip("/")
+    path = re.sub("/+", "/", url.path.rstrip("/"))
     for provider in PROVIDERS.values():
         known = httpx.URL(provider.base_url)
-        if origin_of(known) == origin_of(url) and known.path.startswith(path) and known.path != path:
+        if origin_of(known) == origin_of(url) and base_url != _normal(known) and _is_part(path.lower(), known.path):
             return provider.base_url
     if not path:
         return _short(base) + _VERSION
     return None if base == base_url else _short(base)
+
+
+def _is_part(path: str, known: str) -> bool:
+    return known.startswith(path) or known.endswith(path)
+
+
+def _normal(url: httpx.URL) -> str:
+    return origin_of(url) + url.path
 
 
 def _short(base_url: str) -> str:

@@ -143,6 +143,11 @@ def test_a_secret_that_cannot_be_is_said(here: Here) -> None:
 KEYS = {
     "a provider's, set": ({"GROQ_API_KEY": "x", "CACHEMW_UPSTREAM": "groq"}, "ok", "GROQ_API_KEY is set"),
     "a provider's, unset": ({}, "note", "CEREBRAS_API_KEY is not set: each client has to bring a key"),
+    "a URL's, unset": (
+        {"CACHEMW_UPSTREAM": "http://127.0.0.1:9/v1"},
+        "note",
+        "CACHEMW_UPSTREAM_API_KEY is not set: a client's own key is sent, if it brings one",
+    ),
     "a provider's, unset, with client keys": ({"CACHEMW_CLIENT_KEYS": "sk-a"}, "wrong", "CEREBRAS_API_KEY is not set, and no"),
     "a URL's": (
         {"CACHEMW_UPSTREAM": "http://127.0.0.1:9/v1", "CACHEMW_CLIENT_KEYS": "sk-a"},

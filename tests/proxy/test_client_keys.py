@@ -48,6 +48,7 @@ REFUSED: dict[str | bytes, str] = {
     f"alice = {ALICE}": "FILE is not TOML",
     f'alice: "{ALICE}"': "FILE is not TOML",
     f'alice = "{ALICE}': "FILE is not TOML",
+    "alice = " + "[" * 100_000: "FILE is not TOML",
     f'alice = "{ALICE}"\nalice = "{BOB}"': 'two keys of one client are a list, ["KEY", "KEY"]',
     f'alice = "{ALICE}"\nbob = "{ALICE}"': "FILE: alice and bob have the same key",
     f'alice = "{ALICE}"\nbob = "sha256:{digest(ALICE).hex()}"': "FILE: alice and bob have the same key",

@@ -139,6 +139,7 @@ REFUSED: Mapping[str | bytes, str] = {
     '[serve]\nlend = ["files", 1]\n': "lend in [serve]: an array with an integer in it is not a list of strings",
     "[serve]\nport = 1\nport = 2\n": "FILE is not TOML: Cannot overwrite a value (at line 3, column 9)",
     "[serve": "FILE is not TOML: ",
+    "[serve]\nport = " + "[" * 100_000: "FILE is not TOML: ",
     f"[serve]\nport = {'9' * 5_000}\n": "FILE is not TOML: Exceeds the limit",
     b"[serve]\nhost = '\xff'\n": "FILE is not UTF-8",
 }
