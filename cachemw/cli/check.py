@@ -25,6 +25,7 @@ from cachemw.proxy.lending import lent_paths
 from cachemw.proxy.settings import gathered, refuse_unknown_variables
 from cachemw.stores.disk.files import FREE_SPACE, prepare_directory, refuse_network
 from cachemw.upstreams.base import UpstreamRequest
+from cachemw.upstreams.base_urls import as_written
 from cachemw.upstreams.http import HttpUpstream
 from cachemw.upstreams.providers import PROVIDERS
 from cachemw.wire.hosts import hosts_of
@@ -145,7 +146,7 @@ def _upstream(settings: Settings, online: bool) -> Iterator[Finding]:
         yield Finding("wrong", "upstream", str(exc))
         return
     if not online:
-        yield Finding("ok", "upstream", f"{upstream.place}, which was not asked (--online does)")
+        yield Finding("ok", "upstream", f"{as_written(upstream.place)}, which was not asked (--online does)")
         return
     with closing(upstream):
         yield _answer(upstream, settings.key_variable)
@@ -175,8 +176,8 @@ def _answer(upstream: HttpUpstream, variable: str) -> Finding:
                 body += chunk
     except UpstreamError as exc:
         cause = f": {exc.__cause__}" if exc.__cause__ is not None and str(exc.__cause__) not in str(exc) else ""
-        return Finding("wrong", "upstream", f"{upstream.place}: {exc}{cause}", "is the URL right, and is it up?")
-    return _judged(upstream.place, head, body, variable)
+        return Finding("wrong", "upstream", f"{as_written(upstream.place)}: {exc}{cause}", "is the URL right, and is it up?")
+    return _judged(as_written(upstream.place), head, body, variable)
 
 
 def _judged(place: str, head: Head, body: bytes, variable: str) -> Finding:

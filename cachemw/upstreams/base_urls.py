@@ -23,31 +23,39 @@ def refuse_incomplete(base_url: str, place: str) -> None:
     meant = _meant(base_url)
     if meant is not None:
         raise ConfigurationError(
-            f"{place}: {_short(base_url)} is not the base URL of an API, which ends in its version segment: is it {meant}?"
+            f"{place}: {as_written(base_url)} is not the base URL of an API, which ends in its version segment: is it {meant}?"
         )
 
 
 def refuse_without_scheme(text: str, place: str) -> None:
     """Refuse what is a host rather than a provider's name. Raises `ConfigurationError`, which says what was probably meant."""
-    host = text.partition("/")[0]
+    if "://" in text:
+        return
+    if "@" in text:  # not shown: there may be a password before it
+        raise ConfigurationError(f"{place}: a base URL begins with https:// or http://, and holds no credentials")
+    shown = re.split("[?#]", text, maxsplit=1)[0].rstrip("/")  # a query may hold a key
+    host = shown.partition("/")[0]
     if _HOST.fullmatch(host):
         scheme = "http" if host.startswith(_NEAR) or ":" in host else "https"
-        url = f"{scheme}://{text.rstrip('/')}"
-        raise ConfigurationError(f"{place}: {text!r} is a URL without its scheme: is it {_meant(url) or url}?")
+        url = f"{scheme}://{shown}"
+        raise ConfigurationError(f"{place}: {shown!r} is a URL without its scheme: is it {_meant(url) or url}?")
 
 
 def _meant(base_url: str) -> str | None:
     """Return the base URL that was meant by another one, `None` where it may be one."""
     base = _ENDPOINT.sub("", _BLANKS.sub("", base_url))
-    url = httpx.URL(base)
+    try:
+        url = httpx.URL(base)
+    except httpx.InvalidURL:
+        return None
     path = re.sub("/+", "/", url.path.rstrip("/"))
     for provider in PROVIDERS.values():
         known = httpx.URL(provider.base_url)
         if origin_of(known) == origin_of(url) and base_url != _normal(known) and _is_part(path.lower(), known.path):
             return provider.base_url
     if not path:
-        return _short(base) + _VERSION
-    return None if base == base_url else _short(base)
+        return as_written(base) + _VERSION
+    return None if base == base_url else as_written(base)
 
 
 def _is_part(path: str, known: str) -> bool:
@@ -58,7 +66,7 @@ def _normal(url: httpx.URL) -> str:
     return origin_of(url) + url.path
 
 
-def _short(base_url: str) -> str:
+def as_written(base_url: str) -> str:
     """Write a URL as people do, without the port that its scheme has anyway."""
     url = httpx.URL(base_url)
     return str(url.copy_with(port=None) if url.port == DEFAULT_PORTS.get(url.scheme) else url).rstrip("/")

@@ -44,7 +44,7 @@ def test_it_says_where_it_listens_where_misses_go_and_where_answers_are_kept(com
 
     first, second, third = said.splitlines()
     assert first == f"cachemw listens on {serving.url}/v1 (Ctrl-C ends it)"
-    assert second == f"misses go to https://api.cerebras.ai:443/v1; {SERVERS}"
+    assert second == f"misses go to https://api.cerebras.ai/v1; {SERVERS}"
     assert third == f"answers are kept in {tmp_path}/caches/cachemw"
     assert secret not in said
 

@@ -76,6 +76,22 @@ def test_the_variable_of_a_providers_url_is_named(monkeypatch: pytest.MonkeyPatc
     assert Settings(upstream="cerebras").open_upstream().place == "https://llm.example:443/v1"
 
 
+@pytest.mark.parametrize("given", ["user:sk-secret@llm.example/v1", "llm.example/v1?key=sk-secret", "llm.example/v1#sk-secret"])
+def test_what_may_be_a_secret_in_it_is_not_shown(given: str) -> None:
+    """F65, I4."""
+    with pytest.raises(ConfigurationError) as refused:
+        Settings(upstream=given).open_upstream()
+
+    assert str(refused.value).startswith("--upstream: ")
+    assert "sk-" not in str(refused.value)
+
+
+@pytest.mark.parametrize("given", ["vllm:99999", "vllm:99999/v1", "llm.example/\x7f"])
+def test_what_can_be_no_url_is_refused_all_the_same(given: str) -> None:
+    with pytest.raises(ConfigurationError):
+        Settings(upstream=given).open_upstream()
+
+
 @pytest.mark.parametrize("given", ["nobody", "opnai", "", "ftp://example.org", "a b", "http://"])
 def test_what_is_neither_is_refused_as_before(given: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
