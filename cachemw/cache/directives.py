@@ -87,6 +87,8 @@ CONTROL_HEADER = b"cachemw"
 NAMESPACE_LIMIT = 128
 NAME_LIMIT = UNKNOWN_LIMIT = 16
 """The characters of an unknown member that are reported, and the number of such members."""
+SHOWN_LIMIT = 16
+"""The characters that are shown of what cannot be read."""
 
 
 class Mode(Enum):
@@ -194,25 +196,107 @@ def _directives(
 
 @lru_cache(256)
 def parse_members(value: bytes) -> ControlMembers | InvalidControl:
-    """Read a `Cachemw` field value, an RFC 9651 dictionary. Nothing is guessed."""
+    """Read a `Cachemw` field value, an RFC 9651 dictionary. Nothing is guessed; an empty one says nothing."""
+    dictionary = _dictionary(value)
+    return _unreadable(value) if dictionary is None else _members_of(dictionary)
+
+
+def _dictionary(value: bytes) -> dict[str, Any] | None:
     try:
-        dictionary = cast(dict[str, Any], http_sf.parse(value, tltype="dictionary"))
-    except http_sf.StructuredFieldError as exc:
-        return InvalidControl("cachemw", f"the Cachemw header is not a dictionary of RFC 9651: {exc}")
+        return cast(dict[str, Any], http_sf.parse(value, tltype="dictionary"))
+    except http_sf.StructuredFieldError:
+        return None
+
+
+def _members_of(dictionary: dict[str, Any]) -> ControlMembers | InvalidControl:
     known: dict[str, Any] = {}
     for name, (item, parameters) in dictionary.items():
-        read = _MEMBERS.get(name)
-        if read is None:
+        member = _MEMBERS.get(name)
+        if member is None:
             continue
         if parameters:  # `on; ttl=60` for `on, ttl=60`: a typo must not become a paid call
             return InvalidControl(name, f"{name} takes no parameters; members are separated by commas")
-        known[name] = read(item)
+        known[name] = member.read(item)
         if known[name] is None:
-            return InvalidControl(name, f"{name} has a value that cannot be used")
+            return InvalidControl(name, member.takes + _instead(item))
+    unknown = [name for name in dictionary if name not in _MEMBERS]
+    if unknown and not known:  # that is a typo of somebody who wanted something of the cache
+        return InvalidControl("cachemw", f"Cachemw has no member {_named(unknown[0])}; {_ALL_MEMBERS}")
     switches = [known.pop("on", True), not known.pop("off", False)]
-    on = None if not dictionary.keys() & {"on", "off"} and not known else all(switches)
-    unknown = [name[:NAME_LIMIT] for name in dictionary if name not in _MEMBERS]
-    return ControlMembers(on, known, tuple(unknown[:UNKNOWN_LIMIT]))
+    on = all(switches) if dictionary else None
+    return ControlMembers(on, known, tuple([name[:NAME_LIMIT] for name in unknown[:UNKNOWN_LIMIT]]))
+
+
+def likely_member(unknown: str) -> str | None:
+    """Return what was probably meant by a name that is no member's, as it would be written."""
+    name = unknown.lower()
+    if name in _WORDS:
+        return _WORDS[name]
+    known = [word for word in (*_MEMBERS, *_VALUES) if _distance(name, word) <= (1 if len(name) < 5 else 2)]
+    near = min(known, key=partial(_distance, name), default=None)
+    return _VALUES.get(near, near) if near is not None else None
+
+
+def _distance(one: str, other: str) -> float:
+    """Return how many letters are to be changed, swapped, put in or left out, a little less where they are at the end."""
+    if abs(len(one) - len(other)) > 2:
+        return math.inf
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for at, letter in enumerate(one, 1):
+        before, last, row = row, before, [at]
+        for place, known in enumerate(other, 1):
+            least = min(before[place] + 1, row[-1] + 1, before[place - 1] + (letter != known))
+            if last and place > 1 and letter == other[place - 2] and one[at - 2] == known:
+                least = min(least, last[place - 2] + 1)
+            row.append(least)
+    is_longer = one.startswith(other) or other.startswith(one)
+    return row[-1] - is_longer / 2
+
+
+def _named(unknown: str) -> str:
+    likely = likely_member(unknown)
+    return f"'{unknown[:NAME_LIMIT]}'" + (f" (did you mean {likely}?)" if likely else "")
+
+
+def _unreadable(value: bytes) -> InvalidControl:
+    """Say why a field value is no dictionary: what is wrong with its first member that is none."""
+    pieces: list[bytes] = [piece.strip() for piece in _PIECE.findall(value[:_DIAGNOSED_BYTES])]
+    piece = next((piece for piece in pieces if not _dictionary(piece)), b"")
+    what, reason = (ascii(_shown(piece.decode("latin-1"))), _reason(piece)) if piece else ("a comma", "it is one too many")
+    message = f"Cachemw is a dictionary, such as on, ttl=3600, and cannot be read at {what}: {reason}; {_ALL_MEMBERS}"
+    return InvalidControl("cachemw", message)
+
+
+def _shown(text: str) -> str:
+    """Return the beginning of what was sent, and nothing of a text in quotes, which may be anything."""
+    return text.partition('"')[0][:SHOWN_LIMIT] or '"'
+
+
+def _reason(piece: bytes) -> str:
+    matched = _WRITTEN.match(piece)
+    assert matched is not None  # noqa: S101 - it takes anything
+    name, equals, value = [part.decode("latin-1") for part in matched.groups()]
+    meant = name.lower() + equals + value
+    dictionary = _dictionary(meant.encode("latin-1"))
+    if dictionary and isinstance(_members_of(dictionary), ControlMembers):
+        return f"did you mean {_shown(meant)}?"
+    if name.lower() in _MEMBERS:
+        return _MEMBERS[name.lower()].takes if equals else "there are commas between members"
+    likely = likely_member(name)
+    return f"did you mean {likely}?" if likely else "a member is a name, or a name, = and a value"
+
+
+def _instead(item: object) -> str:
+    """Say what came in the place of a value that can be used, where that is a word or a number."""
+    match item:
+        case bool():
+            return ", and not ?0" if item is False else ", and not without one"
+        case int() | Decimal() | http_sf.Token():
+            return f", and not {str(item)[:SHOWN_LIMIT]}"
+        case str():  # which may be anything
+            return ", and not in quotes"
+    return ""
 
 
 def _boolean(item: object) -> bool | None:
@@ -236,13 +320,42 @@ def _word(words: type[Enum], item: object) -> Enum | None:
     return next((word for word in words if isinstance(item, http_sf.Token) and word.value == str(item)), None)
 
 
-_MEMBERS: Mapping[str, Callable[[object], Any]] = {
-    "on": _boolean,
-    "off": _boolean,
-    "mode": partial(_word, Mode),
-    "ttl": _count,
-    "namespace": _text,
-    "sample": _count,
-    "speed": _pace,
-    "abandon": partial(_word, Abandon),
+class _Member(msgspec.Struct, frozen=True):
+    """A member: the reader of its value, which gives `None` for one that cannot be used, and what it takes, for people."""
+
+    read: Callable[[object], Any]
+    takes: str
+
+    __repr__ = redacted_repr
+
+
+def _one_of(name: str, words: type[Enum]) -> _Member:
+    return _Member(partial(_word, words), f"{name} is one of {', '.join([word.value for word in words])}")
+
+
+_MEMBERS: Mapping[str, _Member] = {
+    "on": _Member(_boolean, "on takes no value, or ?0 for no"),
+    "off": _Member(_boolean, "off takes no value, or ?0 for no"),
+    "mode": _one_of("mode", Mode),
+    "ttl": _Member(_count, "ttl is a whole number of seconds, 0 or more, such as ttl=3600"),
+    "namespace": _Member(_text, f'namespace is text of {NAMESPACE_LIMIT} characters at most, such as namespace="evals"'),
+    "sample": _Member(_count, "sample is a whole number, 0 or more, such as sample=2"),
+    "speed": _Member(_pace, "speed is a number, 0 or more, such as speed=1.5"),
+    "abandon": _one_of("abandon", Abandon),
 }
+_ALL_MEMBERS = f"its members are {', '.join(_MEMBERS)}"
+
+_VALUES = {
+    **{mode.value: f"mode={mode.value}" for mode in Mode},
+    **{word.value: f"abandon={word.value}" for word in Abandon},
+}
+_WORDS = {
+    **dict.fromkeys(("true", "yes", "1", "?1", "enable", "enabled"), "on"),
+    **dict.fromkeys(("false", "no", "0", "?0", "none", "disable", "disabled"), "off"),
+    **{name: f"Cache-Control: {name}" for name in ("no-store", "no-cache", "only-if-cached")},
+}
+"""What else people write, and what they mean by it."""
+
+_DIAGNOSED_BYTES = 1024
+_PIECE = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*"?)+|(?<=,)(?=,|$)|^(?=,)', re.DOTALL)
+_WRITTEN = re.compile(rb'"?([^="\s]*)"?\s*(=?)\s*(.*)', re.DOTALL)

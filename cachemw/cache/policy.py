@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cachemw.cache.directives import FOREVER, InvalidControl, parse_members
+from cachemw.cache.directives import FOREVER, InvalidControl, likely_member, parse_members
 from cachemw.cache.freshness import Keep
 from cachemw.cache.header_rules import NEVER_FORWARDED, HeaderRules
 from cachemw.endpoints import CHAT, ENDPOINTS
@@ -87,7 +87,9 @@ class Policy:
         if isinstance(members, InvalidControl):
             raise ConfigurationError(f"Policy.default: {members.message}")
         if members.unknown:
-            raise ConfigurationError(f"Policy.default: unknown member {members.unknown[0]!r}")
+            likely = likely_member(members.unknown[0])
+            hint = f" (did you mean {likely}?)" if likely else ""
+            raise ConfigurationError(f"Policy.default: unknown member {members.unknown[0]!r}{hint}")
         self._check()
         for name, whole in (("paths", tuple), ("bookkeeping", frozenset), ("store_when", frozenset), ("honour", frozenset)):
             object.__setattr__(self, name, whole(getattr(self, name)))  # nobody else's to change

@@ -78,7 +78,12 @@ async def test_an_answer_of_events_has_these_fields(mounted: Mounted) -> None:
 
 async def test_answers_of_ours_have_these_fields(mounted: Mounted) -> None:
     """E7, E6."""
-    for control, status, says in (("ttl=-1", 400, b"detail=invalid-cachemw"), ("mode=replay", 504, b"detail=not-cached")):
+    invalid = b"detail=invalid-cachemw"
+    for control, status, says in (
+        ("ttl=-1", 400, invalid),
+        ("replay", 400, invalid),
+        ("mode=replay", 504, b"detail=not-cached"),
+    ):
         reply = await mounted.ask(control)
 
         assert reply.status == status

@@ -53,7 +53,7 @@ async def nowhere(message: Message) -> None:
         ("POST", PATH, ()),
         ("POST", PATH, ((b"cachemw", b"off"),)),
         ("POST", PATH, ((b"cachemw", b"on=?0, ttl=5"),)),
-        ("POST", PATH, ((b"cachemw", b"colour=blue"),)),
+        ("POST", PATH, ((b"cachemw", b""),)),
         ("GET", PATH, ()),
         ("POST", "/v1/embeddings", ()),
         ("GET", "/", ((b"cachemw", b"off"),)),

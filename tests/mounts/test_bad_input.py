@@ -205,6 +205,7 @@ async def test_a_body_may_be_as_large_as_the_policy_says(mounted: Mounted, size:
         ('on, namespace="%s"' % ("x" * 129), "namespace"),
         ("ON", "cachemw"),
         ("on,", "cachemw"),
+        *((word, "cachemw") for word in ("true", "yes", "onn", "replay", "tll=60", "colour=blue")),
         ("on, sample=1.5", "sample"),
     ],
 )
