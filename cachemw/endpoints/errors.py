@@ -51,6 +51,7 @@ OPENAI = ErrorShape(_openai_body, _openai_event)
 """The SDKs of OpenAI and of Cerebras both read it."""
 
 _NO_RETRY = (b"x-should-retry", b"false")
+_CHALLENGE = (b"www-authenticate", b"Bearer")
 _INVALID = "invalid_request_error"
 _NOT_LENT = "endpoint_not_lent"
 _SHOWN_BYTES = 200  # of a path that was asked for
@@ -143,8 +144,12 @@ def method_not_allowed(methods: Iterable[str]) -> ErrorResponse:
 
 def unknown_key() -> ErrorResponse:
     """Return the 401 for who brings none of the client keys, or several."""
-    challenge = (b"www-authenticate", b"Bearer")
-    return _refusal(401, "invalid_api_key", "bring one of the keys that cachemw was started with", (challenge,))
+    return _refusal(401, "invalid_api_key", "bring one of the keys that cachemw was started with", (_CHALLENGE,))
+
+
+def websocket_refused() -> ErrorResponse:
+    """Return the 501 for who would open a WebSocket: what goes over one is no request, and cannot be cached."""
+    return _refusal(501, "websocket_not_supported", "cachemw passes on no WebSockets: open this one at the upstream itself")
 
 
 def too_slow() -> ErrorResponse:

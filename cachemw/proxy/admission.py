@@ -19,6 +19,7 @@ from cachemw.limits import BODY_BYTES
 from cachemw.messages import Caller, Headers, by_name
 from cachemw.proxy.lending import Lent, LentPaths, lent, takes_uploads, what_is_lent
 from cachemw.redaction import redacted_repr
+from cachemw.wire.fields import names_websocket
 from cachemw.wire.hosts import host_of, is_loopback, is_origin_of, origin_host, origin_of_url
 from cachemw.wire.paths import climbs, is_target, segments
 
@@ -122,6 +123,7 @@ def admit(method: str, raw_path: bytes, headers: Headers, rules: AccessRules) ->
         _misdirected(fields, rules)
         or (None if method in METHODS else refusals.method_not_allowed(METHODS))
         or _unknown(headers, rules.by_digest)
+        or (refusals.websocket_refused() if method == "GET" and _wants_websocket(fields) else None)
         or (refusals.invalid_path() if climbs(raw_path) or not is_target(raw_path) else None)
         or (_not_lent(method, raw_path, rules) if is_lent is Lent.NO else None)
         or _too_large(fields, rules.max_body)
@@ -129,7 +131,7 @@ def admit(method: str, raw_path: bytes, headers: Headers, rules: AccessRules) ->
     )
     if answer is not None:  # who waits for a 100 may send the body all the same, or not: nobody can tell (RFC 9110 §10.1.1)
         sends_more = _has_body(fields) or b"expect" in fields
-        return Refused(answer, closes=sends_more or answer[0].status in (400, 405))
+        return Refused(answer, closes=sends_more or answer[0].status in (400, 405, 501))
     return Admitted(_client(headers, rules) if rules.demands_keys else None, is_sized, is_lent is Lent.BY_BODY)
 
 
@@ -161,6 +163,11 @@ def _is_foreign(fields: Fields, authority: bytes, hosts: frozenset[str]) -> bool
     if origins or sites in ([b"same-origin"], [b"none"]):
         return False
     return not are_ours or bool(sites) and not referers  # images and scripts have no `Origin`, and old browsers only a referrer
+
+
+def _wants_websocket(fields: Fields) -> bool:
+    """Say whether a GET would open a WebSocket (RFC 6455 §4.1); a proxy before us may have taken its `Upgrade` off."""
+    return names_websocket(b",".join(fields.get(b"upgrade", _NONE))) or b"sec-websocket-key" in fields
 
 
 def _unknown(headers: Headers, by_digest: Mapping[bytes, str | None]) -> ErrorResponse | None:

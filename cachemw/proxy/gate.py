@@ -193,14 +193,16 @@ class _Sealed:
 
 
 async def _refuse(scope: Scope, refused: Refused, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": ""})
-    else:
+    if scope["type"] != "websocket":
         await _say(refused.answer, refused.closes, send)
+    elif "websocket.http.response" in (scope.get("extensions") or {}):
+        await _say(refused.answer, refused.closes, send, "websocket.http.response")
+    else:
+        await send({"type": "websocket.close", "code": 1008, "reason": ""})
 
 
-async def _say(answer: ErrorResponse, closes: bool, send: Send) -> None:
+async def _say(answer: ErrorResponse, closes: bool, send: Send, kind: str = "http.response") -> None:
     head, body = answer
     fields = [*head.headers, *SEALED, *([(b"connection", b"close")] if closes else [])]
-    await send({"type": "http.response.start", "status": head.status, "headers": fields})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{kind}.start", "status": head.status, "headers": fields})
+    await send({"type": f"{kind}.body", "body": body})

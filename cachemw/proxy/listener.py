@@ -15,7 +15,9 @@ from cachemw.endpoints.errors import ErrorResponse
 from cachemw.limits import Limits
 from cachemw.proxy.gate import SEALED, Gate
 from cachemw.proxy.heads import NO_UPGRADE, held_back, is_sound, without_upgrade
+from cachemw.proxy.http10 import CloseDelimited
 from cachemw.proxy.known_heads import HeldRequest, Sighting
+from cachemw.wire.fields import names_websocket
 
 
 class Deadline:
@@ -295,7 +297,9 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._awaited is Expecting.BODY:
             return  # of the trailer: uvicorn would put it into the head (RFC 9110 §6.5.1)
         if name.lower() == NO_UPGRADE:
-            return
+            if not names_websocket(value):
+                return
+            name = b"upgrade"  # to be refused: the parser is past it
         super().on_header(name, value)
         self._head_size += len(name) + len(value) + len(b": \r\n")
         if len(self.headers) > self._limits.head_fields:
@@ -324,7 +328,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        is_old = cycle.scope["http_version"] == "1.0"
+        super()._start_asgi_task(cycle, cast(ASGI3Application, CloseDelimited(app, cycle)) if is_old else app)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

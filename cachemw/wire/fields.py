@@ -47,6 +47,11 @@ def without(headers: Headers, lower_names: Iterable[bytes]) -> Headers:
     return tuple((name, value) for name, value in headers if name.lower() not in removed)
 
 
+def names_websocket(upgrade: bytes) -> bool:
+    """Say whether an `Upgrade` field asks for a WebSocket. That is no wish that can be ignored, as all others are."""
+    return b"websocket" in [protocol.strip().lower() for protocol in upgrade.split(b",")]
+
+
 def content_length(headers: Headers) -> int | None:
     """Return how long a body is said to be; `None` where that is not said, or not in one way (RFC 9110 §8.6)."""
     fields = [value for name, value in headers if name.lower() == b"content-length"]

@@ -44,6 +44,7 @@ ANSWERS: list[tuple[refusals.ErrorResponse, int, str, str, Headers]] = [
     (refusals.method_not_allowed({"POST", "GET", "HEAD"}), 405, CALLERS, "method_not_allowed", (ALLOW, NO_RETRY)),
     (refusals.unknown_key(), 401, CALLERS, "invalid_api_key", (CHALLENGE, NO_RETRY)),
     (refusals.too_slow(), 408, CALLERS, "request_timeout", ()),
+    (refusals.websocket_refused(), 501, CALLERS, "websocket_not_supported", (NO_RETRY,)),
     (refusals.body_too_large(1_000), 413, CALLERS, "request_too_large", (NO_RETRY,)),
     (refusals.unsupported_type(), 415, CALLERS, "unsupported_media_type", (NO_RETRY,)),
     (refusals.head_too_large(), 431, CALLERS, "request_head_too_large", (NO_RETRY,)),
