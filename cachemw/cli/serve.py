@@ -16,9 +16,9 @@ from typing import Any, cast
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.config import LOGGING_CONFIG
-from uvicorn.supervisors import Multiprocess
 
 from cachemw.cli.banner import banner
+from cachemw.cli.ending import EndingServer, Supervisor
 from cachemw.cli.listening import EVERYBODYS_SOCKET, OWNERS_SOCKET, is_loopback, listen, listening_at, url_of
 from cachemw.errors import CommandError, PlaceRefused, StoreError
 from cachemw.limits import Limits
@@ -62,19 +62,19 @@ def configured(
 def run(config: Config, listener: socket.socket, announce: Callable[[], None]) -> None:
     """Announce it and serve until SIGINT or SIGTERM, then return: no exception, which may be lost wherever it is raised."""
     if config.workers > 1:
-        supervisor = Workers(config, sockets=[listener])
+        supervisor = Workers(config, [listener])
         announce()
         supervisor.run()
         return
-    server = Server(config)
+    server = EndingServer(config)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
     announce()
     server.run([listener])
 
 
-class Workers(Multiprocess):
-    """uvicorn's supervisor of workers; where SIGHUP is held it hands that on to each, and they begin nothing anew."""
+class Workers(Supervisor):
+    """The supervisor of workers; where SIGHUP is held it hands that on to each, and they begin nothing anew."""
 
     def handle_signals(self) -> None:
         super().handle_signals()

@@ -78,6 +78,12 @@ def shutting_down() -> ErrorResponse:
     return _answer(Refusal(503, "cachemw is shutting down, and there is no answer yet", code="shutting_down"))
 
 
+def parting_event(at_boundary: bool, shape: ErrorShape = OPENAI) -> bytes:
+    """Return the event that tells a stream's reader that the server ends before it; no `[DONE]` follows it."""
+    event = shape.event(Refusal(503, "cachemw is shutting down, and this answer is not whole", code="shutting_down"))
+    return event if at_boundary else b"\n\n" + event
+
+
 def busy() -> ErrorResponse:
     """Return the 503 for a request that has to be read, while there is no room to."""
     return _answer(Refusal(503, "cachemw holds too many large requests: try again in a moment", code="busy"))

@@ -15,7 +15,7 @@ from cachemw.endpoints import errors as refusals
 from cachemw.endpoints.errors import ErrorResponse
 from cachemw.errors import ClientLeftError
 from cachemw.limits import Limits
-from cachemw.messages import Headers, Unread
+from cachemw.messages import Headers, Unread, header_values
 from cachemw.proxy.admission import AccessRules, Admitted, Refused, admit
 from cachemw.proxy.known_heads import KnownHeads
 from cachemw.proxy.lending import judge
@@ -117,6 +117,9 @@ class Gate:
         except asyncio.CancelledError:  # inside, it has undone everything; the server would call it a fault of ours
             if not outward.has_begun:
                 await _say(refusals.shutting_down(), True, send)
+            elif outward.takes_event():
+                body = refusals.parting_event(outward.is_at_boundary)
+                await send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def _judged(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app answer if the body may be answered with a lent key."""
@@ -179,15 +182,33 @@ class _Sealed:
 
     def __init__(self, send: Send) -> None:
         self._send, self.has_begun = send, False
+        self._fields: Headers = ()
+        self._tail, self._has_ended = b"", False
+
+    def takes_event(self) -> bool:
+        """Say whether an event may follow: it is an open stream of events, not coded and of no known length."""
+        kinds = header_values(self._fields, b"content-type")
+        is_plain = not any(header_values(self._fields, name) for name in (b"content-encoding", b"content-length"))
+        is_stream = any(kind.lower().startswith(b"text/event-stream") for kind in kinds)
+        return is_stream and is_plain and not self._has_ended
+
+    @property
+    def is_at_boundary(self) -> bool:
+        """Say whether what was sent ends between two events."""
+        return not self._tail or self._tail.endswith((b"\n\n", b"\r\r", b"\r\n\r\n"))
 
     async def send(self, message: Message) -> None:
         self.has_begun = True
+        if message["type"] == "http.response.body":
+            self._tail = (self._tail + message.get("body", b"")[-4:])[-4:]
+            self._has_ended = not message.get("more_body", False)
         if message["type"] == "http.response.start":
             fields = [
                 field
                 for field in message.get("headers", ())
                 if (name := field[0].lower()) not in _NEVER and not name.startswith(_NEVER_BEGINNING)
             ]
+            self._fields = tuple(fields)
             message = {**message, "headers": [*fields, *SEALED]}
         await self._send(message)
 

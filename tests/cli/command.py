@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -59,11 +60,18 @@ class Command:
         environment = {**self.environment, **variables}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
-    @contextlib.contextmanager
-    def serving(self, *arguments: object, lines: int = 1, **variables: str) -> Iterator[Serving]:
+    def serving(self, *arguments: object, lines: int = 1, **variables: str) -> AbstractContextManager[Serving]:
         """Run `cachemw` until it has said so many lines, the first of which is where it listens; warnings may come before."""
+        return self._running("-m", "cachemw", *arguments, lines=lines, **variables)
+
+    def script(self, text: str, *arguments: object) -> AbstractContextManager[Serving]:
+        """Run Python until it has said where it listens."""
+        return self._running("-c", text, *arguments, lines=1)
+
+    @contextlib.contextmanager
+    def _running(self, *arguments: object, lines: int, **variables: str) -> Iterator[Serving]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cachemw", *map(str, arguments)],
+            [sys.executable, *map(str, arguments)],
             env={**self.environment, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

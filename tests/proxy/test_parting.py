@@ -113,4 +113,45 @@ async def test_who_has_a_part_of_an_answer_is_shown_no_end(caplog: pytest.LogCap
         rests = [await rest(stream) for stream in scene.callers]
 
     assert not any(re.search(rb"HTTP/1.1|\[DONE\]|0\r\n\r\n", said) for said in rests)
+    assert [error_in(said)["code"] for said in rests] == ["shutting_down"] * 2
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def error_in(said: bytes) -> dict[str, str]:
+    """Return the error in the last event of what was said in chunks."""
+    [found] = re.findall(rb"\n?data: (\{.*\})\n\n\r\n$", said)
+    error: dict[str, str] = json.loads(found)["error"]
+    return error
+
+
+NO_EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nTransfer-Encoding: chunked\r\n\r\n"
+CODED = CHUNKED.replace(b"Transfer-Encoding", b"Content-Encoding: gzip\r\nTransfer-Encoding")
+
+
+@pytest.mark.parametrize(
+    ("parts", "last"),
+    [
+        ((CHUNKED, chunk(b"data: half")), b"data: half\r\n%x\r\n\n\ndata: {"),
+        ((CHUNKED, chunk(b"data: whole\r\n\r\n")), b"data: whole\r\n\r\n\r\n%x\r\ndata: {"),
+        ((NO_EVENTS, chunk(b"half")), None),
+        ((CODED, chunk(b"half")), None),
+    ],
+    ids=["within an event", "behind one", "no events", "coded"],
+)
+async def test_an_event_follows_where_one_can(parts: tuple[bytes, ...], last: bytes | None) -> None:
+    """F14: whatever is relayed."""
+    heard = b""
+
+    async with ending(*parts, anyio.Event()) as (scene, server):
+        stream = await scene.call(MODELS.replace(b"Host", b"Accept-Encoding: gzip\r\nHost"))
+        while not heard.endswith((b"half", b"half\r\n", b"whole\r\n\r\n\r\n")):
+            heard += await stream.receive()
+        await server.aclose()
+        heard += await rest(stream)
+
+    if last is None:
+        assert b"error" not in heard
+    else:
+        size = int(heard.rpartition(b"data: ")[0].split(b"\r\n")[-2], 16)
+        assert last % size in heard
+        assert error_in(heard)["code"] == "shutting_down"
