@@ -21,8 +21,10 @@ from cachemw.messages import Head, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
 from cachemw.upstreams.base import UpstreamRequest
+from cachemw.upstreams.by_proxy import AsyncByProxy, SyncByProxy
 from cachemw.upstreams.connections import SyncTransports, Transports
 from cachemw.upstreams.http import head_of, hurried
+from cachemw.upstreams.proxies import refuse_unusable_proxies
 from cachemw.wire.fields import without
 
 
@@ -134,6 +136,8 @@ class Caching:
     _stream: Any
 
     def __init__(self, inner: Any, store: Store | None) -> None:
+        if inner is None:
+            refuse_unusable_proxies()
         self._inner = inner
         self._owns_store, self._store = store is None, DiskStore() if store is None else store
         self._cookies = Cookies()
@@ -148,7 +152,8 @@ class SyncCaching(Caching):
 
     def __init__(self, inner: Any, store: Store | None, policy: Policy | None, limits: Limits, hooks: Iterable[Hook]) -> None:
         super().__init__(inner, store)
-        self._inners = SyncTransports(self._family.HTTPTransport)
+        make: Any = partial(SyncByProxy, self._family)
+        self._inners = SyncTransports(make)
         self.driver = SyncPullDriver(self._store, policy or Policy(default="on"), limits, hooks)
 
     def handle_request(self, request: Any) -> Any:
@@ -205,7 +210,8 @@ class AsyncCaching(Caching):
 
     def __init__(self, inner: Any, store: Store | None, policy: Policy | None, limits: Limits, hooks: Iterable[Hook]) -> None:
         super().__init__(inner, store)
-        self._inners = Transports(self._family.AsyncHTTPTransport)
+        make: Any = partial(AsyncByProxy, self._family)
+        self._inners = Transports(make)
         self.driver = AsyncPullDriver(self._store, policy or Policy(default="on"), limits, hooks)
 
     async def handle_async_request(self, request: Any) -> Any:

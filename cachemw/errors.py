@@ -16,6 +16,7 @@ CacheError
 │   │   └── Purged         there was a purge since it was asked for
 │   └── RecordError        bytes that are not a record we can trust
 └── UpstreamError          __cause__ is the original
+    ├── KeyMissing         it takes a key, and there is none to send it
     ├── UpstreamTimeout    it did not answer, or fell silent, within its time
     └── TruncatedResponse  it ended before it was complete; nothing is stored
 """
@@ -105,6 +106,16 @@ class UpstreamError(CacheError):
     @property
     def detail(self) -> str:
         return "unreachable" if self.status is None else "broken"
+
+
+class KeyMissing(UpstreamError):
+    """The upstream takes a key, and neither has `variable` one, nor did the caller bring one where it `can_be_sent`."""
+
+    detail = "no-key"
+
+    def __init__(self, variable: str, *, can_be_sent: bool) -> None:
+        super().__init__("there is no key for the upstream")
+        self.variable, self.can_be_sent = variable, can_be_sent
 
 
 class UpstreamTimeout(UpstreamError):

@@ -53,7 +53,7 @@ from cachemw.cache.recording import Terms
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
 from cachemw.endpoints.base import Bypass, Endpoint
 from cachemw.endpoints.errors import OPENAI, ErrorShape
-from cachemw.errors import PartitionError, RecordError, StoreError, StoreTimeout, UpstreamError
+from cachemw.errors import KeyMissing, PartitionError, RecordError, StoreError, StoreTimeout, UpstreamError
 from cachemw.limits import Limits
 from cachemw.messages import AppTarget, Headers, Inside, Request, header_values
 from cachemw.report import NOT_CACHED, STORE_SLOW, ExchangeReport, Fwd
@@ -118,6 +118,8 @@ def _answer(query: Query, verified: VerifiedRecords) -> Script:
         sender = sender or sender_of(query.request, query.policy)
         try:
             claimed = yield _claim(query, report, order, sender, is_apart=is_apart)
+        except KeyMissing:  # that of whoever led: who has one asks with it
+            is_apart = True
         except UpstreamError as error:
             failures += 1
             if failures == ATTEMPTS:

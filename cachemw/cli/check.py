@@ -16,7 +16,7 @@ import msgspec
 
 from cachemw.cli.banner import how_many_keys
 from cachemw.cli.serve import elsewhere, refuse_callers, try_out
-from cachemw.errors import CacheError, ConfigurationError, StoreError, UpstreamError
+from cachemw.errors import CacheError, ConfigurationError, KeyMissing, StoreError, UpstreamError
 from cachemw.limits import GIB, MIB, Limits, Timeouts
 from cachemw.messages import Head
 from cachemw.proxy import Settings
@@ -174,6 +174,8 @@ def _answer(upstream: HttpUpstream, variable: str) -> Finding:
             head, body = response.head, b""
             while len(body) <= _LONGEST_LIST and (chunk := response.read(None)) is not None:
                 body += chunk
+    except KeyMissing:
+        return Finding("note", "upstream", f"{as_written(upstream.place)} was not asked: it takes a key", f"set {variable}")
     except UpstreamError as exc:
         cause = f": {exc.__cause__}" if exc.__cause__ is not None and str(exc.__cause__) not in str(exc) else ""
         return Finding("wrong", "upstream", f"{as_written(upstream.place)}: {exc}{cause}", "is the URL right, and is it up?")

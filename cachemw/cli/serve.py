@@ -30,6 +30,7 @@ from cachemw.proxy.settings import SETTINGS
 from cachemw.stores import Store
 from cachemw.stores.calls import CallQueue
 from cachemw.upstreams.base_urls import as_written
+from cachemw.upstreams.proxies import HttpProxy
 
 GRACE = 8
 """Seconds that answers under way have left when we are told to end: container runtimes kill after ten."""
@@ -132,11 +133,15 @@ def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits =
         hold_hangups()  # before there is another thread, which would hear of one and end all
     kept = try_out(store, settings, limits) or f"answers are kept in {store.place}"
     with _listening(settings) as listener:
-        said = banner(settings, rules, listener, as_written(upstream.place), kept)
+        said = banner(settings, rules, listener, as_written(upstream.place) + _through(upstream.proxy), kept)
         os.environ.update(settings.to_environment())  # every worker makes its proxy from there
         make, protocol = partial(work, limits), partial(GuardedProtocol, limits=limits)
         config = configured(make, settings.log_level, factory=True, workers=settings.workers, protocol=protocol)
         run(config, listener, partial(say, said))
+
+
+def _through(proxy: HttpProxy | None) -> str:
+    return f" through {proxy.url} ({proxy.variable})" if proxy else ""
 
 
 def refuse_callers(settings: Settings) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
+from cachemw.errors import KeyMissing, TruncatedResponse, UpstreamError, UpstreamTimeout
 from cachemw.messages import Head
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import encode
@@ -69,8 +69,8 @@ def not_cached(shape: ErrorShape = OPENAI) -> ErrorResponse:
 
 
 def upstream_failed(error: UpstreamError, shape: ErrorShape = OPENAI) -> ErrorResponse:
-    """Return the 502 or 504 for an upstream that gave no complete answer."""
-    return _answer(_failure(error), (), shape)
+    """Return the 502 or 504 for an upstream that gave no complete answer, and the 401 for who has no key for it."""
+    return _answer(_failure(error), (_CHALLENGE, _NO_RETRY) if isinstance(error, KeyMissing) else (), shape)
 
 
 def shutting_down() -> ErrorResponse:
@@ -186,6 +186,10 @@ def _refusal(
 
 
 def _failure(error: UpstreamError) -> Refusal:
+    if isinstance(error, KeyMissing):
+        what_else = ", or send yours" if error.can_be_sent else ""
+        message = f"this proxy has no key of its own: start it with {error.variable}=…{what_else}"
+        return Refusal(401, message, _INVALID, code="no_key")
     if isinstance(error, UpstreamTimeout):
         return Refusal(504, "the upstream did not answer in time", code="upstream_timeout")
     if isinstance(error, TruncatedResponse):

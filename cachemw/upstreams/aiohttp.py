@@ -15,6 +15,7 @@ from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.messages import Headers
 from cachemw.upstreams.connections import KEEPALIVE, tls
 from cachemw.upstreams.heads import head_in_http1, sayable
+from cachemw.upstreams.proxies import HttpProxy
 
 LARGEST_HEAD_BYTES = 64 * 1024
 """The longest line of a response's head."""
@@ -44,9 +45,13 @@ class AiohttpResponse:
 
 
 class Sessions:
-    """Gives the running event loop its connections, which are closed when that loop ends or earlier."""
+    """Gives the running event loop its connections, which are closed when that loop ends or earlier.
 
-    def __init__(self) -> None:
+    With a `proxy` all of them go through it.
+    """
+
+    def __init__(self, proxy: HttpProxy | None = None) -> None:
+        self._proxy = proxy
         self._held: RunVar[_Held | None] = RunVar(f"cachemw session {id(self)}", None)
 
     async def open(self, method: str, url: str, fields: Headers, body: Body, connect: float) -> AiohttpResponse:
@@ -55,14 +60,20 @@ class Sessions:
         Raises `UpstreamError`.
         """
         session, _ = self._held.get() or await self._begin()
+        proxy = self._proxy
+        sent = [(name.lower().decode(), value.decode()) for name, value in fields]  # of two spellings it sends one
+        if proxy is not None and url.startswith("http:"):  # else a tunnel is asked for, which has its own head
+            sent += proxy.headers.items()
         try:
             response = await session.request(
                 method,
                 yarl.URL(url, encoded=True),
-                headers=[(name.lower().decode(), value.decode()) for name, value in fields],  # of two spellings it sends one
+                headers=sent,
                 data=body or None,
                 allow_redirects=False,
                 timeout=_within(connect),
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=None if proxy is None else proxy.headers,
             )
         except _ERRORS as exc:
             raise _translated(exc) from exc
@@ -97,7 +108,7 @@ async def _hold() -> AsyncGenerator[aiohttp.ClientSession, None]:
         cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies are not another's
         skip_auto_headers=("Accept", "Content-Type"),  # what the client did not say is not said for it
         auto_decompress=False,
-        trust_env=False,
+        trust_env=False,  # it would take credentials from `.netrc`
         max_line_size=LARGEST_HEAD_BYTES,
         max_field_size=LARGEST_HEAD_BYTES,
     )

@@ -4,13 +4,17 @@ import contextlib
 import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 from anyio.lowlevel import RunVar
+
+from cachemw.errors import ConfigurationError
+from cachemw.upstreams.proxies import HttpProxy
 
 
 class Pool:
@@ -174,22 +178,49 @@ class SyncTransports:
             held.close()
 
 
-def default_transport() -> httpx.AsyncBaseTransport:
-    """Return a transport that goes to the upstream itself: no proxies or certificates from the environment, HTTP/1.1."""
-    return httpx.AsyncHTTPTransport(**_httpx_options())
+def default_transport(proxy: HttpProxy | None = None) -> httpx.AsyncBaseTransport:
+    """Return a transport that goes to the upstream itself, or through a proxy, in HTTP/1.1."""
+    return httpx.AsyncHTTPTransport(**_httpx_options(proxy))
 
 
-def default_sync_transport() -> httpx.BaseTransport:
+def default_sync_transport(proxy: HttpProxy | None = None) -> httpx.BaseTransport:
     """Return the same for who does not await."""
-    return httpx.HTTPTransport(**_httpx_options())
+    return httpx.HTTPTransport(**_httpx_options(proxy))
 
 
-def _httpx_options() -> dict[str, Any]:
+def _httpx_options(proxy: HttpProxy | None) -> dict[str, Any]:
     limits = httpx.Limits(max_connections=None, keepalive_expiry=KEEPALIVE)
-    return {"verify": tls(), "trust_env": False, "limits": limits}
+    options = {"verify": tls(), "trust_env": False, "limits": limits}
+    if proxy is not None:
+        options["proxy"] = httpx.Proxy(
+            proxy.url, headers=proxy.headers, ssl_context=tls() if proxy.url.startswith("https:") else None
+        )
+    return options
+
+
+def tls(environment: Mapping[str, str] = os.environ) -> ssl.SSLContext:
+    """Return what certificates are checked with: `SSL_CERT_FILE`, or `SSL_CERT_DIR`, where one is set."""
+    return _tls(environment.get("SSL_CERT_FILE"), environment.get("SSL_CERT_DIR"))
 
 
 @cache
-def tls() -> ssl.SSLContext:
-    """Return what certificates are checked with: none from the environment."""
-    return httpx.create_ssl_context(trust_env=False)
+def _tls(file: str | None, directory: str | None) -> ssl.SSLContext:
+    if not (file or directory):
+        return httpx.create_ssl_context(trust_env=False)
+    try:
+        return ssl.create_default_context(cafile=file or None, capath=None if file else directory)
+    except OSError:  # there is no certificate in it: nobody is trusted
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def refuse_unusable_certificates(environment: Mapping[str, str] = os.environ) -> None:
+    """Raise `ConfigurationError` where `SSL_CERT_FILE` names what cannot be read, or holds no certificate."""
+    path = Path(name) if (name := environment.get("SSL_CERT_FILE")) else None
+    if path is None or path.is_char_device() or path.is_fifo():  # which is read once, when it is due
+        return
+    try:
+        said = path.read_bytes()
+    except OSError as exc:
+        raise ConfigurationError(f"SSL_CERT_FILE names {name!r}, which cannot be read: {exc.strerror}") from exc
+    if b"-----BEGIN " not in said:
+        raise ConfigurationError(f"SSL_CERT_FILE names {name!r}, in which there is no certificate (PEM)")

@@ -7,17 +7,19 @@ import threading
 import time
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, Literal, cast
 
 import anyio
 import httpx
 
 from cachemw.cache.header_rules import NEVER_FORWARDED, forwarded
-from cachemw.cache.key import with_credential
-from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
+from cachemw.cache.key import callers_credentials, with_credential
+from cachemw.errors import ConfigurationError, KeyMissing, UpstreamError, UpstreamTimeout
 from cachemw.limits import Timeouts
 from cachemw.messages import Head, Headers, HttpRecipient, HttpTarget, Sends, header_values
+from cachemw.redaction import redacted_repr
 from cachemw.upstreams.aiohttp import AiohttpResponse, Sessions
 from cachemw.upstreams.base import AsyncResponse, UpstreamRequest
 from cachemw.upstreams.connections import (
@@ -27,8 +29,10 @@ from cachemw.upstreams.connections import (
     Transports,
     default_sync_transport,
     default_transport,
+    refuse_unusable_certificates,
 )
 from cachemw.upstreams.heads import head_in_http1, sayable
+from cachemw.upstreams.proxies import HttpProxy, proxy_for
 from cachemw.wire.fields import CREDENTIALS, in_utf8
 from cachemw.wire.paths import below_version, is_target
 
@@ -150,18 +154,33 @@ _KEY = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 Credentials = Literal["replace", "pass", "lend"]
 
 
+@dataclass(frozen=True, slots=True)
+class KeyNeed:
+    """An upstream that answers nobody without a key: the variable that its key is read from, and what it shows to everybody.
+
+    The `open_paths` are the beginnings, below the version, of what may be read.
+    """
+
+    variable: str
+    open_paths: tuple[bytes, ...] = ()
+
+    __repr__ = redacted_repr
+
+
 class HttpUpstream:
     """Answers misses from an HTTP API, over what `transport` makes; under WSGI over what `sync_transport` does.
 
-    Without a `transport` it asks over aiohttp in asyncio, and over httpx's own in trio.
+    Without a `transport` it asks over aiohttp in asyncio, and over httpx's own in trio; through the `proxy` that `HTTPS_PROXY`
+    or `HTTP_PROXY` names, unless it is on this machine or in `NO_PROXY`, and with the certificates of `SSL_CERT_FILE`.
 
     `base_url` ends in the version segment. `api_key` is sent as a bearer token; an empty one is none. `credentials` says whose
     credential goes there: "replace", that key and never a caller's where there is one, else the caller's; "pass", the caller's,
     and the key for callers that bring none; "lend", never a caller's, even where there is no key. `headers` are sent with
-    every request, in the place of a caller's, and are in the key. `provider` says whose own header fields it understands, by
+    every request, in the place of a caller's, and are in the key. `key_needed`: it has a key or a caller brings one, else it is
+    not asked. `provider` says whose own header fields it understands, by
     default everyone's, and `bookkeeping` which members of a body it only counts by, by default none.
     A transport of httpx's own is replaced when its pool has lost connections. Raises `ConfigurationError` for a URL that is not
-    absolute http or https, and for a key or a field that no request can carry.
+    absolute http or https, for a key or a field that no request can carry, and for variables that cannot be obeyed.
     """
 
     def __init__(
@@ -173,16 +192,21 @@ class HttpUpstream:
         headers: Mapping[str, str] | None = None,
         provider: str | None = None,
         bookkeeping: Iterable[str] = (),
+        key_needed: KeyNeed | None = None,
         transport: MakeTransport | None = None,
-        sync_transport: MakeSyncTransport = default_sync_transport,
+        sync_transport: MakeSyncTransport | None = None,
     ) -> None:
         self.base_url = _checked(base_url)
         self._credential = _bearer(_checked_key(api_key))
         sends = _sends(credentials, bool(self._credential))
         self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, _checked_fields(headers or {}))
-        self._sessions = Sessions() if transport is None else None
-        self._transports = Transports(transport or default_transport)
-        self._sync_transports = SyncTransports(sync_transport)
+        self._key_needed = None if self._credential else key_needed
+        self.proxy = None if transport and sync_transport else self._proxy()
+        self._sessions = Sessions(self.proxy) if transport is None else None
+        self._transports = Transports(transport or partial(default_transport, self.proxy))
+        self._sync_transports = SyncTransports(sync_transport or partial(default_sync_transport, self.proxy))
+        self._by_proxy = self.proxy is not None and transport is None
+        self._by_proxy_sync = self.proxy is not None and sync_transport is None
 
     @property
     def place(self) -> str:
@@ -194,14 +218,17 @@ class HttpUpstream:
 
     def open(self, request: UpstreamRequest) -> SyncHttpResponse:
         """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
-        return SyncHttpResponse(self._sync_transports.get(), self._sent(request), request.timeouts)
+        self._check_key(request)
+        sent = self._sent(request, self._by_proxy_sync)
+        return SyncHttpResponse(self._sync_transports.get(), sent, request.timeouts)
 
     async def aopen(self, request: UpstreamRequest) -> AsyncResponse:
         """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
+        self._check_key(request)
         with anyio.CancelScope(deadline=anyio.current_time() + request.timeouts.first_byte):
             if self._sessions is not None and _is_asyncio():
                 return await self._over_aiohttp(self._sessions, request)
-            return await self._opened(self._sent(request), request.timeouts.pool)
+            return await self._opened(self._sent(request, self._by_proxy), request.timeouts.pool)
         raise UpstreamTimeout("the upstream did not answer in time")
 
     async def aclose(self) -> None:
@@ -213,6 +240,20 @@ class HttpUpstream:
     def close(self) -> None:
         """Close the connections that were opened without `await`. May be called twice, and before first use."""
         self._sync_transports.close()
+
+    def _proxy(self) -> HttpProxy | None:
+        if self.base_url.startswith("https:"):
+            refuse_unusable_certificates()
+        return proxy_for(self.base_url)
+
+    def _check_key(self, request: UpstreamRequest) -> None:
+        """Raise `KeyMissing` for a request that the upstream would refuse."""
+        need = self._key_needed
+        if need is None or request.method in ("GET", "HEAD") and below_version(request.raw_path).startswith(need.open_paths):
+            return
+        is_ours = self.recipient.sends is Sends.OURS
+        if is_ours or not callers_credentials(request.headers, over_http=True):
+            raise KeyMissing(need.variable, can_be_sent=not is_ours)
 
     def _fields(self, request: UpstreamRequest) -> Headers:
         """Return the header fields that are sent, each of them UTF-8."""
@@ -229,15 +270,21 @@ class HttpUpstream:
         _target(url)
         return await sessions.open(request.method, url, self._fields(request), request.body, request.timeouts.connect)
 
-    def _sent(self, request: UpstreamRequest) -> httpx.Request:
+    def _sent(self, request: UpstreamRequest, by_proxy: bool) -> httpx.Request:
         url = _joined(self.base_url, request.raw_path, request.query)
         timeout = {"connect": request.timeouts.connect, "read": None, "write": None, "pool": None}
-        extensions = {"timeout": timeout, "target": _target(url)}
+        target, is_tunnelled = _target(url), by_proxy and url.startswith("https:")
+        extensions: dict[str, Any] = {"timeout": timeout}
+        if not is_tunnelled:  # else httpcore would ask the proxy for this target, too
+            extensions["target"] = url.encode("latin-1") if by_proxy else target  # RFC 9112 §3.2.2
         fields, content = self._fields(request), request.body
         try:
-            return httpx.Request(request.method, url, headers=fields, content=content, extensions=extensions)
+            sent = httpx.Request(request.method, url, headers=fields, content=content, extensions=extensions)
         except httpx.InvalidURL as exc:
             raise UpstreamError("the path cannot be requested") from exc
+        if is_tunnelled:
+            sent.url = cast(httpx.URL, _ExactUrl(sent.url, target))
+        return sent
 
     async def _opened(self, request: httpx.Request, wait: float) -> AsyncHttpResponse:
         try:
@@ -247,6 +294,13 @@ class HttpUpstream:
                 return AsyncHttpResponse(head, cast(httpx.AsyncByteStream, response.stream), opened.pop_all())
         except TRANSPORT_ERRORS as exc:
             raise translated(exc) from exc
+
+
+class _ExactUrl:
+    """As much of a URL as a transport of httpx's reads; path and query are asked for byte by byte, and not spelt anew."""
+
+    def __init__(self, url: httpx.URL, target: bytes) -> None:
+        self.raw_scheme, self.raw_host, self.port, self.raw_path = url.raw_scheme, url.raw_host, url.port, target
 
 
 @lru_cache(256)

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
 from cachemw.endpoints.chat.request import BOOKKEEPING
 from cachemw.errors import ConfigurationError
-from cachemw.upstreams.http import Credentials, HttpUpstream, origin_of
+from cachemw.upstreams.http import Credentials, HttpUpstream, KeyNeed, origin_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Provider:
     """The place of a provider's API, and the environment variables that say so and hold its key.
 
     `bookkeeping` names the members of a request's body by which it only counts and pays: answers do not depend on them.
-    `version` is the segment that its own SDK leaves out of the base URL, and all other tools write.
+    `version` is the segment that its own SDK leaves out of the base URL, and all other tools write. `open_paths` are the
+    beginnings, below it, of what it shows to who has no key.
     """
 
     base_url: str
@@ -24,6 +25,7 @@ class Provider:
     url_variable: str
     bookkeeping: frozenset[str]
     version: str = ""
+    open_paths: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 _CEREBRAS = frozenset({"user", "service_tier", "prompt_cache_key"})
@@ -34,9 +36,15 @@ PROVIDERS: Mapping[str, Provider] = {
     "cerebras": Provider("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", "CEREBRAS_BASE_URL", _CEREBRAS, "/v1"),
     "openai": Provider("https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL", BOOKKEEPING),
     "groq": Provider("https://api.groq.com/openai/v1", "GROQ_API_KEY", "GROQ_BASE_URL", _GROQ),
-    "openrouter": Provider("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "OPENROUTER_BASE_URL", _OPENROUTER),
+    "openrouter": Provider(
+        "https://openrouter.ai/api/v1",
+        "OPENROUTER_API_KEY",
+        "OPENROUTER_BASE_URL",
+        _OPENROUTER,
+        open_paths=(b"/models", b"/providers"),
+    ),
 }
-_BY_ORIGIN = {origin_of(httpx.URL(provider.base_url)): provider.bookkeeping for provider in PROVIDERS.values()}
+_BY_ORIGIN = {origin_of(httpx.URL(provider.base_url)): provider for provider in PROVIDERS.values()}
 
 KEY_VARIABLE = "CACHEMW_UPSTREAM_API_KEY"
 """The key for an upstream that is given as a URL."""
@@ -57,13 +65,16 @@ def cerebras(
 
 def bookkeeping_of(origin: str) -> frozenset[str]:
     """Return the members of a body that the provider at this origin, as `origin_of` gives it, only counts by."""
-    return _BY_ORIGIN.get(origin, frozenset())
+    provider = _BY_ORIGIN.get(origin)
+    return provider.bookkeeping if provider else frozenset()
 
 
 def upstream_of(name_or_url: str, *, credentials: Credentials = "replace") -> HttpUpstream:
     """Return the upstream of a provider's name, or of a URL. Raises `ConfigurationError` for a name nobody knows."""
     if "://" in name_or_url:
-        return HttpUpstream(name_or_url, api_key=os.environ.get(KEY_VARIABLE), credentials=credentials)
+        provider = _provider_at(name_or_url)
+        need = KeyNeed(KEY_VARIABLE, provider.open_paths) if provider else None
+        return HttpUpstream(name_or_url, api_key=os.environ.get(KEY_VARIABLE), credentials=credentials, key_needed=need)
     if name_or_url not in PROVIDERS:
         known = ", ".join(PROVIDERS)
         raise ConfigurationError(f"no provider is called {name_or_url!r}: give a URL, or one of {known}")
@@ -81,4 +92,13 @@ def _upstream(name: str, api_key: str | None, base_url: str | None, credentials:
         credentials=credentials,
         provider=name,
         bookkeeping=provider.bookkeeping,
+        key_needed=KeyNeed(provider.key_variable, provider.open_paths),
     )
+
+
+def _provider_at(url: str) -> Provider | None:
+    """Return the provider whose API a URL is; what is no URL is nobody's."""
+    try:
+        return _BY_ORIGIN.get(origin_of(httpx.URL(url)))
+    except httpx.InvalidURL:
+        return None

@@ -8,7 +8,7 @@ from cachemw.cache.directives import Abandon
 from cachemw.cache.effects import Claim, ClaimResult, DeleteRecord, Effect, Failed, Forward, Lookup, Serve, ShownResponse
 from cachemw.cache.live_response import LiveResponse, Relay, begin
 from cachemw.cache.sharing import Sender
-from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
+from cachemw.errors import KeyMissing, TruncatedResponse, UpstreamError, UpstreamTimeout
 from cachemw.messages import Head
 from cachemw.report import ExchangeReport
 from tests.cache.answers import COMPLETION, EVENTS, JSON_HEAD, NOBODY, STREAM_HEAD, as_told, chat, course, request, terms
@@ -350,6 +350,17 @@ def test_who_leads_after_another_failed_fails_on_its_own_account() -> None:
     assert answered.cache_status == said("fwd=miss; key=K; detail=timeout")
     assert asked_for(around).count(Forward) == 1
     assert around.claims == []
+
+
+def test_who_has_a_key_does_not_fail_with_those_who_have_none() -> None:
+    """F8, P5: where everybody shares, one without a key may lead; that is about nobody else."""
+    around = world(claims=[KeyMissing("A_KEY", can_be_sent=True)] * 3 + [LEAD])
+
+    answered = ask(around)
+
+    claims = [effect.course for effect in around.effects if isinstance(effect, Claim)]
+    assert [course.is_apart for course in claims] == [False, True, True, True]
+    assert answered.cache_status == said(FORWARDED)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from cachemw.endpoints import errors as refusals
-from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
+from cachemw.errors import KeyMissing, TruncatedResponse, UpstreamError, UpstreamTimeout
 from cachemw.messages import Head, Headers
 from cachemw.wire.sse import DONE, Parser
 from tests.cache.answers import EVENTS
@@ -29,6 +29,7 @@ CALLERS = "invalid_request_error"
 
 ANSWERS: list[tuple[refusals.ErrorResponse, int, str, str, Headers]] = [
     *((refusals.upstream_failed(error), status, "cachemw_error", code, ()) for error, status, code in FAILED),
+    (refusals.upstream_failed(KeyMissing("A_KEY", can_be_sent=True)), 401, CALLERS, "no_key", (CHALLENGE, NO_RETRY)),
     (refusals.invalid_control("ttl", "ttl is wrong"), 400, CALLERS, "invalid_cachemw", (NO_RETRY,)),
     (refusals.not_cached(), 504, "cachemw_error", "not_cached", (NO_RETRY,)),
     (refusals.shutting_down(), 503, "cachemw_error", "shutting_down", ()),
@@ -43,8 +44,8 @@ ANSWERS: list[tuple[refusals.ErrorResponse, int, str, str, Headers]] = [
     (refusals.response_not_lent("it keeps", "store"), 403, CALLERS, "endpoint_not_lent", (NO_RETRY,)),
     (refusals.method_not_allowed({"POST", "GET", "HEAD"}), 405, CALLERS, "method_not_allowed", (ALLOW, NO_RETRY)),
     (refusals.unknown_key(), 401, CALLERS, "invalid_api_key", (CHALLENGE, NO_RETRY)),
-    (refusals.too_slow(), 408, CALLERS, "request_timeout", ()),
     (refusals.websocket_refused(), 501, CALLERS, "websocket_not_supported", (NO_RETRY,)),
+    (refusals.too_slow(), 408, CALLERS, "request_timeout", ()),
     (refusals.body_too_large(1_000), 413, CALLERS, "request_too_large", (NO_RETRY,)),
     (refusals.unsupported_type(), 415, CALLERS, "unsupported_media_type", (NO_RETRY,)),
     (refusals.head_too_large(), 431, CALLERS, "request_head_too_large", (NO_RETRY,)),
