@@ -13,13 +13,14 @@ from cachemw.errors import (
 )
 from cachemw.limits import Limits, Timeouts
 from cachemw.report import ExchangeReport, Hook
-from cachemw.stores import DiskStore, MemoryStore, Store
+from cachemw.stores import DiskStore, FileStore, MemoryStore, Store
 
 __all__ = [
     "CacheError",
     "ConfigurationError",
     "DiskStore",
     "ExchangeReport",
+    "FileStore",
     "Hook",
     "Limits",
     "MemoryStore",

@@ -305,12 +305,12 @@ class CacheMiddleware:
         if upstream is None and not name:
             raise ConfigurationError("CacheMiddleware needs an upstream, or a name for the app it is around")
         self.app = app
-        self.policy = policy or Policy()
         self._upstream, self._name = upstream, name or ""
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
         recipient = Inside.APP if upstream is None else URL_RECIPIENT
-        self.driver = PushDriver(self._store, self.policy, limits, hooks, recipient)
+        self.driver = PushDriver(self._store, policy or Policy(), limits, hooks, recipient)
+        self.policy = self.driver.policy
         self._recaller = self.driver.recaller if self.driver.recaller.is_on else None
         self.bodies = Budget(limits.requests_bytes)
 

@@ -68,6 +68,10 @@ class Ordered(msgspec.Struct, frozen=True):
     now: float
 
 
+class GetAccount(msgspec.Struct, frozen=True):
+    """Ask where the store is and how much it holds, for people to read: sent `str`."""
+
+
 class Claim(msgspec.Struct, frozen=True):
     """Be the one that forwards, or read what another's forward brings.
 
@@ -121,7 +125,7 @@ class ShownResponse(msgspec.Struct, frozen=True):
     leader: Sender | None = None
 
 
-Effect = ReadSecret | AskPartition | Lookup | RunInThread | DeleteRecord | GetOrder | Claim | Forward
+Effect = ReadSecret | AskPartition | Lookup | RunInThread | DeleteRecord | GetOrder | GetAccount | Claim | Forward
 
 
 class Basis(msgspec.Struct, frozen=True):
@@ -156,10 +160,13 @@ class Serve(msgspec.Struct, frozen=True):
 
 
 class Unsatisfiable(msgspec.Struct, frozen=True):
-    """Only the store might have answered, and cannot: 504."""
+    """Only the store might have answered, and cannot: 504. `why` is in plain words, where there is more to say."""
 
     report: ExchangeReport
     shape: ErrorShape = OPENAI
+    why: str = ""
+
+    __repr__ = redacted_repr
 
 
 class Failed(msgspec.Struct, frozen=True):

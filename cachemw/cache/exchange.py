@@ -20,6 +20,7 @@ from cachemw.cache.effects import (
     Failed,
     Forward,
     Found,
+    GetAccount,
     GetOrder,
     Lookup,
     Ordered,
@@ -55,7 +56,7 @@ from cachemw.endpoints.base import Bypass, Endpoint
 from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import KeyMissing, PartitionError, RecordError, StoreError, StoreTimeout, UpstreamError
 from cachemw.limits import Limits
-from cachemw.messages import AppTarget, Headers, Inside, Request, header_values
+from cachemw.messages import AppTarget, ClientTarget, Headers, Inside, Request, header_values
 from cachemw.report import NOT_CACHED, STORE_SLOW, ExchangeReport, Fwd
 from cachemw.wire.fields import content_length
 
@@ -107,8 +108,7 @@ def _answer(query: Query, verified: VerifiedRecords) -> Script:
         if isinstance(found, Match):
             return (yield from _serve(query, found, now, report if claimed is ClaimResult.OVER else None))
         if not asked.may_forward:
-            report = replace(query.report, key=None, details=_details(asked, NOT_CACHED))
-            return Unsatisfiable(report, query.call.endpoint.errors)
+            return (yield from _unsatisfiable(query, found))
         why = found.detail or why
         if claimed is not ClaimResult.LEAD:  # who was let alone may have waited for long
             order = yield from _order(why)
@@ -131,11 +131,22 @@ def _answer(query: Query, verified: VerifiedRecords) -> Script:
                 is_apart = True
 
 
+def _unsatisfiable(query: Query, found: NoMatch) -> Script:
+    """Refuse what only the store may answer. Where it is, only those are told who can see it anyway."""
+    report = replace(query.report, key=None, details=_details(query.asked, NOT_CACHED, found.detail if found.why else None))
+    is_at_home = isinstance(query.request.target, ClientTarget) or query.policy.replays and query.request.caller.name is None
+    if not is_at_home:
+        return Unsatisfiable(report, query.call.endpoint.errors)
+    why = found.why or f"{(yield GetAccount())}, which asks {report.target} for {report.model}"
+    return Unsatisfiable(report, query.call.endpoint.errors, why)
+
+
 def bypass(detail: str, endpoint: Endpoint | None, request: Request, asked: Directives, policy: Policy) -> Script:
     """Pass on what is not ours to cache, unless only the store may answer."""
     report = early_report(request, endpoint)
     if not asked.may_forward:
-        return Unsatisfiable(replace(report, details=_details(asked, NOT_CACHED, detail)), shape_of(endpoint))
+        report = replace(report, details=_details(asked, NOT_CACHED, detail))
+        return Unsatisfiable(report, shape_of(endpoint), f"it is no request whose answer is stored ({detail})")
     report = replace(report, fwd="bypass", stored=False, details=_details(asked, detail))
     return (yield from pass_on(report, endpoint, request, policy))
 
@@ -228,8 +239,10 @@ def _look(query: Query, verified: VerifiedRecords) -> Generator[Effect, Any, tup
         return NoMatch("request"), 0.0
     try:
         found: Found = yield Lookup(query.key.index)
+    except RecordError as error:
+        return NoMatch("miss", "bad-record", why=str(error)), 0.0
     except StoreError as error:
-        return NoMatch("miss", STORE_SLOW if isinstance(error, StoreTimeout) else "store-unreadable"), 0.0
+        return NoMatch("miss", STORE_SLOW if isinstance(error, StoreTimeout) else "store-unreadable", why=str(error)), 0.0
     match = yield from _judged(found, query, verified)
     if isinstance(match, NoMatch) and match.beside:
         match = yield from _look_beside(match, query, verified)

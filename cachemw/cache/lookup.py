@@ -114,13 +114,15 @@ class NoMatch(msgspec.Struct, frozen=True):
     """No stored response that answers, and why: in the word of RFC 9211 and, where that is not enough, in ours.
 
     `stands_in` answers all the same should the upstream fail (RFC 5861 §4). `beside` is the record there is, sound and of the
-    other kind; one of this kind may lie beside it.
+    other kind; one of this kind may lie beside it. `why` says in plain words what is wrong with a
+    record, or with the store.
     """
 
     fwd: Fwd
     detail: str | None = None
     stands_in: Match | None = None
     beside: bytes | None = None
+    why: str = ""
 
     __repr__ = redacted_repr
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cachemw.cache.directives import FOREVER, InvalidControl, likely_member, parse_members
+from cachemw.cache.directives import FOREVER, ControlMembers, InvalidControl, Mode, likely_member, parse_members
 from cachemw.cache.freshness import Keep
 from cachemw.cache.header_rules import NEVER_FORWARDED, HeaderRules
 from cachemw.endpoints import CHAT, ENDPOINTS
@@ -116,6 +116,12 @@ class Policy:
             raise ConfigurationError(f"Policy.honour: unknown control {min(unknown)!r}")
         if self.keep is not None and self.keep != "windows" and not self.keep >= 0:
             raise ConfigurationError("Policy.keep must not be negative")
+
+    @property
+    def replays(self) -> bool:
+        """Say whether only the store answers, unless a request says otherwise."""
+        members = parse_members(self.default.encode())
+        return isinstance(members, ControlMembers) and members.known.get("mode") is Mode.REPLAY
 
     @property
     def window(self) -> float:

@@ -73,8 +73,8 @@ def respond(outcome: DirectOutcome) -> tuple[Part, ...]:
     match outcome:
         case Serve(stored, report, now):
             return (head(stored, report, now), *pieces(stored))
-        case Unsatisfiable(report, shape):
-            refusal, body = errors.not_cached(shape)
+        case Unsatisfiable(report, shape, why):
+            refusal, body = errors.not_cached(shape, why)
         case Failed(report, error, shape):
             refusal, body = errors.upstream_failed(error, shape)
         case Unacceptable(report, InvalidControl(param, message), shape):

@@ -23,6 +23,8 @@ from cachemw.proxy import Settings
 from cachemw.proxy.client_keys import read_client_keys
 from cachemw.proxy.lending import lent_paths
 from cachemw.proxy.settings import gathered, refuse_unknown_variables
+from cachemw.stores import Store
+from cachemw.stores.base import records
 from cachemw.stores.disk.files import FREE_SPACE, prepare_directory, refuse_network
 from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.base_urls import as_written
@@ -209,6 +211,9 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield Finding("wrong", "store", str(exc))
         return
     place = Path(store.place)
+    if _replays(settings):
+        yield _replayed(store)
+        return
     if not store.exists():
         yield _unmade(place, settings)
         return
@@ -222,6 +227,25 @@ def _store(settings: Settings) -> Iterator[Finding]:
         return
     yield _filled(settings)
     yield from little_room(shutil.disk_usage(place).free)
+
+
+def _replays(settings: Settings) -> bool:
+    """Say whether only the store answers; what is wrong with the policy is said elsewhere."""
+    try:
+        return settings.policy().replays
+    except ConfigurationError:
+        return False
+
+
+def _replayed(store: Store) -> Finding:
+    """Say whether there is something to replay, without changing a byte of it."""
+    try:
+        with closing(store):
+            count = store.read_only().count()
+            holds = "" if count is None else f", which holds {records(count)}"
+            return Finding("ok", "store", f"answers are replayed from {store.place}{holds}")
+    except (ConfigurationError, StoreError) as exc:
+        return Finding("wrong", "store", str(exc))
 
 
 def little_room(free_bytes: int) -> Iterator[Finding]:

@@ -166,8 +166,11 @@ def _listening(settings: Settings) -> contextlib.AbstractContextManager[socket.s
 def try_out(store: Store, settings: Settings, limits: Limits = Limits()) -> str | None:
     """Write a record and remove it; return what is said where that fails. The proxy begins all the same, without a store.
 
-    Raises `CommandError` for a place that was not to be used, and for one that was named and cannot be.
+    Raises `CommandError` for a place that was not to be used, and for one that was named and cannot be, and
+    `ConfigurationError` where nothing is there to replay.
     """
+    if settings.policy().replays:
+        return f"answers are replayed from {store.read_only().place}, where nothing is changed"
     with closing(store):
         try:
             trial = CallQueue(store.submit, limits).write(CHECK, partial(_use, store, settings), len(CHECK))

@@ -8,7 +8,17 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from cachemw.cache.effects import AskPartition, DeleteRecord, Found, GetOrder, Lookup, Ordered, ReadSecret, RunInThread
+from cachemw.cache.effects import (
+    AskPartition,
+    DeleteRecord,
+    Found,
+    GetAccount,
+    GetOrder,
+    Lookup,
+    Ordered,
+    ReadSecret,
+    RunInThread,
+)
 from cachemw.cache.policy import Policy
 from cachemw.drivers.hooks import name_partition
 from cachemw.stores.base import Inline
@@ -16,7 +26,7 @@ from cachemw.stores.guard import AsyncStore, GuardedStore
 
 T = TypeVar("T")
 
-OwnEffect = Lookup | RunInThread | ReadSecret | AskPartition | DeleteRecord | GetOrder
+OwnEffect = Lookup | RunInThread | ReadSecret | AskPartition | DeleteRecord | GetOrder | GetAccount
 
 
 class Later(Enum):
@@ -53,6 +63,8 @@ async def perform(effect: OwnEffect, store: AsyncStore, policy: Policy, clock: C
             return await store.discard(*indexes)
         case GetOrder():
             return Ordered(await store.order(), clock())
+        case GetAccount():
+            return await store.account()
 
 
 _ONE: RunVar[anyio.CapacityLimiter] = RunVar("cachemw judge")

@@ -13,6 +13,7 @@ from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.cache.sharing import Course
 from cachemw.drivers.effects_async import perform
+from cachemw.drivers.fitting import fitted
 from cachemw.drivers.hooks import call_hooks
 from cachemw.drivers.metering import Meter
 from cachemw.drivers.pull import PullExchange, pull_policy
@@ -47,6 +48,7 @@ class AsyncPullDriver:
     def __init__(
         self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook], recipient: Recipient = Inside.TRANSPORT
     ) -> None:
+        store, policy = fitted(store, policy)
         self.policy, self.limits, self.hooks = pull_policy(policy), limits, tuple(hooks)
         self.clock: Callable[[], float] = time.time
         self.store, self.verified = AsyncStore(store, limits), VerifiedRecords(limits)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from cachemw.cache.effects import AskPartition, DeleteRecord, GetOrder, Lookup, ReadSecret, RunInThread
+from cachemw.cache.effects import AskPartition, DeleteRecord, GetAccount, GetOrder, Lookup, ReadSecret, RunInThread
 from cachemw.cache.live_response import Put
 from cachemw.errors import CacheError
 from cachemw.flights.pulled import PulledFlight
@@ -81,6 +81,7 @@ IoEffect = (
     | AskPartition
     | DeleteRecord
     | GetOrder
+    | GetAccount
     | Open
     | Read
     | Close

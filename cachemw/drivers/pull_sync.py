@@ -13,6 +13,7 @@ from cachemw.cache.effects import (
     DeleteRecord,
     Exchange,
     Found,
+    GetAccount,
     GetOrder,
     Lookup,
     Ordered,
@@ -26,6 +27,7 @@ from cachemw.cache.live_response import Put, Relay
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.cache.sharing import Course
+from cachemw.drivers.fitting import fitted
 from cachemw.drivers.hooks import call_hooks, name_partition
 from cachemw.drivers.metering import Meter
 from cachemw.drivers.pull import PullExchange, pull_policy
@@ -60,6 +62,7 @@ class SyncPullDriver:
     def __init__(
         self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook], recipient: Recipient = Inside.TRANSPORT
     ) -> None:
+        store, policy = fitted(store, policy)
         self.policy, self.limits, self.hooks = pull_policy(policy), limits, tuple(hooks)
         self.clock: Callable[[], float] = time.time
         self.store, self.verified = GuardedStore(store, limits), VerifiedRecords(limits)
@@ -182,6 +185,8 @@ class SyncAnswer:
                     driver.store.discard(*indexes)
             case GetOrder():
                 return Ordered(driver.store.order(), driver.clock())
+            case GetAccount():
+                return driver.store.account()
             case Put():
                 return self._put(effect)
             case Open(recorded, rewritten):

@@ -32,6 +32,7 @@ from cachemw.cache.policy import Policy
 from cachemw.cache.recording import Terms
 from cachemw.cache.replay import DirectOutcome, respond
 from cachemw.drivers.effects_async import Later, OwnEffect, at_once, perform
+from cachemw.drivers.fitting import fitted
 from cachemw.drivers.hooks import call_hooks
 from cachemw.drivers.metering import Meter, MeteredClient
 from cachemw.drivers.recalling import Door, Recaller
@@ -317,6 +318,7 @@ class PushDriver:
     def __init__(
         self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook], recipient: Recipient = Inside.APP
     ) -> None:
+        store, policy = fitted(store, policy)
         self.policy, self.limits, self.hooks = policy, limits, tuple(hooks)
         self.clock: Callable[[], float] = time.time
         self.store, self.verified = AsyncStore(store, limits), VerifiedRecords(limits)

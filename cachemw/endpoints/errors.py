@@ -62,9 +62,9 @@ def invalid_control(param: str, message: str, shape: ErrorShape = OPENAI) -> Err
     return _answer(Refusal(400, message, _INVALID, param, "invalid_cachemw"), (_NO_RETRY,), shape)
 
 
-def not_cached(shape: ErrorShape = OPENAI) -> ErrorResponse:
+def not_cached(shape: ErrorShape = OPENAI, why: str = "") -> ErrorResponse:
     """Return the 504 for what only the store may answer and does not hold (RFC 9111 §5.2.1.7)."""
-    message = "no stored response answers this request, and forwarding it was ruled out"
+    message = "no stored response answers this request, and forwarding it was ruled out" + (f": {why}" if why else "")
     return _answer(Refusal(504, message, code="not_cached"), (_NO_RETRY,), shape)
 
 

@@ -1,15 +1,17 @@
 """The port of stores: records under indexes, bytes in and bytes out. Thread-safe; every method may block but as said."""
 
 import math
+import os
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from enum import Enum
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from cachemw.cache import record as codec
 from cachemw.cache.lookup import are_times_sound
 from cachemw.cache.order import ALONE, Order, Others
-from cachemw.errors import ConfigurationError, RecordError
+from cachemw.errors import ConfigurationError, RecordError, StoreError
 
 T = TypeVar("T")
 
@@ -50,15 +52,39 @@ class Store(Protocol):
         """The thread of its own in which the store works; `None` where it works in its callers'."""
         return None
 
+    @property
+    def keeps_requests(self) -> bool:
+        """Say whether its records hold their requests, whatever the policy says."""
+        return False
+
+    @property
+    def keeps_secret(self) -> bool:
+        """Say whether it has a secret; without one, callers cannot be told apart by their credentials."""
+        return True
+
     def exists(self) -> bool:
         """Say whether there is such a store already: the first call makes it."""
         return True
+
+    def read_only(self) -> "Store":
+        """Return the store as who only replays has it: no byte in its place is changed, and none need be writable.
+
+        To close this store closes that one. Raises `ConfigurationError` where there is nothing to read.
+        """
+        return self
+
+    def count(self) -> int | None:
+        """Return how many records there are, `None` where that takes long to say. Waits where `get` does."""
+        return None
 
     def secret(self) -> bytes:
         """Return what keeps partitions from being guessed: the same bytes as long as the store lives."""
 
     def get(self, index: bytes) -> bytes | None:
-        """Return the record, or `None` where there is none or its time is over. Writes nothing."""
+        """Return the record, or `None` where there is none or its time is over. Writes nothing.
+
+        Raises `RecordError` where what is there is not the record that was put, and says where that is.
+        """
 
     def order(self) -> Order:
         """Return where a forward stands that begins now. Writes nothing, and waits where `get` does."""
@@ -115,6 +141,36 @@ def stored_at(record: bytes, now: float) -> float:
     except RecordError:
         return math.inf
     return stored.stored_at if are_times_sound(stored, now) else math.inf
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Return where the path leads now, with `~` and `$VARIABLES` in it expanded, wherever the process goes later."""
+    return Path(os.path.abspath(os.path.expandvars(os.path.expanduser(path))))
+
+
+def refuse_nothing(directory: Path, found: Path) -> None:
+    """Refuse to replay from a directory in which this is not found. Raises `ConfigurationError`."""
+    if not found.exists():
+        missing = "there is no such directory" if not directory.is_dir() else f"it has no {found.name}"
+        raise ConfigurationError(
+            f"nothing can be replayed from {directory}: {missing}; record there first, or start where that path is right"
+        )
+
+
+def account_of(store: Store) -> str:
+    """Return what people are told of what a store holds, for who looked there in vain."""
+    try:
+        count = store.count()
+    except StoreError as exc:
+        return f"the store in {store.place} cannot be read: {exc}"
+    if count is None:
+        return f"the store is {store.place}"
+    return f"the store in {store.place} holds {records(count)}, and none answers this request"
+
+
+def records(count: int) -> str:
+    """Return how many records there are, in words."""
+    return f"{count:,} record{'' if count == 1 else 's'}"
 
 
 def refuse_limits(*limits: int) -> None:

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from cachemw.errors import RecordRefused, StoreError, StoreTimeout
+from cachemw.errors import RecordError, RecordRefused, StoreError, StoreTimeout
 from cachemw.limits import Limits
 from cachemw.stores.base import Submit
 
@@ -105,8 +105,8 @@ class StoreCall(Generic[T]):
             self.done.set_result(result)
 
     def fail(self, exc: BaseException) -> None:
-        """Say that nothing came of it. A record that it does not take is no fault of the store's."""
-        self.count(None if isinstance(exc, RecordRefused) else exc)
+        """Say that nothing came of it. A record that it does not take, or that was changed, is no fault of the store's."""
+        self.count(None if isinstance(exc, RecordRefused | RecordError) else exc)
         self.done.set_exception(translated(exc))
 
     def wait(self) -> T:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Hashable
@@ -13,10 +14,12 @@ from anyio.lowlevel import current_token
 from cachemw.cache.effects import not_kept
 from cachemw.cache.live_response import Put
 from cachemw.cache.order import ALONE, Order, Others
-from cachemw.errors import RecordRefused, StoreError
+from cachemw.errors import RecordError, RecordRefused, StoreError
 from cachemw.limits import Limits
-from cachemw.stores.base import Inline, Store
+from cachemw.stores.base import Inline, Store, account_of
 from cachemw.stores.calls import CallQueue, Side, StoreCall, translated
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,6 +109,16 @@ class GuardedStore:
         """Begin to ask for the order, with the patience of `begin_get`."""
         return self._here().read(self._order, self._reading_patience)
 
+    def account(self) -> str:
+        """Return what people are told of what the store holds. Raises nothing."""
+        try:
+            return self._account() if self.inline is not Inline.NONE else self.begin_account().wait()
+        except StoreError as exc:
+            return _unasked(exc)
+
+    def begin_account(self) -> StoreCall[str]:
+        return self._here().read(self._account, self._reading_patience)
+
     def begin_put(
         self,
         index: bytes,
@@ -133,8 +146,10 @@ class GuardedStore:
             side.admit()
         try:
             result = call(*args, **kwargs)
-        except RecordRefused:
+        except (RecordRefused, RecordError) as exc:
             side.succeeded()
+            if isinstance(exc, RecordError):
+                logger.warning("a record is not used: %s", exc)
             raise
         except Exception as exc:
             side.failed(exc)
@@ -142,6 +157,12 @@ class GuardedStore:
         if not side.is_well:
             side.succeeded()
         return result
+
+    def _account(self) -> str:
+        try:
+            return account_of(self._store)
+        except Exception as exc:  # noqa: BLE001 - a store may be anybody's
+            return _unasked(translated(exc))
 
     def _order(self) -> Order:
         order: object = self._store.order()
@@ -188,6 +209,14 @@ class AsyncStore:
         store = self._store
         return await _awaited(store.begin_order()) if store.inline is Inline.NONE else store.inline_order()
 
+    async def account(self) -> str:
+        """Return what people are told of what the store holds. Raises nothing."""
+        store = self._store
+        try:
+            return await _awaited(store.begin_account()) if store.inline is Inline.NONE else store.account()
+        except StoreError as exc:
+            return _unasked(exc)
+
     async def put(self, put: Put) -> str | None:
         """Store a record; return why a client cannot rely on it, `None` where it can."""
         store = self._store
@@ -208,6 +237,10 @@ class AsyncStore:
                 store.discard(*indexes)
             else:
                 await _awaited(store.begin_discard(*indexes))
+
+
+def _unasked(error: StoreError) -> str:
+    return f"the store does not say what it holds: {error}"
 
 
 async def _awaited(attempt: StoreCall[T]) -> T:

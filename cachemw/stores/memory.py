@@ -107,6 +107,9 @@ class MemoryStore(Store):
     def size(self) -> int:
         return self._size
 
+    def count(self) -> int:
+        return len(self._records)
+
     def close(self) -> None:
         """Nothing is open."""
 

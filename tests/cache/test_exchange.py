@@ -125,7 +125,7 @@ only-if-cached             | stale kind | 504    | -        | -      | -    | de
 only-if-cached             | no usage   | 504    | -        | -      | -    | detail=not-cached
 only-if-cached             | damaged    | 504    | -        | -      | -    | detail=not-cached
 only-if-cached             | mismatch   | 504    | -        | -      | -    | detail=not-cached
-only-if-cached             | unreadable | 504    | -        | -      | -    | detail=not-cached
+only-if-cached             | unreadable | 504    | -        | -      | -    | detail="not-cached, store-unreadable"
 
 mode=replay                | nothing    | 504    | -        | -      | -    | detail=not-cached
 mode=replay                | fresh      | serve  | -        | -      | -    | hit; ttl=40; key=K
@@ -135,7 +135,7 @@ mode=replay                | stale kind | serve  | -        | -      | -    | hi
 mode=replay                | no usage   | 504    | -        | -      | -    | detail=not-cached
 mode=replay                | damaged    | 504    | -        | -      | -    | detail=not-cached
 mode=replay                | mismatch   | 504    | -        | -      | -    | detail=not-cached
-mode=replay                | unreadable | 504    | -        | -      | -    | detail=not-cached
+mode=replay                | unreadable | 504    | -        | -      | -    | detail="not-cached, store-unreadable"
 
 mode=replay + no-cache     | anything   | 504    | -        | -      | -    | detail=not-cached
 only-if-cached, no-cache   | anything   | 504    | -        | -      | -    | detail=not-cached

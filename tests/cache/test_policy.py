@@ -166,3 +166,19 @@ def test_the_lifetime_itself_is_clamped_too() -> None:
 @pytest.mark.parametrize(("if_error", "while_revalidate", "window"), [(0, 0, 0), (60, 0, 60), (0, 60, 60), (60, 61, 61)])
 def test_the_window_of_a_record_is_the_larger_of_the_two(if_error: float, while_revalidate: float, window: float) -> None:
     assert Policy(stale_if_error=if_error, stale_while_revalidate=while_revalidate).window == window
+
+
+@pytest.mark.parametrize(
+    ("default", "replays"),
+    [
+        ("off", False),
+        ("on", False),
+        ("on, mode=refresh", False),
+        ("mode=read", False),
+        ("on, mode=replay", True),
+        ("mode=replay", True),
+    ],
+)
+def test_a_policy_that_only_replays_says_so(default: str, replays: bool) -> None:
+    """F3: its store is opened for reading."""
+    assert Policy(default=default).replays is replays

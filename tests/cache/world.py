@@ -18,6 +18,7 @@ from cachemw.cache.effects import (
     Effect,
     Forward,
     Found,
+    GetAccount,
     GetOrder,
     Lookup,
     Ordered,
@@ -57,6 +58,7 @@ class World:
     upstream: Head | UpstreamError = JSON_HEAD
     secret: bytes | StoreError = b"secret"
     order: Order = ORDER
+    account: str = "the store holds what it holds"
     name: bytes | PartitionError = b"name"
     effects: list[Effect] = field(default_factory=list)  # what the script asked for
     orders: int = 0  # how often it asked for that
@@ -99,6 +101,8 @@ class World:
                 return upstream if isinstance(upstream, UpstreamError) else ShownResponse(begin(upstream, terms, NOW), NOW)
             case GetOrder():
                 return self.store_error or Ordered(self.order, NOW)
+            case GetAccount():
+                return self.account
             case ReadSecret():
                 return self.secret
             case AskPartition():

@@ -13,6 +13,7 @@ from cachemw.simulator import Simulator
 from cachemw.stores.disk.files import FREE_SPACE
 from tests.cli.command import Done
 from tests.serving import nobody_there, serving_in_thread
+from tests.stores.test_files import snapshot
 from tests.upstream import Told, Upstream, always
 
 Here = Callable[..., Done]
@@ -106,6 +107,22 @@ def test_a_file_that_cannot_be_read_hides_nothing_else(here: Here, tmp_path: Pat
 
     assert of(done, "settings") == ("wrong", f"cannot read {tmp_path}/none.toml: No such file or directory -> ")
     assert of(done, "store")[0] == "wrong"
+
+
+def test_a_store_that_is_only_replayed_from_is_counted_and_left_as_it_is(here: Here, tmp_path: Path) -> None:
+    """F3."""
+    replaying = {"CACHEMW_DIR": str(tmp_path / "c"), "CACHEMW_DEFAULT": "on, mode=replay"}
+    missing = of(here("check", "--json", **replaying), "store")
+    with closing(DiskStore(tmp_path / "c")) as store:
+        store.put(bytes(16), b"a record", None)
+    before = snapshot(tmp_path / "c")
+
+    found = of(here("check", "--json", **replaying), "store")
+
+    assert missing[0] == "wrong"
+    assert f"nothing can be replayed from {tmp_path / 'c'}" in missing[1]
+    assert found == ("ok", f"answers are replayed from {tmp_path / 'c'}, which holds 1 record -> ")
+    assert snapshot(tmp_path / "c") == before
 
 
 def test_a_store_that_is_there_is_written_to_and_measured(here: Here, tmp_path: Path) -> None:

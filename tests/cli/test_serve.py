@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import signal
 import socket
 import time
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from cachemw.cli.serve import try_out, why_not
-from cachemw.errors import CommandError, StoreError
+from cachemw.errors import CommandError, ConfigurationError, StoreError
 from cachemw.proxy import Settings
 from cachemw.proxy.settings import SETTINGS, Setting
 from cachemw.simulator import Simulator
@@ -23,6 +24,7 @@ from cachemw.stores.disk import files as places
 from cachemw.stores.disk import files as private
 from tests.cli.command import Command, Done, Serving, ask, cache_status, refusal
 from tests.stores.planting import locked, rows
+from tests.stores.test_files import snapshot
 from tests.thorough import THOROUGH
 
 Here = Callable[..., Done]
@@ -303,6 +305,21 @@ def test_a_store_in_somebody_elses_directory_is_said(tmp_path: Path, monkeypatch
 
     with pytest.raises(CommandError, match="belongs to the user"):
         try_out(settings.store(), settings)
+
+
+def test_who_only_replays_needs_something_to_replay_and_writes_nothing(tmp_path: Path) -> None:
+    """F3"""
+    settings = Settings(dir=str(tmp_path / "cassette"), default="on, mode=replay")
+    with pytest.raises(ConfigurationError, match=re.escape(str(tmp_path / "cassette"))):
+        try_out(settings.store(), settings)
+    with closing(settings.store()) as store:
+        store.put(bytes(16), b"a record", None)
+    before = snapshot(tmp_path)
+
+    said = try_out(settings.store(), settings)
+
+    assert said == f"answers are replayed from {tmp_path / 'cassette'}, where nothing is changed"
+    assert snapshot(tmp_path) == before
 
 
 def _for_seconds(seconds: float) -> Iterator[None]:

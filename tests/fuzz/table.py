@@ -6,7 +6,7 @@ from pathlib import Path
 
 CORPUS = Path(__file__).parent / "corpus"
 WORDS = Path(__file__).parent / "tokens.dict"
-TARGETS = ("canonicaliser", "event_stream", "record", "control")
+TARGETS = ("canonicaliser", "event_stream", "record", "control", "file_form")
 
 Target = Callable[[bytes], None]
 

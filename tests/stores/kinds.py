@@ -7,11 +7,16 @@ from typing import Any
 
 import pytest
 
-from cachemw.stores import DiskStore, MemoryStore, Store
+from cachemw.stores import DiskStore, FileStore, MemoryStore, Store
 from tests.stores.dictionary import DictionaryStore
 from tests.stores.planting import rows
 
-PROMISES = {"memory": {"oldest first", "limits", "version"}, "disk": {"oldest first", "limits", "version"}, "dictionary": set()}
+PROMISES = {
+    "memory": {"oldest first", "limits", "version", "secret"},
+    "disk": {"oldest first", "limits", "version", "secret"},
+    "files": set(),
+    "dictionary": {"secret"},
+}
 
 
 def those_that_promise(what: str) -> pytest.MarkDecorator:
@@ -52,12 +57,29 @@ class DiskKind:
             store.close()
 
 
-Kind = MemoryKind | DiskKind
+class FilesKind:
+    """Stores of files in fresh directories, on a clock of ours."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._made, self._now = directory, 0, 1000.0
+
+    def make(self, **limits: Any) -> Store:
+        self._made += 1
+        return FileStore(self._directory / str(self._made), clock=lambda: self._now, **limits)
+
+    def wait(self, seconds: float) -> None:
+        self._now += seconds
+
+
+Kind = MemoryKind | DiskKind | FilesKind
 
 
 @contextmanager
 def kind_named(name: str, directory: Path) -> Iterator[Kind]:
     """Give the kind of this name, and close what it made."""
+    if name == "files":
+        yield FilesKind(directory)
+        return
     if name != "disk":
         yield MemoryKind(MemoryStore if name == "memory" else DictionaryStore)
         return

@@ -601,3 +601,58 @@ def test_an_event_loop_goes_on_while_the_database_is_locked(tmp_path: Path) -> N
     assert outcomes == ["store-slow"] * 20
     assert reads == [b"a record"] * 20
     assert took < 4 * LIMITS.store_patience + SLACK
+
+
+# What people are told.
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("inline", [Inline.NONE, Inline.ALL], ids=["elsewhere", "here"])
+@pytest.mark.parametrize(
+    ("mood", "told"),
+    [
+        (lambda: None, "the store in Moody holds 1 record, and none answers this request"),
+        (raising(StoreError("it is locked")), "the store in Moody cannot be read: it is locked"),
+        (
+            raising(ZeroDivisionError()),
+            "the store does not say what it holds: the store raised ZeroDivisionError, which it may not",
+        ),
+    ],
+    ids=["well", "failing", "a bug"],
+)
+async def test_people_are_told_of_a_store_whatever_it_raises(mood: Any, told: str, inline: Inline) -> None:
+    """F3, D1: nobody waits for it, and nothing is raised."""
+
+    class Counted(Moody):
+        def count(self) -> int:
+            self.mood()
+            return super().count()
+
+        @property
+        def place(self) -> str:
+            return "Moody"
+
+    store = Counted(inline=inline)
+    store.put(INDEX, b"a record", None)
+    store.mood = mood
+
+    assert await AsyncStore(store, PATIENT).account() == told
+    assert GuardedStore(store, PATIENT).account() == told
+
+
+@pytest.mark.anyio
+async def test_who_asks_a_store_that_hangs_what_it_holds_is_told_that_it_does() -> None:
+    """D1."""
+    gate = threading.Event()
+
+    class Hanging(Moody):
+        def count(self) -> int:
+            gate.wait(5)
+            return 0
+
+    try:
+        told = await AsyncStore(Hanging(), Limits(store_patience=0.01)).account()
+    finally:
+        gate.set()
+
+    assert told == "the store does not say what it holds: the store did not answer in time"

@@ -62,6 +62,7 @@ _KNOWN = {*SETTINGS, "size_limit", *METADATA}
 _GENERATION, _PUTS = "cachemw_generation", "cachemw_puts"
 """The rows of diskcache's own table of settings that say which purge was the last, and count what was put."""
 
+SELECT_COUNT = "SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM Settings WHERE key = 'count'"
 _SELECT_ORDER = (
     "SELECT value FROM Settings WHERE key IN (?, ?) AND typeof(value) = 'integer' ORDER BY key",
     (_GENERATION, _PUTS),
@@ -90,7 +91,7 @@ _DELETED_AT_ONCE = 100
 
 # What is compared first is the kind of a value: to learn the length of a text, or to compare one, SQLite reads all of it.
 _IS_OURS = "mode IS 1 AND filename IS NULL AND typeof(value) = 'blob' AND length(value) <= ?"
-_SELECT = (
+SELECT_RECORD = (
     f"SELECT CASE WHEN typeof(mode) = 'integer' AND {_IS_OURS} THEN value END FROM Cache"  # noqa: S608 - of constants
     " WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
 )
@@ -196,7 +197,7 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         try:
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._record_limit + MARGIN)
             connection.set_progress_handler(is_overdue, STEPS)
-            _tune(connection)
+            tune(connection)
         except BaseException:
             connection.close()
             raise
@@ -243,7 +244,7 @@ class Database(diskcache.Cache):  # type: ignore[misc]
     def read(self, index: bytes) -> bytes | None:
         """Return a row's value, from any thread. Raises `ForeignRowError`, and what sqlite3 raises."""
         try:
-            found = self._select(self._reader, _SELECT, (self._record_limit, index, time.time()))
+            found = self._select(self._reader, SELECT_RECORD, (self._record_limit, index, time.time()))
         except sqlite3.DataError as exc:  # something else in the row is larger than that
             raise ForeignRowError from exc
         if not found:
@@ -262,6 +263,10 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         ((commits,),) = self._select(self._watcher, "PRAGMA data_version")
         self._noted = commits, now, statements
         return self._opening, commits
+
+    def rows(self) -> int:
+        """Return how many rows there are, from any thread. Raises what sqlite3 raises."""
+        return int(self._select(self._reader, SELECT_COUNT)[0][0])
 
     def noted_version(self) -> tuple[int, int] | None:
         """Return what was said less than a millisecond ago; `None` after a statement of this process's own.
@@ -388,7 +393,7 @@ def _order(rows: list[tuple[object]]) -> Order:
     raise error
 
 
-def _tune(connection: sqlite3.Connection) -> None:
+def tune(connection: sqlite3.Connection) -> None:
     """Give a connection the settings that are each connection's own. A schema's functions are not ours to run."""
     connection.execute("PRAGMA trusted_schema = OFF")
     for name in ("sqlite_cache_size", "sqlite_mmap_size", "sqlite_synchronous"):

@@ -16,7 +16,7 @@ from diskcache.core import DBNAME
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import RecordTooLarge, StoreError
 from cachemw.limits import ROW_BYTES, STORE_BYTES, STORE_RECORDS
-from cachemw.stores.base import Inline, Store, refuse_limits
+from cachemw.stores.base import Inline, Store, absolute, refuse_limits, refuse_nothing
 from cachemw.stores.disk.damage import discard, identity, is_damage, set_aside
 from cachemw.stores.disk.database import LARGEST_ROW, WRITE_TIMEOUT, Database, ForeignRowError
 from cachemw.stores.disk.files import (
@@ -32,6 +32,7 @@ from cachemw.stores.disk.files import (
     restore_secret,
     touch,
 )
+from cachemw.stores.disk.reading import DiskReader
 from cachemw.stores.disk.schema import ForeignSchemaError
 from cachemw.stores.disk.thread import DATABASE_ERRORS, DatabaseThread
 from cachemw.stores.forks import on_fork
@@ -71,13 +72,14 @@ class DiskStore(Store):
         allow_network: bool = False,
     ) -> None:
         refuse_limits(size_limit, count_limit, record_limit)
-        self._path = None if path is None else _absolute(path)
+        self._path = None if path is None else absolute(path)
         self._size_limit, self._count_limit, self._allow_network = size_limit, count_limit, allow_network
         self._record_limit = min(record_limit, size_limit, LARGEST_ROW)
         self._given_secret = given_secret()
         self._sessions: dict[int, DatabaseThread] = {}  # by process, for forks that run no hooks
         self._closing: list[DatabaseThread] = []
         self._known_secret = b""
+        self._reader: DiskReader | None = None
         self._may_begin = threading.Lock()
         on_fork(self)
 
@@ -101,6 +103,12 @@ class DiskStore(Store):
 
     def exists(self) -> bool:
         return all((self.path / name).is_file() for name in OURS)
+
+    def read_only(self) -> DiskReader:
+        refuse_nothing(self.path, self.path / DBNAME)
+        if self._reader is None:
+            self._reader = DiskReader(self.path, self._record_limit, self._given_secret)
+        return self._reader
 
     def secret(self) -> bytes:
         if self._given_secret:
@@ -193,7 +201,12 @@ class DiskStore(Store):
         except (TypeError, ValueError, OverflowError) as exc:  # diskcache adds up what the database says
             raise StoreError("the database does not know what it holds") from exc
 
+    def count(self) -> int:
+        return self._read(Database.rows)
+
     def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
         self._close(CLOSING_TIME)
 
     def _close(self, within: float) -> None:
@@ -276,8 +289,3 @@ class DiskStore(Store):
 
 def _set_aside(directory: Path) -> None:
     logger.warning("the store's database is damaged, or another program's: it is set aside as %s", set_aside(directory))
-
-
-def _absolute(path: str | os.PathLike[str]) -> Path:
-    """Return where the path leads now, as diskcache reads it, wherever the process goes later."""
-    return Path(os.path.abspath(os.path.expandvars(os.path.expanduser(path))))

@@ -1,0 +1,1 @@
+"""The store of files: one file of JSON for each record."""
