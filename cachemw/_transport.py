@@ -15,7 +15,7 @@ from cachemw.cache.recall import Moment, Recalled
 from cachemw.drivers.metering import Meter, Passage
 from cachemw.drivers.pull_async import AsyncAnswer, AsyncPullDriver
 from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
-from cachemw.errors import UpstreamError, UpstreamTimeout
+from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
 from cachemw.limits import Limits
 from cachemw.messages import Head, Unread
 from cachemw.report import Hook
@@ -129,6 +129,9 @@ def _translated(family: Any, exc: Exception) -> UpstreamError:
     return kind("the upstream cannot be reached, or broke off")
 
 
+FAMILIES = ("httpx", "httpx2")
+
+
 class Caching:
     """A transport of either family; a subclass says which, and has its byte stream."""
 
@@ -136,11 +139,22 @@ class Caching:
     _stream: Any
 
     def __init__(self, inner: Any, store: Store | None) -> None:
+        self._refuse_others("transport", type(inner))
         if inner is None:
             refuse_unusable_proxies()
         self._inner = inner
         self._owns_store, self._store = store is None, DiskStore() if store is None else store
         self._cookies = Cookies()
+
+    def _refuse_others(self, what: str, kind: type) -> None:
+        """Raise `ConfigurationError` for what is the other family's: nothing of it is anything to this one."""
+        own = self._family.__name__
+        other = next((root for base in kind.__mro__ if (root := base.__module__.partition(".")[0]) in FAMILIES), own)
+        if other != own:
+            raise ConfigurationError(
+                f"this {what} speaks {other}, and this {type(self).__name__} {own}: import it from cachemw.{other}, or let"
+                " cachemw.sdk choose"
+            )
 
     def _close_store(self) -> None:
         if self._owns_store:
@@ -158,6 +172,8 @@ class SyncCaching(Caching):
 
     def handle_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
+        if not isinstance(request, self._family.Request):
+            self._refuse_others("client", type(request))
         outgoing = TransportRequest(self._family, request, self._cookies)
         policy, classified = self.driver.policy, outgoing.classified(self.driver.policy)
         if outgoing.is_untouched(classified):
@@ -216,6 +232,8 @@ class AsyncCaching(Caching):
 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
+        if not isinstance(request, self._family.Request):
+            self._refuse_others("client", type(request))
         outgoing = TransportRequest(self._family, request, self._cookies)
         policy, classified = self.driver.policy, outgoing.classified(self.driver.policy)
         if outgoing.is_untouched(classified):

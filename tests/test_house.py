@@ -42,6 +42,7 @@ LAYERS = (
     ("flights",),
     ("drivers",),
     ("_transport", "_transport_request", "_wsgi_environ", "asgi", "wsgi", "httpx", "httpx2"),
+    ("sdk",),
     ("simulator",),
     ("proxy",),
     ("",),  # the public names, which only the command line reads
