@@ -1,19 +1,26 @@
-"""A response cache for OpenAI-style chat completions."""
+"""A response cache for OpenAI-style chat completions.
 
-from cachemw.cache.policy import Policy
-from cachemw.errors import (
-    CacheError,
-    ConfigurationError,
-    PartitionError,
-    RecordError,
-    StoreError,
-    TruncatedResponse,
-    UpstreamError,
-    UpstreamTimeout,
-)
-from cachemw.limits import Limits, Timeouts
-from cachemw.report import ExchangeReport, Hook
-from cachemw.stores import DiskStore, FileStore, MemoryStore, Store
+PYTEST_DONT_REWRITE: our plugin has pytest look through this package, which asserts nothing that a test could want to see.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cachemw.cache.policy import Policy
+    from cachemw.errors import (
+        CacheError,
+        ConfigurationError,
+        PartitionError,
+        RecordError,
+        StoreError,
+        TruncatedResponse,
+        UpstreamError,
+        UpstreamTimeout,
+    )
+    from cachemw.limits import Limits, Timeouts
+    from cachemw.report import ExchangeReport, Hook
+    from cachemw.stores import DiskStore, FileStore, MemoryStore, Store
 
 __all__ = [
     "CacheError",
@@ -35,3 +42,21 @@ __all__ = [
     "UpstreamTimeout",
 ]
 __version__ = "0.1.0"
+
+_HOMES = ("cachemw.errors", "cachemw.limits", "cachemw.report", "cachemw.cache.policy", "cachemw.stores")
+
+
+if not TYPE_CHECKING:  # who checks types is told above which names there are
+
+    def __getattr__(name: str) -> object:
+        """Import a public name where it is first used: pytest loads our plugin in every run, and nothing else then."""
+        if name in __all__:
+            for home in map(import_module, _HOMES):
+                if hasattr(home, name):
+                    globals()[name] = value = getattr(home, name)
+                    return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 from tests import recalling
 from tests.thorough import THOROUGH
 
+pytest_plugins = ("pytester",)
+
 if not recalling.IS_ON:  # before any mount is made
     recalling.switch_off()
 

@@ -43,6 +43,8 @@ LAYERS = (
     ("drivers",),
     ("_transport", "_transport_request", "_wsgi_environ", "asgi", "wsgi", "httpx", "httpx2"),
     ("sdk",),
+    ("cassette",),
+    ("pytest_plugin",),
     ("simulator",),
     ("proxy",),
     ("",),  # the public names, which only the command line reads

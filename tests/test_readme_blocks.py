@@ -166,7 +166,7 @@ def test_a_token_that_changes_may_name_the_same_caller() -> None:
     assert by_subject.partition(Request("POST", "/", fields, b"", HttpTarget("https://x:443/"))) == b"sam"
 
 
-def test_a_cassette_replays_under_another_key_and_contacts_nobody(
+def test_a_cassette_replays_without_a_key_and_contacts_nobody(
     provider: tuple[Simulator, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """E6."""
@@ -174,7 +174,7 @@ def test_a_cassette_replays_under_another_key_and_contacts_nobody(
     with run_cassette() as client:
         recorded = client.chat.completions.create(**QUESTION)
     monkeypatch.setenv("CI", "true")
-    monkeypatch.setenv("OPENAI_API_KEY", "another")
+    monkeypatch.delenv("OPENAI_API_KEY")
     with run_cassette() as client:
         replayed = client.chat.completions.create(**QUESTION)
         with pytest.raises(openai.InternalServerError, match="ruled out"):
@@ -186,7 +186,7 @@ def test_a_cassette_replays_under_another_key_and_contacts_nobody(
 
 @contextlib.contextmanager
 def run_cassette() -> Iterator[Any]:
-    """Give the block's client, and close its store, which nobody else does before the process ends."""
+    """Give the block's client."""
     names = run("cassette")
-    with names["client"] as client, contextlib.closing(names["cassette"]._store):
+    with names["client"] as client:
         yield client

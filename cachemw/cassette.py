@@ -1,0 +1,120 @@
+"""A cassette for tests: recorded answers in a directory of their own, and the clients that are answered from there."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cachemw import sdk as sdks
+from cachemw.cache.directives import FOREVER
+from cachemw.cache.order import ALONE, Order, Others
+from cachemw.cache.policy import Policy
+from cachemw.errors import ConfigurationError
+from cachemw.report import Hook
+from cachemw.stores.file.store import FileStore
+
+_HONOURED = frozenset({"namespace", "sample", "speed"})
+"""The controls that say which answer is asked for; whether it is recorded is for the cassette to say."""
+
+
+def _policy(default: str) -> Policy:
+    return Policy(
+        default=default,
+        lifetime=FOREVER,
+        max_lifetime=FOREVER,
+        stale_if_error=0.0,
+        keep=None,
+        partition="shared",
+        honour=_HONOURED,
+    )
+
+
+POLICIES: Mapping[str, Policy] = {
+    "replay": _policy("on, mode=replay"),
+    "record": _policy("on"),
+    "refresh": _policy("on, mode=refresh"),
+    "off": _policy("off"),
+}
+"""What becomes of a request, by the name of the mode.
+
+replay   what is recorded is given again, and the upstream is never asked
+record   what is recorded is given again; what is not is asked, and recorded
+refresh  everything is asked, and recorded in the place of what was
+off      everything is asked, and nothing recorded
+"""
+
+
+class Cassette:
+    """The answers in one directory, and clients for them. `mode` is one of `POLICIES`.
+
+    `asked` and `recorded` take note of the records that were asked for and made, by the digits in the names of their files.
+    Records are fresh for ever, and what a request asks of a cache is not obeyed, but for what belongs to the key. Raises
+    `ConfigurationError` where there is nothing to replay.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        mode: str,
+        *,
+        asked: set[str] | None = None,
+        recorded: set[str] | None = None,
+    ) -> None:
+        if mode not in POLICIES:
+            raise ConfigurationError(f"a cassette's mode is {', '.join(POLICIES)}, not {mode!r}")
+        self.mode, self.policy = mode, POLICIES[mode]
+        noted = set[str]() if asked is None else asked, set[str]() if recorded is None else recorded
+        self.store: FileStore = _NotingStore(directory, *noted)
+        self._opened: list[Any] = []
+        if self.policy.replays:
+            self.store = self.store.read_only()
+
+    @property
+    def directory(self) -> Path:
+        """The directory that the answers are in."""
+        return self.store.path
+
+    def transport(self, sdk: Any = None, inner: Any = None, *, hooks: Iterable[Hook] = ()) -> Any:
+        """Return a transport for a client of the family that an SDK speaks; see `cachemw.sdk`."""
+        return self._noted(sdks.transport(sdk, inner, hooks=hooks, **self._ours))
+
+    def async_transport(self, sdk: Any = None, inner: Any = None, *, hooks: Iterable[Hook] = ()) -> Any:
+        """Return a transport for an awaited client."""
+        return sdks.async_transport(sdk, inner, hooks=hooks, **self._ours)
+
+    def http_client(self, sdk: Any = None, inner: Any = None, *, hooks: Iterable[Hook] = ()) -> Any:
+        """Return a client for an SDK's `http_client=`; see `cachemw.sdk`."""
+        return self._noted(sdks.http_client(sdk, inner, hooks=hooks, **self._ours))
+
+    def async_http_client(self, sdk: Any = None, inner: Any = None, *, hooks: Iterable[Hook] = ()) -> Any:
+        """Return a client for an SDK's awaited client, to be closed in the event loop that used it."""
+        return sdks.async_http_client(sdk, inner, hooks=hooks, **self._ours)
+
+    def close(self) -> None:
+        """Close what was given and is not awaited. May be called twice."""
+        while self._opened:
+            self._opened.pop().close()
+
+    @property
+    def _ours(self) -> dict[str, Any]:
+        return {"store": self.store, "policy": self.policy}
+
+    def _noted(self, opened: Any) -> Any:
+        self._opened.append(opened)
+        return opened
+
+
+class _NotingStore(FileStore):
+    """Notes which records are asked for, and which are made."""
+
+    def __init__(self, path: str | os.PathLike[str], asked: set[str], recorded: set[str]) -> None:
+        super().__init__(path)
+        self._asked, self._recorded = asked, recorded
+
+    def get(self, index: bytes) -> bytes | None:
+        self._asked.add(index.hex())
+        return super().get(index)
+
+    def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
+        super().put(index, record, keep, order, others)
+        self._recorded.add(index.hex())
