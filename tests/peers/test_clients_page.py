@@ -92,6 +92,21 @@ def test_the_second_run_of_llm_is_a_hit(tmp_path: Path) -> None:
     assert calls == 1
 
 
+@pytest.mark.peers
+@pytest.mark.timeout(1200)
+def test_the_second_run_of_aider_is_a_hit(tmp_path: Path) -> None:
+    """F13, D4: it sends no header of ours, and the proxy caches by default."""
+    serve, aider = (code.splitlines() for title, code in blocks(PAGE, "sh") if title == "Clients that send no headers")
+    [command] = aider
+    batch = f"{command} --yes-always --no-git --no-analytics --no-check-update --no-show-model-warnings --message hi"
+    variables = {"PATH": f"{python_or_skip('aider').parent}:{os.environ['PATH']}"}
+    with grounded(Simulator(), tmp_path) as ground, ground.proxied(*serve[0].split()[2:]) as url:
+        for _ in range(2):
+            run(("sh", "-c"), batch.replace(ADDRESS, url), ground, variables=variables)
+
+    assert ground.simulator.calls == 1
+
+
 def assert_hits_when_run_again(tmp_path: Path, command: tuple[str, ...], code: str, directory: Path | None = None) -> None:
     """Run a snippet twice; the second time must say the same, and ask nobody."""
     assert ADDRESS in code
