@@ -28,7 +28,7 @@ def test_a_block_of_a_page_runs(page: str, title: str, code: str, tmp_path: Path
     for name in _imported(code):
         if not _is_there(name):
             pytest.skip(f"there is no {name}")
-    names = {"HOME": tmp_path, "XDG_CACHE_HOME": tmp_path / "cache", "OPENAI_API_KEY": "k"}
+    names = {"HOME": tmp_path, "XDG_CACHE_HOME": tmp_path / "cache", "OPENAI_API_KEY": "k", "CEREBRAS_API_KEY": "k"}
     for name, value in names.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.chdir(tmp_path)
