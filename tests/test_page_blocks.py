@@ -66,7 +66,7 @@ def test_the_policy_of_ones_own_paths_has_them() -> None:
 
 def test_the_flask_app_asks_the_provider_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """H7."""
-    [code] = [code for title, code in blocks("middleware.md", "python") if title == "Flask"]
+    [code] = [code for title, code in blocks("middleware.md", "python") if title == "Flask" and "upstream" in code]
     simulator = Simulator()
     with serving_in_thread(simulator) as provider:
         names = {"HOME": tmp_path, "XDG_CACHE_HOME": tmp_path / "cache"}

@@ -1,5 +1,6 @@
-"""The apps of `docs/middleware.md`, with the frameworks that they are about, on a real server: a miss, then a hit."""
+"""The apps of `docs/middleware.md` and the README, with the frameworks that they are about, on a real server: a miss, then a hit."""
 
+import re
 from pathlib import Path
 
 import httpx
@@ -13,12 +14,13 @@ from tests.serving import serving_in_thread
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1200)]  # the first test of an environment makes it
 
-PAGE = "middleware.md"
+PAGES = ("middleware.md", "../README.md")
 GROQ = "https://api.groq.com/openai/v1"
 PROJECT = "import tests.peers.django.on_asgi\n"
 """What a Django project has beside the block of the page: settings, and a view that answers."""
-SERVED = [(title, code) for title, code in blocks(PAGE, "python") if "app = " in code and "flask" not in code]
-SERVED += [(title, PROJECT + code) for title, code in blocks(PAGE, "python") if title == "Django"]
+PYTHON = [block for page in PAGES for block in blocks(page, "python")]
+SERVED = [(title, code) for title, code in PYTHON if re.search("^app = (FastAPI|Starlette)", code, re.MULTILINE)]
+SERVED += [(title, PROJECT + code) for title, code in PYTHON if title == "Django"]
 FIELDS = {**JSON, "cachemw": "on", "authorization": "Bearer sk-alice"}
 QUESTION = b'{"model": "gpt-oss-120b", "messages": [{"role": "user", "content": "plain"}]}'
 
