@@ -1,4 +1,4 @@
-"""The apps of `docs/middleware.md` and the README, with the frameworks that they are about, on a real server: a miss, then a hit."""
+"""The apps of the README and of `docs/middleware.md`, with their frameworks, on a real server: a miss, then a hit."""
 
 import re
 from pathlib import Path
