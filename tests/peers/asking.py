@@ -40,11 +40,11 @@ class Ground:
     directory: Path
 
     @contextlib.contextmanager
-    def proxied(self) -> Iterator[str]:
-        """Run `cachemw serve` before the provider; gives its address."""
+    def proxied(self, *options: object) -> Iterator[str]:
+        """Run `cachemw serve`, with further options, before the provider; gives its address."""
         command = Command(self.environment)
         store = self.directory / "store"
-        with command.serving("serve", "--port", 0, "--upstream", f"{self.direct}/v1", "--dir", store) as serving:
+        with command.serving("serve", "--port", 0, "--upstream", f"{self.direct}/v1", "--dir", store, *options) as serving:
             yield serving.url
 
     def ask_twice(self, *command: object) -> Twice:
