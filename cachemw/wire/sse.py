@@ -9,9 +9,15 @@ from cachemw.redaction import redacted_repr
 DONE = b"[DONE]"
 DONE_LINE = re.compile(rb"data: ?\[DONE\]")  # as the SDKs recognise it
 
+_LAST_LINE = re.compile(rb"data: ?(\[DONE\][ \t]*)")
 _LINE_END = re.compile(rb"\r\n|\n|\r(?=.)", re.DOTALL)  # a CR at the end may yet be half of a CRLF
 _PLAIN = re.compile(rb"data: ?([^\r\n]*+)(?:\n\n|\r\n\r\n)")
 _BOM = b"\xef\xbb\xbf"
+
+
+def is_done(data: bytes) -> bool:
+    """Say whether an event with this data ends a stream; blanks may follow."""
+    return data.startswith(DONE) and data.rstrip(b" \t") == DONE
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -71,6 +77,24 @@ class Parser:
         events = [Event(event.name, event.data, event.start, size) for event in self.read_on()]
         del self._rest[size - self._offset :]
         return events
+
+    def end(self) -> list[Event]:
+        """Return what `close` does, and `[DONE]` where its blank line is missing: of a body that ended by itself it is the end.
+
+        So all clients take it.
+        """
+        events, line, data = self.close(), bytes(self._rest[self._line_start :]), self._data
+        if not data and (last_line := _LAST_LINE.fullmatch(line)):
+            data = [last_line[1]]
+        elif len(data) != 1 or line or not is_done(data[0]):
+            return events
+        start, size = self._offset + self._event_start, self._offset + len(self._rest)
+        return [*events, Event(self._name, data[0], start, size)]
+
+    @property
+    def is_within_event(self) -> bool:
+        """Say of a body that has ended whether that was within an event, or a line."""
+        return bool(self._data) or self._line_start < len(self._rest)
 
     def done_at(self) -> int | None:
         """Return the offset of the line at which the stream is done, as soon as those bytes are there."""

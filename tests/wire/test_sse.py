@@ -257,6 +257,57 @@ def test_however_a_stream_is_cut_its_end_is_the_same(stream: bytes, size: int) -
     assert known[-1] == (ends[0] if ends else None)
 
 
+# The end of the body.
+
+
+@pytest.mark.parametrize(
+    ("stream", "last"),
+    [
+        (b"data: [DONE]", b"[DONE]"),
+        (b"data:[DONE]", b"[DONE]"),
+        (b"data: [DONE]\n", b"[DONE]"),
+        (b"data: [DONE]\r", b"[DONE]"),
+        (b"data: [DONE]\r\n", b"[DONE]"),
+        (b"data: [DONE] \t\n", b"[DONE] \t"),
+        (b"data: [DONE] ", b"[DONE] "),
+        (b"data: [DONE]\n\n", b"[DONE]"),
+        (b"data: [DONE", None),
+        (b"data: [DONE]x", None),
+        (b"data:  [DONE]", None),
+        (b"data: [DONE]\ndata: x\n", None),
+        (b"data: [DONE]\nda", None),
+        (b"data: {}\n", None),
+        (b"", None),
+    ],
+)
+def test_a_body_that_ended_by_itself_may_end_within_its_done(stream: bytes, last: bytes | None) -> None:
+    """R1: all clients take it for the end. It is the bytes to the end of the body, and to ask again changes nothing."""
+    for before in (b"", b"data: a\n\n", b": c\n\n"):
+        body = before + stream
+        for kept in (None, bytearray(body)):
+            parser = Parser(kept)
+            events = parser.feed(body) if kept is None else parser.read_on()
+            come = [*events, *parser.end()][before.startswith(b"data") :]
+            assert [(event.data, event.end) for event in come] == ([] if last is None else [(last, len(body))])
+            assert kept in (None, body)
+
+
+@pytest.mark.parametrize(
+    ("stream", "is_within"),
+    [
+        *[(b"", False), (b"data: a\n\n", False), (b"data: a\r\n\r\n", False), (b"data: a\r\r", False), (b": c\n", False)],
+        *[(b"data: a\n", True), (b"data: a\r", True), (b"data: a", True), (b"d", True), (b"data: a\n\n:", True)],
+    ],
+)
+def test_it_is_known_whether_a_body_ended_within_an_event(stream: bytes, is_within: bool) -> None:
+    """R1."""
+    parser = Parser()
+    parser.feed(stream)
+    parser.end()
+
+    assert parser.is_within_event is is_within
+
+
 # The encoder.
 
 
