@@ -108,8 +108,8 @@ def test_the_kind_that_was_recorded_is_the_record(kind: Kind) -> None:
         pytest.param([{"role": None}], SAID, id="no role"),
         pytest.param([{"role": "tool"}], SAID | {"role": "tool"}, id="another role"),
         pytest.param(
-            [{"annotations": [{"n": 1}]}, {"annotations": []}, {"annotations": [{"n": 1}, {"n": 2}]}],
-            SAID | {"annotations": [{"n": 1}, {"n": 1}, {"n": 2}]},
+            [{"annotations": [{"n": 1}]}, {"annotations": []}, {"annotations": [{"n": 2}, {"n": 1}]}],
+            SAID | {"annotations": [{"n": 1}, {"n": 2}, {"n": 1}]},
             id="entries without an index follow one another",
         ),
         pytest.param(
@@ -120,9 +120,9 @@ def test_the_kind_that_was_recorded_is_the_record(kind: Kind) -> None:
         pytest.param(
             [{"new": {"a": {"b": "x"}}}, {"new": {"a": {"c": 1}}}], SAID | {"new": {"a": {"b": "x", "c": 1}}}, id="objects"
         ),
-        pytest.param([{"new": "ab"}, {"new": ""}, {"new": "cd"}], SAID | {"new": "abcd"}, id="a text of an unknown name"),
-        pytest.param([{"n": 1}, {"n": 2.5}], SAID | {"n": 2.5}, id="a number is not added"),
-        pytest.param([{"b": True}, {"b": False}], SAID | {"b": False}, id="a truth value"),
+        pytest.param([{"new": "Let"}, {"new": ""}, {"new": " me"}], SAID | {"new": "Let me"}, id="a text of an unknown name"),
+        pytest.param([{"n": 1}, {"n": None}, {"n": 1.0}], SAID | {"n": 1}, id="a number again"),
+        pytest.param([{"b": True}, {"b": True}], SAID | {"b": True}, id="a truth value again"),
         pytest.param([{"n": 2**70}], SAID | {"n": 2**70}, id="a large integer"),
         pytest.param(
             [{"content": [{"type": "text", "text": "a"}]}], SAID | {"content": [{"type": "text", "text": "a"}]}, id="parts"
@@ -197,6 +197,11 @@ def test_a_message_is_the_sum_of_its_deltas(deltas: list[Members], message: Memb
             id="whole, without an index",
         ),
         pytest.param([{"tool_calls": [function("f", "{}")]}], [function("f", "{}")], id="the only one, without an index or id"),
+        pytest.param(
+            [{"tool_calls": [{"index": None, "id": at, **function("f", "{}")}]} for at in "ab"],
+            [{"id": at, **function("f", "{}")} for at in "ab"],
+            id="whole, with an index that is null",
+        ),
         pytest.param([{"tool_calls": []}], [], id="none"),
         pytest.param([{"tool_calls": None}], None, id="null"),
     ],
@@ -213,7 +218,23 @@ def test_tool_calls_are_put_together_by_their_index_and_lose_it(fragments: list[
         pytest.param([{"content": ["b"]}, {"content": "a"}], id="a text after a list"),
         pytest.param([{"x": {"a": 1}}, {"x": 1}], id="a number after an object"),
         pytest.param([{"x": 1}, {"x": True}], id="a truth value after a number"),
-        pytest.param([{"channel": "final"}, {"channel": "final"}], id="a label or a text that begins so"),
+        pytest.param([{"new": "ha"}, {"new": "ha"}], id="a label or a text that begins so"),
+        pytest.param([{"new": "a b"}, {"new": " c"}, {"new": " c"}], id="a label that changed, or a text"),
+        pytest.param([{"new": "plan"}, {"new": "answer"}], id="two labels or a word in two pieces"),
+        pytest.param([{"new": "a b"}, {"new": "a b c"}], id="the whole so far, or a piece"),
+        pytest.param([{"new": {"deep": "ha"}}, {"new": {"deep": "ha"}}], id="a label or a text, deeper"),
+        pytest.param([{"n": 1}, {"n": 2}], id="a number that changes"),
+        pytest.param([{"b": True}, {"b": False}], id="a truth value that changes"),
+        pytest.param([{"new": [1]}, {"new": [1, 2]}], id="the list so far, or a piece"),
+        pytest.param([{"annotations": [{"n": 1}]}, {"annotations": [{"n": 1}]}], id="an entry again, or two alike"),
+        pytest.param([{"d": [{"index": 0, "text": "a"}]}, {"d": [{"text": "b"}]}], id="entries with an index, and without"),
+        pytest.param([{"d": [{"index": 0, "text": "a"}]}, {"d": [{"index": 0, "type": "t"}]}], id="a type that comes late"),
+        pytest.param(
+            [{"d": [{"index": 0, "type": "t"}, {"index": 0, "type": "u"}]}, {"d": [{"index": 0, "text": "a"}]}],
+            id="an entry of one type or the other",
+        ),
+        pytest.param([{"d": [{"index": 0, "type": ["t"]}]}], id="a type that is a list"),
+        pytest.param([{"content": [{"type": "text", "text": "a"}]}, {"content": ["b"]}], id="a part that is none"),
         pytest.param([call(0, id="a"), call(0, id="b")], id="another id for one call"),
         pytest.param([call(0, **function("f")), call(0, **function("g"))], id="another name for one call"),
         pytest.param(
@@ -235,6 +256,101 @@ def test_tool_calls_are_put_together_by_their_index_and_lose_it(fragments: list[
 def test_deltas_that_cannot_be_put_together_surely_are_not(deltas: list[Members]) -> None:
     """S4: a completion that may be another is none."""
     assert message_of(*deltas) == OTHER_KIND
+
+
+THE = {"type": "reasoning.text", "text": "The", "format": "unknown", "index": 0}
+USER = {"type": "reasoning.text", "text": " user", "format": "unknown", "index": 0}
+SIGNED = {"type": "reasoning.text", "signature": "s", "format": "anthropic-claude-v1", "index": 0}
+SUMMARY = {"type": "reasoning.summary", "summary": "S1", "format": "openai-responses-v1", "index": 0}
+SECRET = {"type": "reasoning.encrypted", "data": "QUJD", "id": "rs_1", "format": "openai-responses-v1", "index": 0}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "entries"),
+    [
+        pytest.param([[THE], [USER]], [THE | {"text": "The user"}], id="of one type, in pieces"),
+        pytest.param([[THE], [THE]], [THE | {"text": "TheThe"}], id="two pieces alike"),
+        pytest.param([[THE], [SIGNED]], [SIGNED | {"text": "The"}], id="the last format and signature hold"),
+        pytest.param([[SUMMARY], [SUMMARY | {"summary": "S2"}], [SECRET]], [SUMMARY | {"summary": "S1S2"}, SECRET], id="two"),
+        pytest.param([[SECRET], [SUMMARY, SECRET | {"data": "Rg=="}]], [SECRET | {"data": "QUJDRg=="}, SUMMARY], id="in turn"),
+        pytest.param([[SECRET | {"id": None}], [SECRET | {"data": "", "id": "rs_2"}]], [SECRET | {"id": "rs_2"}], id="an id"),
+        pytest.param(
+            [[THE | {"index": 1}], [USER], [THE | {"index": 1}]], [USER, THE | {"index": 1, "text": "TheThe"}], id="two indexes"
+        ),
+        pytest.param([[THE], [{"index": 0, "text": "!"}]], [THE | {"text": "The!"}], id="a piece without its type"),
+        pytest.param([[{"text": "a"}], [{"text": "b"}]], [{"text": "a"}, {"text": "b"}], id="no index: never merged"),
+        pytest.param(
+            [[{"index": None, "text": "a"}], [{"index": None, "text": "b"}]],
+            [{"index": None, "text": "a"}, {"index": None, "text": "b"}],
+            id="a null index is none",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["reasoning_details", "invented"])
+def test_entries_are_put_together_by_their_type_and_index(name: str, pieces: list[Any], entries: list[Any]) -> None:
+    """S3: OpenRouter's `reasoning_details`, and the like."""
+    assert message_of(*({name: piece} for piece in pieces))[name] == entries
+
+
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "Okay"}]}
+LINK = {"type": "reference", "reference_ids": [1]}
+BOTH = {"type": "thinking", "thinking": [{"type": "text", "text": "OkayOkay"}]}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "content"),
+    [
+        pytest.param(["", [THOUGHT], [THOUGHT], "A", "nd"], [BOTH, {"type": "text", "text": "And"}], id="first thought"),
+        pytest.param(["A", [THOUGHT], [THOUGHT]], [{"type": "text", "text": "A"}, BOTH], id="then thought"),
+        pytest.param([[{"type": "text", "text": "A"}], "", "B"], [{"type": "text", "text": "AB"}], id="text in parts"),
+        pytest.param([[LINK], [LINK], "A"], [LINK, LINK, {"type": "text", "text": "A"}], id="others are whole"),
+        pytest.param([[THOUGHT, LINK], [THOUGHT], [THOUGHT]], [THOUGHT, LINK, BOTH], id="runs"),
+        pytest.param([[THOUGHT, THOUGHT]], [THOUGHT, THOUGHT], id="two in one piece are two"),
+        pytest.param([[], [THOUGHT]], [THOUGHT], id="an empty list first"),
+        pytest.param([[]], [], id="an empty list"),
+    ],
+)
+def test_content_may_be_parts_and_a_run_of_one_type_is_one(pieces: list[Any], content: list[Any]) -> None:
+    """S3: as Mistral's models think."""
+    assert message_of(*({"content": piece} for piece in pieces))["content"] == content
+
+
+def test_a_label_is_the_last_one_and_what_counts_tokens_is_left_out() -> None:
+    """S3: Groq's channel; Together's token ids; Mistral's index."""
+    deltas = [{"channel": name, "token_id": at, "index": 0} for at, name in enumerate(["analysis", "analysis", "final"])]
+
+    assert message_of(*deltas, {"content": "a"}) == SAID | {"channel": "final", "content": "a"}
+
+
+def test_a_text_beside_the_delta_comes_in_pieces() -> None:
+    """S4: Together and Hugging Face say each piece twice; a piece is never told for the whole."""
+    chunks = [chunk(piece(content=text, more={"text": text, "seed": None})) for text in ("1", ",", ",", " 2", "")]
+
+    (choice,) = as_json([*chunks, *says()])["choices"]
+
+    assert (choice["text"], choice["message"]["content"]) == ("1,, 2", "1,, 2")
+
+
+@pytest.mark.parametrize("padding", ["", "abc", "abcdefghijklmnopqrstuvwxyz012", "abcdefghijklmnopqrstuvwxyzABC", "abdef"])
+def test_padding_of_others_is_no_part_of_the_answer(padding: str) -> None:
+    """S3: Mistral's, and Cloudflare's."""
+    assert "p" not in as_json([chunk(piece(content="a"), p=padding), *says()])
+
+
+def test_what_is_not_padding_is_told() -> None:
+    """S3."""
+    assert as_json([chunk(piece(content="a"), p="other"), *says()])["p"] == "other"
+
+
+def test_a_whole_message_beside_the_deltas_must_say_the_same() -> None:
+    """S4: Perplexity says what there is by now beside each piece."""
+    chunks = [
+        chunk(piece(content=text, more={"message": {"role": "assistant", "content": so_far}}))
+        for text, so_far in (("a", "a"), ("b", "ab"))
+    ]
+
+    assert as_json([*chunks, *says()])["choices"][0]["message"] == SAID | {"content": "ab"}
+    assert as_json([*chunks, *says({"content": "c"})]) == OTHER_KIND
 
 
 def test_choices_are_interleaved_and_come_out_in_order() -> None:
@@ -284,32 +400,71 @@ def test_log_probabilities_that_were_never_told_are_null() -> None:
     ("told", "holds"),
     [
         ([None, "a", None], "a"),
-        (["a", "b"], "b"),
-        (["a", ""], "a"),
-        ([1, 2], 2),
-        ([2, 0], 0),
-        ([True, False], False),
+        (["a", "", "a"], "a"),
+        (["", "a"], "a"),
+        ([2, 2], 2),
         ([None, None], None),
-        ([{"a": 1, "b": 1}, {}, {"a": 2, "c": {"d": 1}}, {"c": {"e": 1}}], {"a": 2, "b": 1, "c": {"d": 1, "e": 1}}),
+        ([{"a": 1, "b": 1}, {}, {"a": 1, "c": {"d": 1}}, {"c": {"e": 1}}], {"a": 1, "b": 1, "c": {"d": 1, "e": 1}}),
         ([[1], [1, 2], []], [1, 2]),
         ([["a"], None], ["a"]),
-        ([5, [1]], [1]),
-        (["a", [1]], [1]),
-        ([[1], "a"], "a"),
-        ([[1], {"a": 1}], {"a": 1}),
-        ([{"a": 1}, [1]], [1]),
-        ([{"a": [1]}, {"a": 5}, {"a": [2]}], {"a": [2]}),
+        ([[], "a"], "a"),
     ],
 )
 @pytest.mark.parametrize("level", ["completion", "choice"])
-def test_what_is_no_delta_holds_as_it_was_told_last(told: list[Any], holds: Any, level: str) -> None:
+def test_what_is_no_delta_may_be_told_again_and_more_of_it(told: list[Any], holds: Any, level: str) -> None:
     """S3: a member nobody knows, of a completion or of a choice; what is told anew takes nothing away."""
-    in_choice = level == "choice"
-    chunks = [chunk(piece(more={"new": value} if in_choice else {}), **({} if in_choice else {"new": value})) for value in told]
+    answer = as_json([*telling("new", told, level), *says({"content": "a"})])
 
-    answer = as_json([*chunks, *says({"content": "a"})])
+    assert (answer["choices"][0] if level == "choice" else answer)["new"] == holds
 
-    assert (answer["choices"][0] if in_choice else answer)["new"] == holds
+
+def telling(name: str, told: list[Any], level: str) -> list[Members]:
+    """Return chunks of which each tells another value of a member, beside the delta or beside the choices."""
+    if level == "choice":
+        return [chunk(piece(more={name: value})) for value in told]
+    return [chunk(piece(), **{name: value}) for value in told]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ["a", "b"],
+        [1, 2],
+        [2, 0],
+        [True, False],
+        [{"a": 1}, {"a": 2}],
+        [5, [1]],
+        ["a", [1]],
+        [[1], "a"],
+        [[1], {"a": 1}],
+        [[1], [2]],
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("level", ["completion", "choice"])
+def test_what_is_no_delta_and_changes_is_not_told(told: list[Any], level: str) -> None:
+    """S4: it may be pieces, or of this chunk alone; the last of them is not the whole."""
+    assert as_json([*telling("new", told, level), *says({"content": "a"})]) == OTHER_KIND
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "level", "holds"),
+    [
+        ("id", ["a", "b"], "completion", "b"),
+        ("created", [1, 2], "completion", 2),
+        ("service_tier", [None, "auto", "default"], "completion", "default"),
+        ("timings", [{"n": 1, "m": 1}, {"n": 2}], "completion", {"n": 2, "m": 1}),
+        ("native_finish_reason", [None, "", "STOP"], "choice", "STOP"),
+        ("stop_reason", [None, 128_009], "choice", 128_009),
+    ],
+)
+def test_what_is_known_to_drift_holds_as_it_was_told_last(name: str, told: list[Any], level: str, holds: Any) -> None:
+    """S3: xAI has another id on every chunk."""
+    plain = [{"choices": one["choices"]} for one in says({"content": "a"})[:-1]]
+    end = {"choices": [piece(finish="stop")], "usage": USAGE}
+    answer = as_json([*plain, *telling(name, told, level), end])
+
+    assert (answer["choices"][0] if level == "choice" else answer)[name] == holds
 
 
 def test_a_list_that_does_not_go_on_may_be_a_piece() -> None:
@@ -341,12 +496,47 @@ def test_padding_is_no_part_of_the_answer() -> None:
 
 
 @pytest.mark.parametrize("kind_of_object", ["", "chat.completion.filter", 1, ["chat.completion.chunk"]])
-def test_what_is_no_chunk_is_no_part_of_the_answer(kind_of_object: Any) -> None:
-    """S4: Azure puts the verdict on the prompt before the answer, as the openai SDK knows."""
-    verdict = {"id": "", "object": kind_of_object, "model": "", "choices": [], "prompt_filter_results": [1]}
-    late = {"object": kind_of_object, "choices": [{"index": 0, "content_filter_offsets": {}, "delta": {}}]}
+def test_what_is_no_chunk_is_no_part_of_the_answer_but_told_beside_it(kind_of_object: Any) -> None:
+    """S3, S4: Azure puts the verdict on the prompt before the answer; of its own JSON it is a member."""
+    verdict = {"id": "", "object": kind_of_object, "created": 0, "model": "", "choices": [], "prompt_filter_results": [1]}
+    safe = {"hate": {"filtered": False, "severity": "safe"}}
+    late = {
+        "object": kind_of_object,
+        "choices": [
+            {
+                "index": 0,
+                "content_filter_offsets": {"check_offset": at},
+                "content_filter_results": safe,
+                "delta": {},
+                "finish_reason": None,
+            }
+            for at in (44, 45)
+        ],
+    }
 
-    assert as_json([verdict, *says({"content": "a"}), late]) == as_json(says({"content": "a"}))
+    answer, plain = as_json([verdict, *says({"content": "a"}), late]), as_json(says({"content": "a"}))
+
+    (choice,) = plain.pop("choices")
+    assert answer == plain | {"prompt_filter_results": [1], "choices": [choice | {"content_filter_results": safe}]}
+
+
+def test_the_last_word_of_perplexity_has_the_whole_message_and_an_empty_delta() -> None:
+    """S4: in an object of its own, with usage and the finish."""
+    done = {"object": "chat.completion.done", "usage": USAGE, "search_results": [{"title": "t"}]} | {
+        "choices": [
+            {
+                "index": 0,
+                "delta": {"role": "assistant", "content": ""},
+                "finish_reason": "stop",
+                "message": SAID | {"content": "ab"},
+            }
+        ]
+    }
+
+    answer = as_json([chunk(piece(content="a")), chunk(piece(content="b")), done])
+
+    assert answer["choices"] == [{"index": 0, "message": SAID | {"content": "ab"}, "finish_reason": "stop"}]
+    assert (answer["usage"], answer["search_results"]) == (USAGE, [{"title": "t"}])
 
 
 def test_what_is_no_chunk_must_not_say_a_part_of_it() -> None:
@@ -384,7 +574,10 @@ def test_a_choice_that_says_nothing_has_null_for_its_content(delta: Members) -> 
         pytest.param({"choices": [{"index": None, "delta": {}}]}, id="an index that is null"),
         pytest.param({"choices": [{"index": -1, "delta": {}}]}, id="a negative index"),
         pytest.param({"choices": [{"index": 0, "delta": "a"}]}, id="a delta that is a text"),
-        pytest.param({"choices": [{"index": 0, "delta": {}, "message": {"content": "a"}}]}, id="a message beside the delta"),
+        pytest.param({"choices": [{"index": 0, "delta": {}, "message": {"content": "b"}}]}, id="another message beside it"),
+        pytest.param({"choices": [{"index": 0, "delta": {}, "message": "a"}]}, id="a message that is a text"),
+        pytest.param({"object": "x", "choices": [{"index": 0, "x": 1}, {"index": 0, "x": 2}]}, id="a verdict that changes"),
+        pytest.param({"object": "x", "choices": [{"x": 1}]}, id="a verdict on no choice"),
         pytest.param({"choices": [{"index": 0, "logprobs": {"content": [1]}}, {"index": 0, "logprobs": []}]}, id="logprobs"),
         pytest.param({"choices": [{"index": 1, "delta": {"content": "a"}}]}, id="a choice that is not finished"),
         pytest.param({"choices": [], "error": {"message": "m"}}, id="an error"),
@@ -400,9 +593,9 @@ def test_a_malformed_chunk_makes_no_completion(broken: Members) -> None:
     [
         pytest.param(lambda body: b"", id="nothing"),
         pytest.param(lambda body: b"data: [DONE]\n\n", id="no chunk"),
-        pytest.param(lambda body: body.replace(b"data: [DONE]\n\n", b""), id="no end"),
+        pytest.param(lambda body: body[: body.index(b"data: ", 1)], id="no finish"),
         pytest.param(lambda body: body + b"data: {}\n\n", id="more after the end"),
-        pytest.param(lambda body: b"data: [DONE]\n\n" + body, id="two ends"),
+        pytest.param(lambda body: b"data: [DONE]\n\n" + body, id="an end before it"),
         pytest.param(lambda body: b"data: [1]\n\n" + body, id="no object"),
         pytest.param(lambda body: b"data: {\n\n" + body, id="no JSON"),
         pytest.param(lambda body: b'data: {"x":"\xff"}\n\n' + body, id="no UTF-8"),
@@ -439,6 +632,11 @@ def test_however_deeply_a_delta_is_nested_nothing_is_raised(depth: int) -> None:
         pytest.param(lambda plain: plain.replace(b"data: ", b"data:"), id="no space"),
         pytest.param(lambda plain: plain.replace(b"\n\n", b"\nid: 7\n\n"), id="an id"),
         pytest.param(lambda plain: b"event: message\n" + plain, id="a name that is the default's"),
+        pytest.param(lambda plain: plain.removesuffix(b"data: [DONE]\n\n"), id="no end"),
+        pytest.param(lambda plain: plain[:-1], id="an end without its blank line"),
+        pytest.param(lambda plain: plain[:-2], id="an end without its line end"),
+        pytest.param(lambda plain: plain[:-2] + b" \n\n", id="an end with a blank"),
+        pytest.param(lambda plain: plain + b"data: [DONE]\n\n", id="two ends"),
     ],
 )
 def test_the_form_of_the_events_does_not_matter(reform: Callable[[bytes], bytes]) -> None:

@@ -186,12 +186,27 @@ def test_options_that_say_what_holds_anyway_change_nothing() -> None:
     assert (derived.kind, derived.body, derived.event_ends) == (said, recorded.body, recorded.event_ends)
 
 
+@pytest.mark.parametrize("done", [b"", b"data: [DONE]\n", b"data: [DONE] \n\n", encode(DONE) * 2])
+def test_however_a_stream_ends_it_ends_so_for_others_too(done: bytes) -> None:
+    """R1, S5: some upstreams send no `[DONE]`."""
+    body = body_of([*NULLED, chunk(usage=USAGE)]).removesuffix(encode(DONE)) + done
+    recorded = record(body, WITH_USAGE)
+
+    derived = derive(recorded, STREAM)
+
+    assert isinstance(derived, StoredResponse)
+    count = done.count(DONE)
+    assert derived.body == b"".join(encode(msgspec.json.encode(one)) for one in SAID) + done
+    assert (derived.event_ends[-1], len(derived.event_ends)) == (len(derived.body), len(SAID) + count)
+    assert derived.arrivals == (*recorded.arrivals[: len(SAID)], *recorded.arrivals[len(SAID) + 1 :])
+
+
 @pytest.mark.parametrize(
     "body",
     [
         b"",
         encode(DONE),
-        body_of(SAID).replace(encode(DONE), b""),
+        body_of(SAID).replace(encode(DONE), encode(DONE) + encode(b"{}")),
         b"event: error\n" + body_of(SAID),
         b"data: [\n\n" + body_of(SAID),
         body_of([{"choices": {}, "usage": USAGE}, *SAID]),

@@ -297,11 +297,13 @@ def with_message(**members: Any) -> Members:
         pytest.param(with_choice(message="a"), id="a message that is a text"),
         pytest.param(with_choice(delta={"content": "a"}), id="a delta beside the message"),
         pytest.param(with_choice(finish_reason=None), id="unfinished"),
-        pytest.param(with_choice(logprobs=[{"index": 1}, {"index": 0}]), id="logprobs that would be sorted"),
         pytest.param(with_message(tool_calls={"a": 1}), id="calls that are no list"),
         pytest.param(with_message(tool_calls=["a"]), id="a call that is a text"),
         pytest.param(with_message(tool_calls=[CALL | {"index": 1}]), id="an index that is not the call's position"),
-        pytest.param(with_message(tool_calls=[CALL | {"index": None}]), id="an index that is null"),
+        pytest.param(with_message(tool_calls=[CALL, CALL | {"index": 2}]), id="an index behind the call's position"),
+        pytest.param(with_message(tool_calls=[CALL | {"index": False}]), id="an index that is false"),
+        pytest.param(with_message(token_id=5), id="a token's id"),
+        pytest.param(changed(p="abc"), id="padding of others"),
         pytest.param(with_message(new=[{"index": 1}, {"index": 0}]), id="entries that would be sorted"),
         pytest.param(with_message(new=[{"index": 0, "a": "x"}, {"index": 0, "a": "y"}]), id="entries that would be joined"),
         pytest.param(with_message(new=[{"index": 0}, "a"]), id="entries of which some have an index"),
@@ -311,6 +313,34 @@ def with_message(**members: Any) -> Members:
 def test_what_cannot_be_said_in_pieces_surely_is_not(answer: Any, asked: Kind) -> None:
     """S4: what its reader would put together otherwise is not sent."""
     assert as_stream(answer, asked) == OTHER_KIND
+
+
+@pytest.mark.parametrize("indexes", [(0, 0), (None, None), (0, 1), (None, 1), (0, None)])
+def test_of_tool_calls_the_position_counts(indexes: tuple[int | None, int | None]) -> None:
+    """S3: Ollama has 0 on each, Writer has null: who reads JSON goes by the order."""
+    calls = [CALL | {"id": name, "index": index} for name, index in zip("ab", indexes, strict=True)]
+
+    deltas = deltas_of({"role": "assistant", "tool_calls": calls})
+
+    headers = [call for delta in deltas for call in delta.get("tool_calls", ()) if "id" in call]
+    assert [(call["index"], call["id"]) for call in headers] == [(0, "a"), (1, "b")]
+
+
+@pytest.mark.parametrize("delta", [{}, {"content": ""}, {"role": "assistant", "content": "", "tool_calls": []}])
+def test_an_empty_delta_beside_the_message_says_nothing(delta: Members) -> None:
+    """S4: Perplexity has one."""
+    assert as_stream(with_choice(delta=delta)) == as_stream(with_choice())
+
+
+def test_entries_of_two_types_under_one_index_come_whole() -> None:
+    """S3: OpenAI's reasoning over OpenRouter has a summary and what is encrypted."""
+    entries = [{"type": "summary", "summary": "S", "index": 0}, {"type": "encrypted", "data": "QQ==", "index": 0}]
+    message = {"role": "assistant", "content": "a", "reasoning_details": entries}
+
+    chunks = as_stream(completion(message, usage=USAGE))
+
+    assert [one["choices"][0]["delta"]["reasoning_details"] for one in chunks[:1]] == [entries]
+    assert as_json(chunks)["choices"][0]["message"] == message
 
 
 @pytest.mark.parametrize("more", [{"object": None}, {"object": "chat.completion"}])

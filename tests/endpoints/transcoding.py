@@ -23,7 +23,7 @@ TIMES: Members = {"queue_time": 0.25, "created": 1.5}
 def record(body: bytes, kind: Kind, content_type: bytes = b"text/event-stream") -> StoredResponse:
     """Return a record; the events of a stream came a second apart."""
     parser = Parser()
-    ends = tuple(event.end for event in (*parser.feed(body), *parser.close())) if kind.stream else ()
+    ends = tuple(event.end for event in (*parser.feed(body), *parser.end())) if kind.stream else ()
     return StoredResponse(
         status=200,
         headers=((b"Content-Type", content_type), (b"openai-version", b"2020-10-01")),

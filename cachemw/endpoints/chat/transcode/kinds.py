@@ -13,6 +13,7 @@ from cachemw.endpoints.chat.transcode.reading import (
     JsonObject,
     Loss,
     choices_of,
+    is_padding,
     read_object,
     read_stream,
 )
@@ -22,13 +23,13 @@ from cachemw.messages import Headers, Kind, StoredResponse
 from cachemw.wire import sse
 from cachemw.wire.fields import without
 
-_NO_ANSWER = frozenset({"choices", "usage", PADDING})
+_NO_ANSWER = frozenset({"choices", "usage"})
 
 
 def adapt(stored: StoredResponse, work: Work, *, include_usage: bool, include_obfuscation: bool) -> list[tuple[bytes, float]]:
     """Return the events for these options, each with its arrival. One that needs no change keeps its bytes."""
     stream = read_stream(stored.body, stored.event_ends, work.answer)
-    if len(stored.arrivals) != len(stream.chunks) + 1:
+    if len(stored.arrivals) != len(stream.chunks) + len(stream.ends):
         raise Loss
     chunks = [members for _, members in stream.chunks]
     wanted = _with_usage(chunks) if include_usage else _without_usage(chunks)
@@ -38,7 +39,8 @@ def adapt(stored: StoredResponse, work: Work, *, include_usage: bool, include_ob
             chunk = chunk if include_obfuscation else _less(chunk, PADDING)
             as_recorded = stored.body[event.start : event.end]
             events.append((as_recorded if chunk is members else sse.encode(msgspec.json.encode(chunk)), arrival))
-    return [*events, (stored.body[stream.done.start : stream.done.end], stored.arrivals[-1])]
+    ends = zip(stream.ends, stored.arrivals[len(stream.chunks) :], strict=True)
+    return [*events, *((stored.body[event.start : event.end], arrival) for event, arrival in ends)]
 
 
 def _with_usage(chunks: list[JsonObject]) -> list[JsonObject | None]:
@@ -69,7 +71,7 @@ def _said(chunks: list[JsonObject]) -> set[str]:
 
 def _unsaid(chunk: JsonObject, said: set[str]) -> JsonObject | None:
     """Return a chunk of usage without it, if something is left that no other chunk says: moderation comes that way too."""
-    names = {name for name, value in chunk.items() if value is not None} - said - _NO_ANSWER
+    names = {name for name, value in chunk.items() if value is not None and not is_padding(name, value)} - said - _NO_ANSWER
     return _less(chunk, "usage") if names else None
 
 

@@ -1,5 +1,6 @@
 """Read a record as JSON, and refuse to derive what would lose something."""
 
+import string
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -8,7 +9,7 @@ import msgspec
 
 from cachemw.errors import CacheError
 from cachemw.redaction import redacted_repr
-from cachemw.wire.sse import DONE, Event, Parser
+from cachemw.wire.sse import Event, Parser, is_done
 from cachemw.wire.strict_json import is_too_complex
 
 OTHER_KIND = "other-kind"
@@ -29,14 +30,22 @@ JsonObject = dict[str, Any]
 PADDING = "obfuscation"
 """A chunk's member of random length, so that the lengths of what is sent tell nothing."""
 
+ALPHABETS = tuple(
+    letters + string.digits
+    for letters in (string.ascii_lowercase, string.ascii_letters, string.ascii_lowercase.replace("c", ""))
+)
+"""What others pad with, in a member `p`: Mistral, and whoever is behind Cloudflare. They begin anew at the end."""
+
+OTHER_PADDING = "p"
+
 _NAMES = (b"", b"message")  # an event of another name is no chunk
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """The chunks of a stream, each with its event, and the event that ended it."""
+    """The chunks of a stream, each with its event, and the events that ended it: one as a rule, none from some upstreams."""
 
     chunks: list[tuple[Event, JsonObject]]
-    done: Event
+    ends: list[Event]
 
     __repr__ = redacted_repr
 
@@ -44,14 +53,23 @@ class Stream(msgspec.Struct, frozen=True):
 def read_stream(body: bytes, event_ends: Sequence[int], limit: int) -> Stream:
     """Read a stream that has chunks and then `[DONE]`, and nothing else; `limit` is how much work a chunk may be."""
     events = _plain_events(body, event_ends) or _events(body)
-    if len(events) < 2 or events[-1].data != DONE or any(event.name not in _NAMES for event in events):
+    count = next((at for at, event in enumerate(events) if is_done(event.data)), len(events))
+    chunks, ends = events[:count], events[count:]
+    if not chunks or any(event.name not in _NAMES for event in events) or not all(is_done(event.data) for event in ends):
         raise Loss
-    return Stream([(event, read_object(event.data, limit)) for event in events[:-1]], events[-1])
+    return Stream([(event, read_object(event.data, limit)) for event in chunks], ends)
 
 
 def _events(body: bytes) -> list[Event]:
     parser = Parser()
-    return [*parser.feed(body), *parser.close()]
+    return [*parser.feed(body), *parser.end()]
+
+
+def is_padding(name: str, value: Any) -> bool:
+    """Say whether this member of a chunk only hides how long it is."""
+    if name == OTHER_PADDING and isinstance(value, str):
+        return any((alphabet * (len(value) // len(alphabet) + 1)).startswith(value) for alphabet in ALPHABETS)
+    return name == PADDING
 
 
 def _plain_events(body: bytes, event_ends: Sequence[int]) -> list[Event] | None:

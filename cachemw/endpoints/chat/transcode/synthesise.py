@@ -43,20 +43,23 @@ def synthesise(completion: JsonObject, limit: int, *, include_usage: bool, slice
 
 def _settled(choice: JsonObject) -> JsonObject:
     """Return the choice with a message as a stream can say it."""
-    message = choice.get("message")
-    if not isinstance(message, dict) or choice.get("delta") is not None:
+    message, delta = choice.get("message"), choice.get("delta") or {}
+    if not isinstance(message, dict) or not isinstance(delta, dict):
         raise Loss
     message = message | {"role": message.get("role") or "assistant"}
+    if any(value for name, value in delta.items() if (name, value) != ("role", message["role"])):
+        raise Loss  # some upstreams have an empty one beside the message
     if calls := message.get("tool_calls"):
         message["tool_calls"] = _unnumbered(calls)
-    return choice | {"message": message}
+    return {name: value for name, value in choice.items() if name != "delta"} | {"message": message}
 
 
 def _unnumbered(calls: Any) -> list[JsonObject]:
-    """Return tool calls without the index that some upstreams give them: it must be their position."""
+    """Return tool calls without the index that some upstreams give them: their position counts, and it may say no other."""
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise Loss
-    if any(call.get("index", at) != at for at, call in enumerate(calls)):
+    indexes = [call.get("index") for call in calls]
+    if any(index not in (None, 0, at) or isinstance(index, bool) for at, index in enumerate(indexes)):
         raise Loss
     return [{name: value for name, value in call.items() if name != "index"} for call in calls]
 
