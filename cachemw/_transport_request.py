@@ -28,7 +28,7 @@ from cachemw.messages import NOTHING_ATTESTED, ClientTarget, Head, Headers, Requ
 from cachemw.report import ExchangeReport
 from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.http import origin_of
-from cachemw.upstreams.providers import bookkeeping_of
+from cachemw.upstreams.providers import provider_at
 from cachemw.wire.fields import without
 
 
@@ -150,7 +150,7 @@ class TransportRequest:
         """Return it as a value, by what it is told from others."""
         url, extensions = self.request.url, self.request.extensions
         asked_for = extensions.get("target", url.raw_path).decode("latin-1")  # as the inner transport understands it
-        target = ClientTarget(origin_of(url) + asked_for, self._asked_host(), bookkeeping_of(origin_of(url)))
+        target = _target(origin_of(url), asked_for, self._asked_host())
         caller, context = caller_of(self.told, target.recipient), MappingProxyType(extensions)
         return Request(self.request.method, url.path, self.told, body, target, caller=caller, context=context)
 
@@ -199,6 +199,13 @@ class TransportRequest:
         """Return what to raise where there is no answer. Another request's exception is copied: clients write in theirs."""
         raised = original(self.family, outcome.error)
         return _copy(raised) if outcome.report.collapsed else raised
+
+
+def _target(origin: str, asked_for: str, host: bytes) -> ClientTarget:
+    provider = provider_at(origin)
+    if provider is None:
+        return ClientTarget(origin + asked_for, host)
+    return ClientTarget(origin + asked_for, host, provider.bookkeeping, provider.closing)
 
 
 def original(family: Any, error: UpstreamError) -> BaseException:

@@ -20,18 +20,32 @@ class Sends(Enum):
     OURS = "ours and never a caller's, also where there is none"
 
 
+class Closing(msgspec.Struct, frozen=True):
+    """The way in which a provider's answers end: finish reasons of its own that are sound, and whether streams say `[DONE]`."""
+
+    store_when: frozenset[str] = frozenset()
+    done: bool = True
+
+    __repr__ = redacted_repr
+
+
+USUAL_CLOSING = Closing()
+"""That of all of whom nothing else is known."""
+
+
 class HttpRecipient(msgspec.Struct, frozen=True, cache_hash=True):
     """An HTTP upstream, as one that is sent the header fields and the body of a request.
 
     Of the header fields that are one provider's own it gets those of `provider`, and those of all where nobody knows which
     one it is. `bookkeeping` names the members of a body by which it only counts and pays. `fields` are the operator's, in
-    lower case, and go in the place of a caller's.
+    lower case, and go in the place of a caller's. `closing` is how its answers end.
     """
 
     provider: str | None = None
     bookkeeping: frozenset[str] = frozenset()
     sends: Sends = Sends.CALLERS
     fields: Headers = ()
+    closing: Closing = USUAL_CLOSING
 
     __repr__ = redacted_repr
 
@@ -94,13 +108,14 @@ class AppTarget(msgspec.Struct, frozen=True):
 class ClientTarget(msgspec.Struct, frozen=True):
     """An HTTP upstream behind a transport in the client's own process: all that the request says reaches it.
 
-    `host` is what the request's `Host` field and its TLS name say, where that is not what the URL says; `bookkeeping` is as in
-    `HttpRecipient`.
+    `host` is what the request's `Host` field and its TLS name say, where that is not what the URL says; `bookkeeping` and
+    `closing` are as in `HttpRecipient`.
     """
 
     url: str
     host: bytes = b""
     bookkeeping: frozenset[str] = frozenset()
+    closing: Closing = USUAL_CLOSING
 
     __repr__ = redacted_repr
 

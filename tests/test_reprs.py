@@ -32,7 +32,7 @@ SHOWN: dict[str, str] = {
     "cachemw.cache.effects.DeleteRecord": "indexes",
     "cachemw.cache.effects.Lookup": "index",
     "cachemw.cache.header_rules.HeaderRules": "vary inert forward",  # the names of headers
-    "cachemw.cache.policy.Policy": "default paths keep vary inert forward bookkeeping store_when on_abandon honour",
+    "cachemw.cache.policy.Policy": "default paths keep vary inert forward bookkeeping store_when done on_abandon honour",
     "cachemw.endpoints.base.Endpoint": "name",
     # `Cache-Status` says the same; names of ours, of the operator and of models; digests
     "cachemw.report.ExchangeReport": "fwd key details abandoned id endpoint route",
@@ -43,7 +43,7 @@ SHOWN: dict[str, str] = {
     "cachemw.proxy.formats.ListFormat": "metavar allowed parse toml show bounds",
     "cachemw.proxy.settings.Setting": "name default form help_text flag",  # a row of the table, not what it is set to
     "cachemw.simulator.script.Begin": "headers",
-    "cachemw.upstreams.providers.Provider": "base_url key_variable url_variable bookkeeping version",
+    "cachemw.upstreams.providers.Provider": "base_url key_variable url_variable bookkeeping version store_when",
 }
 """The fields of text or bytes that may be seen: the operator's own settings, words of ours, digests."""
 
@@ -155,7 +155,8 @@ def test_a_value_shows_sizes_numbers_and_the_values_in_it() -> None:
     assert repr(request) == (
         "Request(method=<4 characters>, path=<3 characters>, headers=<1 items>, body=<2 bytes>,"
         " target=HttpTarget(url=<19 characters>, recipient=HttpRecipient(provider=None, bookkeeping=<0 items>,"
-        ' sends=<Sends.CALLERS: "the caller\'s, if there is one">, fields=<0 items>)),'
+        ' sends=<Sends.CALLERS: "the caller\'s, if there is one">, fields=<0 items>,'
+        " closing=Closing(store_when=<0 items>, done=True))),"
         " attested=Attested(credentials=<0 items>, session=<0 bytes>, is_nameless=False),"
         " caller=Caller(brought=<0 items>, attested=<0 items>, name=None),"
         " context=<0 items>)"

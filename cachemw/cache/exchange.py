@@ -73,7 +73,7 @@ def exchange(
     endpoint: Endpoint, request: Request, asked: Directives, policy: Policy, limits: Limits, verified: VerifiedRecords
 ) -> Script:
     """Answer one API call whose client opted in."""
-    call = endpoint.read(endpoint, request, policy.bookkeeping, limits.work)
+    call = endpoint.read(endpoint, request, policy.bookkeeping, limits.work, policy.cache_stored)
     if isinstance(call, Bypass):
         return (yield from bypass(call.detail, endpoint, request, asked, policy))
     try:
@@ -378,7 +378,7 @@ def _terms(query: Query, order: Ordered | str, found: Match | NoMatch, *, waits:
         key=query.key,
         lifetime=lifetime,
         keep=retention(policy.keep, lifetime, policy.window),
-        store_when=policy.store_when,
+        demands=policy.demands_on(query.request.target),
         limit_bytes=policy.max_record_bytes,
         limits=query.limits,
         keep_request=policy.keep_requests,

@@ -220,11 +220,13 @@ def _verify(mark: bytes, stored: StoredResponse, query: Query, verified: Verifie
 
 
 def _fault(stored: StoredResponse, call: ApiCall, query: Query) -> str | None:
-    judge = call.endpoint.judge(call, query.policy.store_when, query.limits.work)
+    judge = call.endpoint.judge(call, query.policy.demands_on(query.request.target), query.limits.work)
     if stored.kind.stream:
         parser = Parser(ends=call.endpoint.ends)
-        for event in (*parser.feed(stored.body), *parser.close()):
+        for event in (*parser.feed(stored.body), *parser.end()):
             judge.see(event)
+        if not parser.is_within_event:
+            judge.end()
     else:
         judge.read(stored.body)
     return judge.fault()

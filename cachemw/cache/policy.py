@@ -8,16 +8,18 @@ from cachemw.cache.directives import FOREVER, ControlMembers, InvalidControl, Mo
 from cachemw.cache.freshness import Keep
 from cachemw.cache.header_rules import NEVER_FORWARDED, HeaderRules
 from cachemw.endpoints import CHAT, ENDPOINTS
-from cachemw.endpoints.base import Place
+from cachemw.endpoints.base import Demands, Place
 from cachemw.errors import ConfigurationError
 from cachemw.limits import MIB
-from cachemw.messages import Request
+from cachemw.messages import USUAL_CLOSING, AppTarget, ClientTarget, Closing, HttpTarget, Request, Target
 from cachemw.wire.fields import CREDENTIALS
 
 CONTROLS = frozenset({"on", "mode", "ttl", "namespace", "sample", "speed", "abandon", "cache-control"})
 FINISH_REASONS = frozenset({"stop", "tool_calls", "function_call", "length"})
 
 Partition = Literal["credential", "shared"] | Callable[[Request], bytes | None]
+
+Done = Literal["required", "optional"]
 
 _NUMBERS = (
     *("lifetime", "max_lifetime", "stale_if_error", "stale_while_revalidate", "patience", "max_replay"),
@@ -47,7 +49,13 @@ class Policy:
     forward            more request headers that an HTTP upstream is sent; they are in the key
     bookkeeping        members of a request's body that an HTTP upstream only counts and pays by; they are not in the key.
                        Those that the providers with a name take so need not be named
-    store_when         the finish reasons that may be stored; "length" counts only where the caller bounded the answer
+    store_when         the finish reasons that may be stored, besides those that a provider with a name is known to say;
+                       "length" counts only where the caller bounded the answer. "" is for upstreams that give no reason
+    done               "required": a stream is stored only if it came to its `[DONE]`, but for providers that are known to send
+                       none; "optional": one without is stored too, if every choice finished, usage that was due came, and the
+                       body ended by its own framing (its last chunk, its length), which a cut does not
+    cache_stored       whether requests are cached whose answers the upstream is to store (`store: true`): of a hit it stores
+                       nothing
     keep_requests      whether records hold the request's canonical body too
     max_request_bytes  the largest request body that is read into memory
     max_record_bytes   the largest response body that is stored
@@ -73,6 +81,8 @@ class Policy:
     forward: tuple[str, ...] = ()
     bookkeeping: frozenset[str] = frozenset()
     store_when: frozenset[str] = FINISH_REASONS
+    done: Done = "required"
+    cache_stored: bool = False
     keep_requests: bool = False
     max_request_bytes: int = 10 * MIB
     max_record_bytes: int = 4 * MIB
@@ -106,6 +116,8 @@ class Policy:
                 raise ConfigurationError(f"Policy.{name} is a collection of strings")
         if self.partition not in ("credential", "shared") and not callable(self.partition):
             raise ConfigurationError('Policy.partition is "credential", "shared" or a function')
+        if self.done not in ("required", "optional"):
+            raise ConfigurationError('Policy.done is "required" or "optional"')
         if self.on_abandon not in ("finish", "cancel", None):
             raise ConfigurationError('Policy.on_abandon is "finish", "cancel" or None')
         if "content_filter" in self.store_when:  # a filtered answer is a fragment, and the next may not be
@@ -116,6 +128,11 @@ class Policy:
             raise ConfigurationError(f"Policy.honour: unknown control {min(unknown)!r}")
         if self.keep is not None and self.keep != "windows" and not self.keep >= 0:
             raise ConfigurationError("Policy.keep must not be negative")
+
+    def demands_on(self, target: Target) -> Demands:
+        """Return the demands on an answer of this target that is to be kept."""
+        closing = _closing_of(target)
+        return Demands(self.store_when | closing.store_when, self.done == "required" and closing.done)
 
     @property
     def replays(self) -> bool:
@@ -131,6 +148,16 @@ class Policy:
     def lifetime_of(self, ttl: int | None) -> float:
         """Return the lifetime of what a request stores that asked for `ttl` seconds."""
         return min(self.lifetime if ttl is None else ttl, self.max_lifetime, FOREVER)
+
+
+def _closing_of(target: Target) -> Closing:
+    match target:
+        case HttpTarget():
+            return target.recipient.closing
+        case ClientTarget():
+            return target.closing
+        case AppTarget():
+            return USUAL_CLOSING
 
 
 def _names(names: tuple[str, ...]) -> frozenset[bytes]:

@@ -9,7 +9,7 @@ import msgspec
 from cachemw.cache.header_rules import storable
 from cachemw.cache.key import Key
 from cachemw.cache.order import ALONE, Order, Others
-from cachemw.endpoints.base import ApiCall, Judge
+from cachemw.endpoints.base import ApiCall, Demands, Judge
 from cachemw.limits import Limits
 from cachemw.messages import Head, StoredResponse, Usage, header_values
 from cachemw.redaction import redacted_repr
@@ -29,7 +29,7 @@ class Terms(msgspec.Struct, frozen=True):
     key: Key
     lifetime: float
     keep: float | None
-    store_when: frozenset[str]
+    demands: Demands
     limit_bytes: int
     limits: Limits
     keep_request: bool
@@ -48,7 +48,7 @@ class Terms(msgspec.Struct, frozen=True):
 
     def judge(self) -> Judge:
         """Return a judge of the answer."""
-        return self.call.endpoint.judge(self.call, self.store_when, self.limits.work)
+        return self.call.endpoint.judge(self.call, self.demands, self.limits.work)
 
 
 class Recording(Protocol):
@@ -170,7 +170,7 @@ class StreamRecording:
         self.dropped = "no-end"
 
     def finish(self, now: float) -> StoredResponse | str:
-        self._note(self._parser.close(), now)
+        self._end(now)
         body = bytes(self.body)
         fault = _length_fault(self._head, body) or self._judge.fault()
         return fault or _stored(self._head, body, tuple(self._ends), tuple(self._arrivals), self.terms, self.answered, now)
@@ -178,6 +178,15 @@ class StreamRecording:
     @property
     def answered(self) -> tuple[str | None, Usage | None]:
         return _answered(self.terms, self._judge)
+
+    def _end(self, now: float) -> None:
+        """Take in the end of the body: where the connection's end is all there is, it may be a cut."""
+        if not self._head.delimited:
+            self._note(self._parser.close(), now)
+            return
+        self._note(self._parser.end(), now)
+        if not self._parser.is_within_event:
+            self._judge.end()
 
     def _has_too_many_lines(self, chunk: bytes) -> bool:
         lines = chunk.count(b"\n") + chunk.count(b"\r") - chunk.count(b"\r\n")

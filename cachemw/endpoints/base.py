@@ -49,6 +49,18 @@ class Bypass(msgspec.Struct, frozen=True):
     detail: str
 
 
+class Demands(msgspec.Struct, frozen=True):
+    """The demands on an answer that is to be kept: its finish reasons, and whether a stream must have come to its `[DONE]`.
+
+    Where it need not, the body has to have ended by its own framing.
+    """
+
+    store_when: frozenset[str]
+    done: bool = True
+
+    __repr__ = redacted_repr
+
+
 class Judge(Protocol):
     """Reads one answer, a stream by its events or a whole body, and says why it may not be kept.
 
@@ -61,6 +73,9 @@ class Judge(Protocol):
     def see(self, event: Event) -> None:
         """Take in one event of a stream."""
 
+    def end(self) -> None:
+        """Note that the stream ended by itself, and not within an event."""
+
     def read(self, body: bytes) -> None:
         """Take in an answer that is no stream."""
 
@@ -72,7 +87,8 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
     """One kind of API call, as data and a few functions. There is one value for each; they are compared by identity.
 
     `paths` are how the paths end that are posted to it; `fields` says of every documented member of its body where it counts.
-    `read` takes the endpoint, a request and the members that its upstream only counts by. `ends` matches the line of a stream
+    `read` takes the endpoint, a request, the members that its upstream only counts by, and whether an answer that the upstream
+    is to store may be cached. `ends` matches the line of a stream
     at which clients hang up. `derive` gives an answer in another kind, or says why it cannot be had without loss. `usage` reads
     the JSON of what an answer took. `errors` is the shape in which its clients read errors. `Work` bounds what is
     read, judged and derived.
@@ -81,8 +97,8 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
     name: str
     paths: tuple[str, ...]
     fields: Mapping[str, Place]
-    read: "Callable[[Endpoint, Request, frozenset[str], Work], ApiCall | Bypass]"
-    judge: Callable[[ApiCall, frozenset[str], Work], Judge]
+    read: "Callable[[Endpoint, Request, frozenset[str], Work, bool], ApiCall | Bypass]"
+    judge: Callable[[ApiCall, Demands, Work], Judge]
     ends: re.Pattern[bytes] | None
     derive: Callable[[StoredResponse, Kind, Work], StoredResponse | str]
     usage: Callable[[bytes], Usage | None]

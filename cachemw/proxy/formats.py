@@ -159,8 +159,8 @@ def text(metavar: str) -> Format[str]:
 
 
 def words(metavar: str) -> ListFormat:
-    """Return the format of a list of strings."""
-    return ListFormat(metavar, "a list of strings", several, show=",".join)
+    """Return the format of a list of strings. One that is empty, and alone, is written so that it is a list."""
+    return ListFormat(metavar, "a list of strings", several, show=lambda words: ",".join(words) or "," * len(words))
 
 
 def _keep(text: str) -> Keep:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, cast
 
-from cachemw.cache.policy import Policy
+from cachemw.cache.policy import Done, Policy
 from cachemw.errors import ConfigurationError, InvalidSetting
 from cachemw.limits import BODY_BYTES, RECALL_BYTES, ROW_BYTES, STORE_BYTES, Limits, Timeouts
 from cachemw.proxy.admission import AccessRules
@@ -119,6 +119,11 @@ class Settings:
     bookkeeping: tuple[str, ...] = row(
         (), words("MEMBER"), "A member of requests, such as user, that the upstream only counts by: not in the key."
     )
+    store_when: tuple[str, ...] = row(
+        (), words("REASON"), "A finish reason of the upstream's own, such as eos, with which answers are stored too."
+    )
+    done: str = row("required", choice("required", "optional"), "optional: streams that finish without [DONE] are stored too.")
+    cache_stored: bool = row(False, SWITCH, "Cache requests with store: true too; of a hit the upstream stores nothing.")
     insecure: bool = row(False, SWITCH, "Listen beyond loopback without client keys: everyone uses the server's.")
     workers: int = row(1, counts(1), "Processes.")
     log_level: str = row("warning", choice(*LOG_LEVELS), "How much is logged.")
@@ -200,6 +205,9 @@ class Settings:
             forward=self.forward,
             bookkeeping=frozenset(self.bookkeeping),
             keep_requests=self.keep_requests,
+            store_when=_POLICY.store_when.union(self.store_when),
+            done=cast(Done, self.done),  # one of its words, or it says so itself
+            cache_stored=self.cache_stored,
             max_record_bytes=self.max_record_bytes,
             max_request_bytes=self.max_request_bytes,
             patience=self.patience,

@@ -18,7 +18,7 @@ from cachemw.cache.header_rules import NEVER_FORWARDED, forwarded
 from cachemw.cache.key import callers_credentials, with_credential
 from cachemw.errors import ConfigurationError, KeyMissing, UpstreamError, UpstreamTimeout
 from cachemw.limits import Timeouts
-from cachemw.messages import Head, Headers, HttpRecipient, HttpTarget, Sends, header_values
+from cachemw.messages import USUAL_CLOSING, Closing, Head, Headers, HttpRecipient, HttpTarget, Sends, header_values
 from cachemw.redaction import redacted_repr
 from cachemw.upstreams.aiohttp import AiohttpResponse, Sessions
 from cachemw.upstreams.base import AsyncResponse, UpstreamRequest
@@ -177,8 +177,8 @@ class HttpUpstream:
     credential goes there: "replace", that key and never a caller's where there is one, else the caller's; "pass", the caller's,
     and the key for callers that bring none; "lend", never a caller's, even where there is no key. `headers` are sent with
     every request, in the place of a caller's, and are in the key. `key_needed`: it has a key or a caller brings one, else it is
-    not asked. `provider` says whose own header fields it understands, by
-    default everyone's, and `bookkeeping` which members of a body it only counts by, by default none.
+    not asked. `provider` says whose own header fields it understands, by default everyone's, `bookkeeping` which members of a
+    body it only counts by, by default none, and `closing` how its answers end.
     A transport of httpx's own is replaced when its pool has lost connections. Raises `ConfigurationError` for a URL that is not
     absolute http or https, for a key or a field that no request can carry, and for variables that cannot be obeyed.
     """
@@ -192,6 +192,7 @@ class HttpUpstream:
         headers: Mapping[str, str] | None = None,
         provider: str | None = None,
         bookkeeping: Iterable[str] = (),
+        closing: Closing = USUAL_CLOSING,
         key_needed: KeyNeed | None = None,
         transport: MakeTransport | None = None,
         sync_transport: MakeSyncTransport | None = None,
@@ -199,7 +200,7 @@ class HttpUpstream:
         self.base_url = _checked(base_url)
         self._credential = _bearer(_checked_key(api_key))
         sends = _sends(credentials, bool(self._credential))
-        self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, _checked_fields(headers or {}))
+        self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, _checked_fields(headers or {}), closing)
         self._key_needed = None if self._credential else key_needed
         self.proxy = None if transport and sync_transport else self._proxy()
         self._sessions = Sessions(self.proxy) if transport is None else None

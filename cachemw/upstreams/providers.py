@@ -8,6 +8,7 @@ import httpx
 
 from cachemw.endpoints.chat.request import BOOKKEEPING
 from cachemw.errors import ConfigurationError
+from cachemw.messages import Closing
 from cachemw.upstreams.http import Credentials, HttpUpstream, KeyNeed, origin_of
 
 
@@ -17,7 +18,8 @@ class Provider:
 
     `bookkeeping` names the members of a request's body by which it only counts and pays: answers do not depend on them.
     `version` is the segment that its own SDK leaves out of the base URL, and all other tools write. `open_paths` are the
-    beginnings, below it, of what it shows to who has no key.
+    beginnings, below it, of what it shows to who has no key. `store_when` names finish reasons of its own with which an answer
+    is whole; not `done`: its streams end without `[DONE]`.
     """
 
     base_url: str
@@ -26,6 +28,13 @@ class Provider:
     bookkeeping: frozenset[str]
     version: str = ""
     open_paths: tuple[bytes, ...] = field(default=(), repr=False)
+    store_when: frozenset[str] = frozenset()
+    done: bool = True
+
+    @property
+    def closing(self) -> Closing:
+        """Return the way in which its answers end."""
+        return Closing(self.store_when, self.done)
 
 
 _CEREBRAS = frozenset({"user", "service_tier", "prompt_cache_key"})
@@ -63,10 +72,9 @@ def cerebras(
     return _upstream("cerebras", api_key, base_url, credentials)
 
 
-def bookkeeping_of(origin: str) -> frozenset[str]:
-    """Return the members of a body that the provider at this origin, as `origin_of` gives it, only counts by."""
-    provider = _BY_ORIGIN.get(origin)
-    return provider.bookkeeping if provider else frozenset()
+def provider_at(origin: str) -> Provider | None:
+    """Return the provider at this origin, as `origin_of` gives it; `None` where nobody knows it."""
+    return _BY_ORIGIN.get(origin)
 
 
 def upstream_of(name_or_url: str, *, credentials: Credentials = "replace") -> HttpUpstream:
@@ -93,12 +101,13 @@ def _upstream(name: str, api_key: str | None, base_url: str | None, credentials:
         provider=name,
         bookkeeping=provider.bookkeeping,
         key_needed=KeyNeed(provider.key_variable, provider.open_paths),
+        closing=provider.closing,
     )
 
 
 def _provider_at(url: str) -> Provider | None:
     """Return the provider whose API a URL is; what is no URL is nobody's."""
     try:
-        return _BY_ORIGIN.get(origin_of(httpx.URL(url)))
+        return provider_at(origin_of(httpx.URL(url)))
     except httpx.InvalidURL:
         return None

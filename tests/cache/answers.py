@@ -10,7 +10,7 @@ from cachemw.cache.policy import FINISH_REASONS, Policy
 from cachemw.cache.recording import Recording, Terms, start
 from cachemw.cache.sharing import Course, Sender
 from cachemw.endpoints import CHAT
-from cachemw.endpoints.base import ApiCall
+from cachemw.endpoints.base import ApiCall, Demands
 from cachemw.endpoints.chat.request import read_chat
 from cachemw.limits import Limits
 from cachemw.messages import Head, Headers, HttpTarget, Request, StoredResponse
@@ -78,6 +78,7 @@ def terms(
     *,
     limit_bytes: int = 1_000_000,
     store_when: frozenset[str] = FINISH_REASONS,
+    done: bool = True,
     keep_request: bool = False,
     limits: Limits = Limits(),
     **members: Any,
@@ -89,7 +90,7 @@ def terms(
         key(asked),
         60.0,
         600.0,
-        store_when,
+        Demands(store_when, done),
         limit_bytes,
         limits,
         keep_request,

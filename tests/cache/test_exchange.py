@@ -18,6 +18,7 @@ from cachemw.cache.policy import FINISH_REASONS, Policy
 from cachemw.cache.recording import Terms
 from cachemw.endpoints import CHAT
 from cachemw.endpoints import errors as refusals
+from cachemw.endpoints.base import Demands
 from cachemw.errors import PartitionError, StoreError, StoreTimeout, TruncatedResponse, UpstreamError, UpstreamTimeout
 from cachemw.messages import AppTarget, Head, Request, Target
 from cachemw.report import ExchangeReport
@@ -186,7 +187,7 @@ TERMS = Terms(
     KEY,
     86_400.0,
     172_800.0,
-    FINISH_REASONS,
+    Demands(FINISH_REASONS),
     4 * 2**20,
     Limits(),
     False,
@@ -826,7 +827,7 @@ def test_the_terms_are_the_operators_and_the_requests() -> None:
         KEY,
         50.0,
         59.0,
-        only_tools,
+        Demands(only_tools),
         9,
         Limits(),
         True,

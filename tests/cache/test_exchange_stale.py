@@ -12,6 +12,7 @@ from cachemw.cache.exchange import STANDS_IN_FOR
 from cachemw.cache.live_response import Relay, begin
 from cachemw.cache.policy import FINISH_REASONS, Policy
 from cachemw.cache.recording import Terms
+from cachemw.endpoints.base import Demands
 from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
 from cachemw.limits import Limits
 from cachemw.messages import Head
@@ -385,7 +386,7 @@ def test_it_is_fetched_on_the_terms_of_a_miss() -> None:
         KEY,
         5.0,
         86_405.0,
-        FINISH_REASONS,
+        Demands(FINISH_REASONS),
         4 * 2**20,
         Limits(),
         False,

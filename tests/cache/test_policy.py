@@ -45,6 +45,8 @@ from cachemw.errors import CacheError, ConfigurationError
         ("Policy.inert", {"inert": "x-tenant"}),
         ("Policy.forward", {"forward": "x-tenant"}),
         ("Policy.store_when", {"store_when": "stop"}),
+        ("Policy.done", {"done": "never"}),
+        ("Policy.done", {"done": False}),
         ("Policy.honour", {"honour": "mode"}),
         ("content_filter", {"store_when": frozenset({"stop", "content_filter"})}),
         ("Policy.partition", {"partition": "everybody"}),
@@ -101,6 +103,9 @@ def test_a_mistake_in_a_policy_is_one_of_our_errors() -> None:
         {"max_replay": 0},
         {"vary": ("cookie", "user-agent")},
         {"store_when": frozenset({"stop"})},
+        {"store_when": frozenset({"stop", "eos", ""})},
+        {"done": "optional"},
+        {"cache_stored": True},
     ],
     ids=lambda option: "-".join(option),
 )
@@ -118,6 +123,7 @@ def test_a_policy_says_nothing_unless_told() -> None:
     assert (policy.lifetime, policy.max_lifetime, policy.keep) == (86_400, 31_536_000, "windows")
     assert (policy.partition, policy.keep_requests) == ("credential", False)
     assert policy.store_when == {"stop", "tool_calls", "function_call", "length"}
+    assert (policy.done, policy.cache_stored) == ("required", False)
     assert (policy.max_request_bytes, policy.max_record_bytes) == (10 * 2**20, 4 * 2**20)
     assert (policy.stale_if_error, policy.stale_while_revalidate) == (86_400, 0)
     assert (policy.patience, policy.on_abandon, policy.max_replay) == (30, None, 600)

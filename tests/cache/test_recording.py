@@ -89,18 +89,48 @@ def terms_of(form: str) -> Terms:
 # R1: nothing is kept before it is complete.
 
 
-BLANK_LINES = {"CRLF": b"\r\n\r", "rich, CRLF": b"\r\n\r", "CR": b"\r\r"}  # where the body ends in a CR, that ends the line
+WHOLE_EVENTS = {"CRLF": b"\r\n\r", "rich, CRLF": b"\r\n\r", "CR": b"\r\r"}  # where the body ends in a CR, that ends the line
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_stream_cut_after_any_byte_is_not_kept_until_its_end_was_seen_whole(form: str) -> None:
-    """R1."""
+@pytest.mark.parametrize("delimited", [True, False])
+def test_a_stream_cut_after_any_byte_is_not_kept_until_its_end_was_seen_whole(form: str, delimited: bool) -> None:
+    """R1: a body that ended by itself needs no blank line behind `[DONE]`; where the connection ended, that may be a cut."""
     body, asked = FORMS[form], terms_of(form)
-    end = b"[DONE]" + BLANK_LINES.get(form, b"\n\n")
+    end = b"[DONE]" + (b"" if delimited else WHOLE_EVENTS.get(form, b"\n\n"))
+    head = Head(200, STREAM_HEAD.headers, delimited)
 
-    kept_at = [at for at in range(len(body) + 1) if isinstance(record_of([body[:at]], asked), StoredResponse)]
+    kept_at = [at for at in range(len(body) + 1) if isinstance(record_of([body[:at]], asked, head), StoredResponse)]
 
     assert kept_at == list(range(body.index(end) + len(end), len(body) + 1))
+
+
+@pytest.mark.parametrize("done", [b"data: [DONE]", b"data: [DONE]\n", b"data: [DONE] \n\n", b"data: [DONE]\n\n" * 2])
+def test_however_done_is_written_all_of_it_is_kept(done: bytes) -> None:
+    """R1, S2: and it is an event, with its arrival; it is read as whole again."""
+    body = STREAM.removesuffix(EVENTS[-1]) + done
+
+    kept = record_of(one_by_one(body), stream_terms())
+
+    assert isinstance(kept, StoredResponse)
+    assert b"".join(replay.pieces(kept)) == body
+    assert kept.event_ends[-1] == len(body)
+    assert b"".join(piece for _, piece in replay.paced(kept, 1, 10)) == body
+
+
+@pytest.mark.parametrize("delimited", [True, False])
+def test_a_stream_without_done_is_kept_only_where_it_need_not_come_and_the_body_ended_by_itself(delimited: bool) -> None:
+    """R1: before that every byte of it has left as it came."""
+    body, head = STREAM.removesuffix(EVENTS[-1]), Head(200, STREAM_HEAD.headers, delimited)
+    under_way = recording(stream_terms(done=False), head)
+
+    under_way.feed(body, 0.0)
+    kept = under_way.finish(0.0)
+
+    assert (under_way.left, under_way.hold_seconds) == (len(body), None)
+    assert isinstance(kept, StoredResponse) if delimited else kept == "incomplete"
+    assert record_of([body], stream_terms(), head) == "incomplete"
+    assert record_of([body], stream_terms(done=False), with_headers(STREAM_HEAD, (b"content-length", b"9999"))) == "incomplete"
 
 
 @pytest.mark.parametrize("name", STREAM_RECORDINGS)
@@ -109,14 +139,16 @@ def test_a_recorded_stream_cut_after_any_byte_is_not_kept(name: str) -> None:
     body, asked = cassette(name), stream_terms(**STREAM_RECORDINGS[name])
     under_way = recording(asked)
 
+    done = body.index(b"[DONE]") + len(b"[DONE]")
     kept = [under_way.finish(0.0)]
-    for byte in one_by_one(body):
+    for byte in one_by_one(body[: done - 1]):
         under_way.feed(byte, 0.0)
         kept.append(under_way.finish(0.0))  # to ask changes nothing: these streams have no CR
 
-    assert set(kept[:-1]) == {"incomplete"}
-    assert kept[-1] == record_of([body], asked)
-    assert isinstance(kept[-1], StoredResponse)
+    assert set(kept) == {"incomplete"}
+    under_way.feed(body[done - 1 :], 0.0)
+    assert under_way.finish(0.0) == record_of([body], asked)
+    assert all(isinstance(record_of([body[:at]], asked), StoredResponse) for at in range(done, len(body) + 1))
 
 
 @pytest.mark.parametrize("name", ["the example", *JSON_RECORDINGS])

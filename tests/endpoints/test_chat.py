@@ -227,7 +227,10 @@ def test_usage_is_due_to_a_stream_that_asks_for_it(members: dict[str, Any], due:
 
 @pytest.mark.parametrize(
     ("members", "choices"),
-    [({}, 1), ({"n": None}, 1), ({"n": 1}, 1), ({"n": 3}, 3), ({"n": 0}, 1), ({"n": -2}, 1), ({"n": True}, 1), ({"n": "3"}, 1)],
+    [
+        *[({}, 1), ({"n": None}, 1), ({"n": 1}, 1), ({"n": 3}, 3), ({"n": 0}, 1), ({"n": -2}, 1), ({"n": True}, 1)],
+        *[({"n": "3"}, 1), ({"n": 2.0}, 2), ({"n": 2.5}, 1), ({"n": 0.0}, 1), ({"n": -2.0}, 1)],
+    ],
     ids=repr,
 )
 def test_n_choices_are_expected(members: dict[str, Any], choices: int) -> None:
@@ -292,6 +295,17 @@ def test_what_a_stored_answer_cannot_stand_in_for_is_not_cached(members: dict[st
 )
 def test_what_asks_for_none_of_that_is_cached(members: dict[str, Any]) -> None:
     assert chat_of(body_of(**members))
+
+
+@pytest.mark.parametrize(
+    ("store", "detail"), [(True, None), (False, None), (None, None), ("yes", "store-requested"), (1, "store-requested")]
+)
+def test_what_the_upstream_is_to_store_is_cached_where_the_operator_says_so(store: Any, detail: str | None) -> None:
+    """E1: the OpenAI Agents SDK asks for it by itself. In the key it stays."""
+    read = read_chat(CHAT, asking(body_of(store=store)), cache_stored=True)
+
+    assert (read.detail if isinstance(read, Bypass) else None) == detail
+    assert isinstance(read, Bypass) or b'"store"' in read.canonical
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,11 @@ def fault_of(body: bytes, store_when: frozenset[str] = FINISH_REASONS, **members
     return (stream_fault if asked.kind.stream else json_fault)(body, asked, store_when)
 
 
+def fault_without_done(body: bytes, store_when: frozenset[str] = FINISH_REASONS, **members: Any) -> str | None:
+    """Judge a stream that need not come to its `[DONE]`."""
+    return stream_fault(body, chat(stream=True, **members), store_when, done=False)
+
+
 def completion(*choices: dict[str, Any], **members: Any) -> bytes:
     return json.dumps({"choices": choices, **members}).encode()
 
@@ -80,7 +85,8 @@ TOOL_CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "f"
         pytest.param(completion(choice(content="")), "empty-choice", id="empty content"),
         pytest.param(completion(choice(content=None, refusal=None)), "empty-choice", id="null content"),
         pytest.param(completion(choice(content=None, tool_calls=[])), "empty-choice", id="an empty list of tool calls"),
-        pytest.param(completion(choice(content="", reasoning="Well")), "empty-choice", id="nothing but reasoning"),
+        pytest.param(completion(choice(content=None, annotations=[{"title": "t"}])), "empty-choice", id="annotations alone"),
+        pytest.param(completion(choice(content=[{"type": "text", "text": ""}])), "empty-choice", id="a part that is empty"),
         pytest.param(completion({"index": 0, "finish_reason": "stop"}), "empty-choice", id="no message"),
         pytest.param(completion(choice(finish_reason=None)), "unfinished-choice", id="no finish reason"),
         pytest.param(completion(choice(), error={"message": "m"}), "error-answer", id="an error beside a choice"),
@@ -152,13 +158,18 @@ def test_nor_any_error_that_cerebras_is_known_for() -> None:
         pytest.param(STREAM.replace(b"\n", b"\r"), None, id="CR"),
         pytest.param(b"", "incomplete", id="nothing"),
         pytest.param(b"".join(EVENTS[:-1]), "incomplete", id="no end"),
-        pytest.param(STREAM[:-1], "incomplete", id="half an end"),
+        pytest.param(STREAM[:-1], None, id="an end without its blank line"),
+        pytest.param(STREAM[:-2], None, id="an end without its line end"),
+        pytest.param(STREAM[:-3], "incomplete", id="half an end"),
+        pytest.param(STREAM[:-2] + b" \n", None, id="an end with a blank, and no blank line"),
+        pytest.param(STREAM[:-2] + b" \t\n\n", None, id="an end with blanks"),
+        pytest.param(STREAM[:-2] + b"\r", None, id="an end and a CR"),
+        pytest.param(STREAM[:-2] + b"\ndata: x\n", "incomplete", id="an end that goes on"),
         pytest.param(stream(), "missing-choice", id="nothing but the end"),
         pytest.param(stream(chunk(1, "stop", content="Hello")), "missing-choice", id="another choice"),
         pytest.param(stream(HELLO, STOP, chunk(1, "stop")), "missing-choice", id="a choice too many"),
         pytest.param(stream(chunk(role="assistant"), STOP), "empty-choice", id="nothing said"),
         pytest.param(stream(chunk(content=""), STOP), "empty-choice", id="empty content"),
-        pytest.param(stream(chunk(reasoning="Well"), STOP), "empty-choice", id="nothing but reasoning"),
         pytest.param(stream(HELLO), "unfinished-choice", id="no finish reason"),
         pytest.param(stream(HELLO, STOP, {"error": {"message": "m"}}), "error-event", id="an error"),
         pytest.param(stream(HELLO, {**STOP, "error": {"message": "m"}}), "error-event", id="an error beside a choice"),
@@ -169,13 +180,134 @@ def test_nor_any_error_that_cerebras_is_known_for() -> None:
         pytest.param(stream(HELLO, STOP, b"data: [1]\n\n"), "unreadable-event", id="a list"),
         pytest.param(stream(HELLO, STOP, b"data: [DONE] not\n\n"), "unreadable-event", id="an end that is none"),
         pytest.param(stream(HELLO, STOP) + EVENTS[1], "event-after-done", id="an event after the end"),
-        pytest.param(stream(HELLO, STOP) + EVENTS[-1], "event-after-done", id="two ends"),
+        pytest.param(stream(HELLO, STOP) + EVENTS[-1], None, id="two ends"),
+        pytest.param(stream(HELLO, STOP) + EVENTS[-1][:-1], None, id="two ends, and no blank line"),
+        pytest.param(stream(HELLO, STOP) + EVENTS[-1] + EVENTS[1], "event-after-done", id="an event after two ends"),
         pytest.param(stream(b"data: oops\n\n") + EVENTS[1], "unreadable-event", id="the first fault is told"),
     ],
 )
 def test_a_stream_is_kept_only_if_it_came_to_its_end_and_every_choice_too(body: bytes, fault: str | None) -> None:
     """R1, R2."""
     assert fault_of(body, stream=True) == fault
+
+
+# What says something.
+
+LABELS = {"role": "assistant", "id": "m", "name": "n", "type": "t", "index": 0, "token_id": 7, "channel": "final"}
+SAYING: list[dict[str, Any]] = [
+    {"reasoning": "Well"},
+    {"reasoning_content": "Well"},
+    {"reasoning_details": [{"type": "reasoning.text", "text": "Well", "index": 0}]},
+    {"reasoning_details": [{"type": "reasoning.encrypted", "data": "QUJD", "id": "rs_1", "index": 0}]},
+    {"thinking": "Well"},
+    {"thinking_blocks": [{"type": "thinking", "thinking": "Well", "signature": "s"}]},
+    {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}, "index": 0}]},
+    {"audio": {"id": "a", "data": "AAAA", "expires_at": 1}},
+    {"invented": {"deep": [{"er": "x"}]}},
+    {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Well"}]}]},
+]
+SILENT: list[dict[str, Any]] = [
+    LABELS,
+    {"reasoning": "", "reasoning_details": [], "images": None},
+    {"reasoning_details": [{"type": "reasoning.text", "text": "", "format": "unknown", "index": 0}]},
+    {"images": []},
+    {"audio": None},
+    {"provider_specific_fields": {"refusal": None, "citations": []}},
+    {"annotations": [{"type": "url_citation", "url_citation": {"title": "t"}}]},
+    {"invented": 5, "switched": True, "none": {}},
+]
+
+
+@pytest.mark.parametrize("kind", [{"stream": False}, {"stream": True}], ids=["JSON", "stream"])
+@pytest.mark.parametrize(
+    ("message", "fault"), [*((one, None) for one in SAYING), *((one, "empty-choice") for one in SILENT)], ids=repr
+)
+def test_whatever_says_something_makes_an_answer(kind: dict[str, Any], message: dict[str, Any], fault: str | None) -> None:
+    """R2: reasoning, pictures and what nobody knows; but not what only says of which kind the others are."""
+    message = {"content": "", "refusal": None} | message
+    body = stream(chunk(**message), STOP) if kind["stream"] else completion(choice(**message))
+
+    assert fault_of(body, **kind) == fault
+
+
+THOUGHT = {"completion_tokens": 4, "completion_tokens_details": {"reasoning_tokens": 4}}
+
+
+@pytest.mark.parametrize("kind", [{"stream": False}, {"stream": True}], ids=["JSON", "stream"])
+@pytest.mark.parametrize(
+    ("reason", "usage", "members", "fault"),
+    [
+        ("length", THOUGHT, {"max_completion_tokens": 4}, None),
+        ("length", THOUGHT, {}, "finish-length"),
+        ("stop", THOUGHT, {}, None),
+        ("stop", {"completion_tokens": 4, "reasoning_tokens": 4}, {}, None),
+        ("tool_calls", THOUGHT, {}, "empty-choice"),
+        ("stop", {"completion_tokens": 4}, {}, "empty-choice"),
+        ("stop", {"completion_tokens_details": {"reasoning_tokens": 0}}, {}, "empty-choice"),
+        ("stop", {"completion_tokens_details": {"reasoning_tokens": "4"}}, {}, "empty-choice"),
+        ("stop", None, {}, "empty-choice"),
+        ("length", None, {"max_tokens": 4}, "empty-choice"),
+    ],
+)
+def test_reasoning_that_nobody_sees_is_an_answer_where_it_is_counted(
+    kind: dict[str, Any], reason: str, usage: Any, members: dict[str, Any], fault: str | None
+) -> None:
+    """R2: the caller's whole budget may have gone there, and the next call would spend it again."""
+    silent: dict[str, Any] = {"content": "", "refusal": None, "annotations": []}
+    used = {"choices": [], "usage": usage}
+    body = (
+        stream(chunk(**silent), chunk(finish_reason=reason), used)
+        if kind["stream"]
+        else completion(choice(finish_reason=reason, **silent), usage=usage)
+    )
+
+    assert fault_of(body, **kind, **members) == fault
+
+
+# Streams without `[DONE]`.
+
+USED = {"choices": [], "usage": {"total_tokens": 1}}
+WITHOUT_DONE = stream(HELLO, STOP, USED).removesuffix(EVENTS[-1])
+DUE: dict[str, Any] = {"stream_options": {"include_usage": True}}
+
+
+def test_a_stream_may_do_without_done_where_the_operator_says_so() -> None:
+    """R1: every choice finished, usage that was due came, and it ended by itself; where it may, `[DONE]` is no fault."""
+    assert fault_of(WITHOUT_DONE, stream=True, **DUE) == "incomplete"
+    assert fault_without_done(WITHOUT_DONE, **DUE) is None
+    assert fault_without_done(stream(HELLO, STOP, USED), **DUE) is None
+    assert fault_without_done(WITHOUT_DONE.replace(b"\n", b"\r\n"), **DUE) is None
+    assert fault_without_done(WITHOUT_DONE.replace(b"\n", b"\r"), **DUE) is None
+    assert fault_without_done(WITHOUT_DONE + b": bye\n\n", **DUE) is None
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_without_done_a_stream_cut_after_any_byte_is_not_kept(line_end: bytes) -> None:
+    """R1: before its usage it is not whole; within an event it was cut, whatever its framing says."""
+    body = WITHOUT_DONE.replace(b"\n", line_end)
+
+    kept_at = [at for at in range(len(body)) if fault_without_done(body[:at], **DUE) is None]
+    kept_at_unasked = [at for at in range(len(body)) if fault_without_done(body[:at]) is None]
+
+    finished = body.index(b'data: {"choices": [], "usage"')
+    assert [at for at in kept_at if at < len(body) - len(line_end)] == []
+    assert set(kept_at_unasked) - set(kept_at) <= {finished, finished - len(line_end) + 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "members", "fault"),
+    [
+        pytest.param(WITHOUT_DONE, {"n": 2, **DUE}, "missing-choice", id="one choice of two"),
+        pytest.param(stream(HELLO).removesuffix(EVENTS[-1]), {}, "unfinished-choice", id="not finished"),
+        pytest.param(stream(HELLO, chunk(finish_reason="")).removesuffix(EVENTS[-1]), {}, "unfinished-choice", id="emptily"),
+        pytest.param(stream(HELLO, STOP).removesuffix(EVENTS[-1]), DUE, "no-usage", id="without its usage"),
+        pytest.param(stream(HELLO, chunk(finish_reason="length")).removesuffix(EVENTS[-1]), {}, "finish-length", id="length"),
+        pytest.param(b"", {}, "missing-choice", id="nothing"),
+    ],
+)
+def test_without_done_all_else_must_be_there(body: bytes, members: dict[str, Any], fault: str) -> None:
+    """R1, R2, R3."""
+    assert fault_without_done(body, FINISH_REASONS | {""}, **members) == fault
 
 
 # Several choices.
@@ -237,6 +369,7 @@ def test_all_the_choices_asked_for_must_have_come_to_their_end(events: list[dict
         ("Stop", {}, "finish-other"),
         ('a"b; stored', {}, "finish-other"),
         ("x" * 33, {}, "finish-other"),
+        ("", {}, "unfinished-choice"),
     ],
 )
 def test_the_finish_reason_decides_and_is_told(
@@ -261,6 +394,16 @@ def test_the_finish_reason_decides_and_is_told(
 def test_the_operator_says_which_finish_reasons_may_be_stored(store_when: set[str], reason: str, fault: str | None) -> None:
     """R3."""
     assert fault_of(completion(choice(finish_reason=reason)), frozenset(store_when), max_tokens=5) == fault
+
+
+@pytest.mark.parametrize("kind", [{"stream": False}, {"stream": True}], ids=["JSON", "stream"])
+def test_an_upstream_that_gives_no_reason_can_be_stored_in_both_kinds(kind: dict[str, Any]) -> None:
+    """R3: where the operator says so, by an empty one; none at all is still unfinished."""
+    for reason, fault in (("", None), ("stop", "finish-stop"), (None, "unfinished-choice")):
+        body = stream(HELLO, chunk(finish_reason=reason)) if kind["stream"] else completion(choice(finish_reason=reason))
+        assert fault_of(body, frozenset({""}), **kind) == fault
+    placeholders = stream(chunk(finish_reason="", content="Hello"), STOP, chunk(finish_reason=""))
+    assert fault_of(placeholders, stream=True) is None
 
 
 # Usage.

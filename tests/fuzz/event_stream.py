@@ -2,6 +2,7 @@
 
 from cachemw.cache.policy import FINISH_REASONS
 from cachemw.endpoints import CHAT
+from cachemw.endpoints.base import Demands
 from cachemw.endpoints.chat.transcode import NO_USAGE, OTHER_KIND, derive
 from cachemw.limits import Work
 from cachemw.wire.sse import Event, Parser
@@ -23,7 +24,7 @@ def fuzz_one(data: bytes) -> None:
     assert whole == parse_slowly(stream)
     assert whole == parse([stream[:at], stream[at:]]) == parse(one_by_one(stream))
     _reads_on_alike(stream, at, whole)
-    _is_judged_alike(stream, at, whole)
+    _is_judged_alike(stream, at)
     for kind in (JSON, WITH_USAGE):
         derived = derive(record(stream, STREAM), kind)
         assert not isinstance(derived, str) or derived in (NO_USAGE, OTHER_KIND)
@@ -46,9 +47,9 @@ def _reads_on_alike(stream: bytes, at: int, whole: list[Event]) -> None:
     assert body == stream
 
 
-def _is_judged_alike(stream: bytes, at: int, whole: list[Event]) -> None:
-    judge = CHAT.judge(ASKED, FINISH_REASONS, Work())
-    for event in whole:
+def _is_judged_alike(stream: bytes, at: int) -> None:
+    judge, parser = CHAT.judge(ASKED, Demands(FINISH_REASONS), Work()), Parser()
+    for event in (*parser.feed(stream[:at]), *parser.feed(stream[at:]), *parser.end()):
         judge.see(event)
     fault = judge.fault()
     assert fault == stream_fault(stream, ASKED, FINISH_REASONS)

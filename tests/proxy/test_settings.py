@@ -9,6 +9,7 @@ import pytest
 
 from cachemw import ConfigurationError, DiskStore, Policy
 from cachemw.asgi import CacheMiddleware
+from cachemw.cache.policy import FINISH_REASONS
 from cachemw.limits import BODY_BYTES, STORE_BYTES, Limits, Timeouts
 from cachemw.messages import Sends
 from cachemw.proxy import Gate, Proxy, Settings, create
@@ -33,6 +34,9 @@ OTHER = Settings(
     client_keys=("sk-of-alice", "sk-of-bob"),
     lend=("files", "/v1/batches"),
     bookkeeping=("user", "metadata"),
+    store_when=("eos", ""),
+    done="optional",
+    cache_stored=True,
     insecure=True,
     host="192.0.2.9",
     upstream_timeout=30.0,
@@ -91,6 +95,8 @@ def test_what_is_no_number_is_refused(name: str) -> None:
     [
         Settings(partition="everyone"),
         Settings(partition=""),
+        Settings(done="never"),
+        Settings(store_when=("content_filter",)),
         Settings(default="maybe"),
         Settings(default="on, ttl=soon"),
         Settings(lifetime=-1.0),
@@ -212,6 +218,9 @@ def test_settings_become_the_policy() -> None:
         on_abandon="cancel",
         max_replay=5.0,
         honour=Policy().honour - {"ttl", "cache-control"},
+        store_when=frozenset({*FINISH_REASONS, "eos", ""}),
+        done="optional",
+        cache_stored=True,
     )
 
 

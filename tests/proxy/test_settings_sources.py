@@ -18,7 +18,7 @@ IN_FILE = {name: setting for name, setting in SETTINGS.items() if name != "clien
 
 
 def others(setting: Setting) -> tuple[Any, Any, Any]:
-    """Return values for the file, the environment and the option: each another, and none the default, but of a switch."""
+    """Return values for the file, the environment and the option: each another, and none the default, unless there are two."""
     match setting.default:
         case bool(default):
             return not default, default, not default

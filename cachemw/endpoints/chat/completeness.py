@@ -5,18 +5,21 @@ from typing import Annotated, Any
 
 import msgspec
 
-from cachemw.endpoints.base import ApiCall
+from cachemw.endpoints.base import ApiCall, Demands
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.messages import Usage
 from cachemw.redaction import redacted_repr
-from cachemw.wire.sse import DONE, Event
+from cachemw.wire.sse import Event, is_done
 from cachemw.wire.strict_json import TOO_COMPLEX, is_too_complex
 
 _LONGEST_NAME = 256
 _TOKEN = re.compile(r"[a-z_]{1,32}")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NULL = msgspec.Raw(b"null")
+
+_AFTER_THOUGHT = frozenset({"stop", "length"})
+"""The finish reasons of an answer that may have been all reasoning, and nobody sees it."""
 
 
 def _read(part: msgspec.Raw, work: Work) -> Any:
@@ -26,26 +29,47 @@ def _read(part: msgspec.Raw, work: Work) -> Any:
     return msgspec.json.decode(raw)
 
 
-class _Said(msgspec.Struct):
-    """A message, or a piece of one: what makes it more than empty."""
+_Message = dict[str, msgspec.Raw]
+"""A message, or a piece of one."""
 
-    content: msgspec.Raw = _NULL
-    refusal: msgspec.Raw = _NULL
-    tool_calls: msgspec.Raw = _NULL
-    function_call: msgspec.Raw = _NULL
+_ANSWER = frozenset({"content", "refusal", "tool_calls", "function_call"})
 
-    __repr__ = redacted_repr
+_SILENT = frozenset(
+    "role annotations id name type index token_id channel format status phase object model created expires_at".split()
+)
+"""Members that say nothing of an answer: they say what the others are."""
 
-    def says_something(self, work: Work) -> bool:
-        parts = (self.content, self.refusal, self.tool_calls, self.function_call)
-        values = [_read(part, work) for part in parts if part != _NULL]  # all of them: one may be unreadable
-        return any(values)
+
+def _says_something(message: _Message | None, work: Work, *, is_known: bool = False) -> bool:
+    """Say whether a message is more than empty: by its content, its calls, its reasoning, its pictures, or what nobody knows.
+
+    All that is an answer is read, for one part may be unreadable; where it `is_known` of another piece, nothing else is.
+    """
+    if message is None:
+        return is_known
+    values = {name: _read(part, work) for name, part in message.items() if name in _ANSWER}
+    if is_known or any(_holds_text(value) if name == "content" else value for name, value in values.items()):
+        return True
+    return any(_is_said(name, part, work) for name, part in message.items() if name not in _ANSWER)
+
+
+def _is_said(name: str, part: msgspec.Raw, work: Work) -> bool:
+    if name in _SILENT or part == _NULL:
+        return False
+    return is_too_complex(bytes(part), work.document) or _holds_text(msgspec.json.decode(part))
+
+
+def _holds_text(value: Any) -> bool:
+    """Say whether there is a text in a value, wherever in it; what is counted or switched says nothing by itself."""
+    if isinstance(value, dict):
+        return any(_holds_text(inner) for name, inner in value.items() if name not in _SILENT)
+    return any(map(_holds_text, value)) if isinstance(value, list) else isinstance(value, str) and value != ""
 
 
 class _Choice(msgspec.Struct):
     index: int = 0
-    delta: _Said | None = None
-    message: _Said | None = None
+    delta: _Message | None = None
+    message: _Message | None = None
     finish_reason: str | None = None
 
     __repr__ = redacted_repr
@@ -79,12 +103,12 @@ _decoder = msgspec.json.Decoder(_Body)
 class ChatJudge:
     """Judges one answer: its events as they come, or its body."""
 
-    def __init__(self, call: ApiCall, store_when: frozenset[str], work: Work = Work()) -> None:
+    def __init__(self, call: ApiCall, demands: Demands, work: Work = Work()) -> None:
         self.model: str | None = None
         self.usage: bytes | None = None
-        self._call, self._store_when, self._work = call, store_when, work
+        self._call, self._demands, self._work = call, demands, work
         self._fault: str | None = None
-        self._is_over = False
+        self._is_over = self._has_ended = False
         self._finished: dict[int, str | None] = {}
         self._said: set[int] = set()
 
@@ -92,7 +116,7 @@ class ChatJudge:
         """Take in one event of a stream."""
         if self._fault is not None:
             return
-        if event.data == DONE and not self._is_over:
+        if is_done(event.data):  # some say it twice
             self._is_over = True
             return
         self._fault = self._look_at(event)
@@ -107,13 +131,36 @@ class ChatJudge:
             self._fault = exc.detail
         self._is_over = True
 
+    def end(self) -> None:
+        """Note that the stream ended by itself, and not within an event."""
+        self._has_ended = True
+
     def fault(self) -> str | None:
         """Return why the answer may not be kept; `None` where it may."""
-        if self._fault is not None or not self._is_over:
+        is_over = self._is_over or self._has_ended and not self._demands.done
+        if self._fault is not None or not is_over:
             return self._fault or "incomplete"
         if self._call.wants_usage and self.usage is None:
             return "no-usage"
-        return _choices_fault(self._finished, self._said, self._call, self._store_when)
+        return self._reasons_fault() or self._choices_fault()
+
+    def _reasons_fault(self) -> str | None:
+        call, finished = self._call, self._finished
+        if len(finished) != call.choices or not all(0 <= index < call.choices for index in finished):
+            return "missing-choice"
+        store_when = self._demands.store_when
+        for reason in finished.values():
+            if reason is None or reason == "" and not (self._is_over and "" in store_when):
+                return "unfinished-choice"
+            if reason not in store_when or (reason == "length" and not call.bounded):
+                return f"finish-{reason}" if _TOKEN.fullmatch(reason) else "finish-other"
+        return None
+
+    def _choices_fault(self) -> str | None:
+        silent = self._finished.keys() - self._said
+        if all(self._finished[index] in _AFTER_THOUGHT for index in silent) and (not silent or _counts_reasoning(self.usage)):
+            return None
+        return "empty-choice"
 
     def _look_at(self, event: Event) -> str | None:
         if self._is_over:
@@ -132,8 +179,8 @@ class ChatJudge:
             return "error-event"
         self._note(chunk)
         for choice in chunk.choices or ():
-            self._finished[choice.index] = choice.finish_reason or self._finished.get(choice.index)
-            if choice.delta is not None and choice.delta.says_something(self._work):
+            self._finished[choice.index] = _later(self._finished.get(choice.index), choice.finish_reason)
+            if _says_something(choice.delta, self._work, is_known=choice.index in self._said):
                 self._said.add(choice.index)
         return None
 
@@ -144,7 +191,7 @@ class ChatJudge:
         choices = completion.choices or []
         for choice in choices:
             self._finished[choice.index] = choice.finish_reason
-            if choice.message is not None and choice.message.says_something(self._work):
+            if _says_something(choice.message, self._work):
                 self._said.add(choice.index)
         return None if len(choices) == self._call.choices else "missing-choice"
 
@@ -153,6 +200,11 @@ class ChatJudge:
             self.usage = bytes(body.usage)
         if self.model is None:
             self.model = _name_in(body.model)
+
+
+def _later(before: str | None, now: str | None) -> str | None:
+    """Return the finish reason that holds; an empty one holds only where no other comes."""
+    return now or (now if before is None else before)
 
 
 def _name_in(raw: msgspec.Raw) -> str | None:
@@ -170,13 +222,18 @@ _Tokens = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 
 
 class _Details(msgspec.Struct):
+    """What the tokens are, of the input or of the output."""
+
     cached_tokens: _Tokens | None = None
     reasoning_tokens: _Tokens | None = None
 
 
 class _ChatUsage(msgspec.Struct):
+    """The usage of a completion. Some upstreams say the tokens of reasoning beside the others."""
+
     prompt_tokens: _Tokens | None = None
     completion_tokens: _Tokens | None = None
+    reasoning_tokens: _Tokens | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
@@ -193,21 +250,17 @@ def read_usage(raw: bytes) -> Usage | None:
         return None
     cached = (usage.prompt_tokens_details or _NOTHING).cached_tokens
     reasoning = (usage.completion_tokens_details or _NOTHING).reasoning_tokens
+    reasoning = usage.reasoning_tokens if reasoning is None else reasoning
     return Usage(usage.prompt_tokens, usage.completion_tokens, cached, reasoning)
+
+
+def _counts_reasoning(raw: bytes | None) -> bool:
+    """Say whether there was reasoning, by what the answer took."""
+    usage = None if raw is None else read_usage(raw)
+    return usage is not None and bool(usage.reasoning_tokens)
 
 
 def _read_body(raw: bytes, work: Work) -> _Body:
     if len(raw) > work.objects and raw.count(b"{") > work.objects:
         raise Unreadable(TOO_COMPLEX)
     return _decoder.decode(raw)
-
-
-def _choices_fault(finished: dict[int, str | None], said: set[int], call: ApiCall, store_when: frozenset[str]) -> str | None:
-    if len(finished) != call.choices or not all(0 <= index < call.choices for index in finished):
-        return "missing-choice"
-    for reason in finished.values():
-        if reason is None:
-            return "unfinished-choice"
-        if reason not in store_when or (reason == "length" and not call.bounded):
-            return f"finish-{reason}" if _TOKEN.fullmatch(reason) else "finish-other"
-    return None if said >= finished.keys() else "empty-choice"

@@ -108,12 +108,16 @@ HOW_IT_TRAVELS = frozenset(name for name, place in FIELDS.items() if place is Pl
 
 
 def read_chat(
-    endpoint: Endpoint, request: Request, bookkeeping: frozenset[str] = frozenset(), work: Work = Work()
+    endpoint: Endpoint,
+    request: Request,
+    bookkeeping: frozenset[str] = frozenset(),
+    work: Work = Work(),
+    cache_stored: bool = False,
 ) -> ApiCall | Bypass:
     """Parse and canonicalise the request's body; `Bypass` where its answer cannot be cached.
 
     `bookkeeping` names members that an HTTP upstream only counts by, besides those that it is known to; `work` is how much
-    the body may be.
+    the body may be. `cache_stored`: an answer may be cached that the upstream is asked to store.
     """
     if isinstance(request.body, Unread):
         return Bypass(request.body.value)
@@ -125,7 +129,7 @@ def read_chat(
         return Bypass(exc.detail)
     if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
         return Bypass("no-messages")
-    if detail := _cannot_be_replayed(body):
+    if detail := _cannot_be_replayed(body, cache_stored):
         return Bypass(detail)
     return _call(endpoint, body, _left_out(request.target, bookkeeping))
 
@@ -149,23 +153,31 @@ def _all_of(known: frozenset[str], named: frozenset[str]) -> frozenset[str]:
 def _call(endpoint: Endpoint, body: Mapping[str, Any], left_out: frozenset[str]) -> ApiCall:
     options = body.get("stream_options") or {}
     is_stream = body.get("stream") is True
-    choices, model = body.get("n"), body.get("model")
+    model = body.get("model")
     return ApiCall(
         endpoint=endpoint,
         canonical=canonical(body, left_out),
         model=model if isinstance(model, str) else None,
         kind=Kind(is_stream, msgspec.json.encode(ordered(options))) if options or is_stream else PLAIN,
-        choices=choices if type(choices) is int and choices > 0 else 1,
+        choices=_count(body.get("n")),
         bounded=body.get("max_tokens") is not None or body.get("max_completion_tokens") is not None,
         wants_usage=is_stream and options.get("include_usage") is True,
     )
 
 
-def _cannot_be_replayed(body: Mapping[str, Any]) -> str | None:
+def _count(choices: Any) -> int:
+    """Return how many choices are asked for; to most upstreams 2.0 are two."""
+    if isinstance(choices, float) and choices.is_integer():
+        choices = int(choices)
+    return choices if type(choices) is int and choices > 0 else 1
+
+
+def _cannot_be_replayed(body: Mapping[str, Any], cache_stored: bool) -> str | None:
     """Name what makes an answer one that a stored response cannot stand in for."""
     if type(body.get("stream")) not in _SWITCH or type(body.get("stream_options")) not in _OPTIONS:
         return "ambiguous-stream"
-    if not (body.get("store") is None or body["store"] is False):
+    store = body.get("store")
+    if not (store is None or store is False or store is True and cache_stored):
         return "store-requested"
     if "web_search_options" in body:
         return "web-search"
