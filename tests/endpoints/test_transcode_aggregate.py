@@ -121,6 +121,8 @@ def test_the_kind_that_was_recorded_is_the_record(kind: Kind) -> None:
             [{"new": {"a": {"b": "x"}}}, {"new": {"a": {"c": 1}}}], SAID | {"new": {"a": {"b": "x", "c": 1}}}, id="objects"
         ),
         pytest.param([{"new": "Let"}, {"new": ""}, {"new": " me"}], SAID | {"new": "Let me"}, id="a text of an unknown name"),
+        pytest.param([{"item_id": "a"}] * 2 + [{"item_id": ""}], SAID | {"item_id": "a"}, id="an id of something, again"),
+        pytest.param([{"mime_type": "a/b", "mode": "x"}] * 3, SAID | {"mime_type": "a/b", "mode": "x"}, id="a name of a kind"),
         pytest.param([{"n": 1}, {"n": None}, {"n": 1.0}], SAID | {"n": 1}, id="a number again"),
         pytest.param([{"b": True}, {"b": True}], SAID | {"b": True}, id="a truth value again"),
         pytest.param([{"n": 2**70}], SAID | {"n": 2**70}, id="a large integer"),
@@ -224,6 +226,7 @@ def test_tool_calls_are_put_together_by_their_index_and_lose_it(fragments: list[
         pytest.param([{"new": "a b"}, {"new": "a b c"}], id="the whole so far, or a piece"),
         pytest.param([{"new": {"deep": "ha"}}, {"new": {"deep": "ha"}}], id="a label or a text, deeper"),
         pytest.param([{"n": 1}, {"n": 2}], id="a number that changes"),
+        pytest.param([{"item_id": "a b"}, {"item_id": " c"}], id="an id that changes"),
         pytest.param([{"b": True}, {"b": False}], id="a truth value that changes"),
         pytest.param([{"new": [1]}, {"new": [1, 2]}], id="the list so far, or a piece"),
         pytest.param([{"annotations": [{"n": 1}]}, {"annotations": [{"n": 1}]}], id="an entry again, or two alike"),

@@ -13,8 +13,10 @@ TEXTS = frozenset(
 LABELS = frozenset("role type format signature thought_signature channel status phase".split())
 """Strings that may be said again and otherwise: the last one holds."""
 
-NAMES = frozenset({"id", "name", "url"})
-"""Strings that may be said again, but not otherwise."""
+NAMES = frozenset("id name url model provider object kind mode language encoding version".split())
+"""Strings that may be said again, but not otherwise; so are those whose name ends as `ID_NAMES` do."""
+
+ID_NAMES = ("_id", "_type")
 
 RUNS = frozenset({"text", "thinking"})
 """The types of parts of which one is sent in pieces, each a part."""
@@ -70,7 +72,7 @@ class ObjectSum:
     def _begun_text(self, name: str) -> Sum:
         if name in self.labels:
             return LabelSum()
-        if name in NAMES:
+        if name in NAMES or name.endswith(ID_NAMES):
             return NameSum()
         return TextSum() if name in TEXTS else UnknownTextSum()
 
