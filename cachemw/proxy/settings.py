@@ -122,9 +122,7 @@ class Settings:
     store_when: tuple[str, ...] = row(
         (), words("REASON"), "A finish reason of the upstream's own, such as eos, with which answers are stored too."
     )
-    done: str = row(
-        "required", choice("required", "optional"), "optional: streams that finish and end without DONE are stored too."
-    )
+    done: str = row("required", choice("required", "optional"), "optional: streams that finish without DONE are stored too.")
     cache_stored: bool = row(False, SWITCH, "Cache requests with store: true too; of a hit the upstream stores nothing.")
     insecure: bool = row(False, SWITCH, "Listen beyond loopback without client keys: everyone uses the server's.")
     workers: int = row(1, counts(1), "Processes.")

@@ -8,7 +8,9 @@ import pytest
 from cachemw.cache.header_rules import HeaderRules
 from cachemw.cache.policy import Policy
 from cachemw.endpoints import CHAT, endpoint_of
+from cachemw.endpoints.base import Demands
 from cachemw.errors import CacheError, ConfigurationError
+from cachemw.messages import AppTarget, ClientTarget, Closing, HttpRecipient, HttpTarget, Target
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,25 @@ def test_a_policy_says_nothing_unless_told() -> None:
     assert (policy.patience, policy.on_abandon, policy.max_replay) == (30, None, 600)
     assert policy.honour == {"on", "mode", "ttl", "namespace", "sample", "speed", "abandon", "cache-control"}
     assert names_in(policy.header_rules) == ([], [], [])
+
+
+EOS = Closing(frozenset({"eos"}), done=False)
+
+
+@pytest.mark.parametrize(
+    ("target", "reasons", "done"),
+    [
+        (AppTarget("bot", b"", b"/", b"/", b""), {"stop"}, True),
+        (HttpTarget("https://api.example"), {"stop"}, True),
+        (HttpTarget("https://api.example", HttpRecipient(closing=EOS)), {"stop", "eos"}, False),
+        (ClientTarget("https://api.example"), {"stop"}, True),
+        (ClientTarget("https://api.example", closing=EOS), {"stop", "eos"}, False),
+    ],
+)
+def test_what_an_answer_must_be_the_operator_says_and_the_provider(target: Target, reasons: set[str], done: bool) -> None:
+    """R1, R3."""
+    assert Policy(store_when=frozenset({"stop"})).demands_on(target) == Demands(frozenset(reasons), done)
+    assert Policy(store_when=frozenset({"stop"}), done="optional").demands_on(target) == Demands(frozenset(reasons), False)
 
 
 def test_a_policy_is_read_once_and_frozen() -> None:

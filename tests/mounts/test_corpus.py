@@ -1,20 +1,17 @@
 """Every recording of a real upstream through the product: byte for byte, and in the other kind where it can be had."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 
-from cachemw import MemoryStore, Policy
-from cachemw.httpx2 import CacheTransport
+from cachemw import Policy
 from tests.cassettes import FOLDER, cassette
+from tests.mounts.answering import Answered
 from tests.mounts.conftest import status_of
 from tests.mounts.mounting import PATH
 from tests.real.recordings import NOT_STORED, STORED, Body, Recording, name_of
-from tests.transport_driver import call
 
 ELSEWHERE = {"openai_responses_stream_error": "/v1/responses"}
 """Where the answers are from whose request was not recorded, if that is no chat completion."""
@@ -36,40 +33,22 @@ BYPASSED = frozenset({"openai_web_search_annotations"})
 
 def uri_of(recording: Recording) -> str:
     request = json.loads(cassette(f"{recording.name}.meta.json"))["request"]
-    return request["uri"] if request else ELSEWHERE.get(recording.name, PATH)
+    return str(request["uri"]) if request else ELSEWHERE.get(recording.name, PATH)
 
 
 def is_chat(recording: Recording) -> bool:
     return uri_of(recording).endswith("/chat/completions")
 
 
-class Recorded:
-    """A client through a transport of ours, of an upstream that answers everything with one recording."""
-
-    def __init__(self, recording: Recording) -> None:
-        self.calls = 0
-        self._recording = recording
-        self._told = recording.told()
-        transport = CacheTransport(httpx2.MockTransport(self._answer), store=MemoryStore(), policy=Policy(default="on"))
-        self._client = httpx2.Client(transport=transport)
-
-    def _answer(self, request: httpx2.Request) -> httpx2.Response:
-        self.calls += 1
-        return httpx2.Response(self._told.status, headers=list(self._told.headers), content=self._pieces())
-
-    def _pieces(self) -> Iterator[bytes]:
-        yield from (part for part in self._told.parts if isinstance(part, bytes))
-
-    def ask(self, body: Body, path: str = PATH) -> Any:
-        """Send a request that opts in."""
-        fields = [(b"content-type", b"application/json"), (b"cachemw", b"on")]
-        return call(self._client, "POST", "https://api.example" + path, json.dumps(body).encode(), fields)
+def answered(recording: Recording) -> Answered:
+    """Return a client of an upstream that answers everything with one recording."""
+    return Answered(recording.told(), Policy(default="on"))
 
 
 @pytest.mark.parametrize("recording", STORED, ids=name_of)
 def test_a_recorded_completion_is_a_hit_byte_for_byte_and_every_kind_is_had(recording: Recording) -> None:
     """S2, S3, S4: a kind that is not there is refused for the reason that the table names."""
-    recorded, asked = Recorded(recording), recording.request()
+    recorded, asked = answered(recording), recording.request()
 
     first, again = recorded.ask(asked), recorded.ask(asked)
 
@@ -85,7 +64,7 @@ def test_a_recorded_completion_is_a_hit_byte_for_byte_and_every_kind_is_had(reco
 @pytest.mark.parametrize("recording", NOT_STORED, ids=name_of)
 def test_all_other_recordings_pass_untouched(recording: Recording) -> None:
     """R2, H8: errors, what depends on the day, and other APIs."""
-    recorded, asked, path = Recorded(recording), recording.request(), httpx2.URL(uri_of(recording)).raw_path.decode()
+    recorded, asked, path = answered(recording), recording.request(), httpx2.URL(uri_of(recording)).raw_path.decode()
 
     replies = [recorded.ask(asked, path if not is_chat(recording) else PATH) for _ in range(2)]
 

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 
 from cachemw import MemoryStore, Policy
+from cachemw.messages import USUAL_CLOSING, Closing
 from cachemw.proxy import Proxy
+from cachemw.upstreams import HttpUpstream
 from tests.asgi_driver import Reply, call
 from tests.mounts.conftest import Mounted, status_of
 from tests.mounts.mounting import PATH
 from tests.upstream import DONE, EVENT_STREAM, Told, always, event, prompt
-from tests.upstreams.raw import CHUNKED, Part, chunk, head, reaching
+from tests.upstreams.raw import CHUNKED, Part, chunk, head, listening, reaching
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +111,19 @@ async def test_only_a_body_that_ends_by_its_own_framing_counts(parts: list[Part]
         store = MemoryStore()
         proxy = Proxy(upstream, store=store, policy=OPTIONAL)
         await _ask(proxy)
+
+        assert bool(list(store.scan())) is is_kept
+
+
+@pytest.mark.parametrize(
+    ("closing", "is_kept"), [(USUAL_CLOSING, False), (Closing(done=False), True), (Closing(frozenset({"eos"})), False)]
+)
+async def test_a_provider_may_be_known_to_send_none(closing: Closing, is_kept: bool) -> None:
+    """R1, R3: whatever the policy says of others."""
+    async with listening(CHUNKED, chunk(BODY), chunk(b"")) as server:
+        store, upstream = MemoryStore(), HttpUpstream(server.url + "/v1", closing=closing)
+        await _ask(Proxy(upstream, store=store, policy=Policy(default="on")))
+        await upstream.aclose()
 
         assert bool(list(store.scan())) is is_kept
 
