@@ -403,12 +403,12 @@ def test_log_probabilities_that_were_never_told_are_null() -> None:
     ("told", "holds"),
     [
         ([None, "a", None], "a"),
-        (["a", "", "a"], "a"),
+        (["a", ""], "a"),
         (["", "a"], "a"),
         ([2, 2], 2),
         ([None, None], None),
         ([{"a": 1, "b": 1}, {}, {"a": 1, "c": {"d": 1}}, {"c": {"e": 1}}], {"a": 1, "b": 1, "c": {"d": 1, "e": 1}}),
-        ([[1], [1, 2], []], [1, 2]),
+        ([[1, 2], []], [1, 2]),
         ([["a"], None], ["a"]),
         ([[], "a"], "a"),
     ],
@@ -441,6 +441,8 @@ def telling(name: str, told: list[Any], level: str) -> list[Members]:
         [[1], "a"],
         [[1], {"a": 1}],
         [[1], [2]],
+        [[1], [1, 2]],
+        [[1], [1]],
     ],
     ids=repr,
 )
@@ -450,12 +452,28 @@ def test_what_is_no_delta_and_changes_is_not_told(told: list[Any], level: str) -
     assert as_json([*telling("new", told, level), *says({"content": "a"})]) == OTHER_KIND
 
 
+@pytest.mark.parametrize("level", ["completion", "choice"])
+def test_a_text_that_comes_again_is_a_label_where_all_chunks_have_it(level: str) -> None:
+    """S4: as they have the model; of a piece that comes again only some have it."""
+    others = chunk(piece(finish="stop"), usage=USAGE), chunk(piece(content="a", finish="stop"), usage=USAGE)
+    always = [telling("new", ["a"], level)[0] | {"usage": USAGE} for _ in range(3)]
+    always[-1]["choices"] = [always[-1]["choices"][0] | {"finish_reason": "stop"}]
+
+    answer = as_json(always)
+
+    assert (answer["choices"][0] if level == "choice" else answer)["new"] == "a"
+    for other in others:
+        assert as_json([*telling("new", ["a", "a"], level), other]) == OTHER_KIND
+    assert as_json([*telling("new", ["a", "a", ""], level), others[0]]) == OTHER_KIND
+
+
 @pytest.mark.parametrize(
     ("name", "told", "level", "holds"),
     [
         ("id", ["a", "b"], "completion", "b"),
         ("created", [1, 2], "completion", 2),
         ("service_tier", [None, "auto", "default"], "completion", "default"),
+        ("citations", [["a"], ["a", "b"], ["a", "b"], []], "completion", ["a", "b"]),
         ("timings", [{"n": 1, "m": 1}, {"n": 2}], "completion", {"n": 2, "m": 1}),
         ("native_finish_reason", [None, "", "STOP"], "choice", "STOP"),
         ("stop_reason", [None, 128_009], "choice", 128_009),

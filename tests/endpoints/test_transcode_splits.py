@@ -125,3 +125,15 @@ def test_so_is_what_is_beside_the_delta(data: st.DataObject, text: str, level: s
     answer = as_json([*chunks, *says({"content": "a"})])
 
     assert answer == OTHER_KIND or (answer["choices"][0] if level == "choice" else answer)[name] == text
+
+
+@given(st.data(), st.lists(st.integers(0, 1), min_size=1, max_size=5), st.sampled_from(["choice", "completion"]))
+def test_so_is_a_list_beside_the_delta(data: st.DataObject, entries: list[int], level: str) -> None:
+    """A piece is never told for the whole, nor the pieces that are alike for one."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(entries)), max_size=3)))
+    told = [{"ids": entries[start:end]} for start, end in zip([0, *cuts], [*cuts, len(entries)], strict=True)]
+    chunks = [chunk(piece(more=one)) if level == "choice" else chunk(piece(), **one) for one in told]
+
+    answer = as_json([*chunks, *says({"content": "a"})])
+
+    assert answer == OTHER_KIND or (answer["choices"][0] if level == "choice" else answer)["ids"] == entries

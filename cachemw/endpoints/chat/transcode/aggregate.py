@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from cachemw.endpoints.chat.transcode.reading import JsonObject, Loss, choices_of, index_of, is_padding
+from cachemw.endpoints.chat.transcode.reading import OTHER_PADDING, PADDING, JsonObject, Loss, choices_of, index_of, is_padding
 from cachemw.endpoints.chat.transcode.sums import LogprobsSum, ObjectSum, TextSum
 
 MEMBERS_LIMIT = 64
@@ -18,11 +18,17 @@ OFFSETS = frozenset({"content_filter_offsets"})
 STATES = frozenset({"finish_reason", "native_finish_reason", "stop_reason", "matched_stop"})
 """Members of a choice of which the last holds."""
 
-DRIFTING = frozenset("id created model provider system_fingerprint service_tier time_info timings metrics".split())
-"""Members of a chunk of which the last holds: some upstreams have others on every chunk, or count on."""
+DRIFTING = frozenset(
+    "id created model provider system_fingerprint service_tier time_info timings metrics"
+    " citations search_results images related_questions".split()
+)
+"""Members of a chunk of which the last holds: some upstreams have others on every chunk, count on, or have found more."""
 
 LOGPROBS = frozenset({"logprobs", "reasoning_logprobs"})
 """Members of a choice that come in pieces, as the delta does."""
+
+KNOWN_IN_CHOICE = STATES | {"text"}
+KNOWN_IN_CHUNK = DRIFTING | {"object", "choices", PADDING, OTHER_PADDING}
 
 COMPLETION = "chat.completion"
 CHUNK = "chat.completion.chunk"
@@ -52,9 +58,33 @@ def _said_again(before: Any, now: Any, *, may_change: bool) -> Any:
             raise Loss
         return before | {name: _said_again(before.get(name), value, may_change=may_change) for name, value in now.items()}
     is_longer = isinstance(before, list) and isinstance(now, list) and now[: len(before)] == before
-    if is_longer or before in _EMPTY or (may_change and not isinstance(before, list)):
+    if before in _EMPTY or may_change and (is_longer or not isinstance(before, list)):
         return now
     raise Loss
+
+
+class Repeated:
+    """Counts the chunks that say the texts and lists which nobody knows.
+
+    One that comes again is a label where all chunks have it, as they have the model; where only some do, it may be in pieces
+    that are alike.
+    """
+
+    def __init__(self) -> None:
+        self._chunks = 0
+        self._counts: dict[str, int] = {}
+
+    def count(self, members: JsonObject, known: frozenset[str]) -> None:
+        """Count a chunk, or a choice of one."""
+        self._chunks += 1
+        for name, value in members.items():
+            if value and isinstance(value, (str, list)) and name not in known:
+                self._counts[name] = self._counts.get(name, 0) + 1
+
+    def check(self) -> None:
+        """Raise `Loss` where one came again, and not always."""
+        if any(1 < count < self._chunks for count in self._counts.values()):
+            raise Loss
 
 
 class ChoiceSum:
@@ -64,9 +94,11 @@ class ChoiceSum:
         self._members: JsonObject = {"index": index}
         self._message, self._logprobs, self._text = ObjectSum(), LogprobsSum(), TextSum()
         self._snapshot: JsonObject = {}
+        self._repeated = Repeated()
 
     def add(self, piece: JsonObject) -> None:
         """Take in what a chunk says of this choice."""
+        self._repeated.count(piece, KNOWN_IN_CHOICE)
         for name, value in piece.items():
             if name == "delta":
                 self._members.setdefault("message", None)
@@ -92,6 +124,7 @@ class ChoiceSum:
         """Return the choice with its message."""
         if self._members.get("finish_reason") is None:
             raise Loss
+        self._repeated.check()
         text = {"text": self._text.total()} if self._members.get("text") is self._text else {}
         message = {"content": None} | _message(self._message.total())
         if any(message.get(name) != value for name, value in self._snapshot.items() if value not in _EMPTY):
@@ -103,9 +136,12 @@ def aggregate(chunks: Iterable[JsonObject]) -> JsonObject:
     """Return the completion that the chunks add up to."""
     members: JsonObject = {}
     choices: dict[int, ChoiceSum] = {}
+    repeated = Repeated()
     for chunk in chunks:
         if chunk.get("object") not in (None, CHUNK):
             chunk = _beside(chunk)
+        elif chunk.get("choices"):
+            repeated.count(chunk, KNOWN_IN_CHUNK)
         for choice in choices_of(chunk):
             index = index_of(choice)
             if index not in choices:
@@ -114,6 +150,7 @@ def aggregate(chunks: Iterable[JsonObject]) -> JsonObject:
         _add_members(members, chunk)
     if not choices:
         raise Loss
+    repeated.check()
     return members | {"object": COMPLETION, "choices": [choices[index].total() for index in sorted(choices)]}
 
 
