@@ -153,23 +153,18 @@ def _all_of(known: frozenset[str], named: frozenset[str]) -> frozenset[str]:
 def _call(endpoint: Endpoint, body: Mapping[str, Any], left_out: frozenset[str]) -> ApiCall:
     options = body.get("stream_options") or {}
     is_stream = body.get("stream") is True
-    model = body.get("model")
+    choices, model = body.get("n"), body.get("model")
+    if isinstance(choices, float) and choices.is_integer():
+        choices = int(choices)  # to most upstreams 2.0 are two
     return ApiCall(
         endpoint=endpoint,
         canonical=canonical(body, left_out),
         model=model if isinstance(model, str) else None,
         kind=Kind(is_stream, msgspec.json.encode(ordered(options))) if options or is_stream else PLAIN,
-        choices=_count(body.get("n")),
+        choices=choices if type(choices) is int and choices > 0 else 1,
         bounded=body.get("max_tokens") is not None or body.get("max_completion_tokens") is not None,
         wants_usage=is_stream and options.get("include_usage") is True,
     )
-
-
-def _count(choices: Any) -> int:
-    """Return how many choices are asked for; to most upstreams 2.0 are two."""
-    if isinstance(choices, float) and choices.is_integer():
-        choices = int(choices)
-    return choices if type(choices) is int and choices > 0 else 1
 
 
 def _cannot_be_replayed(body: Mapping[str, Any], cache_stored: bool) -> str | None:
