@@ -224,8 +224,8 @@ def test_settings_become_the_policy() -> None:
     )
 
 
-NOT_SETTINGS = {"store_when", "header_rules"}
-"""The fields of the policy that the proxy is not told; the latter is made of others."""
+NOT_SETTINGS = {"header_rules"}
+"""The fields of the policy that the proxy is not told: it is made of others."""
 
 OTHERWISE_CALLED = {"paths": "chat_path", "honour": "ignore_control"}
 
