@@ -32,7 +32,7 @@ from cachemw.cache.effects import (
     Unacceptable,
     Unsatisfiable,
 )
-from cachemw.cache.freshness import remaining, retention
+from cachemw.cache.freshness import is_fresh, remaining, retention
 from cachemw.cache.header_rules import Travels, fate
 from cachemw.cache.key import (
     SHARED,
@@ -51,6 +51,7 @@ from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords, basis_o
 from cachemw.cache.order import ALONE, Others
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import Terms
+from cachemw.cache.refusals import was
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
 from cachemw.endpoints.base import Bypass, Endpoint
 from cachemw.endpoints.errors import OPENAI, ErrorShape
@@ -89,7 +90,8 @@ def exchange(
         model=call.model,
         bytes_in=_size_of(request),
     )
-    query = Query(key, call, asked, policy, limits, _on_abandon(request, asked, policy), request, report)
+    on_abandon = _on_abandon(request, asked, policy)
+    query = Query(key, call, asked, policy, limits, on_abandon, request, report, verified.refusals)
     return (yield from _answer(query, verified))
 
 
@@ -106,13 +108,15 @@ def _answer(query: Query, verified: VerifiedRecords) -> Script:
         if not (is_leading and why == STORE_SLOW):  # who has waited for the store in vain waits no more (D1)
             found, now = yield from _look(query, verified)
         if isinstance(found, Match):
+            if query.refusals.by_key and is_fresh(found.stored, now):  # an answer was kept by another process
+                query.refusals.forget(query.key.index)
             return (yield from _serve(query, found, now, report if claimed is ClaimResult.OVER else None))
         if not asked.may_forward:
             return (yield from _unsatisfiable(query, found))
         why = found.detail or why
         if claimed is not ClaimResult.LEAD:  # who was let alone may have waited for long
             order = yield from _order(why)
-        report = _forwarding(query, found.fwd, why, order if isinstance(order, str) else None)
+        report = _forwarding(query, found.fwd, why, order if isinstance(order, str) else _last_refusal(query, order))
         if asked.wants_fresh_answer or is_leading:
             return (yield from _forward(query, verified, found, report, order))
         sender = sender or sender_of(query.request, query.policy)
@@ -358,6 +362,12 @@ def _forwarding(query: Query, fwd: Fwd, *why: str | None) -> ExchangeReport:
     return replace(query.report, fwd=fwd, stored=stored, details=_details(asked, refusal, *why))
 
 
+def _last_refusal(query: Query, order: Ordered) -> str | None:
+    """Return why the last answer was not kept: the head of a stream could not say so."""
+    detail = query.refusals.last(query.key.index, order.order.generation)
+    return None if detail is None else was(detail)
+
+
 def _details(asked: Directives, *details: str | None) -> tuple[str, ...]:
     """Return why, most telling first, without repeats; and what of the request was not obeyed."""
     given = [*details, *(f"ignored-{name}" for name in asked.ignored)]
@@ -388,6 +398,8 @@ def _terms(query: Query, order: Ordered | str, found: Match | NoMatch, *, waits:
         asked_at=order.now if isinstance(order, Ordered) else 0.0,
         index=index,
         others=others,
+        refusals=query.refusals,
+        host=query.request.target.place,
     )
 
 
