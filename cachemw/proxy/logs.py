@@ -66,8 +66,8 @@ def _members(report: ExchangeReport) -> dict[str, Any]:
         "model": _name(report.model),
         "outcome": report.outcome,
         "status": report.status,
-        "first_byte": report.first_byte,
-        "total": report.total,
+        "first_byte": _to_the_microsecond(report.first_byte),
+        "total": _to_the_microsecond(report.total),
         "input_tokens": usage and usage.input_tokens,
         "output_tokens": usage and usage.output_tokens,
         "key": report.key,
@@ -87,6 +87,10 @@ def _text(told: dict[str, Any]) -> str:
 
 def _or_dash(value: object) -> str:
     return "-" if value is None or value == "" else str(value)
+
+
+def _to_the_microsecond(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
 
 
 def _milliseconds(seconds: float | None) -> str:
