@@ -102,7 +102,8 @@ class Cause(Enum):
 
     REFUSED = "refused", "refuses connections (is it running there, on this port?)"
     DNS = "dns", "cannot be found: its name does not resolve"
-    TLS = "tls", "cannot be spoken to over TLS (is it plain http, or is its certificate not one that is trusted?)"
+    TLS = "tls", "cannot be spoken to over TLS (is it plain http?)"
+    CERTIFICATE = "tls", "has a certificate that is not trusted here (SSL_CERT_FILE names whom to trust)"
     PROXY = "proxy", "cannot be reached through the proxy that the environment names"
     TIMEOUT = "timeout", "did not answer in time"
     NETWORK = "network", "cannot be reached over the network"

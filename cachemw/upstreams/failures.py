@@ -100,6 +100,8 @@ def _cause_of(exc: BaseException) -> Cause | None:
             return Cause.TIMEOUT
         case socket.gaierror():
             return Cause.DNS
+        case ssl.CertificateError():
+            return Cause.CERTIFICATE
         case ssl.SSLError():
             return Cause.TLS
         case ConnectionRefusedError() | OSError(errno=errno.ECONNREFUSED):

@@ -163,7 +163,8 @@ def cert_error() -> ssl.SSLError:
 @pytest.mark.parametrize(
     ("raised", "cause"),
     [
-        (cert_error(), Cause.TLS),
+        (cert_error(), Cause.CERTIFICATE),
+        (ssl.SSLError(1, "wrong version number: a secret"), Cause.TLS),
         (ConnectionResetError(), Cause.CLOSED),
         (ConnectionResetError(104, "reset"), Cause.CLOSED),
         (OSError(113, "no route"), Cause.NETWORK),
