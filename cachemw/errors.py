@@ -97,6 +97,10 @@ class RecordError(StoreError):
     """Bytes that are not a record we can trust."""
 
 
+UNREACHABLE = "unreachable"
+"""The detail of an upstream that gave no head; its cause says more."""
+
+
 class Cause(Enum):
     """The causes of which an upstream fails: the word for logs, and what people are told of it, with the host before that."""
 
@@ -128,7 +132,7 @@ class UpstreamError(CacheError):
 
     @property
     def detail(self) -> str:
-        return "unreachable" if self.status is None else "truncated"
+        return UNREACHABLE if self.status is None else "truncated"
 
 
 class KeyMissing(UpstreamError):

@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Sequence
 
-from cachemw.errors import Cause, TruncatedResponse, UnusableHead, UpstreamError, UpstreamTimeout
+from cachemw.errors import UNREACHABLE, Cause, TruncatedResponse, UnusableHead, UpstreamError, UpstreamTimeout
 from cachemw.upstreams.heads import two_framings
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def log_status(host: str, status: int) -> None:
 
 
 def _word_of(error: UpstreamError) -> str:
-    return error.detail if isinstance(error, UnusableHead | TruncatedResponse) else error.cause.word
+    return error.cause.word if error.detail == UNREACHABLE else error.detail
 
 
 def _chain(exc: BaseException) -> Iterator[BaseException]:
