@@ -32,7 +32,7 @@ from cachemw.cache.effects import (
     Unacceptable,
     Unsatisfiable,
 )
-from cachemw.cache.freshness import is_fresh, remaining, retention
+from cachemw.cache.freshness import is_fresh, remaining
 from cachemw.cache.header_rules import Travels, fate
 from cachemw.cache.key import (
     SHARED,
@@ -48,11 +48,11 @@ from cachemw.cache.key import (
 )
 from cachemw.cache.live_response import Relay
 from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords, basis_of, select
-from cachemw.cache.order import ALONE, Others
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import Terms
 from cachemw.cache.refusals import was
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
+from cachemw.cache.terms import terms_of
 from cachemw.endpoints.base import Bypass, Endpoint
 from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import KeyMissing, PartitionError, RecordError, StoreError, StoreTimeout, UpstreamError
@@ -300,7 +300,7 @@ def _revalidate(query: Query, report: ExchangeReport, found: Match) -> Generator
     order, sender = (yield from _order(None)), sender_of(query.request, query.policy)
     if (yield _claim(query, report, order, sender, may_follow=False)) is not ClaimResult.LEAD:
         return None, ()
-    return _terms(query, order, found), (yield from _rewritten(query.request, query.policy, query))
+    return terms_of(query, order, found), (yield from _rewritten(query.request, query.policy, query))
 
 
 def _claim(
@@ -318,7 +318,7 @@ def _claim(
 
 
 def _forward(query: Query, verified: VerifiedRecords, found: NoMatch, report: ExchangeReport, order: Ordered | str) -> Script:
-    terms = _terms(query, order, found, waits=found.detail != STORE_SLOW) if query.asked.may_store else None
+    terms = terms_of(query, order, found, waits=found.detail != STORE_SLOW) if query.asked.may_store else None
     rewritten = yield from _rewritten(query.request, query.policy, query)
     report = replace(report, attempts=1)
     try:
@@ -378,34 +378,3 @@ def _on_abandon(request: Request, asked: Directives, policy: Policy) -> Abandon:
     """Return what the client says, else the operator; a wrapped app is told of a client that leaves, as without us."""
     by_default = Abandon.CANCEL if isinstance(request.target, AppTarget) else Abandon.FINISH
     return asked.abandon or (Abandon(policy.on_abandon) if policy.on_abandon else by_default)
-
-
-def _terms(query: Query, order: Ordered | str, found: Match | NoMatch, *, waits: bool = True) -> Terms:
-    policy, lifetime = query.policy, query.policy.lifetime_of(query.asked.ttl)
-    index, others = _placed(query, found)
-    return Terms(
-        call=query.call,
-        key=query.key,
-        lifetime=lifetime,
-        keep=retention(policy.keep, lifetime, policy.window),
-        demands=policy.demands_on(query.request.target),
-        limit_bytes=policy.max_record_bytes,
-        limits=query.limits,
-        keep_request=policy.keep_requests,
-        order=order.order if isinstance(order, Ordered) else order,
-        waits=waits,
-        target=query.report.target or "",
-        asked_at=order.now if isinstance(order, Ordered) else 0.0,
-        index=index,
-        others=others,
-        refusals=query.refusals,
-        host=query.request.target.place,
-    )
-
-
-def _placed(query: Query, found: Match | NoMatch) -> tuple[bytes, Others]:
-    """Say where the answer is kept: a fresh one that was asked for in the place of all kinds, another beside its other kind."""
-    index = query.key.index
-    if query.asked.wants_fresh_answer:
-        return index, Others(instead_of=indexes_beside(index))
-    return (index_beside(index, query.call.kind), Others(beside=(index,))) if found.beside else (index, ALONE)
