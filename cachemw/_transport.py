@@ -15,7 +15,7 @@ from cachemw.cache.recall import Moment, Recalled
 from cachemw.drivers.metering import Meter, Passage
 from cachemw.drivers.pull_async import AsyncAnswer, AsyncPullDriver
 from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
-from cachemw.errors import ConfigurationError, UpstreamError, UpstreamTimeout
+from cachemw.errors import ConfigurationError, UpstreamError
 from cachemw.limits import Limits
 from cachemw.messages import Head, Unread
 from cachemw.report import Hook
@@ -23,6 +23,7 @@ from cachemw.stores import DiskStore, Store
 from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.by_proxy import AsyncByProxy, SyncByProxy
 from cachemw.upstreams.connections import SyncTransports, Transports
+from cachemw.upstreams.failures import described, log_status
 from cachemw.upstreams.http import head_of, hurried
 from cachemw.upstreams.proxies import refuse_unusable_proxies
 from cachemw.wire.fields import without
@@ -60,10 +61,12 @@ class Inner:
     def __init__(self, outgoing: "TransportRequest", get_transport: Callable[[], Any]) -> None:
         self.extensions: dict[str, Any] = {}
         self._outgoing, self._family, self._get_transport = outgoing, outgoing.family, get_transport
+        self._host = outgoing.host
 
     def _begin(self, method: str, response: Any) -> Any:
         """Look at the head; return the stream."""
         self._response, self.extensions, self.head = response, response.extensions, _head(method, response)
+        log_status(self._host, self.head.status)
         return self._family.ByteStream(response.content) if response.is_closed else response.stream
 
 
@@ -75,7 +78,7 @@ class SyncInner(Inner):
         try:
             response = self._get_transport().handle_request(sent)
         except Exception as exc:
-            raise _translated(self._family, exc) from exc
+            raise described(exc, self._host) from exc
         self._chunks: Iterator[bytes] = iter(self._begin(request.method, response))
         return self
 
@@ -84,7 +87,7 @@ class SyncInner(Inner):
             with hurried(self._response, within):
                 return next(filter(None, self._chunks), None)
         except Exception as exc:
-            raise _translated(self._family, exc) from exc
+            raise described(exc, self._host, has_head=True) from exc
 
     def close(self) -> None:
         self._response.close()
@@ -98,7 +101,7 @@ class AsyncInner(Inner):
         try:
             response = await (await self._get_transport()).handle_async_request(sent)
         except Exception as exc:
-            raise _translated(self._family, exc) from exc
+            raise described(exc, self._host) from exc
         self._chunks: AsyncIterator[bytes] = aiter(self._begin(request.method, response))
         return self
 
@@ -108,7 +111,7 @@ class AsyncInner(Inner):
                 if chunk:
                     return chunk
         except Exception as exc:
-            raise _translated(self._family, exc) from exc
+            raise described(exc, self._host, has_head=True) from exc
         return None
 
     async def aclose(self) -> None:
@@ -121,12 +124,6 @@ def _head(method: str, response: Any) -> Head:
     if not response.is_closed:
         return head
     return Head(head.status, without(head.headers, (b"content-encoding", b"content-length", b"transfer-encoding")))
-
-
-def _translated(family: Any, exc: Exception) -> UpstreamError:
-    """Return an inner transport's exception as an error of ours: others may wait for the same, and that is what they get."""
-    kind = UpstreamTimeout if isinstance(exc, family.TimeoutException) else UpstreamError
-    return kind("the upstream cannot be reached, or broke off")
 
 
 FAMILIES = ("httpx", "httpx2")
@@ -205,7 +202,7 @@ class SyncCaching(Caching):
     def _passed(self, outgoing: "TransportRequest", classified: Classified) -> Any:
         """Let the inner transport answer the very same request, and tell the hooks of it."""
         passage = Passage(self.driver.hooks, outgoing.passed(classified), Meter(self.driver.clock()))
-        with passage.told_of_failure(partial(_translated, self._family)):
+        with passage.told_of_failure(outgoing.host):
             response = self._get_inner().handle_request(outgoing.request)
         passage.meter.start(_head(outgoing.request.method, response))
         response.stream = self._stream(map(passage.noting, response.stream), partial(passage.close, response.stream.close))
@@ -268,7 +265,7 @@ class AsyncCaching(Caching):
     async def _passed(self, inner: Any, outgoing: "TransportRequest", classified: Classified) -> Any:
         """Let the inner transport answer the very same request, and tell the hooks of it."""
         passage = Passage(self.driver.hooks, outgoing.passed(classified), Meter(self.driver.clock()))
-        with passage.told_of_failure(partial(_translated, self._family)):
+        with passage.told_of_failure(outgoing.host):
             response = await inner.handle_async_request(outgoing.request)
         passage.meter.start(_head(outgoing.request.method, response))
         chunks = (passage.noting(chunk) async for chunk in response.stream)

@@ -24,7 +24,7 @@ from cachemw.drivers.pull_async import AsyncAnswer
 from cachemw.drivers.pull_sync import SyncAnswer
 from cachemw.drivers.recalling import Door, Recaller
 from cachemw.errors import UpstreamError, UpstreamTimeout
-from cachemw.messages import NOTHING_ATTESTED, ClientTarget, Head, Headers, Request, Unread, header_values
+from cachemw.messages import NOTHING_ATTESTED, ClientTarget, Head, Headers, Request, Unread, header_values, host_in
 from cachemw.report import ExchangeReport
 from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.http import origin_of
@@ -115,6 +115,11 @@ class TransportRequest:
         self.family, self.request = family, request
         self.headers: Headers = tuple(request.headers.raw)
         self.told = cookies.left_out(self.headers)
+
+    @property
+    def host(self) -> str:
+        """Return the host that it is for, with its port unless that is the scheme's own."""
+        return host_in(str(self.request.url))
 
     @property
     def timeout(self) -> float | None:

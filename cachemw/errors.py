@@ -18,8 +18,11 @@ CacheError
 └── UpstreamError          __cause__ is the original
     ├── KeyMissing         it takes a key, and there is none to send it
     ├── UpstreamTimeout    it did not answer, or fell silent, within its time
+    ├── UnusableHead       the head of its answer cannot be passed on
     └── TruncatedResponse  it ended before it was complete; nothing is stored
 """
+
+from enum import Enum
 
 
 class CacheError(Exception):
@@ -94,24 +97,49 @@ class RecordError(StoreError):
     """Bytes that are not a record we can trust."""
 
 
+UNREACHABLE = "unreachable"
+"""The detail of an upstream that gave no head; its cause says more."""
+
+
+class Cause(Enum):
+    """The causes of which an upstream fails: the word for logs, and what people are told of it, with the host before that."""
+
+    REFUSED = "refused", "refuses connections (is it running there, on this port?)"
+    DNS = "dns", "cannot be found: its name does not resolve"
+    TLS = "tls", "cannot be spoken to over TLS (is it plain http?)"
+    CERTIFICATE = "tls", "has a certificate that is not trusted here (SSL_CERT_FILE names whom to trust)"
+    PROXY = "proxy", "cannot be reached through the proxy that the environment names"
+    TIMEOUT = "timeout", "did not answer in time"
+    NETWORK = "network", "cannot be reached over the network"
+    CLOSED = "closed", "closed the connection before it had answered"
+    REQUEST = "request", "cannot be asked for this path"
+    UNKNOWN = "unknown", "cannot be reached"
+
+    def __init__(self, word: str, sentence: str) -> None:
+        self.word, self.sentence = word, sentence
+
+
 class UpstreamError(CacheError):
     """The upstream cannot be reached, or broke off; `__cause__` is the original.
 
-    `status` is that of a response that broke off before anything of it was shown; `detail` says why there is no answer, as
-    `Cache-Status` tells it.
+    `host` is where an HTTP upstream is, with its port, and empty for a wrapped app; `cause` says why it failed. `status` is
+    that of a response that broke off; `detail` says why there is no answer, as `Cache-Status` tells it.
     """
 
+    host = ""
+    cause = Cause.UNKNOWN
     status: int | None = None
 
     @property
     def detail(self) -> str:
-        return "unreachable" if self.status is None else "broken"
+        return UNREACHABLE if self.status is None else "truncated"
 
 
 class KeyMissing(UpstreamError):
     """The upstream takes a key, and neither has `variable` one, nor did the caller bring one where it `can_be_sent`."""
 
     detail = "no-key"
+    cause = Cause.REQUEST
 
     def __init__(self, variable: str, *, can_be_sent: bool) -> None:
         super().__init__("there is no key for the upstream")
@@ -122,12 +150,24 @@ class UpstreamTimeout(UpstreamError):
     """The upstream did not answer, or fell silent, within its time."""
 
     detail = "timeout"
+    cause = Cause.TIMEOUT
+
+
+class UnusableHead(UpstreamError):
+    """The head of the upstream's answer cannot be passed on: `reason` says why, in plain words, and `detail` in one."""
+
+    detail = "invalid-head"
+
+    def __init__(self, reason: str, detail: str = "invalid-head") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
 
 
 class TruncatedResponse(UpstreamError):
     """The response ended before it was complete."""
 
     detail = "truncated"
+    cause = Cause.CLOSED
 
 
 class ClientLeftError(OSError):

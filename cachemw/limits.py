@@ -70,8 +70,8 @@ class Work:
     answer         the same in an answer of which another kind is made: it may have the probabilities of 20 tokens beside
                    each of 500
     objects        objects in an answer: each could be a choice
-    lines          lines in a stream that is recorded: each takes a microsecond. A stream of 4 MiB with a token in each
-                   event has 35,000, where an event is as long as upstreams make it
+    lines          lines in a stream that is recorded: each takes a microsecond. A stream of 16 MiB with a token in each
+                   event has 140,000, where an event is as long as upstreams make it
     lines_at_once  the same in one chunk of it
     pieces         pieces into which an answer is cut to make a stream of it: its text is in some 500 of them, and others
                    are whole choices and tool calls
@@ -82,7 +82,7 @@ class Work:
     document: int = 2**23
     answer: int = 2**25
     objects: int = 2**17
-    lines: int = 2**17
+    lines: int = 2**18
     lines_at_once: int = 2**15
     pieces: int = 4096
 

@@ -66,6 +66,13 @@ class Inside(Enum):
 Recipient = HttpRecipient | Inside
 
 
+def host_in(url: str) -> str:
+    """Return the host of a URL without credentials, with its port unless that is the scheme's own."""
+    scheme, _, rest = url.partition("://")
+    host = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
+    return host.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ":"))
+
+
 class HttpTarget(msgspec.Struct, frozen=True):
     """An HTTP upstream: the absolute URL that is requested, after all mapping."""
 
@@ -73,6 +80,11 @@ class HttpTarget(msgspec.Struct, frozen=True):
     recipient: HttpRecipient = URL_RECIPIENT
 
     __repr__ = redacted_repr
+
+    @property
+    def place(self) -> str:
+        """Its host, as people name it: with its port unless that is the scheme's own."""
+        return host_in(self.url)
 
     def called(self, model: str | None) -> str:
         """Return its name in reports: `provider/model`, or `provider` if no model was read; else the URL without its query."""
@@ -100,6 +112,11 @@ class AppTarget(msgspec.Struct, frozen=True):
     def recipient(self) -> Recipient:
         return Inside.APP
 
+    @property
+    def place(self) -> str:
+        """Empty: it is in this process."""
+        return ""
+
     def called(self, model: str | None) -> str:
         """Return what reports and records call it."""
         return self.name
@@ -122,6 +139,11 @@ class ClientTarget(msgspec.Struct, frozen=True):
     @property
     def recipient(self) -> Recipient:
         return Inside.TRANSPORT
+
+    @property
+    def place(self) -> str:
+        """Its host, as people name it: with its port unless that is the scheme's own."""
+        return host_in(self.url)
 
     def called(self, model: str | None) -> str:
         """Return what reports and records call it: the URL without its query."""

@@ -54,7 +54,7 @@ def test_the_bounds_are_these_unless_told() -> None:
     heads = {"head_bytes": 2**16, "head_fields": 100, "head_time": 10, "body_time": 60}
     clients = {"write_time": 120, "linger_time": 1, "drain_bytes": 2**20}
     timeouts = {"first_byte": 600, "idle": 120, "total": 3600, "connect": 10, "pool": 1}
-    work = {"document": 2**23, "answer": 2**25, "objects": 2**17, "lines": 2**17, "lines_at_once": 2**15, "pieces": 4096}
+    work = {"document": 2**23, "answer": 2**25, "objects": 2**17, "lines": 2**18, "lines_at_once": 2**15, "pieces": 4096}
 
     mount = memory | flights | store | rests | heads | clients
     assert asdict(Limits()) == mount | {"timeouts": timeouts, "work": work}

@@ -32,7 +32,7 @@ from cachemw.cache.effects import (
     Unacceptable,
     Unsatisfiable,
 )
-from cachemw.cache.freshness import remaining, retention
+from cachemw.cache.freshness import is_fresh, remaining
 from cachemw.cache.header_rules import Travels, fate
 from cachemw.cache.key import (
     SHARED,
@@ -48,10 +48,11 @@ from cachemw.cache.key import (
 )
 from cachemw.cache.live_response import Relay
 from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords, basis_of, select
-from cachemw.cache.order import ALONE, Others
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import Terms
+from cachemw.cache.refusals import was
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
+from cachemw.cache.terms import terms_of
 from cachemw.endpoints.base import Bypass, Endpoint
 from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import KeyMissing, PartitionError, RecordError, StoreError, StoreTimeout, UpstreamError
@@ -89,7 +90,8 @@ def exchange(
         model=call.model,
         bytes_in=_size_of(request),
     )
-    query = Query(key, call, asked, policy, limits, _on_abandon(request, asked, policy), request, report)
+    on_abandon = _on_abandon(request, asked, policy)
+    query = Query(key, call, asked, policy, limits, on_abandon, request, report, verified.refusals)
     return (yield from _answer(query, verified))
 
 
@@ -106,13 +108,15 @@ def _answer(query: Query, verified: VerifiedRecords) -> Script:
         if not (is_leading and why == STORE_SLOW):  # who has waited for the store in vain waits no more (D1)
             found, now = yield from _look(query, verified)
         if isinstance(found, Match):
+            if query.refusals.by_key and is_fresh(found.stored, now):  # an answer was kept by another process
+                query.refusals.forget(query.key.index)
             return (yield from _serve(query, found, now, report if claimed is ClaimResult.OVER else None))
         if not asked.may_forward:
             return (yield from _unsatisfiable(query, found))
         why = found.detail or why
         if claimed is not ClaimResult.LEAD:  # who was let alone may have waited for long
             order = yield from _order(why)
-        report = _forwarding(query, found.fwd, why, order if isinstance(order, str) else None)
+        report = _forwarding(query, found.fwd, why, order if isinstance(order, str) else _last_refusal(query, order))
         if asked.wants_fresh_answer or is_leading:
             return (yield from _forward(query, verified, found, report, order))
         sender = sender or sender_of(query.request, query.policy)
@@ -296,7 +300,7 @@ def _revalidate(query: Query, report: ExchangeReport, found: Match) -> Generator
     order, sender = (yield from _order(None)), sender_of(query.request, query.policy)
     if (yield _claim(query, report, order, sender, may_follow=False)) is not ClaimResult.LEAD:
         return None, ()
-    return _terms(query, order, found), (yield from _rewritten(query.request, query.policy, query))
+    return terms_of(query, order, found), (yield from _rewritten(query.request, query.policy, query))
 
 
 def _claim(
@@ -314,7 +318,7 @@ def _claim(
 
 
 def _forward(query: Query, verified: VerifiedRecords, found: NoMatch, report: ExchangeReport, order: Ordered | str) -> Script:
-    terms = _terms(query, order, found, waits=found.detail != STORE_SLOW) if query.asked.may_store else None
+    terms = terms_of(query, order, found, waits=found.detail != STORE_SLOW) if query.asked.may_store else None
     rewritten = yield from _rewritten(query.request, query.policy, query)
     report = replace(report, attempts=1)
     try:
@@ -358,6 +362,12 @@ def _forwarding(query: Query, fwd: Fwd, *why: str | None) -> ExchangeReport:
     return replace(query.report, fwd=fwd, stored=stored, details=_details(asked, refusal, *why))
 
 
+def _last_refusal(query: Query, order: Ordered) -> str | None:
+    """Return why the last answer was not kept: the head of a stream could not say so."""
+    detail = query.refusals.last(query.key.index, order.order.generation)
+    return None if detail is None else was(detail)
+
+
 def _details(asked: Directives, *details: str | None) -> tuple[str, ...]:
     """Return why, most telling first, without repeats; and what of the request was not obeyed."""
     given = [*details, *(f"ignored-{name}" for name in asked.ignored)]
@@ -368,32 +378,3 @@ def _on_abandon(request: Request, asked: Directives, policy: Policy) -> Abandon:
     """Return what the client says, else the operator; a wrapped app is told of a client that leaves, as without us."""
     by_default = Abandon.CANCEL if isinstance(request.target, AppTarget) else Abandon.FINISH
     return asked.abandon or (Abandon(policy.on_abandon) if policy.on_abandon else by_default)
-
-
-def _terms(query: Query, order: Ordered | str, found: Match | NoMatch, *, waits: bool = True) -> Terms:
-    policy, lifetime = query.policy, query.policy.lifetime_of(query.asked.ttl)
-    index, others = _placed(query, found)
-    return Terms(
-        call=query.call,
-        key=query.key,
-        lifetime=lifetime,
-        keep=retention(policy.keep, lifetime, policy.window),
-        demands=policy.demands_on(query.request.target),
-        limit_bytes=policy.max_record_bytes,
-        limits=query.limits,
-        keep_request=policy.keep_requests,
-        order=order.order if isinstance(order, Ordered) else order,
-        waits=waits,
-        target=query.report.target or "",
-        asked_at=order.now if isinstance(order, Ordered) else 0.0,
-        index=index,
-        others=others,
-    )
-
-
-def _placed(query: Query, found: Match | NoMatch) -> tuple[bytes, Others]:
-    """Say where the answer is kept: a fresh one that was asked for in the place of all kinds, another beside its other kind."""
-    index = query.key.index
-    if query.asked.wants_fresh_answer:
-        return index, Others(instead_of=indexes_beside(index))
-    return (index_beside(index, query.call.kind), Others(beside=(index,))) if found.beside else (index, ALONE)

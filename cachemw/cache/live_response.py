@@ -8,6 +8,7 @@ from cachemw.cache.directives import CONTROL_HEADER, Abandon, ControlMembers, pa
 from cachemw.cache.header_rules import without_account
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.cache.recording import Recording, Terms, head_fault, is_coded, start
+from cachemw.cache.refusals import was
 from cachemw.endpoints import errors
 from cachemw.endpoints.base import CUT
 from cachemw.endpoints.errors import OPENAI, ErrorShape
@@ -105,6 +106,7 @@ class LiveResponse:
     def drop(self, why: str) -> None:
         """Keep no record of it; it only passes."""
         if self._recording is not None:
+            self._recording.terms.refuse(why)
             self._recording = None
             self.faults = (why, *self.faults)
 
@@ -143,6 +145,7 @@ class LiveResponse:
             assert isinstance(terms.order, Order)  # noqa: S101 - else nothing was recorded
             return Put(terms.index, codec.encode(recorded), terms.keep, terms.order, terms.waits, terms.others)
         if recorded in CUT and not self.head.delimited:
+            self._recording.terms.refuse(TruncatedResponse.detail)
             raise TruncatedResponse("the connection closed before the answer was complete")
         self.drop(recorded)
         return None
@@ -158,16 +161,20 @@ class LiveResponse:
         """Let the last bytes go. `fault` says why a record that `finish` gave was not stored; `None`: it was."""
         if self._recording is None:
             return
+        terms, self._recording = self._recording.terms, None
         self.is_stored = fault is None
-        self._recording = None
-        if fault is not None:
+        if fault is None:
+            terms.refusals.forget(terms.key.index)
+        else:
+            terms.refuse(fault)
             self.faults = (fault, *self.faults)
 
     def fail(self, error: UpstreamError | None) -> None:
         """Note that the upstream broke off, or was told to: `None`. What was held back is never shown: it was no end."""
         self._is_void = not self.is_open
         if error is not None:
-            self.faults = ("truncated" if isinstance(error, TruncatedResponse) else "broken", *self.faults)
+            error.status = self.head.status
+            self.faults = (error.detail, *self.faults)
         if self._recording is not None:
             del self._body[self._recording.left :]
             self._recording = None
@@ -176,6 +183,7 @@ class LiveResponse:
         """Return what a reader who has had everything is told of the failure; nothing where it cannot be."""
         if not self.can_say_more:
             return b""
+        error.status = self.head.status
         tail = (self._tail + self._body[-3:])[-3:]
         return errors.broken_stream(error, not tail or tail.endswith((b"\n\n", b"\r\r", b"\n\r\n")), self._shape)
 
@@ -184,7 +192,8 @@ class LiveResponse:
         if not (self.faults or self.is_stored):
             return report
         stored = None if report.collapsed else not self.faults
-        details = tuple(dict.fromkeys((*self.faults, *report.details)))
+        again = [was(fault) for fault in self.faults]
+        details = tuple([detail for detail in dict.fromkeys((*self.faults, *report.details)) if detail not in again])
         return replace(report, stored=stored, details=details, answered_model=self._model, usage=self._usage)
 
     def client_head(self, report: ExchangeReport, is_of_another_account: bool = False) -> Head:
@@ -259,6 +268,7 @@ def begin(head: Head, terms: Terms | None, now: float) -> LiveResponse:
     if fault is None and not isinstance(terms.order, Order):
         fault = terms.order
     if fault is not None:
+        terms.refuse(fault)
         return LiveResponse(head, None, (fault,), shape)
     return LiveResponse(head, start(head, terms, now), (), shape)
 

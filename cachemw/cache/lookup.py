@@ -14,6 +14,7 @@ from cachemw.cache.header_rules import storable
 from cachemw.cache.key import Key, index_beside
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import head_fault
+from cachemw.cache.refusals import LastRefusals
 from cachemw.endpoints.base import ApiCall
 from cachemw.errors import RecordError
 from cachemw.limits import Limits
@@ -46,7 +47,7 @@ class TranscodeCache:
         if kept is not None:
             return kept
         answer = call.endpoint.derive(stored, kind, self._work)
-        if isinstance(answer, StoredResponse):
+        if isinstance(answer, StoredResponse) and memory_of(answer) <= self._limit_bytes:  # else it would drive out all others
             self._keep(mark, answer)
         return answer
 
@@ -131,7 +132,7 @@ class Query(msgspec.Struct, frozen=True):
     """A query of the store: the key, the request it stands for, how that is restricted and what the operator allows.
 
     `on_abandon`: what becomes of a forward of it that every reader has left. `request` is what is forwarded, `report` what is
-    known of the exchange by now.
+    known of the exchange by now, `refusals` why answers were not kept before.
     """
 
     key: Key
@@ -142,17 +143,22 @@ class Query(msgspec.Struct, frozen=True):
     on_abandon: Abandon
     request: Request
     report: ExchangeReport
+    refusals: LastRefusals = msgspec.field(default_factory=LastRefusals)
 
     __repr__ = redacted_repr
 
 
 class VerifiedRecords:
-    """The records whose body has been judged in this process, and what was derived from them: records do not change."""
+    """The records whose body has been judged in this process, and what was derived from them: records do not change.
+
+    `refusals` are those to keep an answer, by key.
+    """
 
     LIMIT = 8192
 
-    def __init__(self, limits: Limits = Limits()) -> None:
+    def __init__(self, limits: Limits = Limits(), refusals: LastRefusals | None = None) -> None:
         self.derived = TranscodeCache(limits)
+        self.refusals = LastRefusals() if refusals is None else refusals
         self._seen: set[bytes] = set()
 
     def __contains__(self, mark: bytes) -> bool:

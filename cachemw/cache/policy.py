@@ -85,7 +85,7 @@ class Policy:
     cache_stored: bool = False
     keep_requests: bool = False
     max_request_bytes: int = 10 * MIB
-    max_record_bytes: int = 4 * MIB
+    max_record_bytes: int = 16 * MIB
     patience: float = 30.0
     on_abandon: Literal["finish", "cancel"] | None = None
     max_replay: float = 600.0

@@ -9,6 +9,7 @@ import msgspec
 from cachemw.cache.header_rules import storable
 from cachemw.cache.key import Key
 from cachemw.cache.order import ALONE, Order, Others
+from cachemw.cache.refusals import LastRefusals
 from cachemw.endpoints.base import ApiCall, Demands, Judge
 from cachemw.limits import Limits
 from cachemw.messages import Head, StoredResponse, Usage, header_values
@@ -43,8 +44,17 @@ class Terms(msgspec.Struct, frozen=True):
     index: bytes
     """Where the record is put: the key's index, or beside that."""
     others: Others = ALONE
+    refusals: LastRefusals = msgspec.field(default_factory=LastRefusals)
+    """Who is told that it is not kept."""
+    host: str = ""
+    """Where the upstream is, as logs have it; empty for a wrapped app."""
 
     __repr__ = redacted_repr
+
+    def refuse(self, detail: str) -> None:
+        """Note that the answer is not kept, and why."""
+        generation = self.order.generation if isinstance(self.order, Order) else None
+        self.refusals.note(detail, self.call.endpoint.name, self.key.index, generation, self.host)
 
     def judge(self) -> Judge:
         """Return a judge of the answer."""

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
-from uvicorn.config import LOGGING_CONFIG
 
 from cachemw.cli.banner import banner
 from cachemw.cli.ending import EndingServer, Supervisor
@@ -25,6 +24,7 @@ from cachemw.limits import Limits
 from cachemw.proxy import Settings
 from cachemw.proxy.app import work
 from cachemw.proxy.listener import GuardedProtocol
+from cachemw.proxy.logs import logging_config
 from cachemw.proxy.reloading import hold_hangups, take_hangup
 from cachemw.proxy.settings import SETTINGS
 from cachemw.stores import Store
@@ -40,6 +40,7 @@ def configured(
     app: ASGIApp | Callable[[], ASGIApp],
     log_level: str | None,
     *,
+    log_format: str = "text",
     factory: bool = False,
     workers: int = 1,
     protocol: Callable[..., asyncio.Protocol] | None = None,
@@ -51,7 +52,7 @@ def configured(
         factory=factory,
         workers=workers,
         ws="none",
-        log_config=log_level and _logging(log_level),
+        log_config=log_level and logging_config(log_level, log_format),
         access_log=False,  # its lines hold the query, and a query may hold a key
         proxy_headers=False,
         server_header=False,
@@ -104,12 +105,6 @@ def running(app: ASGIApp) -> Iterator[str]:
             thread.join()
 
 
-def _logging(level: str) -> dict[str, Any]:
-    """Return uvicorn's logging configuration, for our loggers too."""
-    shown = {"handlers": ["default"], "level": level.upper(), "propagate": False}
-    return {**LOGGING_CONFIG, "loggers": {"uvicorn": shown, "cachemw": shown}}
-
-
 CHECK = b"cachemw serve: may it write?"
 TRIAL_TIME = 1.5
 """The seconds for which listening waits for the store; what it does after that is given up soon by itself."""
@@ -136,7 +131,14 @@ def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits =
         said = banner(settings, rules, listener, as_written(upstream.place) + _through(upstream.proxy), kept)
         os.environ.update(settings.to_environment())  # every worker makes its proxy from there
         make, protocol = partial(work, limits), partial(GuardedProtocol, limits=limits)
-        config = configured(make, settings.log_level, factory=True, workers=settings.workers, protocol=protocol)
+        config = configured(
+            make,
+            settings.log_level,
+            log_format=settings.log_format,
+            factory=True,
+            workers=settings.workers,
+            protocol=protocol,
+        )
         run(config, listener, partial(say, said))
 
 

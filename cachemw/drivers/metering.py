@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from msgspec.structs import replace
 
 from cachemw.drivers.hooks import call_hooks
-from cachemw.errors import UpstreamError
 from cachemw.flights.relay import Client
 from cachemw.messages import Head
 from cachemw.report import ExchangeReport, Hook
+from cachemw.upstreams.failures import described
 
 
 class Meter:
@@ -83,12 +83,12 @@ class Passage:
         return chunk
 
     @contextlib.contextmanager
-    def told_of_failure(self, translated: Callable[[Exception], UpstreamError]) -> Iterator[None]:
-        """Tell the hooks of a request that has no response; `translated` gives what was raised as an error of ours."""
+    def told_of_failure(self, host: str) -> Iterator[None]:
+        """Tell the hooks of a request that has no response of this host."""
         try:
             yield
         except BaseException as exc:
-            why = translated(exc).detail if isinstance(exc, Exception) else "client-left"
+            why = described(exc, host).detail if isinstance(exc, Exception) else "client-left"
             self._report = replace(self._report, details=(why,))
             self._tell()
             raise

@@ -66,7 +66,10 @@ class PullExchange:
     def push(self, head: Head, now: float) -> Outcome:
         """Say what becomes of a response that is not to be pulled: its app writes it. While it is being opened."""
         assert self._forward is not None  # noqa: S101 - it is being opened
-        faults = () if self._forward.terms is None else ("not-iterated",)
+        terms = self._forward.terms
+        faults = () if terms is None else ("not-iterated",)
+        if terms is not None:
+            terms.refuse(*faults)
         outcome = resume(self._script, ShownResponse(LiveResponse(head, None, faults, self._forward.shape), now))
         assert not isinstance(outcome, Effect)  # noqa: S101 - a script ends with a response
         self._pushed = outcome

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from cachemw.cache.effects import Exchange, Outcome, Serve
 from cachemw.cache.live_response import Put
-from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.cache.sharing import Course
 from cachemw.drivers.effects_async import perform
@@ -31,6 +30,7 @@ from cachemw.drivers.pull_effects import (
     advance,
 )
 from cachemw.drivers.recalling import Door, Recaller
+from cachemw.drivers.refusing import verified_records
 from cachemw.errors import CacheError
 from cachemw.flights.pulled import PulledFlight
 from cachemw.flights.registry import FlightsByLoop, FlightTable
@@ -40,6 +40,7 @@ from cachemw.report import Hook
 from cachemw.stores.base import Store
 from cachemw.stores.guard import AsyncStore
 from cachemw.upstreams.base import AsyncOpener, AsyncResponse, UpstreamRequest
+from cachemw.upstreams.failures import log_failure
 
 
 class AsyncPullDriver:
@@ -51,7 +52,7 @@ class AsyncPullDriver:
         store, policy = fitted(store, policy)
         self.policy, self.limits, self.hooks = pull_policy(policy), limits, tuple(hooks)
         self.clock: Callable[[], float] = time.time
-        self.store, self.verified = AsyncStore(store, limits), VerifiedRecords(limits)
+        self.store, self.verified = AsyncStore(store, limits), verified_records(limits)
         self.recaller = Recaller(self.store.guarded, self.policy, limits, self.hooks, recipient, lambda: self.clock())
         self.flights = FlightsByLoop(flight_of_loop, limits)
 
@@ -147,6 +148,7 @@ class AsyncAnswer:
         try:
             return await self._perform(effect)
         except CacheError as error:
+            log_failure(error)
             return error
 
     async def _perform(self, effect: IoEffect) -> Any:

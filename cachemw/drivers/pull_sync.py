@@ -24,7 +24,6 @@ from cachemw.cache.effects import (
     not_kept,
 )
 from cachemw.cache.live_response import Put, Relay
-from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.cache.sharing import Course
 from cachemw.drivers.fitting import fitted
@@ -45,6 +44,7 @@ from cachemw.drivers.pull_effects import (
     advance,
 )
 from cachemw.drivers.recalling import Door, Recaller
+from cachemw.drivers.refusing import verified_records
 from cachemw.errors import CacheError, StoreError, UpstreamError
 from cachemw.flights.pulled import PulledFlight
 from cachemw.flights.registry import FlightsByProcess, FlightTable
@@ -54,6 +54,7 @@ from cachemw.report import Hook
 from cachemw.stores.base import Store
 from cachemw.stores.guard import GuardedStore
 from cachemw.upstreams.base import SyncOpener, SyncResponse, UpstreamRequest
+from cachemw.upstreams.failures import log_failure
 
 
 class SyncPullDriver:
@@ -65,7 +66,7 @@ class SyncPullDriver:
         store, policy = fitted(store, policy)
         self.policy, self.limits, self.hooks = pull_policy(policy), limits, tuple(hooks)
         self.clock: Callable[[], float] = time.time
-        self.store, self.verified = GuardedStore(store, limits), VerifiedRecords(limits)
+        self.store, self.verified = GuardedStore(store, limits), verified_records(limits)
         self.recaller = Recaller(self.store, self.policy, limits, self.hooks, recipient, lambda: self.clock())
         self.flights = FlightsByProcess(flight_of_threads, limits)
 
@@ -167,6 +168,8 @@ class SyncAnswer:
         try:
             return self._perform(effect)
         except CacheError as error:
+            if not (isinstance(effect, Read) and effect.within is not None):  # who hurries it takes a timeout for no failure
+                log_failure(error)
             return error
 
     def _perform(self, effect: IoEffect) -> Any:

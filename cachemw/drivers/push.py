@@ -27,7 +27,6 @@ from cachemw.cache.effects import (
     resume,
 )
 from cachemw.cache.live_response import LiveResponse, Relay
-from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import Terms
 from cachemw.cache.replay import DirectOutcome, respond
@@ -36,6 +35,7 @@ from cachemw.drivers.fitting import fitted
 from cachemw.drivers.hooks import call_hooks
 from cachemw.drivers.metering import Meter, MeteredClient
 from cachemw.drivers.recalling import Door, Recaller
+from cachemw.drivers.refusing import verified_records
 from cachemw.endpoints.errors import ErrorShape
 from cachemw.errors import CacheError, UpstreamError
 from cachemw.flights.flight import Flight, Reader, State
@@ -321,7 +321,7 @@ class PushDriver:
         store, policy = fitted(store, policy)
         self.policy, self.limits, self.hooks = policy, limits, tuple(hooks)
         self.clock: Callable[[], float] = time.time
-        self.store, self.verified = AsyncStore(store, limits), VerifiedRecords(limits)
+        self.store, self.verified = AsyncStore(store, limits), verified_records(limits)
         self.recaller = Recaller(self.store.guarded, policy, limits, self.hooks, recipient, lambda: self.clock())
         self.flights: FlightsByLoop[Flight] = FlightsByLoop(Flight, limits)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from cachemw.errors import KeyMissing, TruncatedResponse, UpstreamError, UpstreamTimeout
+from cachemw.errors import Cause, KeyMissing, TruncatedResponse, UnusableHead, UpstreamError, UpstreamTimeout
 from cachemw.messages import Head
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import encode
@@ -186,15 +186,19 @@ def _refusal(
 
 
 def _failure(error: UpstreamError) -> Refusal:
+    """Return what is said of a failure: its host is the operator's, and what it said itself stays here."""
     if isinstance(error, KeyMissing):
         what_else = ", or send yours" if error.can_be_sent else ""
         message = f"this proxy has no key of its own: start it with {error.variable}=…{what_else}"
         return Refusal(401, message, _INVALID, code="no_key")
+    who = f"the upstream {error.host}" if error.host else "the upstream"
     if isinstance(error, UpstreamTimeout):
-        return Refusal(504, "the upstream did not answer in time", code="upstream_timeout")
-    if isinstance(error, TruncatedResponse):
-        return Refusal(502, "the upstream's answer ended before it was complete", code="upstream_truncated")
-    return Refusal(502, "the upstream cannot be reached, or broke off", code="upstream_unreachable")
+        return Refusal(504, f"{who} {Cause.TIMEOUT.sentence}", code="upstream_timeout")
+    if isinstance(error, UnusableHead):
+        return Refusal(502, f"{who} answered with a head that cannot be passed on: {error.reason}", code="upstream_invalid")
+    if isinstance(error, TruncatedResponse) or error.status is not None:
+        return Refusal(502, f"{who} broke off its answer before it was complete", code="upstream_truncated")
+    return Refusal(502, f"{who} {error.cause.sentence}", code="upstream_unreachable")
 
 
 def _answer(refusal: Refusal, more: Iterable[tuple[bytes, bytes]] = (), shape: ErrorShape = OPENAI) -> ErrorResponse:

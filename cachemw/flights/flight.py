@@ -26,6 +26,7 @@ from cachemw.flights.registry import FlightTable
 from cachemw.flights.relay import Client, send
 from cachemw.report import ExchangeReport
 from cachemw.upstreams.base import as_upstream_error
+from cachemw.upstreams.failures import log_failure
 
 logger = logging.getLogger(__name__)
 
@@ -241,8 +242,10 @@ class Flight:
             return
         self._state = State.RELEASED if self._state is State.CLAIMED else State.OVER
         self.failure = failure
+        error = None if failure is None or self._is_stopped else self.error_of(failure)
+        log_failure(error)
         if failure is not None and self.response is not None:
-            self.response.fail(None if self._is_stopped else self.error_of(failure))
+            self.response.fail(error)
         self.scope.deadline = math.inf  # background tasks run on to their end
         self._attach()
         self.close_to_new()

@@ -13,6 +13,7 @@ from cachemw.errors import TruncatedResponse
 from cachemw.messages import Head
 from cachemw.report import ExchangeReport
 from cachemw.upstreams.base import as_upstream_error
+from cachemw.upstreams.failures import log_failure
 from cachemw.upstreams.push import Answer, End
 
 
@@ -124,6 +125,8 @@ class DirectRelay:
                 raise escaped
             return
         error = as_upstream_error(escaped)
+        error.status = None if self._relay is None else self._relay.response.head.status
+        log_failure(error)
         if self._relay is None:
             raise error if escaped is None else escaped
         self._relay.response.fail(error)

@@ -23,8 +23,8 @@ from cachemw.wire.fields import names_websocket
 from cachemw.wire.hosts import host_of, is_loopback, is_origin_of, origin_host, origin_of_url
 from cachemw.wire.paths import climbs, is_target, segments
 
-HEALTH = b"/healthz"
-"""Probes ask for it by address and without a key; it tells nothing."""
+HEALTH, READINESS = b"/healthz", b"/readyz"
+"""Probes ask for them by address and without a key; the one tells nothing, and the other two words."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """No `TRACE`: what an upstream says it was sent would hold the server's key."""
@@ -116,7 +116,7 @@ def admit(method: str, raw_path: bytes, headers: Headers, rules: AccessRules) ->
     """Decide about a request; `raw_path` is below `root_path`, as it was sent."""
     fields = by_name(headers)
     is_sized = b"transfer-encoding" not in fields
-    if raw_path == HEALTH and method in ("GET", "HEAD"):
+    if raw_path in (HEALTH, READINESS) and method in ("GET", "HEAD"):
         return Admitted(None, is_sized)
     is_lent = _lent(method, raw_path, headers, rules)
     answer = (

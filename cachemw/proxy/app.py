@@ -21,9 +21,11 @@ from cachemw.endpoints import errors as refusals
 from cachemw.errors import ClientLeftError
 from cachemw.limits import Limits
 from cachemw.messages import Unread
-from cachemw.proxy.admission import HEALTH
+from cachemw.proxy.admission import HEALTH, READINESS
 from cachemw.proxy.gate import Gate
 from cachemw.proxy.lending import WARMING, is_api
+from cachemw.proxy.logs import log_exchange
+from cachemw.proxy.readiness import WatchedUpstream, readiness
 from cachemw.proxy.reloading import admit_anew, on_hangup
 from cachemw.proxy.settings import Settings
 from cachemw.report import Hook
@@ -51,12 +53,14 @@ class Proxy:
             [
                 Route("/", _front),
                 Route(HEALTH.decode(), _healthy),
+                Route(READINESS.decode(), self._readiness),
                 *[Route(path.decode(), _warm) for path in WARMING],
                 Mount("/", self._pass_on),
             ],
             lifespan=_closing(store if closes_store else None),
         )
-        self._cache = CacheMiddleware(pages, upstream=upstream, store=store, policy=policy, limits=limits, hooks=hooks)
+        self._upstream = WatchedUpstream(upstream)
+        self._cache = CacheMiddleware(pages, upstream=self._upstream, store=store, policy=policy, limits=limits, hooks=hooks)
         self._pages = pages
 
     @property
@@ -78,6 +82,10 @@ class Proxy:
 
     def _is_call(self, scope: Scope) -> bool:
         return endpoint_of(scope["method"], path_below(scope), self._cache.policy.paths) is not None
+
+    async def _readiness(self, _: Page) -> JSONResponse:
+        status, words = readiness(self._cache.driver.store.guarded, self._upstream)
+        return JSONResponse(words, status)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -107,7 +115,9 @@ def create(limits: Limits = Limits()) -> Gate:
     """Make the proxy that the environment describes, behind its gate. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
     rules, limits = settings.rules(), settings.limits(limits)
-    proxy = Proxy(settings.open_upstream(), store=settings.store(), policy=rules.policy, limits=limits, closes_store=True)
+    hooks = [log_exchange] if settings.access_log else []
+    upstream, store = settings.open_upstream(), settings.store()
+    proxy = Proxy(upstream, store=store, policy=rules.policy, limits=limits, hooks=hooks, closes_store=True)
     gate = Gate(proxy, rules, limits=limits, bodies=proxy.bodies, recaller=proxy.recaller)
     if settings.client_keys_file:
         gate.meanwhile = partial(on_hangup, partial(admit_anew, gate, settings.client_keys_file))

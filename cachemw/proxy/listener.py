@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Any, NoReturn, cast
 
 from uvicorn._types import ASGI3Application
@@ -124,6 +125,14 @@ class Expecting(Enum):
 
 class _Unacceptable(Exception):
     """Ends the parsing of what is not going to be answered."""
+
+
+async def _run(cycle: RequestResponseCycle, app: ASGI3Application, scope: Any, receive: Any, send: Any) -> None:
+    """Let the app answer. An answer that it leaves without an end was broken off: uvicorn would call that a fault of ours."""
+    await app(scope, receive, send)
+    if cycle.response_started and not (cycle.response_complete or cycle.disconnected):
+        cycle.disconnected = True
+        cycle.transport.close()
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -329,7 +338,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
         is_old = cycle.scope["http_version"] == "1.0"
-        super()._start_asgi_task(cycle, cast(ASGI3Application, CloseDelimited(app, cycle)) if is_old else app)
+        inner = cast(ASGI3Application, CloseDelimited(app, cycle)) if is_old else app
+        super()._start_asgi_task(cycle, cast(ASGI3Application, partial(_run, cycle, inner)))
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

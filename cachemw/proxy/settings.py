@@ -47,6 +47,8 @@ LONGEST = 100_000
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 """From silence to everything. uvicorn's `trace` is left out: it logs credentials."""
 
+LOG_FORMATS = ("text", "json")
+
 T = TypeVar("T")
 
 OptionValue = str | bool | tuple[str, ...]
@@ -126,7 +128,9 @@ class Settings:
     cache_stored: bool = row(False, SWITCH, "Cache requests with store: true too; of a hit the upstream stores nothing.")
     insecure: bool = row(False, SWITCH, "Listen beyond loopback without client keys: everyone uses the server's.")
     workers: int = row(1, counts(1), "Processes.")
-    log_level: str = row("warning", choice(*LOG_LEVELS), "How much is logged.")
+    log_level: str = row("warning", choice(*LOG_LEVELS), "How much is logged; info says why answers are not kept.")
+    log_format: str = row("text", choice(*LOG_FORMATS), "How logs are written.")
+    access_log: bool = row(False, SWITCH, "Log a line for each exchange: who, what, how long; nothing of content.")
 
     @classmethod
     def read(cls, options: Mapping[str, OptionValue], environment: Mapping[str, str], config: str = "") -> Self:

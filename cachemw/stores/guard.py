@@ -46,6 +46,12 @@ class GuardedStore:
         except Exception:  # noqa: BLE001 - a store may be anybody's
             return Inline.NONE
 
+    @property
+    def is_well(self) -> bool:
+        """Say whether neither the last read nor the last write failed."""
+        calls = self._here()
+        return calls.reading.is_well and calls.writing.is_well
+
     def secret(self) -> bytes:
         """Return the store's secret; it is asked once."""
         if self.known_secret:

@@ -11,9 +11,10 @@ import anyio
 import yarl
 from anyio.lowlevel import RunVar
 
-from cachemw.errors import UpstreamError, UpstreamTimeout
+from cachemw.errors import UpstreamError
 from cachemw.messages import Headers
 from cachemw.upstreams.connections import KEEPALIVE, tls
+from cachemw.upstreams.failures import described
 from cachemw.upstreams.heads import head_in_http1, sayable
 from cachemw.upstreams.proxies import HttpProxy
 
@@ -28,8 +29,8 @@ Body = bytes | Iterable[bytes] | AsyncIterable[bytes]
 class AiohttpResponse:
     """A response of an upstream, read with `await`. Raises `UpstreamError` where its head is none that can be said."""
 
-    def __init__(self, method: str, response: aiohttp.ClientResponse) -> None:
-        self._response = response
+    def __init__(self, method: str, response: aiohttp.ClientResponse, host: str) -> None:
+        self._response, self._host = response, host
         self.head = sayable(method, head_in_http1(method, response.status, response.raw_headers))
 
     async def read(self) -> bytes | None:
@@ -37,7 +38,7 @@ class AiohttpResponse:
         try:
             return await self._response.content.readany() or None
         except _ERRORS as exc:
-            raise _translated(exc) from exc
+            raise described(exc, self._host, has_head=True) from exc
 
     async def aclose(self) -> None:
         """Close the connection, unless all has been read."""
@@ -45,13 +46,13 @@ class AiohttpResponse:
 
 
 class Sessions:
-    """Gives the running event loop its connections, which are closed when that loop ends or earlier.
+    """Gives the running event loop its connections to a `host`, which are closed when that loop ends or earlier.
 
     With a `proxy` all of them go through it.
     """
 
-    def __init__(self, proxy: HttpProxy | None = None) -> None:
-        self._proxy = proxy
+    def __init__(self, host: str, proxy: HttpProxy | None = None) -> None:
+        self._host, self._proxy = host, proxy
         self._held: RunVar[_Held | None] = RunVar(f"cachemw session {id(self)}", None)
 
     async def open(self, method: str, url: str, fields: Headers, body: Body, connect: float) -> AiohttpResponse:
@@ -76,9 +77,9 @@ class Sessions:
                 proxy_headers=None if proxy is None else proxy.headers,
             )
         except _ERRORS as exc:
-            raise _translated(exc) from exc
+            raise described(exc, self._host) from exc
         try:
-            return AiohttpResponse(method, response)
+            return AiohttpResponse(method, response, self._host)
         except UpstreamError:
             await _close(response)
             raise
@@ -128,9 +129,3 @@ async def _close(response: aiohttp.ClientResponse) -> None:
     response.close()
     with anyio.CancelScope(shield=True):
         await response.wait_for_close()
-
-
-def _translated(exc: Exception) -> UpstreamError:
-    if isinstance(exc, TimeoutError):
-        return UpstreamTimeout("the upstream cannot be reached in time")
-    return UpstreamError("the upstream cannot be reached, or broke off")

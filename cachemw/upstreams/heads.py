@@ -2,7 +2,7 @@
 
 import re
 
-from cachemw.errors import UpstreamError
+from cachemw.errors import UnusableHead
 from cachemw.messages import Head, Headers, header_values
 from cachemw.wire.fields import without
 
@@ -18,17 +18,18 @@ def head_in_http1(method: str, status: int, fields: Headers) -> Head:
 
 
 def sayable(method: str, head: Head) -> Head:
-    """Return a head as a server can say it, without the length of a body that does not come. Raises `UpstreamError`."""
+    """Return a head as a server can say it, without the length of a body that does not come. Raises `UnusableHead`."""
     if not 200 <= head.status < 600:  # RFC 9110 §15: nor did anybody ask for another protocol
-        raise UpstreamError("the status is not one of an answer")
+        raise UnusableHead("its status is not one of an answer")
     if any(_CONTROL.search(value) for _, value in head.headers):  # RFC 9110 §5.5
-        raise UpstreamError("a header field holds a control character")
+        raise UnusableHead("a header field holds a control character")
     codings = [value.lower() for value in header_values(head.headers, b"transfer-encoding")]
     if codings not in ([], [b"chunked"]):  # that one is undone on the way here (RFC 9112 §6.1)
-        raise UpstreamError("the body is in a transfer coding that was not asked for")
+        raise UnusableHead("its body is in a transfer coding that was not asked for")
     length = _length(head)
-    is_empty = head.status in _WITHOUT_BODY and method != "HEAD"  # RFC 9110 §8.6: servers wait for a body as long as that
-    if codings or is_empty:  # RFC 9112 §6.3: chunks overrule a length
+    if codings and length:  # RFC 9112 §6.3: such a message ought to be handled as an error
+        raise two_framings()
+    if head.status in _WITHOUT_BODY and method != "HEAD":  # RFC 9110 §8.6: servers wait for a body as long as that
         return Head(head.status, without(head.headers, (b"content-length",)), head.delimited)
     if len(length) > 1:  # one that was said twice is said once (RFC 9110 §8.6): clients refuse two
         kept = without(head.headers, (b"content-length",))
@@ -37,8 +38,13 @@ def sayable(method: str, head: Head) -> Head:
 
 
 def _length(head: Head) -> list[bytes]:
-    """Return the length of the body as often as it is said. Raises `UpstreamError` where it is said in different ways."""
+    """Return the length of the body as often as it is said. Raises `UnusableHead` where it is said in different ways."""
     said = [part.strip(b" \t") for value in header_values(head.headers, b"content-length") for part in value.split(b",")]
     if not all(map(_DIGITS.fullmatch, said)) or len({part.lstrip(b"0") for part in said}) > 1:  # RFC 9112 §6.3
-        raise UpstreamError("the length of the body is none, or more than one")
+        raise UnusableHead("the length of its body is none, or more than one")
     return said
+
+
+def two_framings() -> UnusableHead:
+    """Return the error of a head that says in two ways where its body ends: each is another body."""
+    return UnusableHead("it has both a Content-Length and a Transfer-Encoding, of which only one can hold", "two-framings")

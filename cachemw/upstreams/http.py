@@ -16,9 +16,9 @@ import httpx
 
 from cachemw.cache.header_rules import NEVER_FORWARDED, forwarded
 from cachemw.cache.key import callers_credentials, with_credential
-from cachemw.errors import ConfigurationError, KeyMissing, UpstreamError, UpstreamTimeout
+from cachemw.errors import Cause, ConfigurationError, KeyMissing, UpstreamError, UpstreamTimeout
 from cachemw.limits import Timeouts
-from cachemw.messages import USUAL_CLOSING, Closing, Head, Headers, HttpRecipient, HttpTarget, Sends, header_values
+from cachemw.messages import USUAL_CLOSING, Closing, Head, Headers, HttpRecipient, HttpTarget, Sends, header_values, host_in
 from cachemw.redaction import redacted_repr
 from cachemw.upstreams.aiohttp import AiohttpResponse, Sessions
 from cachemw.upstreams.base import AsyncResponse, UpstreamRequest
@@ -31,6 +31,7 @@ from cachemw.upstreams.connections import (
     default_transport,
     refuse_unusable_certificates,
 )
+from cachemw.upstreams.failures import described, log_status
 from cachemw.upstreams.heads import head_in_http1, sayable
 from cachemw.upstreams.proxies import HttpProxy, proxy_for
 from cachemw.wire.fields import CREDENTIALS, in_utf8
@@ -44,20 +45,22 @@ TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSErro
 class SyncHttpResponse:
     """A response of an upstream. Raises `UpstreamError` when it is made, and when it is read."""
 
-    def __init__(self, transport: httpx.BaseTransport, request: httpx.Request, timeouts: Timeouts) -> None:
-        self._timeouts, self._began = timeouts, time.monotonic()
+    def __init__(self, transport: httpx.BaseTransport, request: httpx.Request, timeouts: Timeouts, host: str) -> None:
+        self._timeouts, self._began, self._host = timeouts, time.monotonic(), host
         waits = request.extensions["timeout"]
         waits.update(read=timeouts.first_byte, write=timeouts.first_byte)
         try:
             self._response = transport.handle_request(request)
         except TRANSPORT_ERRORS as exc:
-            raise translated(exc) from exc
+            raise described(exc, self._host) from exc
         waits["read"] = timeouts.idle  # it is looked up anew when the body is begun
         try:
             self.head = sayable(request.method, head_of(request.method, self._response))
-        except UpstreamError:
+        except UpstreamError as error:
             self._response.close()
+            error.host = self._host
             raise
+        log_status(self._host, self.head.status)
         self._chunks: Iterator[bytes] = iter(cast(httpx.SyncByteStream, self._response.stream))
 
     def read(self, within: float | None) -> bytes | None:
@@ -66,9 +69,11 @@ class SyncHttpResponse:
             with hurried(self._response, within):
                 chunk = next(filter(None, self._chunks), None)
         except TRANSPORT_ERRORS as exc:
-            raise translated(exc) from exc
+            raise described(exc, self._host, has_head=True) from exc
         if chunk is not None and time.monotonic() - self._began > self._timeouts.total:
-            raise UpstreamTimeout("the upstream took too long in all")
+            error = UpstreamTimeout("the upstream took too long in all")
+            error.host = self._host
+            raise error
         return chunk
 
     def close(self) -> None:
@@ -79,8 +84,8 @@ class SyncHttpResponse:
 class AsyncHttpResponse:
     """A response of an upstream, read with `await`; `opened` is what its end closes."""
 
-    def __init__(self, head: Head, stream: AsyncIterable[bytes], opened: AsyncExitStack) -> None:
-        self.head = head
+    def __init__(self, head: Head, stream: AsyncIterable[bytes], opened: AsyncExitStack, host: str) -> None:
+        self.head, self._host = head, host
         self._chunks, self._opened = aiter(stream), opened
 
     async def read(self) -> bytes | None:
@@ -90,7 +95,7 @@ class AsyncHttpResponse:
                 if chunk:
                     return chunk
         except TRANSPORT_ERRORS as exc:
-            raise translated(exc) from exc
+            raise described(exc, self._host, has_head=True) from exc
         return None
 
     async def aclose(self) -> None:
@@ -98,7 +103,7 @@ class AsyncHttpResponse:
         try:
             await self._opened.aclose()
         except TRANSPORT_ERRORS as exc:
-            raise translated(exc) from exc
+            raise described(exc, self._host, has_head=True) from exc
 
 
 @contextlib.contextmanager
@@ -138,13 +143,6 @@ def head_of(method: str, response: httpx.Response) -> Head:
     if response.extensions.get("http_version") in (b"HTTP/1.0", b"HTTP/1.1"):
         return head_in_http1(method, response.status_code, fields)
     return Head(response.status_code, fields)
-
-
-def translated(exc: Exception) -> UpstreamError:
-    """Return one of `TRANSPORT_ERRORS` as an error of ours."""
-    if isinstance(exc, TimeoutError | httpx.TimeoutException):
-        return UpstreamTimeout("the upstream cannot be reached in time")
-    return UpstreamError("the upstream cannot be reached, or broke off")
 
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -198,12 +196,13 @@ class HttpUpstream:
         sync_transport: MakeSyncTransport | None = None,
     ) -> None:
         self.base_url = _checked(base_url)
+        self._host = host_in(self.base_url)
         self._credential = _bearer(_checked_key(api_key))
         sends = _sends(credentials, bool(self._credential))
         self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, _checked_fields(headers or {}), closing)
         self._key_needed = None if self._credential else key_needed
         self.proxy = None if transport and sync_transport else self._proxy()
-        self._sessions = Sessions(self.proxy) if transport is None else None
+        self._sessions = Sessions(self._host, self.proxy) if transport is None else None
         self._transports = Transports(transport or partial(default_transport, self.proxy))
         self._sync_transports = SyncTransports(sync_transport or partial(default_sync_transport, self.proxy))
         self._by_proxy = self.proxy is not None and transport is None
@@ -221,15 +220,18 @@ class HttpUpstream:
         """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
         self._check_key(request)
         sent = self._sent(request, self._by_proxy_sync)
-        return SyncHttpResponse(self._sync_transports.get(), sent, request.timeouts)
+        return SyncHttpResponse(self._sync_transports.get(), sent, request.timeouts, self._host)
 
     async def aopen(self, request: UpstreamRequest) -> AsyncResponse:
         """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
         self._check_key(request)
         with anyio.CancelScope(deadline=anyio.current_time() + request.timeouts.first_byte):
             if self._sessions is not None and _is_asyncio():
-                return await self._over_aiohttp(self._sessions, request)
-            return await self._opened(self._sent(request, self._by_proxy), request.timeouts.pool)
+                response: AsyncResponse = await self._over_aiohttp(self._sessions, request)
+            else:
+                response = await self._opened(self._sent(request, self._by_proxy), request.timeouts.pool)
+            log_status(self._host, response.head.status)
+            return response
         raise UpstreamTimeout("the upstream did not answer in time")
 
     async def aclose(self) -> None:
@@ -282,7 +284,7 @@ class HttpUpstream:
         try:
             sent = httpx.Request(request.method, url, headers=fields, content=content, extensions=extensions)
         except httpx.InvalidURL as exc:
-            raise UpstreamError("the path cannot be requested") from exc
+            raise _unaskable() from exc
         if is_tunnelled:
             sent.url = cast(httpx.URL, _ExactUrl(sent.url, target))
         return sent
@@ -292,9 +294,10 @@ class HttpUpstream:
             async with AsyncExitStack() as opened:
                 response = await opened.enter_async_context(self._transports.asked(request, wait))
                 head = sayable(request.method, head_of(request.method, response))
-                return AsyncHttpResponse(head, cast(httpx.AsyncByteStream, response.stream), opened.pop_all())
+                stream = cast(httpx.AsyncByteStream, response.stream)
+                return AsyncHttpResponse(head, stream, opened.pop_all(), self._host)
         except TRANSPORT_ERRORS as exc:
-            raise translated(exc) from exc
+            raise described(exc, self._host) from exc
 
 
 class _ExactUrl:
@@ -323,8 +326,14 @@ def _target(url: str) -> bytes:
     """Return what is asked for, byte by byte. Raises `UpstreamError` for what no request can carry."""
     target = ("/" + url.split("/", 3)[3]).encode("latin-1")
     if len(target) > LONGEST_TARGET_BYTES or not is_target(target):
-        raise UpstreamError("the path cannot be requested")
+        raise _unaskable()
     return target
+
+
+def _unaskable() -> UpstreamError:
+    error = UpstreamError("the path cannot be requested")
+    error.cause = Cause.REQUEST
+    return error
 
 
 def _checked(base_url: str) -> str:

@@ -9,8 +9,8 @@ from typing import Protocol
 import anyio
 from msgspec.structs import replace
 
-from cachemw.errors import UpstreamTimeout
-from cachemw.messages import Head, Headers
+from cachemw.errors import UpstreamError, UpstreamTimeout
+from cachemw.messages import Head, Headers, host_in
 from cachemw.upstreams.base import AsyncUpstream, UpstreamRequest
 
 
@@ -66,7 +66,16 @@ class PulledUpstream:
 
 
 async def pushed(upstream: AsyncUpstream, request: UpstreamRequest, emit: Emit) -> None:
-    """Open a response and emit it. One scope keeps both deadlines, for one around each read would cost more than the read."""
+    """Open a response and emit it. Raises `UpstreamError`, which says at which host."""
+    try:
+        await _pushed(upstream, request, emit)
+    except UpstreamError as error:
+        error.host = error.host or host_in(upstream.place)
+        raise
+
+
+async def _pushed(upstream: AsyncUpstream, request: UpstreamRequest, emit: Emit) -> None:
+    """Do so; one scope keeps both deadlines, for one around each read would cost more than the read."""
     timeouts = request.timeouts
     latest = anyio.current_time() + timeouts.total
     response = await upstream.aopen(request)

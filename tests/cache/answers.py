@@ -4,10 +4,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from cachemw.cache.key import ANONYMOUS, Key, caller_of, fingerprint
 from cachemw.cache.order import Order
 from cachemw.cache.policy import FINISH_REASONS, Policy
 from cachemw.cache.recording import Recording, Terms, start
+from cachemw.cache.refusals import LastRefusals
 from cachemw.cache.sharing import Course, Sender
 from cachemw.endpoints import CHAT
 from cachemw.endpoints.base import ApiCall, Demands
@@ -21,6 +24,9 @@ ORDER = Order(generation=7, puts=3, began=1_000)
 
 NOBODY = Sender((), ((b"content-type", b"application/json"),))
 """Who sends no more than the tables' request has."""
+
+NO_REFUSALS = LastRefusals()
+"""What stands in terms that are compared."""
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "Say hello."}]}
 
@@ -55,6 +61,11 @@ def as_told(report: ExchangeReport) -> ExchangeReport:
     """Return of a report only what `Cache-Status` tells."""
     names = ("opted_in", "hit", "fwd", "fwd_status", "ttl", "stored", "collapsed", "key", "details", "abandoned")
     return ExchangeReport(**{name: getattr(report, name) for name in names})
+
+
+def as_agreed(of: Terms | None) -> Terms | None:
+    """Return terms without who is told of refusals, so that they can be compared."""
+    return None if of is None else replace(of, refusals=NO_REFUSALS)
 
 
 def chat(**members: Any) -> ApiCall:

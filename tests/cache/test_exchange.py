@@ -25,6 +25,7 @@ from cachemw.report import ExchangeReport
 from tests.cache.answers import (
     COMPLETION,
     JSON_HEAD,
+    NO_REFUSALS,
     ORDER,
     STREAM,
     STREAM_HEAD,
@@ -188,7 +189,7 @@ TERMS = Terms(
     86_400.0,
     172_800.0,
     Demands(FINISH_REASONS),
-    4 * 2**20,
+    16 * 2**20,
     Limits(),
     False,
     ORDER,
@@ -196,6 +197,8 @@ TERMS = Terms(
     target=TARGET.url,
     asked_at=NOW,
     index=KEY.index,
+    refusals=NO_REFUSALS,
+    host=TARGET.place,
 )
 """On which its answer is kept, unless somebody says otherwise."""
 
@@ -836,6 +839,8 @@ def test_the_terms_are_the_operators_and_the_requests() -> None:
         target=TARGET.url,
         asked_at=NOW,
         index=KEY.index,
+        refusals=NO_REFUSALS,
+        host=TARGET.place,
     )
     later = [changing(asked, lifetime=ttl, keep=ttl + 9, keep_request=False) for ttl in (60.0, 70.0)]
     assert [effect.terms for effect in kept if isinstance(effect, Forward)] == [asked, *later]

@@ -316,7 +316,7 @@ BROKEN.status = 200
         (UpstreamError("refused"), 502, "fwd=miss; collapsed; key=K; detail=unreachable"),
         (UpstreamTimeout("silent"), 504, "fwd=miss; collapsed; key=K; detail=timeout"),
         (TruncatedResponse("cut"), 502, "fwd=miss; collapsed; key=K; detail=truncated"),
-        (BROKEN, 502, "fwd=miss; fwd-status=200; collapsed; key=K; detail=broken"),
+        (BROKEN, 502, "fwd=miss; fwd-status=200; collapsed; key=K; detail=truncated"),
     ],
     ids=["unreachable", "timeout", "cut", "broken"],
 )

@@ -17,7 +17,7 @@ from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
 from cachemw.limits import Limits
 from cachemw.messages import Head
 from cachemw.report import ExchangeReport
-from tests.cache.answers import COMPLETION, JSON_HEAD, ORDER, TARGET, as_told, course, request, terms
+from tests.cache.answers import COMPLETION, JSON_HEAD, NO_REFUSALS, ORDER, TARGET, as_agreed, as_told, course, request, terms
 from tests.cache.asking import AS_JSON, ASKED, KEY, ask, decide, record, said, saying, world
 from tests.cache.world import NOW, World, decided, followed, whole
 
@@ -36,7 +36,7 @@ FAILURES: dict[str, tuple[UpstreamError, int, str, str]] = {
     "timeout": (UpstreamTimeout("silent"), 504, "", "timeout"),
     "no head": (TruncatedResponse("cut"), 502, "", "truncated"),
     "cut JSON": (with_status(TruncatedResponse("cut")), 502, "fwd-status=200; ", "truncated"),
-    "broken JSON": (with_status(UpstreamError("reset")), 502, "fwd-status=200; ", "broken"),
+    "broken JSON": (with_status(UpstreamError("reset")), 502, "fwd-status=200; ", "truncated"),
     "silent JSON": (with_status(UpstreamTimeout("silent")), 504, "fwd-status=200; ", "timeout"),
 }
 CANNOT_ANSWER = (429, 500, 502, 503, 504)
@@ -381,13 +381,13 @@ def test_it_is_fetched_on_the_terms_of_a_miss() -> None:
 
     revalidate = served(world("stale"), "ttl=5").revalidate
 
-    assert revalidate == Terms(
+    assert as_agreed(revalidate) == Terms(
         ASKED,
         KEY,
         5.0,
         86_405.0,
         Demands(FINISH_REASONS),
-        4 * 2**20,
+        16 * 2**20,
         Limits(),
         False,
         ORDER,
@@ -395,9 +395,11 @@ def test_it_is_fetched_on_the_terms_of_a_miss() -> None:
         target=TARGET.url,
         asked_at=NOW,
         index=KEY.index,
+        refusals=NO_REFUSALS,
+        host=TARGET.place,
     )
     assert isinstance(around.effects[-1], Forward)
-    assert revalidate == around.effects[-1].terms
+    assert as_agreed(revalidate) == around.effects[-1].terms
 
 
 @pytest.mark.parametrize(

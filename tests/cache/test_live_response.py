@@ -232,8 +232,8 @@ def test_what_is_not_complete_is_passed_on_and_not_put(head: Head, body: bytes, 
 @pytest.mark.parametrize(
     ("error", "code", "detail"),
     [
-        (BROKEN, "upstream_unreachable", "broken"),
-        (UpstreamTimeout("silent"), "upstream_timeout", "broken"),
+        (BROKEN, "upstream_truncated", "truncated"),
+        (UpstreamTimeout("silent"), "upstream_timeout", "timeout"),
         (TruncatedResponse("cut"), "upstream_truncated", "truncated"),
     ],
 )
@@ -262,8 +262,8 @@ def test_wherever_it_breaks_off_that_is_an_event_of_its_own_and_no_end_is_made_u
         whole = [event for event in events if event.end <= at]
         assert came[: len(whole)] == whole
         assert len(came) <= len(whole) + 1  # what was cut short
-        assert code_of(last) == "upstream_unreachable"
-        assert reader.body.count(b"upstream_unreachable") == 1
+        assert code_of(last) == "upstream_truncated"
+        assert reader.body.count(b"upstream_truncated") == 1
         assert DONE not in [event.data for event in reader.events]
 
 

@@ -39,7 +39,7 @@ from cachemw.endpoints import CHAT
 from cachemw.errors import CacheError, PartitionError, RecordError, StoreError, UpstreamError
 from cachemw.limits import Limits
 from cachemw.messages import Head, Headers, Request, header_values
-from tests.cache.answers import COMPLETION, JSON_HEAD, ORDER, as_told
+from tests.cache.answers import COMPLETION, JSON_HEAD, ORDER, as_agreed, as_told
 
 NOW = 1000.0
 
@@ -111,7 +111,12 @@ class World:
 
 
 def _as_told(effect: Effect) -> Effect:
-    return replace(effect, report=as_told(effect.report)) if isinstance(effect, Claim | Forward) else effect
+    match effect:
+        case Claim():
+            return replace(effect, report=as_told(effect.report))
+        case Forward():
+            return replace(effect, report=as_told(effect.report), terms=as_agreed(effect.terms))
+    return effect
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,23 @@ import openai
 import pytest
 
 from cachemw.endpoints import errors as refusals
-from cachemw.errors import KeyMissing, TruncatedResponse, UpstreamError, UpstreamTimeout
+from cachemw.errors import Cause, KeyMissing, TruncatedResponse, UnusableHead, UpstreamError, UpstreamTimeout
 from cachemw.messages import Head, Headers
 from cachemw.wire.sse import DONE, Parser
 from tests.cache.answers import EVENTS
+
+
+def broken_off(error: UpstreamError) -> UpstreamError:
+    """Return the error of a response that had a head."""
+    error.status = 200
+    return error
+
 
 FAILED: list[tuple[UpstreamError, int, str]] = [
     (UpstreamError("refused"), 502, "upstream_unreachable"),
     (UpstreamTimeout("silent"), 504, "upstream_timeout"),
     (TruncatedResponse("cut"), 502, "upstream_truncated"),
+    (broken_off(UpstreamError("reset")), 502, "upstream_truncated"),
 ]
 FAILURES = [pytest.param(*row, id=row[-1]) for row in FAILED]
 NO_RETRY = (b"x-should-retry", b"false")
@@ -87,6 +95,34 @@ def test_what_the_upstream_said_of_itself_is_not_told(error: UpstreamError, stat
     _, body = refusals.upstream_failed(error)
 
     assert str(error).encode() not in body
+
+
+def at_host(error: UpstreamError, cause: Cause = Cause.UNKNOWN) -> UpstreamError:
+    error.host, error.cause = "api.example:8443", cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        *((at_host(UpstreamError("no"), cause), cause.sentence) for cause in Cause),
+        (at_host(UpstreamTimeout("no")), "did not answer in time"),
+        (at_host(broken_off(UpstreamError("no"))), "broke off its answer before it was complete"),
+        (at_host(UnusableHead("it is odd")), "answered with a head that cannot be passed on: it is odd"),
+    ],
+    ids=str,
+)
+def test_people_are_told_which_host_failed_and_of_what(error: UpstreamError, words: str) -> None:
+    """H10, F5."""
+    _, body = refusals.upstream_failed(error)
+
+    assert json.loads(body)["error"]["message"] == f"the upstream api.example:8443 {words}"
+
+
+def test_a_wrapped_app_has_no_host() -> None:
+    _, body = refusals.upstream_failed(TruncatedResponse("cut"))
+
+    assert json.loads(body)["error"]["message"] == "the upstream broke off its answer before it was complete"
 
 
 def test_what_a_caller_wrote_cannot_break_out_of_the_answer() -> None:

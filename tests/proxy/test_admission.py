@@ -619,14 +619,15 @@ def test_what_is_wrong_first_is_said_first() -> None:
     assert code([LOCAL, known, *wrong[1:]], rules) == "unsupported_media_type"
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_probes_may_ask_how_we_are_by_any_name_and_without_a_key(method: str) -> None:
-    assert status([(b"host", b"10.0.0.9:8080")], method=method, path="/healthz", rules=KEYED) == 0
-    assert status([], method=method, path="/healthz", rules=KEYED) == 0
+def test_probes_may_ask_how_we_are_by_any_name_and_without_a_key(method: str, path: str) -> None:
+    assert status([(b"host", b"10.0.0.9:8080")], method=method, path=path, rules=KEYED) == 0
+    assert status([], method=method, path=path, rules=KEYED) == 0
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/healthz"), ("OPTIONS", "/healthz"), ("GET", "/healthz/"), ("GET", "/healthz/x")]
+    ("method", "path"), [("POST", "/healthz"), ("OPTIONS", "/readyz"), ("GET", "/healthz/"), ("GET", "/readyz/x")]
 )
 def test_nothing_else_passes_as_a_probe(method: str, path: str) -> None:
     """What is no probe goes to the upstream, with the server's key."""

@@ -131,7 +131,7 @@ async def test_a_stream_that_breaks_off_ends_in_one_error_and_no_end(
     assert heard.body.count(b'data: {"error"') == 1
     assert b"[DONE]" not in heard.body
     error = json.loads(heard.payloads()[-1])["error"]
-    assert (error["code"], error["type"]) == ("upstream_unreachable", "cachemw_error")
+    assert (error["code"], error["type"]) == ("upstream_truncated", "cachemw_error")
     whole = Parser().feed(CUTS[cut])
     assert heard.payloads()[: len(whole)] == [event.data for event in whole]
     assert not place.records()
@@ -171,8 +171,8 @@ async def test_json_that_breaks_off_is_a_502_where_it_was_held(place: Place, sai
     reply = await place.ask()
 
     assert (reply.status_code, reply.headers["content-type"]) == (502, "application/json")
-    assert reply.json()["error"]["code"] == "upstream_unreachable"
-    assert status_of(reply) == "fwd=miss; fwd-status=200; key; detail=broken"
+    assert reply.json()["error"]["code"] == "upstream_truncated"
+    assert status_of(reply) == "fwd=miss; fwd-status=200; key; detail=truncated"
     assert not place.records()
 
 
@@ -251,6 +251,11 @@ async def test_an_upstream_that_does_not_begin_is_a_504(place: Place, streaming:
 
 
 UNSPEAKABLE = {
+    "two framings": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "two framings, the other way round": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    ),
+    "no HTTP": b"220 mail.example ESMTP\r\n",
     "a status of no class": answer(b"ok", status=b"700 What"),
     "a protocol that nobody asked for": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nHELLO",
     "a control character": answer(b"ok", b"X: a\x01b"),
@@ -259,17 +264,19 @@ UNSPEAKABLE = {
 
 
 @CALLERS
-@pytest.mark.parametrize("said", UNSPEAKABLE.values(), ids=UNSPEAKABLE)
+@pytest.mark.parametrize(("name", "said"), UNSPEAKABLE.items(), ids=UNSPEAKABLE)
 async def test_a_head_that_cannot_be_passed_on_is_a_502(
-    place: Place, said: bytes, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+    place: Place, name: str, said: bytes, headers: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """H10, D1."""
+    """H10, D1: a head did come, so the upstream was reached."""
     async with listening(said) as server:
         place.put_up_url(server.url)
         reply = await place.ask(headers=headers)
 
-    assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_unreachable")
-    assert status_of(reply) == ("fwd=miss; key; detail=unreachable" if headers is ON else "")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_invalid")
+    assert server.url.removeprefix("http://") in reply.json()["error"]["message"]
+    detail = "two-framings" if name.startswith("two framings") else "invalid-head"
+    assert status_of(reply) == (f"fwd=miss; key; detail={detail}" if headers is ON else "")
     assert not [record for record in caplog.records if record.exc_info]
 
 

@@ -132,7 +132,7 @@ def test_a_broken_stream_says_who_broke_it(sdk: Sdk, servers: Servers) -> None:
         client.ask(request(stream=True))
 
     body = caught.value.body
-    assert body.get("error", body)["code"] == "upstream_unreachable"
+    assert body.get("error", body)["code"] == "upstream_truncated"
 
 
 @some_sdks

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from cachemw.errors import UpstreamError
+from cachemw.errors import UnusableHead, UpstreamError
 from cachemw.messages import Head, Headers
 from cachemw.upstreams.heads import sayable
 from cachemw.upstreams.http import head_of
@@ -65,9 +65,14 @@ def test_the_length_of_a_body_that_does_not_come_is_a_heads_alone(method: str, s
     assert sayable(method, Head(status, (LENGTH, TYPE))) == Head(status, (LENGTH, TYPE) if is_kept else (TYPE,))
 
 
-def test_chunks_overrule_a_length() -> None:
-    """RFC 9112 §6.3: the length is not that of what they hold."""
-    assert sayable("GET", Head(200, (CHUNKED, LENGTH, TYPE))) == Head(200, (CHUNKED, TYPE))
+@pytest.mark.parametrize("fields", [(CHUNKED, LENGTH), (LENGTH, CHUNKED), (CHUNKED, (b"Content-Length", b"0"))])
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
+def test_a_body_that_ends_in_two_ways_is_a_broken_upstreams(method: str, fields: Headers) -> None:
+    """H10: RFC 9112 §6.3 lets chunks overrule a length, and has it handled as an error; whichever client asks."""
+    with pytest.raises(UnusableHead) as raised:
+        sayable(method, Head(200, (*fields, TYPE)))
+
+    assert raised.value.detail == "two-framings"
 
 
 def _lengths(*values: bytes) -> Headers:
