@@ -242,7 +242,7 @@ def test_settings_become_limits() -> None:
     """F20: who waits longer than an hour for the first byte waits as long for the last."""
     limits = Limits(timeouts=Timeouts(idle=7.0))
 
-    assert Settings().limits() == Limits()
+    assert Settings(recall_memory=5).limits() == Limits(recall_bytes=5)
     assert OTHER.limits(limits).timeouts == Timeouts(first_byte=30.0, idle=7.0)
     assert Settings(upstream_timeout=7_200.0).limits().timeouts == Timeouts(first_byte=7_200.0, total=7_200.0)
     assert Settings(recall_memory=1).limits().recall_bytes == 1
