@@ -22,8 +22,8 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
 
     As `Cache-Status` tells it (RFC 9211): `hit`, answered from the store; `fwd`, why it was forwarded; `fwd_status`, the
     upstream's status; `ttl`, seconds of freshness left, negative once stale; `stored`, whether the answer was kept, `None`
-    while that is open; `collapsed`, answered by another request's forward; `key`, hexadecimal; `details`, why, in words of the
-    README.
+    while that is open; `collapsed`, answered by another request's forward; `key`, hexadecimal; `details`, why, in words of
+    `docs/cache-status.md`.
 
     Who and what: `id`, sortable by time; `at`, seconds since the epoch; `endpoint` and `target`, names; `client`, the name of
     its key, else a code of its credential; `model`, as it was sent; `answered_model` and `usage`, as the answer says.

@@ -1,7 +1,11 @@
 """The tables of the documentation that are made of the code's: `python -m tests.documented` prints them."""
 
+import dataclasses
+import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from cachemw import Policy
 from cachemw.cache.context import ENVIRON, ENVIRON_PREFIXES, EXTENSIONS, SCOPE, Member
 from cachemw.cache.header_rules import OTHERS, ROWS, Counts, Row
 from cachemw.proxy.settings import SETTINGS
@@ -59,8 +63,39 @@ def settings() -> Iterator[str]:
         yield f"| `{setting.name}` | `{setting.option}` | {default} | {setting.help_text} |"
 
 
+def policy() -> Iterator[str]:
+    """The fields of `Policy`, as its docstring tells them."""
+    yield "| field | default | |"
+    yield "|---|---|---|"
+    told = _told(inspect.getdoc(Policy) or "")
+    for field in dataclasses.fields(Policy):
+        if field.init:
+            yield f"| `{field.name}` | {_default(field.default)} | {told[field.name]} |"
+
+
+def _told(docstring: str) -> dict[str, str]:
+    """Return what is said of each name that begins a line; what is indented goes on with the line before it."""
+    told: dict[str, str] = {}
+    name = ""
+    for line in docstring.splitlines()[1:]:
+        if found := re.fullmatch(r"([a-z_]+)(?: {2,}(.*))?", line):
+            name = found[1]
+            told[name] = found[2] or ""
+        elif line.startswith(" "):
+            told[name] = f"{told[name]} {line.strip()}".strip()
+    return told
+
+
+def _default(value: object) -> str:
+    if isinstance(value, frozenset | tuple):
+        return quoted(sorted(value))
+    return f"`{value:,.0f}`" if isinstance(value, int | float) and not isinstance(value, bool) else f"`{value}`"
+
+
 TABLES: Mapping[str, tuple[str, ...]] = {
-    "README.md": ("\n".join(header_fields()), "\n".join(bookkeeping()), "\n".join(settings())),
+    "docs/key.md": ("\n".join(header_fields()), "\n".join(bookkeeping())),
+    "docs/policy.md": ("\n".join(policy()),),
+    "docs/proxy.md": ("\n".join(settings()),),
     "SECURITY.md": (
         "\n".join(members("ASGI scope", SCOPE)),
         "\n".join(members("`extensions`", EXTENSIONS)),

@@ -1,4 +1,4 @@
-"""The README says what is true, and its tables are those of the code."""
+"""The README and `docs/` say what is true, and their tables are those of the code."""
 
 import ast
 import re
@@ -10,11 +10,13 @@ from cachemw import Limits, Policy
 from cachemw._transport_request import EDGE_COOKIES
 from cachemw.endpoints.chat.request import HOW_IT_TRAVELS
 from cachemw.limits import STORE_BYTES
+from cachemw.proxy.settings import SETTINGS
 from cachemw.upstreams.providers import PROVIDERS
 from tests.documented import TABLES
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = "".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
+"""The README, and the pages it leads to."""
 
 
 def words(text: str) -> set[str]:
@@ -23,6 +25,16 @@ def words(text: str) -> set[str]:
 
 def between(start: str, end: str) -> str:
     return README.split(start, 1)[1].split(end, 1)[0]
+
+
+def cells(head: str, end: str) -> list[list[str]]:
+    """Return the cells of the rows of the table that begins so."""
+    rows = re.findall(r"^\| (`?[a-z0-9].*) \|$", between(head, end), re.MULTILINE)
+    return [[cell.strip() for cell in row.split(" | ")] for row in rows]
+
+
+DETAILS = cells("| `detail` | meaning | what to do |", "A stream's head leaves")
+"""The table of `docs/cache-status.md`."""
 
 
 def details_in_the_code() -> set[str]:
@@ -37,13 +49,31 @@ def details_in_the_code() -> set[str]:
 
 def test_every_detail_of_the_table_is_one_of_the_codes() -> None:
     """E1."""
-    rows = re.findall(r"^\| (`[^|]+) \|", between("| `detail` | meaning |", "Our own errors"), re.MULTILINE)
-    told = {word for row in rows for word in words(row)}
+    told = {word for row in DETAILS for word in words(row[0])}
 
     known = details_in_the_code()
 
     assert {word for word in told if word.removesuffix("…") not in known} == set()
     assert len(told) >= 45
+
+
+def test_the_table_of_details_says_of_each_what_to_do() -> None:
+    """E1: in alphabetical order."""
+    assert [row for row in DETAILS if len(row) != 3 or not all(row)] == []
+    assert [row[0] for row in DETAILS] == sorted(row[0] for row in DETAILS)
+
+
+def test_the_table_of_errors_has_every_code() -> None:
+    """E1."""
+    told = {word for row in cells("| status, `code` |", "A stream that breaks off ends") for word in words(row[0])}
+    code = re.compile(r"[a-z]+(_[a-z]+)+|busy")
+    tree = ast.parse((ROOT / "cachemw/endpoints/errors.py").read_text())
+    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+    assert {text for text in strings if code.fullmatch(text)} - NOT_CODES == told
+
+
+NOT_CODES = {"cachemw_error", "invalid_request_error", "status_code"}
 
 
 @pytest.mark.parametrize(
@@ -63,8 +93,8 @@ def test_every_detail_of_the_table_is_one_of_the_codes() -> None:
     ],
 )
 def test_every_detail_the_code_gives_is_in_the_table(module: str) -> None:
-    """E1: what looks like a detail in the modules that give them is told in the README."""
-    told = words(between("| `detail` | meaning |", "Our own errors"))
+    """E1: what looks like a detail in the modules that give them is told in the table."""
+    told = {word for row in DETAILS for word in words(row[0])}
     tree = ast.parse((ROOT / f"cachemw/{module}.py").read_text())
     strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     details = {text for text in strings if re.fullmatch(r"[a-z]+(-[a-z0-9]+)+", text)}
@@ -95,10 +125,31 @@ def test_the_cookies_of_an_upstreams_edge_are_those_of_the_documentation() -> No
 
 def test_figures_and_providers_are_those_of_the_code() -> None:
     """D7."""
-    assert f"default store is\n`DiskStore()`, {STORE_BYTES // 2**30} GiB" in README
-    assert f"body has a content coding, or is over {Policy().max_request_bytes // 2**20} MiB" in README
+    assert f"`DiskStore()` | a database of {STORE_BYTES // 2**30} GiB" in README
+    assert f"request's body is over {Policy().max_request_bytes // 2**20} MiB" in README
     assert f"over {Policy().max_record_bytes // 2**20} MiB" in README
     assert f"in progress hold {Limits().flight_bytes // 2**20} MiB already" in README
-    assert f"At most {Limits().detached} are read on at once" in README
-    assert f"read to its end, {Limits().abandon_grace:.0f} s at most" in README
+    assert f"At most {Limits().detached} are read on at once" in " ".join(README.split())
+    assert f"read to its end, {Limits().abandon_grace:.0f} s at most" in " ".join(README.split())
     assert all(f"`{name}`" in README for name in PROVIDERS)
+
+
+OTHER_OPTIONS = {
+    "--config",
+    "--online",
+    "--key",
+    "--all",
+    "--older-than",
+    "--cachemw",
+    "--block-network",
+    "--peers",
+    "--records",
+}
+"""Options of commands that are not `cachemw serve`, and of other programs."""
+
+
+def test_every_option_that_is_named_there_is() -> None:
+    """F20."""
+    named = set(re.findall(r"`(--[a-z-]+)[^`\n]*`", README)) | set(re.findall(r"cachemw serve (--[a-z-]+)", README))
+
+    assert named - {setting.option for setting in SETTINGS.values()} - OTHER_OPTIONS == set()

@@ -1,17 +1,18 @@
-"""Every block of the README runs, and does what the text around it says."""
+"""The blocks of the README, and of pages that it leads to, run, and do what the text around it says."""
 
 import base64
 import contextlib
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import flask
 import openai
 import pytest
 
+from cachemw.cassette import Cassette
 from cachemw.messages import HttpTarget, Request
 from cachemw.proxy import Proxy, Settings
 from cachemw.proxy.client_keys import read_client_keys
@@ -20,12 +21,19 @@ from cachemw.simulator import Simulator
 from cachemw.stores import MemoryStore
 from cachemw.upstreams import HttpUpstream
 from tests.asgi_driver import call
+from tests.pages import blocks
 from tests.serving import serving_in_thread
 from tests.upstream import JSON, completion, prompt, stream_events
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-TOML = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+ON_PAGES = (
+    ("../README.md", ("The proxy", "Inside the SDK", "In your tests")),
+    ("middleware.md", ("Starlette", "Flask", "The transport itself", "Who asks")),
+    ("testing.md", ("Without pytest",)),
+)
+"""The sections whose Python is run here; `tests/test_page_blocks.py` and `tests/peers/test_pages.py` run the others too."""
+PYTHON = [code for page, titles in ON_PAGES for title, code in blocks(page, "python") if title in titles]
+SDK = "import OpenAI\n\nfrom cachemw.sdk import http_client"
+TOML = [code for _, code in blocks("proxy.md", "toml")]
 QUESTION: dict[str, Any] = {"model": "gpt-oss-120b", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
 
 
@@ -57,10 +65,14 @@ def test_each_block_is_run_here() -> None:
         "8080",
         "from cachemw.httpx2 import CacheTransport\n\nclient",
         "cerebras.cloud.sdk",
-        "starlette",
-        "flask",
+        SDK,
+        "def test_the_capital",
+        "starlette.applications",
+        "app = Flask",
+        "site = Flask",
+        "by_user",
         "claims",
-        "mode",
+        "cassette = Cassette",
     )
 
     assert len(PYTHON) == len(signs)
@@ -105,7 +117,9 @@ def test_the_proxy_caches_what_openais_sdk_asks(provider: tuple[Simulator, str])
 
 
 @pytest.mark.parametrize(
-    "sign", ["cachemw.httpx2 import CacheTransport\n\nclient", "cerebras.cloud.sdk"], ids=["openai", "cerebras"]
+    "sign",
+    ["cachemw.httpx2 import CacheTransport\n\nclient", "cerebras.cloud.sdk", SDK],
+    ids=["openai", "cerebras", "either"],
 )
 def test_an_sdk_caches_by_itself(provider: tuple[Simulator, str], sign: str) -> None:
     """S1, E4, E5: JSON and streams, for who makes the next client too."""
@@ -124,7 +138,7 @@ def test_an_sdk_caches_by_itself(provider: tuple[Simulator, str], sign: str) -> 
 @pytest.mark.anyio
 async def test_an_asgi_app_has_its_chat_requests_answered(provider: tuple[Simulator, str], anyio_backend: str) -> None:
     simulator, _ = provider
-    app = run("starlette")["app"]
+    app = run("starlette.applications")["app"]
     fields = [(b"content-type", b"application/json"), (b"cachemw", b"on")]
     body = json.dumps(QUESTION).encode()
 
@@ -139,7 +153,7 @@ async def test_an_asgi_app_has_its_chat_requests_answered(provider: tuple[Simula
 
 def test_a_wsgi_app_is_asked_once(provider: tuple[Simulator, str]) -> None:
     """H7: JSON and a generator."""
-    site, asked = run("flask")["site"], []
+    site, asked = run("site = Flask")["site"], []
 
     def answer() -> flask.Response:
         asked.append(flask.request.get_json())
@@ -155,6 +169,13 @@ def test_a_wsgi_app_is_asked_once(provider: tuple[Simulator, str]) -> None:
     site.wsgi_app.close()
 
     assert len(asked) == 2
+
+
+def test_an_app_says_which_user_asks() -> None:
+    """I1."""
+    asked = Request("POST", "/", (), b"", HttpTarget("https://x:443/"), context={"user": SimpleNamespace(username="sam")})
+
+    assert run("by_user")["by_user"].partition(asked) == b"sam"
 
 
 def test_a_token_that_changes_may_name_the_same_caller() -> None:
@@ -187,6 +208,17 @@ def test_a_cassette_replays_without_a_key_and_contacts_nobody(
 @contextlib.contextmanager
 def run_cassette() -> Iterator[Any]:
     """Give the block's client."""
-    names = run("cassette")
+    names = run("cassette = Cassette")
     with names["client"] as client:
         yield client
+
+
+def test_a_test_of_the_readme_is_recorded(provider: tuple[Simulator, str], tmp_path: Path) -> None:
+    """F3: whatever the simulator says of Paris."""
+    test = run("def test_the_capital", **{'"Paris" in': '"" in'})["test_the_capital_of_france"]
+    for mode in ("record", "replay"):
+        cassette = Cassette(tmp_path / "cassette", mode)
+        test(cassette)
+        cassette.close()
+
+    assert provider[0].calls == 1

@@ -1,7 +1,5 @@
 """JavaScript clients of today, through the proxy."""
 
-import re
-import subprocess
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +7,7 @@ import pytest
 
 from cachemw.simulator import Simulator
 from tests.peers.asking import assert_the_second_time_is_the_first, cache_statuses, grounded
-from tests.peers.environments import ROOT, scripts_of_javascript
+from tests.peers.environments import scripts_of_javascript
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1200)]  # the first test installs the packages
 
@@ -26,23 +24,3 @@ def test_through_the_proxy_the_second_answer_is_a_hit(
     assert_the_second_time_is_the_first(twice)
     assert {status.get("fwd") for status in cache_statuses(twice.first)} == {"miss"}
     assert all(status["hit"] and 3000 < status["ttl"] <= 3600 for status in cache_statuses(twice.again))
-
-
-def test_the_block_of_the_readme_runs(tmp_path: Path) -> None:
-    """E3: as it stands there, but for the address."""
-    [block] = re.findall(r"```javascript\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    simulator = Simulator()
-    with grounded(simulator, tmp_path) as ground, ground.proxied() as url:
-        script = block.replace("http://127.0.0.1:8080", url) + "console.log(answer.choices[0].message.content);"
-        told = [_node(script) for _ in range(2)]
-
-    assert told[0] == told[1] != ""
-    assert simulator.calls == 1
-
-
-def _node(script: str) -> str:
-    command = "node", "--input-type=module"
-    done = subprocess.run(
-        command, input=script, cwd=scripts_of_javascript(), capture_output=True, text=True, timeout=60, check=True
-    )
-    return done.stdout

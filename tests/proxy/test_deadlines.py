@@ -66,7 +66,7 @@ def is_due(after: float, due: float) -> bool:
 
 def test_the_deadlines_are_those_of_the_documentation() -> None:
     """D7: and so are the other limits of a request."""
-    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    readme = " ".join((Path(__file__).parents[2] / "docs/proxy.md").read_text().split())
 
     limits = Limits()
 
