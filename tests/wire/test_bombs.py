@@ -18,7 +18,7 @@ from cachemw.endpoints.base import ApiCall, Bypass
 from cachemw.endpoints.chat.request import read_chat
 from cachemw.endpoints.chat.transcode import OTHER_KIND, derive
 from cachemw.endpoints.chat.transcode.aggregate import MEMBERS_LIMIT
-from cachemw.limits import Work
+from cachemw.limits import MIB, Work
 from cachemw.messages import Kind, StoredResponse
 from cachemw.wire import strict_json
 from cachemw.wire.sse import DONE, Parser, encode
@@ -341,7 +341,7 @@ def test_a_usual_request_is_seen_to_be_none_at_a_glance(monkeypatch: pytest.Monk
 
 
 def test_as_many_objects_as_probabilities_need_are_judged() -> None:
-    scores = wide(b'{"token":" a","logprob":-1.5,"bytes":[32]}', RECORD - 1000)
+    scores = wide(b'{"token":" a","logprob":-1.5,"bytes":[32]}', 4 * MIB)
 
     assert WORK.objects > scores.count(b"{") > 90_000
     assert json_fault(answering(b'"hi"', b',"logprobs":' + scores), ASKED, FINISH_REASONS) is None
