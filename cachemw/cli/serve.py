@@ -19,10 +19,10 @@ from uvicorn import Config, Server
 from cachemw.cli.banner import banner
 from cachemw.cli.ending import EndingServer, Supervisor
 from cachemw.cli.listening import EVERYBODYS_SOCKET, OWNERS_SOCKET, is_loopback, listen, listening_at, url_of
-from cachemw.errors import CommandError, PlaceRefused, StoreError
+from cachemw.errors import CommandError, ConfigurationError, PlaceRefused, StoreError
 from cachemw.limits import Limits
 from cachemw.proxy import Settings
-from cachemw.proxy.app import work
+from cachemw.proxy.app import ProxyMaker
 from cachemw.proxy.listener import GuardedProtocol
 from cachemw.proxy.logs import logging_config
 from cachemw.proxy.reloading import hold_hangups, take_hangup
@@ -61,10 +61,18 @@ def configured(
     )
 
 
-def run(config: Config, listener: socket.socket, announce: Callable[[], None]) -> None:
-    """Announce it and serve until SIGINT or SIGTERM, then return: no exception, which may be lost wherever it is raised."""
+def _nothing() -> None: ...
+
+
+def run(
+    config: Config, listener: socket.socket, announce: Callable[[], None], on_hangup: Callable[[], None] = _nothing
+) -> None:
+    """Announce it and serve until SIGINT or SIGTERM, then return: no exception, which may be lost wherever it is raised.
+
+    With workers, `on_hangup` is called in their parent at each SIGHUP that it hands on to them.
+    """
     if config.workers > 1:
-        supervisor = Workers(config, [listener])
+        supervisor = Workers(config, [listener], on_hangup)
         announce()
         supervisor.run()
         return
@@ -78,9 +86,14 @@ def run(config: Config, listener: socket.socket, announce: Callable[[], None]) -
 class Workers(Supervisor):
     """The supervisor of workers; where SIGHUP is held it hands that on to each, and they begin nothing anew."""
 
+    def __init__(self, config: Config, sockets: list[socket.socket], on_hangup: Callable[[], None]) -> None:
+        super().__init__(config, sockets)
+        self._on_hangup = on_hangup
+
     def handle_signals(self) -> None:
         super().handle_signals()
         if take_hangup():
+            self._on_hangup()
             for worker in self.processes:
                 if worker.process.is_alive() and worker.pid is not None:
                     os.kill(worker.pid, signal.SIGHUP)
@@ -130,7 +143,7 @@ def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits =
     with _listening(settings) as listener:
         said = banner(settings, rules, listener, as_written(upstream.place) + _through(upstream.proxy), kept)
         os.environ.update(settings.to_environment())  # every worker makes its proxy from there
-        make, protocol = partial(work, limits), partial(GuardedProtocol, limits=limits)
+        make, protocol = ProxyMaker(limits, rules.named_keys), partial(GuardedProtocol, limits=limits)
         config = configured(
             make,
             settings.log_level,
@@ -139,7 +152,13 @@ def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits =
             workers=settings.workers,
             protocol=protocol,
         )
-        run(config, listener, partial(say, said))
+        run(config, listener, partial(say, said), partial(_read_keys, settings, make))
+
+
+def _read_keys(settings: Settings, make: ProxyMaker) -> None:
+    """Let workers that are begun from now on admit by the client keys that the file holds now, as the others do."""
+    with contextlib.suppress(ConfigurationError):  # which the workers tell
+        make.named_keys = settings.rules().named_keys
 
 
 def _through(proxy: HttpProxy | None) -> str:

@@ -2,7 +2,8 @@
 
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 from starlette.requests import Request as Page
@@ -111,10 +112,10 @@ class Proxy:
             incoming.let_go()
 
 
-def create(limits: Limits = Limits()) -> Gate:
-    """Make the proxy that the environment describes, behind its gate. Raises `ConfigurationError`."""
+def create(limits: Limits = Limits(), named_keys: Mapping[bytes, str] | None = None) -> Gate:
+    """Make the proxy that the environment describes, behind its gate; see `Settings.rules`. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
-    rules, limits = settings.rules(), settings.limits(limits)
+    rules, limits = settings.rules(named_keys), settings.limits(limits)
     hooks = [log_exchange] if settings.access_log else []
     upstream, store = settings.open_upstream(), settings.store()
     proxy = Proxy(upstream, store=store, policy=rules.policy, limits=limits, hooks=hooks, closes_store=True)
@@ -146,8 +147,18 @@ async def _warm(_: Page) -> JSONResponse:
     return JSONResponse({})
 
 
-def work(limits: Limits) -> Gate:
-    """Make the proxy that the environment describes, in a process that has nothing else to do."""
-    gc.collect()
-    gc.freeze()  # what is imported stays: to look through it again and again is a good part of a hit's cost
-    return create(limits)
+@dataclass(slots=True)
+class ProxyMaker:
+    """Makes the proxy that the environment describes, in a process that has nothing else to do.
+
+    `named_keys` are the client keys that its file held when it was last read: a worker that is begun later than the others,
+    because one of them was killed, has to admit whom they admit, whatever became of the file.
+    """
+
+    limits: Limits
+    named_keys: Mapping[bytes, str]
+
+    def __call__(self) -> Gate:
+        gc.collect()
+        gc.freeze()  # what is imported stays: to look through it again and again is a good part of a hit's cost
+        return create(self.limits, self.named_keys)

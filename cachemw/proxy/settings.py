@@ -231,8 +231,10 @@ class Settings:
             known = ", ".join(sorted(_POLICY.honour))
             raise ConfigurationError(f"{min(unknown)!r} is no control of clients: there are {known}")
 
-    def rules(self) -> AccessRules:
-        """Return whom the proxy answers; reads the file of client keys. Raises `ConfigurationError`."""
+    def rules(self, named_keys: Mapping[bytes, str] | None = None) -> AccessRules:
+        """Return whom the proxy answers; reads the file of client keys, if they are not given. Raises `ConfigurationError`."""
+        if named_keys is None:
+            named_keys = read_client_keys(self.client_keys_file) if self.client_keys_file else {}
         keys = tuple(key.encode(errors="surrogatepass") for key in self.client_keys)  # what is not ASCII is refused
         return AccessRules(
             self.policy(),
@@ -242,7 +244,7 @@ class Settings:
             own_hosts=_own_hosts(self.host),
             is_open=self.insecure,
             lend=lent_paths(self.lend),
-            named_keys=read_client_keys(self.client_keys_file) if self.client_keys_file else {},
+            named_keys=named_keys,
         )
 
 

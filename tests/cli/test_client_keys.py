@@ -67,6 +67,34 @@ def test_keys_are_read_again_by_every_worker(
     assert "sk-" not in output
 
 
+def test_workers_that_are_killed_while_the_file_is_bad_are_replaced_by_some_that_admit_whom_they_did(
+    command: Command, simulated: tuple[Simulator, str], tmp_path: Path
+) -> None:
+    """F21: a bad file changes nothing, and nobody is begun over and over who cannot begin."""
+    path = tmp_path / "keys.toml"
+    write(path, 'alice = "sk-a1"\n')
+    options = ("--client-keys-file", path, "--workers", 2, "--upstream", simulated[1], "--log-level", "info")
+    with command.serving("serve", "--port", 0, *options, lines=SAID, **SERVER) as serving:
+        until_all_say("hit", serving, "sk-a1", 2)
+        write(path, 'alice = "sk-a2"\n')
+        serving.process.send_signal(signal.SIGHUP)
+        until_all_say("hit", serving, "sk-a2", 2)
+
+        write(path, "alice = sk-a3\n")
+        serving.process.send_signal(signal.SIGHUP)
+        killed = serving.workers()
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        until_all_say("hit", serving, "sk-a2", 2)
+        until_all_say("401", serving, "sk-a1", 2)
+
+        assert serving.end() == 0
+        output = serving.said + serving.output.read()
+
+    assert "Traceback" not in output
+    assert output.count("died") == len(killed)
+
+
 def test_a_hangup_before_it_listens_does_not_end_it(command: Command, simulated: tuple[Simulator, str], tmp_path: Path) -> None:
     """F21: a signal that comes too early waits."""
     path = tmp_path / "keys.toml"
