@@ -19,6 +19,7 @@ FOLDER = "cassettes"
 """The directory beside a test file in which each of them has one, unless a mark names another."""
 
 _OUTPUT = "cachemw"
+_WHOLE_RUNS = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 class CassetteLedger:
@@ -114,12 +115,13 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
         item.config.stash[_LEDGER].is_partial = True
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Send what was noted here to the process that tells of it, where that is another one."""
     config = session.config
     ledger = config.stash[_LEDGER]
     is_narrowed = any("::" in argument for argument in config.args) or getattr(config.option, "lf", False)
-    ledger.is_partial |= bool(is_narrowed or session.shouldfail or session.shouldstop or _mode_of(config) == "off")
+    is_stopped = session.shouldfail or session.shouldstop or exitstatus not in _WHOLE_RUNS
+    ledger.is_partial |= bool(is_narrowed or is_stopped or _mode_of(config) == "off")
     if hasattr(config, "workeroutput"):
         config.workeroutput[_OUTPUT] = ledger.to_output()
 

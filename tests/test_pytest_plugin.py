@@ -66,7 +66,7 @@ def suite(upstream: str, seeds: tuple[int, ...] = (1, 2)) -> str:
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """Run the suite in this process, into which the SDK has been imported already."""
-    return pytester.runpytest_inprocess("-W", "error", *PLUGIN, *arguments)
+    return pytester.runpytest_inprocess("-W", "error", *PLUGIN, *arguments, no_reraise_ctrlc=True)
 
 
 def files(pytester: pytest.Pytester) -> list[str]:
@@ -157,6 +157,28 @@ def test_records_that_nobody_asked_for_are_listed_after_a_whole_run(pytester: py
 
     whole.stdout.fnmatch_lines(["*asked for by no test of this run: cassettes/test_bot/m--*.json"])
     assert not any("asked for by no test" in part.stdout.str() for part in parts)
+
+
+INTERRUPTIONS = {
+    "Ctrl-C": "raise KeyboardInterrupt",
+    "an exit": "pytest.exit('enough')",
+    "a test": "request.session.shouldstop = 'enough'",
+}
+
+
+@pytest.mark.parametrize("interruption", INTERRUPTIONS.values(), ids=INTERRUPTIONS)
+def test_of_a_run_that_was_interrupted_nobody_knows_what_it_would_have_asked_for(
+    pytester: pytest.Pytester, interruption: str
+) -> None:
+    """F3: a record that is listed is one to be thrown away."""
+    pytester.makepyfile(test_bot=suite(ANSWERS))
+    run(pytester).assert_outcomes(passed=2)
+    more = f"\ndef test_it_stops(request):\n    {interruption}\n\ndef test_it_goes_on(client):\n    ask(client, 2)\n"
+    pytester.makepyfile(test_bot=suite(FAILS, (1,)) + more)
+
+    interrupted = run(pytester, "--cachemw=replay")
+
+    assert "asked for by no test" not in interrupted.stdout.str()
 
 
 def test_a_mark_names_another_directory(pytester: pytest.Pytester) -> None:
