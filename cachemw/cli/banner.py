@@ -56,7 +56,7 @@ def _who_may_connect(settings: Settings, rules: AccessRules, place: str) -> str:
 
 def _which_names(settings: Settings, rules: AccessRules, port: int) -> str:
     """Say by which URLs other machines reach it, as far as this one knows; each of these would be answered."""
-    own = own_names() if settings.host in EVERYWHERE else []
+    own = own_names(settings.host) if settings.host in EVERYWHERE else []
     if rules.demands_keys:
         urls = _urls([*sorted(rules.hosts), *own], port)
         return f"it answers to any name, for clients bring a key{': ' if urls else ''}{urls}"

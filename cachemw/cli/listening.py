@@ -140,9 +140,13 @@ def url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def own_names() -> list[str]:
-    """Return the name and the addresses by which other machines probably reach this one."""
-    addresses = [address for family, outside in _OUTSIDE if (address := _own_address(family, outside)) is not None]
+def own_names(everywhere: str) -> list[str]:
+    """Return the name and the addresses by which other machines probably reach this one, where it listens `everywhere`.
+
+    Who listens at `0.0.0.0` is not reached by IPv6, and who listens at `::` by both.
+    """
+    families = [outside for outside in _OUTSIDE if ":" in everywhere or outside[0] is socket.AF_INET]
+    addresses = [address for outside in families if (address := _own_address(*outside)) is not None]
     name = socket.gethostname().lower()
     return [name, *addresses] if name and not is_loopback(name) else addresses
 

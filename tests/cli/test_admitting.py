@@ -111,7 +111,7 @@ def test_beyond_loopback_it_listens_with_keys_or_for_everyone(
 
 def _addresses(said: str) -> list[str]:
     """Return the URLs of this machine's own addresses, as they can be pasted."""
-    return re.findall(r"(http://[0-9.]+:\d+)/v1", said.partition("it answers to")[2])
+    return re.findall(r"(http://(?:[0-9.]+|\[[0-9a-f:]+\]):\d+)/v1", said.partition("it answers to")[2])
 
 
 def _status(url: str, host: str, path: str = "/v1/models", **more: str) -> int:

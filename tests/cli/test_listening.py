@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cachemw.cli.listening import EVERYBODYS_SOCKET, OWNERS_SOCKET, holder_of, is_loopback, listening_at
+from cachemw.cli.listening import EVERYBODYS_SOCKET, OWNERS_SOCKET, holder_of, is_loopback, listening_at, own_names
 from cachemw.errors import CommandError
 from cachemw.simulator import Simulator
 from tests.cli.command import PATIENCE, Command, Done, refusal
@@ -30,6 +30,12 @@ def test_a_loopback_address_is_one(host: str) -> None:
 def test_any_other_host_is_none(host: str) -> None:
     """I2: beyond loopback everyone could spend the server's key."""
     assert not is_loopback(host)
+
+
+def test_no_address_is_named_that_nobody_listens_at() -> None:
+    """F7: IPv4 alone, where `0.0.0.0` is listened on."""
+    assert not [name for name in own_names("0.0.0.0") if ":" in name]
+    assert set(own_names("0.0.0.0")) <= set(own_names("::"))
 
 
 def test_who_has_a_port_is_named() -> None:
