@@ -56,6 +56,7 @@ def chunk(index: int = 0, finish_reason: str | None = None, **delta: Any) -> dic
 
 
 HELLO, STOP = chunk(content="Hello"), chunk(finish_reason="stop")
+ENDED_BY_ERROR = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "error": {"message": "m"}}]}  # OpenRouter's
 TOOL_CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
@@ -90,6 +91,8 @@ TOOL_CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "f"
         pytest.param(completion({"index": 0, "finish_reason": "stop"}), "empty-choice", id="no message"),
         pytest.param(completion(choice(finish_reason=None)), "unfinished-choice", id="no finish reason"),
         pytest.param(completion(choice(), error={"message": "m"}), "error-answer", id="an error beside a choice"),
+        pytest.param(completion(choice() | {"error": {"message": "m"}}), "error-answer", id="an error within a choice"),
+        pytest.param(completion(choice() | {"error": None}), None, id="no error within a choice"),
         pytest.param(b'{"error":{"message":"m"}}', "error-answer", id="an error"),
         pytest.param(b'{"error":"m"}', "error-answer", id="an error of one word"),
         pytest.param(b'{"message":"m","type":"t","param":null,"code":"c"}', "error-answer", id="the error of Cerebras"),
@@ -173,6 +176,7 @@ def test_nor_any_error_that_cerebras_is_known_for() -> None:
         pytest.param(stream(HELLO), "unfinished-choice", id="no finish reason"),
         pytest.param(stream(HELLO, STOP, {"error": {"message": "m"}}), "error-event", id="an error"),
         pytest.param(stream(HELLO, {**STOP, "error": {"message": "m"}}), "error-event", id="an error beside a choice"),
+        pytest.param(stream(HELLO, ENDED_BY_ERROR), "error-event", id="an error within a choice"),
         pytest.param(stream(HELLO, STOP, {"message": "m", "code": "c"}), "error-event", id="the error of Cerebras"),
         pytest.param(stream(HELLO, STOP, b"event: error\ndata: {}\n\n"), "error-event", id="an event named error"),
         pytest.param(stream(HELLO, STOP, b"data: oops\n\n"), "unreadable-event", id="not JSON"),

@@ -71,6 +71,7 @@ class _Choice(msgspec.Struct):
     delta: _Message | None = None
     message: _Message | None = None
     finish_reason: str | None = None
+    error: msgspec.Raw = _NULL
 
     __repr__ = redacted_repr
 
@@ -90,8 +91,9 @@ class _Body(msgspec.Struct):
     __repr__ = redacted_repr
 
     def is_error(self, work: Work) -> bool:
-        """Both forms: `{"error": …}`, and the flat one of Cerebras."""
-        if self.error != _NULL and _read(self.error, work):
+        """All forms: `{"error": …}`, which OpenRouter has in a choice as well, and the flat one of Cerebras."""
+        errors = (self.error, *(choice.error for choice in self.choices or ()))
+        if any(error != _NULL and _read(error, work) for error in errors):
             return True
         is_flat = self.choices is None and any(said != _NULL for said in (self.type, self.code, self.status_code))
         return is_flat and isinstance(_read(self.message, work), str)
