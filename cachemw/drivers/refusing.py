@@ -5,6 +5,7 @@ import logging
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.refusals import LastRefusals
 from cachemw.limits import Limits
+from cachemw.report import STORE_SLOW
 
 logger = logging.getLogger(__name__)
 
@@ -18,4 +19,5 @@ def log_refusal(detail: str, endpoint: str, index: bytes, host: str) -> None:
     """Log why an answer was not kept; that an upstream answered with an error was logged as that."""
     if not (host and detail == "not-200"):
         whose = f" of {host}" if host else ""
-        logger.info("an answer%s was not kept: %s (%s, key %s)", whose, detail, endpoint, index.hex())
+        became = "may not have been kept" if detail == STORE_SLOW else "was not kept"  # what nobody waits for may still be done
+        logger.info("an answer%s %s: %s (%s, key %s)", whose, became, detail, endpoint, index.hex())

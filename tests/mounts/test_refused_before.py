@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from cachemw import Policy
+from cachemw.drivers.refusing import log_refusal
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import Mounted, status_of
 from tests.mounts.gates import Gate
@@ -173,6 +174,17 @@ async def test_of_a_wrapped_app_its_refusals_are_logged_and_no_host(mounted: Mou
 
     [line] = [record.getMessage() for record in caplog.records]
     assert line.startswith("an answer was not kept: not-200 (chat, key ")
+
+
+async def test_an_answer_that_the_store_may_still_take_is_not_said_to_be_lost(caplog: pytest.LogCaptureFixture) -> None:
+    """F5: a large one often takes longer than anybody waits for, and is kept."""
+    caplog.set_level(logging.INFO, "cachemw")
+
+    log_refusal("store-slow", "chat", b"\x01", "api.example")
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "an answer of api.example may not have been kept: store-slow (chat, key 01)"
+    ]
 
 
 # How large an answer may be.
