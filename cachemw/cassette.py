@@ -1,5 +1,6 @@
 """A cassette for tests: recorded answers in a directory of their own, and the clients that are answered from there."""
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,9 +10,11 @@ from cachemw import sdk as sdks
 from cachemw.cache.directives import FOREVER
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.cache.policy import Policy
-from cachemw.errors import ConfigurationError
+from cachemw.errors import ConfigurationError, RecordRefused, StoreError
 from cachemw.report import Hook
 from cachemw.stores.file.store import FileStore
+
+logger = logging.getLogger(__name__)
 
 _HONOURED = frozenset({"namespace", "sample", "speed"})
 """The controls that say which answer is asked for; whether it is recorded is for the cassette to say."""
@@ -47,7 +50,8 @@ off      everything is asked, and nothing recorded
 class Cassette:
     """The answers in one directory, and clients for them. `mode` is one of `POLICIES`.
 
-    `asked` and `recorded` take note of the records that were asked for and made, by the digits in the names of their files.
+    `asked` and `recorded` take note of the records that were asked for and made, by the digits in the names of their files;
+    `failed` of why some could not be made, in words. Their answers are given all the same, and it is logged.
     Records are fresh for ever, and what a request asks of a cache is not obeyed, but for what belongs to the key. Raises
     `ConfigurationError` where there is nothing to replay.
     """
@@ -59,11 +63,12 @@ class Cassette:
         *,
         asked: set[str] | None = None,
         recorded: set[str] | None = None,
+        failed: set[str] | None = None,
     ) -> None:
         if mode not in POLICIES:
             raise ConfigurationError(f"a cassette's mode is {', '.join(POLICIES)}, not {mode!r}")
         self.mode, self.policy = mode, POLICIES[mode]
-        noted = set[str]() if asked is None else asked, set[str]() if recorded is None else recorded
+        noted = (set[str]() if one is None else one for one in (asked, recorded, failed))
         self.store: FileStore = _NotingStore(directory, *noted)
         self._opened: list[Any] = []
         if self.policy.replays:
@@ -105,16 +110,27 @@ class Cassette:
 
 
 class _NotingStore(FileStore):
-    """Notes which records are asked for, and which are made."""
+    """Notes which records are asked for, which are made, and why some cannot be."""
 
-    def __init__(self, path: str | os.PathLike[str], asked: set[str], recorded: set[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], asked: set[str], recorded: set[str], failed: set[str]) -> None:
         super().__init__(path)
-        self._asked, self._recorded = asked, recorded
+        self._asked, self._recorded, self._failed = asked, recorded, failed
 
     def get(self, index: bytes) -> bytes | None:
         self._asked.add(index.hex())
         return super().get(index)
 
     def put(self, index: bytes, record: bytes, keep: float | None, order: Order | None = None, others: Others = ALONE) -> None:
-        super().put(index, record, keep, order, others)
+        try:
+            super().put(index, record, keep, order, others)
+        except RecordRefused:
+            raise
+        except StoreError as exc:
+            self._note_failure(str(exc))
+            raise
         self._recorded.add(index.hex())
+
+    def _note_failure(self, why: str) -> None:
+        if why not in self._failed:
+            logger.warning("not recorded: %s", why)
+        self._failed.add(why)

@@ -28,6 +28,8 @@ class CassetteLedger:
     def __init__(self) -> None:
         self.asked: dict[str, set[str]] = {}
         self.recorded: dict[str, set[str]] = {}
+        self.failed = set[str]()
+        """Why records could not be made, in words."""
         self.is_partial = False
         """Whether not all tests were run that could have been: then nobody knows which records are of no use."""
 
@@ -36,13 +38,14 @@ class CassetteLedger:
         asked, recorded = (
             {directory: sorted(digits) for directory, digits in each.items()} for each in (self.asked, self.recorded)
         )
-        return {"asked": asked, "recorded": recorded, "is_partial": self.is_partial}
+        return {"asked": asked, "recorded": recorded, "failed": sorted(self.failed), "is_partial": self.is_partial}
 
     def add(self, output: dict[str, Any]) -> None:
         """Take in what another process noted."""
         for each, noted in ((self.asked, output["asked"]), (self.recorded, output["recorded"])):
             for directory, digits in noted.items():
                 each.setdefault(directory, set()).update(digits)
+        self.failed.update(output["failed"])
         self.is_partial |= output["is_partial"]
 
     def files(self) -> tuple[list[Path], list[Path]]:
@@ -88,7 +91,7 @@ def cachemw_cassette(request: pytest.FixtureRequest) -> "Iterator[Cassette]":
     directory, ledger = _directory_of(request.node), request.config.stash[_LEDGER]
     asked, recorded = (each.setdefault(str(directory), set()) for each in (ledger.asked, ledger.recorded))
     try:
-        cassette = Cassette(directory, _mode_of(request.config), asked=asked, recorded=recorded)
+        cassette = Cassette(directory, _mode_of(request.config), asked=asked, recorded=recorded, failed=ledger.failed)
     except ConfigurationError as exc:
         pytest.fail(f"{exc} (--cachemw=record records what is missing)", pytrace=False)
     yield cassette
@@ -138,12 +141,15 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """List what was recorded, and what nobody asked for."""
-    recorded, idle = config.stash[_LEDGER].files()
-    if not (recorded or idle):
+    """List what was recorded, what could not be, and what nobody asked for."""
+    ledger = config.stash[_LEDGER]
+    recorded, idle = ledger.files()
+    if not (recorded or idle or ledger.failed):
         return
     terminalreporter.section(f"cachemw ({_mode_of(config)})")
     _tell(terminalreporter, "recorded:", recorded, config.rootpath)
+    for why in sorted(ledger.failed):
+        terminalreporter.write_line(f"not recorded: {why}")
     _tell(terminalreporter, "asked for by no test of this run:", idle, config.rootpath)
 
 

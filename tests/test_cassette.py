@@ -39,6 +39,18 @@ def test_what_was_recorded_is_given_again_unless_the_mode_says_otherwise(mode: s
     assert (digits <= asked) is (mode in ("replay", "record"))
 
 
+def test_what_cannot_be_recorded_is_noted_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """F3: the answers are given all the same."""
+    place, failed = tmp_path / "file", set[str]()
+    place.touch()
+
+    assert ask(Cassette(place, "record", failed=failed)) == 2
+
+    [why] = failed
+    assert str(place) in why
+    assert [record.getMessage() for record in caplog.records] == [f"not recorded: {why}"]
+
+
 def ask(cassette: Cassette) -> int:
     """Ask twice, by both kinds of its clients; return how often the upstream was asked."""
     inner = inner_of(httpx, answering)

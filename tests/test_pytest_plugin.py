@@ -227,6 +227,19 @@ def test_it_runs_in_many_processes(pytester: pytest.Pytester) -> None:
     assert replayed.stdout.str().count("asked for by no test of this run: cassettes/test_bot") == 1
 
 
+@pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one process", "many"])
+def test_what_cannot_be_recorded_is_told_though_no_test_fails(pytester: pytest.Pytester, processes: tuple[str, ...]) -> None:
+    """F3, F4: it was asked and paid for, and will be again."""
+    pytester.makepyfile(test_bot=bare(ANSWERS))
+    pytester.path.joinpath("cassettes").write_text("not a directory")
+
+    told = run(pytester, *processes)
+
+    told.assert_outcomes(passed=2)
+    told.stdout.fnmatch_lines(["not recorded: cannot write to *cassettes/test_bot: Not a directory"])
+    assert told.stdout.str().count("not recorded: ") == 1
+
+
 AWAITED = """
 import asyncio, openai
 {upstream}
