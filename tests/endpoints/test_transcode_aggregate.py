@@ -334,6 +334,27 @@ def test_a_text_beside_the_delta_comes_in_pieces() -> None:
     assert (choice["text"], choice["message"]["content"]) == ("1,, 2", "1,, 2")
 
 
+@pytest.mark.parametrize(
+    ("texts", "holds"),
+    [
+        (["1", ", 2"], "1, 2"),
+        (["<call>", " f()"], "<call> f()"),
+        (["1", "1, 2"], OTHER_KIND),
+        (["1", "1"], OTHER_KIND),
+        (["plan", "answer"], OTHER_KIND),
+        (["1", 2], OTHER_KIND),
+    ],
+    ids=repr,
+)
+def test_a_text_beside_the_delta_is_in_pieces_where_it_can_be_nothing_else(texts: list[str], holds: Any) -> None:
+    """S4: it may be all that there is so far, or a word for what this piece is."""
+    pieces = [chunk(piece(content=content, more={"text": text})) for content, text in zip(("1", ", 2"), texts, strict=True)]
+
+    answer = as_json([*pieces, chunk(piece(finish="stop"), usage=USAGE)])
+
+    assert (answer if answer == OTHER_KIND else answer["choices"][0]["text"]) == holds
+
+
 @pytest.mark.parametrize("padding", ["", "abc", "abcdefghijklmnopqrstuvwxyz012", "abcdefghijklmnopqrstuvwxyzABC", "abdef"])
 def test_padding_of_others_is_no_part_of_the_answer(padding: str) -> None:
     """S3: Mistral's, and Cloudflare's."""

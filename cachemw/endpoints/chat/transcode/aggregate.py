@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cachemw.endpoints.chat.transcode.reading import OTHER_PADDING, PADDING, JsonObject, Loss, choices_of, index_of, is_padding
-from cachemw.endpoints.chat.transcode.sums import LogprobsSum, ObjectSum, TextSum
+from cachemw.endpoints.chat.transcode.sums import LogprobsSum, ObjectSum, UnknownTextSum
 
 MEMBERS_LIMIT = 64
 """An object with more members that is said again, and otherwise, is none that we know: each time would cost all of them."""
@@ -26,6 +26,9 @@ DRIFTING = frozenset(
 
 LOGPROBS = frozenset({"logprobs", "reasoning_logprobs"})
 """Members of a choice that come in pieces, as the delta does."""
+
+SAID_AGAIN = ("reasoning", "reasoning_content", "content")
+"""Members of a message that some upstreams say once more, as the `text` of the choice."""
 
 KNOWN_IN_CHOICE = STATES | {"text"}
 KNOWN_IN_CHUNK = DRIFTING | {"object", "choices", PADDING, OTHER_PADDING}
@@ -92,7 +95,7 @@ class ChoiceSum:
 
     def __init__(self, index: int) -> None:
         self._members: JsonObject = {"index": index}
-        self._message, self._logprobs, self._text = ObjectSum(), LogprobsSum(), TextSum()
+        self._message, self._logprobs, self._texts = ObjectSum(), LogprobsSum(), list[str]()
         self._snapshot: JsonObject = {}
         self._repeated = Repeated()
 
@@ -111,8 +114,8 @@ class ChoiceSum:
             elif name in OFFSETS:
                 pass
             elif name == "text" and isinstance(value, str):
-                self._text.add(value)
-                self._members[name] = self._text
+                self._texts.append(value)
+                self._members[name] = self._texts
             elif name in STATES:
                 self._members[name] = latest(self._members.get(name), value)
             elif value and isinstance(value, list) and value == self._members.get(name):
@@ -125,10 +128,10 @@ class ChoiceSum:
         if self._members.get("finish_reason") is None:
             raise Loss
         self._repeated.check()
-        text = {"text": self._text.total()} if self._members.get("text") is self._text else {}
         message = {"content": None} | _message(self._message.total())
         if any(message.get(name) != value for name, value in self._snapshot.items() if value not in _EMPTY):
             raise Loss  # a whole message beside the deltas, and they say something else
+        text = {"text": _text(self._texts, message)} if self._texts else {}
         return self._members | text | self._logprobs.total() | {"message": message}
 
 
@@ -160,6 +163,18 @@ def _message(members: JsonObject) -> JsonObject:
     if calls := message.get("tool_calls"):
         message["tool_calls"] = _tool_calls(calls)
     return message
+
+
+def _text(pieces: list[str], message: JsonObject) -> str:
+    """Return what came in pieces beside the deltas: what these say as well, or what can be taken for nothing else."""
+    told = [said for name in SAID_AGAIN if isinstance(said := message.get(name), str)]
+    whole = "".join(pieces)
+    if whole not in (*told, "".join(told)):
+        unknown = UnknownTextSum()
+        for piece in pieces:
+            unknown.add(piece)
+        return unknown.total()
+    return whole
 
 
 def _delta(value: Any) -> JsonObject:
