@@ -121,6 +121,16 @@ def test_the_kind_that_was_recorded_is_the_record(kind: Kind) -> None:
             [{"new": {"a": {"b": "x"}}}, {"new": {"a": {"c": 1}}}], SAID | {"new": {"a": {"b": "x", "c": 1}}}, id="objects"
         ),
         pytest.param([{"new": "Let"}, {"new": ""}, {"new": " me"}], SAID | {"new": "Let me"}, id="a text of an unknown name"),
+        pytest.param(
+            [{"content": "Let", "speaker": "narrator"}, {"content": " me", "speaker": "narrator"}, {}],
+            SAID | {"content": "Let me", "speaker": "narrator"},
+            id="a label of an unknown name, in every delta",
+        ),
+        pytest.param(
+            [{"d": [{"index": 0, "text": text, "voice": "high"}]} for text in ("a", "b")],
+            SAID | {"d": [{"index": 0, "text": "ab", "voice": "high"}]},
+            id="a label of an unknown name, in every piece of an entry",
+        ),
         pytest.param([{"item_id": "a"}] * 2 + [{"item_id": ""}], SAID | {"item_id": "a"}, id="an id of something, again"),
         pytest.param([{"mime_type": "a/b", "mode": "x"}] * 3, SAID | {"mime_type": "a/b", "mode": "x"}, id="a name of a kind"),
         pytest.param([{"n": 1}, {"n": None}, {"n": 1.0}], SAID | {"n": 1}, id="a number again"),
@@ -221,6 +231,13 @@ def test_tool_calls_are_put_together_by_their_index_and_lose_it(fragments: list[
         pytest.param([{"x": {"a": 1}}, {"x": 1}], id="a number after an object"),
         pytest.param([{"x": 1}, {"x": True}], id="a truth value after a number"),
         pytest.param([{"new": "ha"}, {"new": "ha"}], id="a label or a text that begins so"),
+        pytest.param(
+            [{"content": "a", "new": "ha"}, {"content": "b", "new": "ha"}, {"content": "c"}],
+            id="a label that ends, or a text that does",
+        ),
+        pytest.param(
+            [{"content": "a", "new": "ha"}] * 2 + [{"content": "c", "new": "ho"}], id="a label that came again, and changed"
+        ),
         pytest.param([{"new": "a b"}, {"new": " c"}, {"new": " c"}], id="a label that changed, or a text"),
         pytest.param([{"new": "plan"}, {"new": "answer"}], id="two labels or a word in two pieces"),
         pytest.param([{"new": "a b"}, {"new": "a b c"}], id="the whole so far, or a piece"),

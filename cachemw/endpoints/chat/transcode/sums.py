@@ -37,15 +37,21 @@ class Sum(Protocol):
 
 
 class ObjectSum:
-    """An object: every member for itself. A null changes nothing."""
+    """An object: every member for itself. A null changes nothing.
+
+    A text that nobody knows, and that comes again unchanged, is a label where each piece of the object has it while another
+    text of it grows; else it may be a text whose pieces are alike.
+    """
 
     takes: tuple[type, ...] = (dict,)
     labels = LABELS
 
     def __init__(self) -> None:
         self._sums: dict[str, Sum | None] = {}
+        self._size = 0
 
     def add(self, piece: JsonObject) -> None:
+        self._size += bool(piece)
         for name, value in piece.items():
             growing = self._sums.get(name)
             if growing is None:
@@ -56,7 +62,14 @@ class ObjectSum:
                 growing.add(value)
 
     def total(self) -> JsonObject:
+        for growing in self._sums.values():
+            if isinstance(growing, UnknownTextSum) and growing.times == self._size:
+                growing.is_label = self._has_grown()
         return {name: None if growing is None else growing.total() for name, growing in self._sums.items()}
+
+    def _has_grown(self) -> bool:
+        known = (growing for growing in self._sums.values() if isinstance(growing, TextSum | ContentSum))
+        return any(growing.has_grown for growing in known if not isinstance(growing, UnknownTextSum))
 
     def _begun(self, name: str, value: Any) -> Sum:
         if name == "content" and isinstance(value, (str, list)):
@@ -183,6 +196,11 @@ class ContentSum:
         elif piece:
             self._parts.add([{"type": "text", "text": piece}])
 
+    @property
+    def has_grown(self) -> bool:
+        """Say whether it is a text that came in more than one piece."""
+        return self._parts is None and self._text.has_grown
+
     def total(self) -> str | list[Any]:
         return self._text.total() if self._parts is None else self._parts.total()
 
@@ -251,6 +269,11 @@ class TextSum:
         if piece:
             self._pieces.append(piece)
 
+    @property
+    def has_grown(self) -> bool:
+        """Say whether it came in more than one piece."""
+        return len(self._pieces) > 1
+
     def total(self) -> str:
         return "".join(self._pieces)
 
@@ -258,7 +281,8 @@ class TextSum:
 class UnknownTextSum(TextSum):
     """A text that nobody knows: said once, or in pieces that cannot be taken for anything else.
 
-    They could be a label that changes where each of them is a word, or comes again; or the whole so far, said anew.
+    They could be a label that changes where each of them is a word, or comes again; or the whole so far, said anew. One piece
+    that came some `times`, and no other, is a label where its object says so.
     """
 
     def __init__(self) -> None:
@@ -266,11 +290,16 @@ class UnknownTextSum(TextSum):
         self._seen: set[str] = set()
         self._size = 0
         self._are_words = True
+        self.times, self.is_label = 0, False
 
     def add(self, piece: str) -> None:
         if not piece:
             return
-        if piece in self._seen or len(piece) > self._size > 0 and piece.startswith(super().total()):
+        self.times += 1
+        if self._seen == {piece}:
+            return
+        came_again = self.times > len(self._seen) + 1 or piece in self._seen
+        if came_again or len(piece) > self._size > 0 and piece.startswith(super().total()):
             raise Loss
         self._seen.add(piece)
         self._size += len(piece)
@@ -278,7 +307,8 @@ class UnknownTextSum(TextSum):
         super().add(piece)
 
     def total(self) -> str:
-        if len(self._seen) > 1 and self._are_words:
+        comes_again = self.times > len(self._seen) and not self.is_label
+        if comes_again or len(self._seen) > 1 and self._are_words:
             raise Loss
         return super().total()
 
