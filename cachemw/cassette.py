@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,18 @@ from cachemw.cache.directives import FOREVER
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.cache.policy import Policy
 from cachemw.errors import ConfigurationError, RecordRefused, StoreError
-from cachemw.report import Hook
+from cachemw.report import ExchangeReport, Hook
 from cachemw.stores.file.store import FileStore
 
 logger = logging.getLogger(__name__)
 
 _HONOURED = frozenset({"namespace", "sample", "speed"})
 """The controls that say which answer is asked for; whether it is recorded is for the cassette to say."""
+
+
+_RECORDING = frozenset({"record", "refresh"})
+_OF_STORE = "store-"
+"""The beginning of details of which the store itself has said more."""
 
 
 def _policy(default: str) -> Policy:
@@ -68,8 +73,8 @@ class Cassette:
         if mode not in POLICIES:
             raise ConfigurationError(f"a cassette's mode is {', '.join(POLICIES)}, not {mode!r}")
         self.mode, self.policy = mode, POLICIES[mode]
-        noted = (set[str]() if one is None else one for one in (asked, recorded, failed))
-        self.store: FileStore = _NotingStore(directory, *noted)
+        asked, recorded, self._failed = (set[str]() if one is None else one for one in (asked, recorded, failed))
+        self.store: FileStore = _NotingStore(directory, asked, recorded, self._note_failure)
         self._opened: list[Any] = []
         if self.policy.replays:
             self.store = self.store.read_only()
@@ -81,19 +86,19 @@ class Cassette:
 
     def transport(self, sdk: Any = None, inner: Any = None, *, hooks: Iterable[Hook] = ()) -> Any:
         """Return a transport for a client of the family that an SDK speaks; see `cachemw.sdk`."""
-        return self._noted(sdks.transport(sdk, inner, hooks=hooks, **self._ours))
+        return self._noted(sdks.transport(sdk, inner, hooks=(*hooks, self._note_exchange), **self._ours))
 
     def async_transport(self, sdk: Any = None, inner: Any = None, *, hooks: Iterable[Hook] = ()) -> Any:
         """Return a transport for an awaited client."""
-        return sdks.async_transport(sdk, inner, hooks=hooks, **self._ours)
+        return sdks.async_transport(sdk, inner, hooks=(*hooks, self._note_exchange), **self._ours)
 
     def http_client(self, sdk: Any = None, inner: Any = None, *, hooks: Iterable[Hook] = ()) -> Any:
         """Return a client for an SDK's `http_client=`; see `cachemw.sdk`."""
-        return self._noted(sdks.http_client(sdk, inner, hooks=hooks, **self._ours))
+        return self._noted(sdks.http_client(sdk, inner, hooks=(*hooks, self._note_exchange), **self._ours))
 
     def async_http_client(self, sdk: Any = None, inner: Any = None, *, hooks: Iterable[Hook] = ()) -> Any:
         """Return a client for an SDK's awaited client, to be closed in the event loop that used it."""
-        return sdks.async_http_client(sdk, inner, hooks=hooks, **self._ours)
+        return sdks.async_http_client(sdk, inner, hooks=(*hooks, self._note_exchange), **self._ours)
 
     def close(self) -> None:
         """Close what was given and is not awaited. May be called twice."""
@@ -108,11 +113,24 @@ class Cassette:
         self._opened.append(opened)
         return opened
 
+    def _note_exchange(self, report: ExchangeReport) -> None:
+        """Note an answer that was to be recorded and is not kept: the test would fail where it is replayed."""
+        is_meant = self.mode in _RECORDING and report.opted_in and report.fwd is not None and not report.collapsed
+        if is_meant and not report.stored and report.detail and not report.detail.startswith(_OF_STORE):
+            self._note_failure(f"an answer for {report.model or 'no model'}: {report.detail}")
+
+    def _note_failure(self, why: str) -> None:
+        if why not in self._failed:
+            logger.warning("not recorded: %s", why)
+        self._failed.add(why)
+
 
 class _NotingStore(FileStore):
     """Notes which records are asked for, which are made, and why some cannot be."""
 
-    def __init__(self, path: str | os.PathLike[str], asked: set[str], recorded: set[str], failed: set[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], asked: set[str], recorded: set[str], failed: Callable[[str], None]
+    ) -> None:
         super().__init__(path)
         self._asked, self._recorded, self._failed = asked, recorded, failed
 
@@ -126,11 +144,6 @@ class _NotingStore(FileStore):
         except RecordRefused:
             raise
         except StoreError as exc:
-            self._note_failure(str(exc))
+            self._failed(str(exc))
             raise
         self._recorded.add(index.hex())
-
-    def _note_failure(self, why: str) -> None:
-        if why not in self._failed:
-            logger.warning("not recorded: %s", why)
-        self._failed.add(why)

@@ -240,6 +240,16 @@ def test_what_cannot_be_recorded_is_told_though_no_test_fails(pytester: pytest.P
     assert told.stdout.str().count("not recorded: ") == 1
 
 
+def test_an_answer_that_is_not_kept_is_told_though_no_test_fails(pytester: pytest.Pytester) -> None:
+    """F3: its test would fail where it is replayed."""
+    pytester.makepyfile(test_bot=bare(ANSWERS.replace('"stop"', '"length"')))
+
+    told = run(pytester)
+
+    told.assert_outcomes(passed=2)
+    told.stdout.fnmatch_lines(["not recorded: an answer for m: finish-length"])
+
+
 AWAITED = """
 import asyncio, openai
 {upstream}
