@@ -3,7 +3,7 @@
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from starlette.requests import Request as Page
@@ -156,7 +156,7 @@ class ProxyMaker:
     """
 
     limits: Limits
-    named_keys: Mapping[bytes, str]
+    named_keys: Mapping[bytes, str] = field(repr=False)
 
     def __call__(self) -> Gate:
         gc.collect()
