@@ -13,14 +13,12 @@ from pathlib import Path
 
 import httpx
 
-import cachemw
 from tests.peers.asgi_bot import asgi_app
 from tests.peers.bot import BEAT_SECONDS, Bot
-from tests.peers.environments import python_of
+from tests.peers.environments import ROOT, python_of
 from tests.serving import serving_in_thread
 from tests.upstream import prompt
 
-ROOT = Path(cachemw.__file__).parents[1]
 PATIENCE_SECONDS = 30.0
 LOG = "server.log"
 CHAT = "/v1/chat/completions"
