@@ -150,7 +150,29 @@ class ClientTarget(msgspec.Struct, frozen=True):
         return self.url.partition("?")[0]
 
 
-Target = HttpTarget | AppTarget | ClientTarget
+class RouteTarget(msgspec.Struct, frozen=True):
+    """A gateway, which has many targets: to which of them a request goes is decided when it has been read.
+
+    `raw_path` and `query` are the client's own. `recipient` stands for all of the targets; they differ in what is their own.
+    """
+
+    raw_path: bytes
+    query: bytes
+    recipient: HttpRecipient = URL_RECIPIENT
+
+    __repr__ = redacted_repr
+
+    @property
+    def place(self) -> str:
+        """Empty: it is in this process."""
+        return ""
+
+    def called(self, model: str | None) -> str:
+        """Return what reports call it, until one of its targets has answered."""
+        return "gateway"
+
+
+Target = HttpTarget | AppTarget | ClientTarget | RouteTarget
 
 
 class Attested(msgspec.Struct, frozen=True):
@@ -196,13 +218,16 @@ ANONYMOUS_CALLER = Caller()
 class Usage(msgspec.Struct, frozen=True, array_like=True):
     """The tokens that an answer took, as the upstream counted them; `None` where it does not say.
 
-    `cached_tokens` are those of the input that the provider had cached, `reasoning_tokens` those of the output nobody sees.
+    `cached_tokens` are those of the input that the provider had cached, `cache_write_tokens` those that it was told to cache,
+    `reasoning_tokens` those of the output nobody sees. `reported` is the cost as the provider says it, in nano-dollars.
     """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reported: int | None = None
 
 
 class Unread(Enum):

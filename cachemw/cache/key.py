@@ -21,6 +21,7 @@ from cachemw.messages import (
     Kind,
     Recipient,
     Request,
+    RouteTarget,
     Sends,
 )
 from cachemw.redaction import redacted_repr
@@ -87,6 +88,7 @@ def _identity(request: Request, rules: HeaderRules) -> bytes:
         root = b"" if b"root_path" in rules.inert else target.root
         asked = (target.name.encode(), root, target.path, target.raw_path, target.query)
         return frame((b"app", *asked, session) if session else (b"app", *asked))
+    assert not isinstance(target, RouteTarget)  # noqa: S101 - a key is made for one of its targets
     if isinstance(target, ClientTarget) and target.host:
         return frame((b"http", target.url.encode(), target.host))
     return frame((b"http", target.url.encode()))

@@ -11,7 +11,7 @@ from cachemw.endpoints import CHAT, ENDPOINTS
 from cachemw.endpoints.base import Demands, Place
 from cachemw.errors import ConfigurationError
 from cachemw.limits import MIB
-from cachemw.messages import USUAL_CLOSING, AppTarget, ClientTarget, Closing, HttpTarget, Request, Target
+from cachemw.messages import USUAL_CLOSING, AppTarget, ClientTarget, Closing, HttpTarget, Request, RouteTarget, Target
 from cachemw.wire.fields import CREDENTIALS
 
 CONTROLS = frozenset({"on", "mode", "ttl", "namespace", "sample", "speed", "abandon", "cache-control"})
@@ -152,7 +152,7 @@ class Policy:
 
 def _closing_of(target: Target) -> Closing:
     match target:
-        case HttpTarget():
+        case HttpTarget() | RouteTarget():
             return target.recipient.closing
         case ClientTarget():
             return target.closing

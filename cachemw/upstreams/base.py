@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from cachemw.cache.header_rules import NO_RULES, HeaderRules
+from cachemw.cache.plans import AskedBids
 from cachemw.errors import TruncatedResponse, UpstreamError
 from cachemw.limits import Timeouts
 from cachemw.messages import Head, Headers, HttpTarget
@@ -16,7 +17,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     """A request on its way out, with the client's own path and header fields: every upstream makes its own of them.
 
     `rules` say which fields go on, and the `rewritten` ones go in the place of the client's. The response to one that may be
-    `recorded` is to have no content coding. `timeouts` say how long it is waited for.
+    `recorded` is to have no content coding. `timeouts` say how long it is waited for. A gateway asks the `bids`, each
+    with a body of its own, in the place of `body` and `rewritten`.
     """
 
     method: str
@@ -28,6 +30,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     rewritten: Headers = ()
     recorded: bool = False
     timeouts: Timeouts = Timeouts()
+    bids: AskedBids | None = None
 
     __repr__ = redacted_repr
 

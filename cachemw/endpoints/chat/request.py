@@ -9,7 +9,7 @@ import msgspec
 from cachemw.endpoints.base import ApiCall, Bypass, Endpoint, Place, not_plain_json
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
-from cachemw.messages import AppTarget, ClientTarget, HttpTarget, Kind, Request, Target, Unread
+from cachemw.messages import AppTarget, ClientTarget, HttpTarget, Kind, Request, RouteTarget, Target, Unread
 from cachemw.wire.strict_json import parse
 
 NULL_IS_ABSENT = frozenset(
@@ -141,7 +141,7 @@ def _left_out(target: Target, named: frozenset[str]) -> frozenset[str]:
             return HOW_IT_TRAVELS
         case ClientTarget():
             return _all_of(target.bookkeeping, named)
-        case HttpTarget():
+        case HttpTarget() | RouteTarget():
             return _all_of(target.recipient.bookkeeping, named)
 
 

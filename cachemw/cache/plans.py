@@ -1,0 +1,100 @@
+"""The plan of a routed request: who may answer it, whom to ask, and on which conditions. Values only; a gateway makes them."""
+
+from typing import Literal
+
+import msgspec
+
+from cachemw.endpoints.errors import Refusal
+from cachemw.messages import Caller, Headers, HttpTarget
+from cachemw.money import Price
+from cachemw.redaction import redacted_repr
+from cachemw.routing import NO_REWRITE, Rewrite, Tried
+
+Pick = Literal["first", "cheapest", "fastest", "weighted", "race"]
+OnRefusal = Literal["stop", "next"]
+
+
+class Bid(msgspec.Struct, frozen=True):
+    """A target that may answer a request.
+
+    `name` is `provider/model`, or the provider alone where no model was read. Bids of one `tier` are peers: any one's answer is
+    as good. Those of a higher tier stand in for lower ones.
+    """
+
+    name: str
+    target: HttpTarget
+    rewrite: Rewrite = NO_REWRITE
+    tier: int = 0
+    price: Price | None = None
+
+    __repr__ = redacted_repr
+
+
+class Hedge(msgspec.Struct, frozen=True):
+    """Ask the next one too where nobody has begun to answer `after` seconds; no more than `most` at once."""
+
+    after: float
+    most: int = 2
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """The reason why nobody is asked, as the client is told it.
+
+    `retry_after`: in how many seconds that changes. `is_outage`: no target can answer just now, so that a stale answer may.
+    """
+
+    refusal: Refusal
+    retry_after: float | None = None
+    is_outage: bool = False
+
+    __repr__ = redacted_repr
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The bids for a request, in the written order, and the `order` in which they are asked, as positions among them.
+
+    One bid without a `route` is a target that was named, or the default. `closed`: nobody is asked. `tried` are those left out
+    because they are cooling. A candidate that is not the last is left after `first_token` seconds of silence, or after
+    `answer` where nothing is to be seen before the end; the answer has to have begun within `deadline`. `detail` says why a
+    request was not routed.
+    """
+
+    bids: tuple[Bid, ...]
+    order: tuple[int, ...]
+    route: str | None = None
+    pick: Pick = "first"
+    on_refusal: OnRefusal = "stop"
+    hedge: Hedge | None = None
+    first_token: float = 20.0
+    answer: float = 120.0
+    deadline: float | None = None
+    closed: Closed | None = None
+    tried: tuple[Tried, ...] = ()
+    detail: str | None = None
+
+    __repr__ = redacted_repr
+
+
+class AskedBid(msgspec.Struct, frozen=True):
+    """A bid that is asked: its `position` in the plan, the body as it is sent there, and the `rewritten` fields."""
+
+    position: int
+    bid: Bid
+    body: bytes
+    rewritten: Headers = ()
+
+    __repr__ = redacted_repr
+
+
+class AskedBids(msgspec.Struct, frozen=True):
+    """All that are asked for one request, in order; a gateway's `open` returns when one of them has begun a sound answer.
+
+    `is_stream`: events were asked for. `caller` is on whose account.
+    """
+
+    plan: Plan
+    asked: tuple[AskedBid, ...]
+    is_stream: bool
+    caller: Caller
+
+    __repr__ = redacted_repr

@@ -1,0 +1,1 @@
+"""The gateway: many providers behind one key. Which target answers, what is done when one fails, and what it cost."""
