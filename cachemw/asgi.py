@@ -18,6 +18,7 @@ from cachemw.cache.context import CALLER, DOOR, attested_in_scope
 from cachemw.cache.directives import CONTROL_HEADER
 from cachemw.cache.header_rules import HeaderRules
 from cachemw.cache.key import caller_of
+from cachemw.cache.plans import AskedBids
 from cachemw.cache.policy import Policy
 from cachemw.drivers.push import PushDriver
 from cachemw.drivers.recalling import Door, Recaller
@@ -211,11 +212,11 @@ class AsgiAppUpstream:
     def __init__(self, app: ASGIApp, incoming: AsgiRequest, stop_notice: float) -> None:
         self._app, self._incoming, self.stop_notice = app, incoming, stop_notice
 
-    def alone(self, rewritten: Headers) -> Answer:
+    def alone(self, rewritten: Headers, bids: AskedBids | None) -> Answer:
         """In the request's own task, with the server's own `receive`: it sees a real disconnect."""
         return self._answer(self._incoming.headers, self._incoming.replayed())
 
-    def in_flight(self, ending: Ending, rewritten: Headers) -> Answer:
+    def in_flight(self, ending: Ending, rewritten: Headers, bids: AskedBids | None) -> Answer:
         """In a task of its own. It is told of a disconnect when nobody wants its answer any more, or all have it."""
         headers = without(self._incoming.headers, (b"accept-encoding",))
         return self._answer((*headers, (b"accept-encoding", b"identity")), self._incoming.until(ending))

@@ -23,6 +23,7 @@ CacheError
 """
 
 from enum import Enum
+from typing import Any
 
 
 class CacheError(Exception):
@@ -123,12 +124,15 @@ class UpstreamError(CacheError):
     """The upstream cannot be reached, or broke off; `__cause__` is the original.
 
     `host` is where an HTTP upstream is, with its port, and empty for a wrapped app; `cause` says why it failed. `status` is
-    that of a response that broke off; `detail` says why there is no answer, as `Cache-Status` tells it.
+    that of a response that broke off; `detail` says why there is no answer, as `Cache-Status` tells it. Where several
+    targets were asked, `attempts` is how many, and `tried` are they (`cachemw.routing.Tried`).
     """
 
     host = ""
     cause = Cause.UNKNOWN
     status: int | None = None
+    attempts: int | None = None
+    tried: tuple[Any, ...] = ()
 
     @property
     def detail(self) -> str:

@@ -5,6 +5,8 @@ from typing import Literal, Protocol
 import msgspec
 
 from cachemw.messages import Usage
+from cachemw.money import CostBasis
+from cachemw.routing import Tried
 
 STORE_SLOW = "store-slow"
 """The store did not answer in time."""
@@ -31,6 +33,8 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
     How much: `status` of what the client got; `bytes_in` and `bytes_out` of the two bodies; `first_byte` and `total`, seconds
     since the request came; `attempts`, how often an upstream was asked. `route`, `cost` and `saved`, in nano-dollars, are a
     gateway's.
+    `cost_basis` says how the cost is known, and `cost_at_least` that it may be more. `tried` are the targets that a gateway
+    asked before, or left out; `None` where there is no gateway.
     `abandoned`: what became of a response in progress that this request's client was the last to leave: read on to its end at
     the caller's cost, or stopped. `count`: how many such exchanges this report speaks for.
     """
@@ -57,6 +61,9 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     cost: int | None = None
     saved: int | None = None
+    cost_basis: CostBasis | None = None
+    cost_at_least: bool = False
+    tried: tuple[Tried, ...] | None = None
     bytes_in: int | None = None
     bytes_out: int | None = None
     first_byte: float | None = None

@@ -35,7 +35,7 @@ SHOWN: dict[str, str] = {
     "cachemw.cache.policy.Policy": "default paths keep vary inert forward bookkeeping store_when done on_abandon honour",
     "cachemw.endpoints.base.Endpoint": "name",
     # `Cache-Status` says the same; names of ours, of the operator and of models; digests
-    "cachemw.report.ExchangeReport": "fwd key details abandoned id endpoint route",
+    "cachemw.report.ExchangeReport": "fwd key details abandoned id endpoint route cost_basis",
     "cachemw.cache.lookup.NoMatch": "fwd detail",
     "cachemw.cache.lookup.Match": "details",
     "cachemw.proxy.formats.Format": "metavar allowed parse toml show bounds",

@@ -9,13 +9,15 @@ import msgspec
 from cachemw.cache.directives import Abandon, InvalidControl
 from cachemw.cache.live_response import LiveResponse, Relay
 from cachemw.cache.order import Order
+from cachemw.cache.plans import AskedBids, Closed
 from cachemw.cache.recording import Terms
 from cachemw.cache.sharing import Course, Sender
 from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import CacheError, RecordRefused, StoreError, StoreTimeout, UpstreamError
-from cachemw.messages import Headers, Request, StoredResponse
+from cachemw.messages import Head, Headers, Request, StoredResponse
 from cachemw.redaction import redacted_repr
 from cachemw.report import STORE_SLOW, ExchangeReport
+from cachemw.routing import RoutedHead
 
 
 class ReadSecret(msgspec.Struct, frozen=True):
@@ -72,6 +74,12 @@ class GetAccount(msgspec.Struct, frozen=True):
     """Ask where the store is and how much it holds, for people to read: sent `str`."""
 
 
+class AskPlan(msgspec.Struct, frozen=True):
+    """Ask who may answer a request that goes to a gateway, and who is asked now: sent `Plan`."""
+
+    request: Request
+
+
 class Claim(msgspec.Struct, frozen=True):
     """Be the one that forwards, or read what another's forward brings.
 
@@ -98,11 +106,27 @@ class ClaimResult(Enum):
     ALONE = "there is nothing to follow, and it may not lead"
 
 
+class Bidding(msgspec.Struct, frozen=True):
+    """A forward to a gateway: the bids that are asked, and the terms on which the answer of each is kept, if it may be."""
+
+    bids: AskedBids
+    terms: tuple[Terms | None, ...]
+
+    __repr__ = redacted_repr
+
+    def terms_for(self, head: Head) -> Terms | None:
+        """Return the terms for the answer with this head, which says whose it is."""
+        assert isinstance(head, RoutedHead)  # noqa: S101 - a gateway gives no other
+        positions = [asked.position for asked in self.bids.asked]
+        return self.terms[positions.index(head.routed.position)]
+
+
 class Forward(msgspec.Struct, frozen=True):
     """Send the request on: sent `ShownResponse`, or thrown `UpstreamError`.
 
     With `terms` the answer is a flight: it asks for no content coding and may be kept. `report` as in `Claim`. An HTTP upstream
-    is sent the `rewritten` fields in the place of the caller's. `shape` is how its clients read errors.
+    is sent the `rewritten` fields in the place of the caller's. `shape` is how its clients read errors. A gateway takes the
+    `bidding`, whose terms stand in the place of the others once it is known who answers.
     """
 
     terms: Terms | None
@@ -110,6 +134,7 @@ class Forward(msgspec.Struct, frozen=True):
     report: ExchangeReport
     rewritten: Headers = ()
     shape: ErrorShape = OPENAI
+    bidding: Bidding | None = None
 
     __repr__ = redacted_repr
 
@@ -125,7 +150,7 @@ class ShownResponse(msgspec.Struct, frozen=True):
     leader: Sender | None = None
 
 
-Effect = ReadSecret | AskPartition | Lookup | RunInThread | DeleteRecord | GetOrder | GetAccount | Claim | Forward
+Effect = ReadSecret | AskPartition | Lookup | RunInThread | DeleteRecord | GetOrder | GetAccount | AskPlan | Claim | Forward
 
 
 class Basis(msgspec.Struct, frozen=True):
@@ -145,7 +170,7 @@ class Serve(msgspec.Struct, frozen=True):
     """Answer with a stored response; `now` is when that was decided.
 
     `speed` is the pace of a replay, 0 at once; on the terms `revalidate` the leader forwards the request meanwhile, with the
-    `rewritten` fields. One with a `basis` is a plain hit, which may be recalled.
+    `rewritten` fields, or with the `bidding`. One with a `basis` is a plain hit, which may be recalled.
     """
 
     stored: StoredResponse
@@ -155,6 +180,7 @@ class Serve(msgspec.Struct, frozen=True):
     revalidate: Terms | None = None
     rewritten: Headers = ()
     basis: Basis | None = None
+    bidding: Bidding | None = None
 
     __repr__ = redacted_repr
 
@@ -179,6 +205,16 @@ class Failed(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
+class Declined(msgspec.Struct, frozen=True):
+    """A gateway asks nobody, and says why."""
+
+    report: ExchangeReport
+    closed: Closed
+    shape: ErrorShape = OPENAI
+
+    __repr__ = redacted_repr
+
+
 class InvalidPath(msgspec.Struct, frozen=True):
     """A path that climbs out of the upstream's, or that no request can carry."""
 
@@ -191,7 +227,7 @@ class Unacceptable(msgspec.Struct, frozen=True):
     shape: ErrorShape = OPENAI
 
 
-Outcome = Serve | Relay | Unsatisfiable | Failed | Unacceptable
+Outcome = Serve | Relay | Unsatisfiable | Failed | Declined | Unacceptable
 Script = Generator[Effect, Any, Outcome]
 
 

@@ -5,27 +5,23 @@ asks, one with `await` and one without; `tests/cache/test_exchange.py` is the sa
 """
 
 from collections.abc import Generator
-from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
+from cachemw.cache.authors import answered_by, failed_in, of_author, routed_by, saving
+from cachemw.cache.bidding import forward_for, relayed_bids
 from cachemw.cache.directives import Abandon, Directives, InvalidControl
 from cachemw.cache.effects import (
-    AskPartition,
+    AskPlan,
     Claim,
     ClaimResult,
-    DeleteRecord,
+    Declined,
     Effect,
     Failed,
     Forward,
-    Found,
     GetAccount,
-    GetOrder,
-    Lookup,
     Ordered,
-    ReadSecret,
-    RunInThread,
     Script,
     Serve,
     ShownResponse,
@@ -33,38 +29,25 @@ from cachemw.cache.effects import (
     Unsatisfiable,
 )
 from cachemw.cache.freshness import is_fresh, remaining
-from cachemw.cache.header_rules import Travels, fate
-from cachemw.cache.key import (
-    SHARED,
-    by_client,
-    by_credential,
-    by_name,
-    client_code,
-    fingerprint,
-    idempotency_key,
-    index_beside,
-    indexes_beside,
-    is_lent,
-)
 from cachemw.cache.live_response import Relay
-from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords, basis_of, select
+from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords
+from cachemw.cache.plans import Closed, Plan
 from cachemw.cache.policy import Policy
-from cachemw.cache.recording import Terms
+from cachemw.cache.questions import look_over, order_of, partition_of, rewritten_for
 from cachemw.cache.refusals import was
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
-from cachemw.cache.terms import terms_of
+from cachemw.cache.slate import Received, Slate, Survey, basis_in, slate_of
 from cachemw.endpoints.base import Bypass, Endpoint
 from cachemw.endpoints.errors import OPENAI, ErrorShape
-from cachemw.errors import KeyMissing, PartitionError, RecordError, StoreError, StoreTimeout, UpstreamError
+from cachemw.errors import KeyMissing, PartitionError, StoreError, UpstreamError
 from cachemw.limits import Limits
-from cachemw.messages import AppTarget, ClientTarget, Headers, Inside, Request, header_values
+from cachemw.messages import AppTarget, ClientTarget, Headers, Request, RouteTarget
 from cachemw.report import NOT_CACHED, STORE_SLOW, ExchangeReport, Fwd
+from cachemw.routing import RoutedHead
 from cachemw.wire.fields import content_length
 
 ATTEMPTS = 2
 """The number of failing forwards of others that are followed, or awaited: one re-election, then that failure is its own too."""
-
-IDEMPOTENCY_KEY = b"idempotency-key"
 
 STANDS_IN_FOR = frozenset({429, 500, 502, 503, 504})
 """The statuses of an upstream that cannot answer just now (RFC 5861 §4), and of one that will not yet."""
@@ -78,25 +61,33 @@ def exchange(
     if isinstance(call, Bypass):
         return (yield from bypass(call.detail, endpoint, request, asked, policy))
     try:
-        partition = yield from _partition(request, policy)
+        partition = yield from partition_of(request, policy)
     except (PartitionError, StoreError):
         return (yield from bypass("no-partition", endpoint, request, asked, policy))
-    key = fingerprint(request, call.canonical, partition, asked.namespace, asked.sample, policy.header_rules)
-    report = ExchangeReport(
-        key=key.index.hex(),
-        endpoint=endpoint.name,
-        target=request.target.called(call.model),
-        client=client_code(request.caller, partition),
-        model=call.model,
-        bytes_in=_size_of(request),
-    )
     on_abandon = _on_abandon(request, asked, policy)
-    query = Query(key, call, asked, policy, limits, on_abandon, request, report, verified.refusals)
-    return (yield from _answer(query, verified))
+    received = Received(endpoint, request, asked, policy, limits, partition, on_abandon, verified.refusals, _size_of(request))
+    if not isinstance(request.target, RouteTarget):
+        return (yield from _answer(received, Slate((received.query_of(call),)), verified))
+    plan: Plan = yield AskPlan(request)
+    slate = slate_of(received, plan, None)
+    if isinstance(slate, Slate):
+        return (yield from _answer(received, slate, verified))
+    if isinstance(slate, Bypass):
+        return (yield from bypass(slate.detail, endpoint, request, asked, policy))
+    return Declined(routed_by(early_report(request, endpoint), plan), slate, endpoint.errors)
 
 
-def _answer(query: Query, verified: VerifiedRecords) -> Script:
-    asked, failures = query.asked, 0
+def _again(received: Received, before: Slate) -> Generator[Effect, Any, Slate]:
+    """Ask anew who may answer: how they are changes all the time."""
+    if before.plan is None:
+        return before
+    plan: Plan = yield AskPlan(received.request)
+    slate = slate_of(received, plan, before)
+    return slate if isinstance(slate, Slate) else before
+
+
+def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> Script:
+    asked, failures = received.asked, 0
     claimed: ClaimResult | ShownResponse | None = None
     report: ExchangeReport | None = None
     why: str | None = None  # a bad record is gone when it is looked for again, and yet why this is a miss
@@ -106,33 +97,35 @@ def _answer(query: Query, verified: VerifiedRecords) -> Script:
     while True:
         is_leading = claimed in (ClaimResult.LEAD, ClaimResult.ALONE)
         if not (is_leading and why == STORE_SLOW):  # who has waited for the store in vain waits no more (D1)
-            found, now = yield from _look(query, verified)
+            survey = yield from look_over(slate, verified)
+        query, found = survey.query, survey.found
         if isinstance(found, Match):
-            if query.refusals.by_key and is_fresh(found.stored, now):  # an answer was kept by another process
-                query.refusals.forget(query.key.index)
-            return (yield from _serve(query, found, now, report if claimed is ClaimResult.OVER else None))
+            return (yield from _serve(slate, survey, report if claimed is ClaimResult.OVER else None))
         if not asked.may_forward:
             return (yield from _unsatisfiable(query, found))
         why = found.detail or why
+        if slate.closed is not None:
+            return _declined(survey, slate.closed, _forwarding(query, found.fwd, why))
         if claimed is not ClaimResult.LEAD:  # who was let alone may have waited for long
-            order = yield from _order(why)
+            order = yield from order_of(why)
         report = _forwarding(query, found.fwd, why, order if isinstance(order, str) else _last_refusal(query, order))
         if asked.wants_fresh_answer or is_leading:
-            return (yield from _forward(query, verified, found, report, order))
-        sender = sender or sender_of(query.request, query.policy)
+            return (yield from _forward(slate, survey, verified, report, order))
+        sender = sender or sender_of(received.request, received.policy)
         try:
-            claimed = yield _claim(query, report, order, sender, is_apart=is_apart)
+            claimed = yield _claim(slate, report, order, sender, is_apart=is_apart)
         except KeyMissing:  # that of whoever led: who has one asks with it
             is_apart = True
         except UpstreamError as error:
             failures += 1
             if failures == ATTEMPTS:
-                return (yield from _without_upstream(query, verified, replace(report, collapsed=True), error))
+                return (yield from _without_upstream(slate, verified, replace(report, collapsed=True), error))
         else:
             if isinstance(claimed, ShownResponse):
                 if claimed.leader is None or is_shared(claimed.response.head.status, claimed.leader, sender):
-                    return _shown(query, found, replace(report, collapsed=True, stored=None), claimed, sender)
+                    return _shown(slate, survey, replace(report, collapsed=True, stored=None), claimed, sender)
                 is_apart = True
+        slate = yield from _again(received, slate)
 
 
 def _unsatisfiable(query: Query, found: NoMatch) -> Script:
@@ -157,13 +150,23 @@ def bypass(detail: str, endpoint: Endpoint | None, request: Request, asked: Dire
 
 def pass_on(report: ExchangeReport, endpoint: Endpoint | None, request: Request, policy: Policy) -> Script:
     """Forward and relay, and keep nothing."""
-    rewritten = yield from _rewritten(request, policy, None)
-    report, shape = replace(report, attempts=1), shape_of(endpoint)
+    shape, bidding = shape_of(endpoint), None
+    rewritten: Headers = ()
+    if isinstance(request.target, RouteTarget):
+        plan: Plan = yield AskPlan(request)
+        report = routed_by(report, plan)
+        if plan.closed is not None:
+            return Declined(report, plan.closed, shape)
+        bidding = yield from relayed_bids(request, policy, plan)
+    else:
+        rewritten = yield from rewritten_for(request, policy, None)
+    report = replace(report, attempts=1)
     try:
-        shown: ShownResponse = yield Forward(None, Abandon.CANCEL, report, rewritten, shape)
+        shown: ShownResponse = yield Forward(None, Abandon.CANCEL, report, rewritten, shape, bidding)
     except UpstreamError as error:
-        return Failed(replace(report, fwd_status=error.status, details=(*report.details, error.detail)), error, shape)
-    return Relay(shown.response, report)
+        report = failed_in(replace(report, fwd_status=error.status, details=(*report.details, error.detail)), error)
+        return Failed(report, error, shape)
+    return Relay(shown.response, answered_by(report, shown.response.head, None))
 
 
 def refuse(endpoint: Endpoint, request: Request, invalid: InvalidControl) -> Script:
@@ -194,95 +197,18 @@ def shape_of(endpoint: Endpoint | None) -> ErrorShape:
     return OPENAI if endpoint is None else endpoint.errors
 
 
-def _partition(request: Request, policy: Policy) -> Generator[Effect, Any, bytes]:
-    if policy.partition == "shared":
-        return SHARED
-    if policy.partition != "credential":
-        return by_name((yield AskPartition(request)))
-    caller = request.caller
-    is_lent_one = is_lent(caller.brought, request.target.recipient)
-    if caller.name is not None:
-        return by_client((yield ReadSecret()), is_lent_one, caller.name)
-    credentials = caller.credentials
-    if request.attested.is_nameless and not credentials:
-        raise PartitionError("the app knows who asks, and nobody has said how to tell")
-    return by_credential((yield ReadSecret()) if credentials else b"", is_lent_one, credentials)
-
-
-def _rewritten(request: Request, policy: Policy, query: Query | None) -> Generator[Effect, Any, Headers]:
-    """Return the fields that the upstream is sent in the place of the caller's; what cannot be rewritten is left out."""
-    recipient = request.target.recipient
-    is_due = fate(IDEMPOTENCY_KEY, recipient, policy.header_rules).travels is Travels.REWRITTEN
-    is_their_own = query is None and recipient is Inside.TRANSPORT  # nobody else is there to meet, and nothing is kept
-    if not (header_values(request.headers, IDEMPOTENCY_KEY) and is_due) or is_their_own:
-        return ()
-    try:
-        secret: bytes = b"" if policy.partition == "shared" else (yield ReadSecret())  # beside a cassette none is made
-        if query is not None:
-            kind = query.call.kind
-            return idempotency_key(secret, request.headers, query.key.parts, b"%d" % kind.stream, kind.options)
-        return idempotency_key(secret, request.headers, (yield from _partition(request, policy)))
-    except (PartitionError, StoreError):
-        return ()
-
-
-def _order(why: str | None) -> Generator[Effect, Any, Ordered | str]:
-    """Ask where a forward stands that begins now, or say why nobody knows; who has waited in vain asks no more (D1)."""
-    if why == STORE_SLOW:
-        return why
-    try:
-        order: Ordered = yield GetOrder()
-    except StoreError as error:
-        return STORE_SLOW if isinstance(error, StoreTimeout) else "store-unreadable"
-    return order
-
-
-def _look(query: Query, verified: VerifiedRecords) -> Generator[Effect, Any, tuple[Match | NoMatch, float]]:
-    """Look for a stored response that may answer. A broken store is an empty store."""
-    if query.asked.wants_fresh_answer:
-        return NoMatch("request"), 0.0
-    try:
-        found: Found = yield Lookup(query.key.index)
-    except RecordError as error:
-        return NoMatch("miss", "bad-record", why=str(error)), 0.0
-    except StoreError as error:
-        return NoMatch("miss", STORE_SLOW if isinstance(error, StoreTimeout) else "store-unreadable", why=str(error)), 0.0
-    match = yield from _judged(found, query, verified)
-    if isinstance(match, NoMatch) and match.beside:
-        match = yield from _look_beside(match, query, verified)
-    return match, found.now
-
-
-def _look_beside(first: NoMatch, query: Query, verified: VerifiedRecords) -> Generator[Effect, Any, Match | NoMatch]:
-    """Look for the record of this kind beside the one that was found, from which it cannot be had."""
-    try:
-        found: Found = yield Lookup(index_beside(query.key.index, query.call.kind))
-    except StoreError:
-        return first
-    if found.record is None:
-        return first
-    return replace((yield from _judged(found, query, verified)), beside=first.beside)
-
-
-def _judged(found: Found, query: Query, verified: VerifiedRecords) -> Generator[Effect, Any, Match | NoMatch]:
-    if found.record is None:
-        return NoMatch("miss")
-    judge = partial(select, found.record, query, verified, found.now)
-    try:
-        match: Match | NoMatch = (yield RunInThread(judge)) if len(found.record) > query.limits.judged_bytes else judge()
-    except RecordError:
-        yield DeleteRecord((query.key.index, *indexes_beside(query.key.index)))
-        return NoMatch("miss", "bad-record")
-    return match
-
-
-def _serve(query: Query, found: Match, now: float, awaited: ExchangeReport | None) -> Script:
+def _serve(slate: Slate, survey: Survey, awaited: ExchangeReport | None) -> Script:
     """Answer from the store. What another's forward brought that was `awaited` is new: no ttl, no age."""
+    query, found, now = survey.query, survey.found, survey.now
+    assert isinstance(found, Match)  # noqa: S101 - else there is nothing to serve
+    stored = found.stored
+    if query.refusals.by_key and is_fresh(stored, now):  # an answer was kept by another process
+        query.refusals.forget(query.key.index)
     if awaited is not None:
         details = (*found.details, *awaited.details)
-        report = replace(awaited, fwd_status=found.stored.status, collapsed=True, stored=None, details=details)
-        return Serve(found.stored, report, now, query.asked.speed)
-    stored, details = found.stored, _details(query.asked, *found.details)
+        report = replace(of_author(awaited, query), fwd_status=stored.status, collapsed=True, stored=None, details=details)
+        return Serve(stored, report if query.bid is None else saving(report, query.bid, stored), now, query.asked.speed)
+    details = _details(query.asked, *found.details)
     report = replace(
         query.report,
         hit=True,
@@ -291,20 +217,26 @@ def _serve(query: Query, found: Match, now: float, awaited: ExchangeReport | Non
         answered_model=stored.model,
         usage=stored.usage,
     )
-    terms, rewritten = (yield from _revalidate(query, report, found)) if found.revalidate else (None, ())
-    return Serve(stored, report, now, query.asked.speed, terms, rewritten, basis_of(found, query))
+    if query.bid is not None:
+        report = saving(report, query.bid, stored)
+    forward = (yield from _revalidate(slate, survey, report)) if found.revalidate else None
+    basis = basis_in(slate, survey)
+    if forward is None:
+        return Serve(stored, report, now, query.asked.speed, basis=basis)
+    return Serve(stored, report, now, query.asked.speed, forward.terms, forward.rewritten, basis, forward.bidding)
 
 
-def _revalidate(query: Query, report: ExchangeReport, found: Match) -> Generator[Effect, Any, tuple[Terms | None, Headers]]:
+def _revalidate(slate: Slate, survey: Survey, report: ExchangeReport) -> Generator[Effect, Any, Forward | None]:
     """Be the one that fetches a newer answer meanwhile, unless another one does."""
-    order, sender = (yield from _order(None)), sender_of(query.request, query.policy)
-    if (yield _claim(query, report, order, sender, may_follow=False)) is not ClaimResult.LEAD:
-        return None, ()
-    return terms_of(query, order, found), (yield from _rewritten(query.request, query.policy, query))
+    query = survey.query
+    order, sender = (yield from order_of(None)), sender_of(query.request, query.policy)
+    if (yield _claim(slate, report, order, sender, may_follow=False)) is not ClaimResult.LEAD:
+        return None
+    return (yield from forward_for(slate, survey, order, report, author_first=True))
 
 
 def _claim(
-    query: Query,
+    slate: Slate,
     report: ExchangeReport,
     order: Ordered | str,
     sender: Sender,
@@ -312,44 +244,55 @@ def _claim(
     may_follow: bool = True,
     is_apart: bool = False,
 ) -> Claim:
+    query = slate.first
     generation = order.order.generation if isinstance(order, Ordered) else None
-    course = Course(query.key.parts, query.call.kind, generation, sender, is_apart)
+    course = Course(slate.question, query.call.kind, generation, sender, is_apart)
     return Claim(course, query.asked.may_store, may_follow, query.on_abandon, report)
 
 
-def _forward(query: Query, verified: VerifiedRecords, found: NoMatch, report: ExchangeReport, order: Ordered | str) -> Script:
-    terms = terms_of(query, order, found, waits=found.detail != STORE_SLOW) if query.asked.may_store else None
-    rewritten = yield from _rewritten(query.request, query.policy, query)
+def _forward(slate: Slate, survey: Survey, verified: VerifiedRecords, report: ExchangeReport, order: Ordered | str) -> Script:
     report = replace(report, attempts=1)
+    forward = yield from forward_for(slate, survey, order, report)
     try:
-        shown: ShownResponse = yield Forward(terms, query.on_abandon, report, rewritten, query.call.endpoint.errors)
+        shown: ShownResponse = yield forward
     except UpstreamError as error:
-        return (yield from _without_upstream(query, verified, report, error))
-    return _shown(query, found, report, shown, None)
+        return (yield from _without_upstream(slate, verified, report, error))
+    return _shown(slate, survey, report, shown, None)
 
 
-def _shown(query: Query, found: NoMatch, report: ExchangeReport, shown: ShownResponse, sender: Sender | None) -> Serve | Relay:
+def _shown(slate: Slate, survey: Survey, report: ExchangeReport, shown: ShownResponse, sender: Sender | None) -> Serve | Relay:
     """Pass on what the upstream says, unless a stored response is better than that."""
-    report = replace(report, fwd_status=shown.response.head.status)
-    if found.stands_in is not None and report.fwd_status in STANDS_IN_FOR:
-        return _stand_in(query, found.stands_in, report, shown.now)
+    head = shown.response.head
+    report = answered_by(replace(report, fwd_status=head.status), head, slate)
+    can_answer = not head.routed.is_exhausted if isinstance(head, RoutedHead) else head.status not in STANDS_IN_FOR
+    if survey.stands_in is not None and not can_answer:
+        return _stand_in(*survey.stands_in, report, shown.now)
     is_anothers = sender is not None and shown.leader is not None and shown.leader.credential != sender.credential
     return Relay(shown.response, report, is_anothers)
 
 
-def _without_upstream(query: Query, verified: VerifiedRecords, report: ExchangeReport, error: UpstreamError) -> Script:
+def _without_upstream(slate: Slate, verified: VerifiedRecords, report: ExchangeReport, error: UpstreamError) -> Script:
     """Answer though the upstream failed before it showed anything; that took its time, so look again what there is."""
-    found, now = yield from _look(query, verified)
-    usable = found if isinstance(found, Match) else found.stands_in
-    report = replace(report, fwd_status=error.status, details=(error.detail, *report.details))
+    survey = yield from look_over(slate, verified)
+    usable = (survey.query, survey.found) if isinstance(survey.found, Match) else survey.stands_in
+    report = failed_in(replace(report, fwd_status=error.status, details=(error.detail, *report.details)), error)
     if usable is None:
-        return Failed(replace(report, stored=None if report.collapsed else False), error, query.call.endpoint.errors)
-    return _stand_in(query, usable, report, now)
+        failed = replace(report, stored=None if report.collapsed else False)
+        return Failed(failed, error, survey.query.call.endpoint.errors)
+    return _stand_in(*usable, report, survey.now)
+
+
+def _declined(survey: Survey, closed: Closed, report: ExchangeReport) -> Serve | Declined:
+    """Say why nobody is asked, unless a stored response is better than that."""
+    if closed.is_outage and survey.stands_in is not None:
+        return _stand_in(*survey.stands_in, report, survey.now)
+    report = replace(report, fwd=None, stored=False, key=None)
+    return Declined(report, closed, survey.query.call.endpoint.errors)
 
 
 def _stand_in(query: Query, usable: Match, report: ExchangeReport, now: float) -> Serve:
     details = tuple(dict.fromkeys((*usable.details, *report.details)))
-    report = replace(report, ttl=remaining(usable.stored, now), stored=None, details=details)
+    report = replace(of_author(report, query), ttl=remaining(usable.stored, now), stored=None, details=details)
     return Serve(usable.stored, report, now, query.asked.speed)
 
 

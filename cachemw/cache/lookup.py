@@ -12,6 +12,7 @@ from cachemw.cache.effects import Basis
 from cachemw.cache.freshness import is_fresh, satisfies, stands_in, while_revalidating
 from cachemw.cache.header_rules import storable
 from cachemw.cache.key import Key, index_beside
+from cachemw.cache.plans import Bid
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import head_fault
 from cachemw.cache.refusals import LastRefusals
@@ -132,7 +133,7 @@ class Query(msgspec.Struct, frozen=True):
     """A query of the store: the key, the request it stands for, how that is restricted and what the operator allows.
 
     `on_abandon`: what becomes of a forward of it that every reader has left. `request` is what is forwarded, `report` what is
-    known of the exchange by now, `refusals` why answers were not kept before.
+    known of the exchange by now, `refusals` why answers were not kept before. `bid` is that of a gateway's target.
     """
 
     key: Key
@@ -144,8 +145,14 @@ class Query(msgspec.Struct, frozen=True):
     request: Request
     report: ExchangeReport
     refusals: LastRefusals = msgspec.field(default_factory=LastRefusals)
+    bid: Bid | None = None
 
     __repr__ = redacted_repr
+
+    @property
+    def tier(self) -> int:
+        """Return where its target stands among those that may answer: 0 for a peer of the first."""
+        return 0 if self.bid is None else self.bid.tier
 
 
 class VerifiedRecords:

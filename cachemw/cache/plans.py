@@ -1,11 +1,11 @@
 """The plan of a routed request: who may answer it, whom to ask, and on which conditions. Values only; a gateway makes them."""
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
 from cachemw.endpoints.errors import Refusal
-from cachemw.messages import Caller, Headers, HttpTarget
+from cachemw.messages import Caller, Headers, HttpTarget, Request
 from cachemw.money import Price
 from cachemw.redaction import redacted_repr
 from cachemw.routing import NO_REWRITE, Rewrite, Tried
@@ -56,7 +56,7 @@ class Plan(msgspec.Struct, frozen=True):
     One bid without a `route` is a target that was named, or the default. `closed`: nobody is asked. `tried` are those left out
     because they are cooling. A candidate that is not the last is left after `first_token` seconds of silence, or after
     `answer` where nothing is to be seen before the end; the answer has to have begun within `deadline`. `detail` says why a
-    request was not routed.
+    request was not routed; `is_stream`: it asks for events.
     """
 
     bids: tuple[Bid, ...]
@@ -71,16 +71,20 @@ class Plan(msgspec.Struct, frozen=True):
     closed: Closed | None = None
     tried: tuple[Tried, ...] = ()
     detail: str | None = None
+    is_stream: bool = False
 
     __repr__ = redacted_repr
 
 
 class AskedBid(msgspec.Struct, frozen=True):
-    """A bid that is asked: its `position` in the plan, the body as it is sent there, and the `rewritten` fields."""
+    """A bid that is asked: its `position` in the plan, the body as it is sent there, and the `rewritten` fields.
+
+    Without a `body` the request's own is passed on as it comes.
+    """
 
     position: int
     bid: Bid
-    body: bytes
+    body: bytes | None
     rewritten: Headers = ()
 
     __repr__ = redacted_repr
@@ -98,3 +102,10 @@ class AskedBids(msgspec.Struct, frozen=True):
     caller: Caller
 
     __repr__ = redacted_repr
+
+
+class Planner(Protocol):
+    """Makes plans; what it knows of its targets changes all the time, so that it is asked each time anew."""
+
+    def plan(self, request: Request) -> Plan:
+        """Return the plan for a request that goes to a gateway."""

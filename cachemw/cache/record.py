@@ -6,6 +6,7 @@ Records of every released version stay readable or are refused by their version:
 """
 
 import struct
+from typing import Annotated
 
 import msgspec
 import xxhash
@@ -19,6 +20,10 @@ VERSION = 2
 
 _HEAD = struct.Struct(">3sB8s")
 RECORD_HEAD_BYTES = _HEAD.size
+
+
+_ALWAYS = 4  # of what an answer took this many numbers are written, the others where they are known
+_Counts = Annotated[tuple[int | None, ...], msgspec.Meta(min_length=_ALWAYS, max_length=len(Usage.__struct_fields__))]
 
 
 class _Payload(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -36,7 +41,7 @@ class _Payload(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     endpoint: str
     target: str
     model: str | None
-    usage: Usage | None
+    usage: _Counts | None
     took: float | None
     sketch: bytes | None = None
 
@@ -65,7 +70,7 @@ def encode(stored: StoredResponse) -> bytes:
             endpoint=stored.endpoint,
             target=stored.target,
             model=stored.model,
-            usage=stored.usage,
+            usage=_counts(stored.usage),
             took=stored.took,
             sketch=stored.sketch,
         )
@@ -103,7 +108,7 @@ def decode(record: bytes) -> StoredResponse:
         read.request,
         read.target,
         read.model,
-        read.usage,
+        None if read.usage is None else Usage(*read.usage),
         read.took,
         read.sketch,
     )
@@ -112,6 +117,15 @@ def decode(record: bytes) -> StoredResponse:
 def checksum(payload: bytes | memoryview) -> bytes:
     """Return the xxh3-64 of a payload: against bit rot, not against anyone."""
     return xxhash.xxh3_64_digest(payload)
+
+
+def _counts(usage: Usage | None) -> tuple[int | None, ...] | None:
+    if usage is None:
+        return None
+    counts = msgspec.structs.astuple(usage)
+    while len(counts) > _ALWAYS and counts[-1] is None:
+        counts = counts[:-1]
+    return counts
 
 
 def _numbers(form: str, packed: bytes) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from itertools import accumulate
 
 from cachemw.cache.directives import InvalidControl
-from cachemw.cache.effects import Failed, Serve, Unacceptable, Unsatisfiable
+from cachemw.cache.effects import Declined, Failed, Serve, Unacceptable, Unsatisfiable
 from cachemw.cache.freshness import age
 from cachemw.cache.live_response import Part
 from cachemw.endpoints import errors
@@ -65,7 +65,7 @@ def _cut(stored: StoredResponse, start: int, stop: int) -> Iterator[bytes]:
         yield body[start:stop]
 
 
-DirectOutcome = Serve | Unsatisfiable | Failed | Unacceptable
+DirectOutcome = Serve | Unsatisfiable | Failed | Declined | Unacceptable
 
 
 def respond(outcome: DirectOutcome) -> tuple[Part, ...]:
@@ -77,6 +77,8 @@ def respond(outcome: DirectOutcome) -> tuple[Part, ...]:
             refusal, body = errors.not_cached(shape, why)
         case Failed(report, error, shape):
             refusal, body = errors.upstream_failed(error, shape)
+        case Declined(report, closed, shape):
+            refusal, body = errors.declined(closed.refusal, closed.retry_after, shape)
         case Unacceptable(report, InvalidControl(param, message), shape):
             refusal, body = errors.invalid_control(param, message, shape)
         case Unacceptable(report, _, shape):

@@ -8,10 +8,20 @@ from cachemw.cache.order import ALONE, Others
 from cachemw.cache.recording import Terms
 
 
-def terms_of(query: Query, order: Ordered | str, found: Match | NoMatch, *, waits: bool = True) -> Terms:
-    """Return the terms; `order` is where the forward stands, or why nobody knows, and `found` what is stored already."""
+def terms_of(
+    query: Query,
+    order: Ordered | str,
+    found: Match | NoMatch,
+    *,
+    waits: bool = True,
+    also_instead_of: tuple[bytes, ...] = (),
+) -> Terms:
+    """Return the terms; `order` is where the forward stands, or why nobody knows, and `found` what is stored already.
+
+    A fresh answer that was asked for is kept in the place of the records under `also_instead_of`, too.
+    """
     policy, lifetime = query.policy, query.policy.lifetime_of(query.asked.ttl)
-    index, others = _placed(query, found)
+    index, others = _placed(query, found, also_instead_of)
     return Terms(
         call=query.call,
         key=query.key,
@@ -32,9 +42,9 @@ def terms_of(query: Query, order: Ordered | str, found: Match | NoMatch, *, wait
     )
 
 
-def _placed(query: Query, found: Match | NoMatch) -> tuple[bytes, Others]:
+def _placed(query: Query, found: Match | NoMatch, also_instead_of: tuple[bytes, ...]) -> tuple[bytes, Others]:
     """Say where the answer is kept: a fresh one that was asked for in the place of all kinds, another beside its other kind."""
     index = query.key.index
     if query.asked.wants_fresh_answer:
-        return index, Others(instead_of=indexes_beside(index))
+        return index, Others(instead_of=(*indexes_beside(index), *also_instead_of))
     return (index_beside(index, query.call.kind), Others(beside=(index,))) if found.beside else (index, ALONE)

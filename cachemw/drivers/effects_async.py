@@ -10,6 +10,7 @@ from anyio.lowlevel import RunVar
 
 from cachemw.cache.effects import (
     AskPartition,
+    AskPlan,
     DeleteRecord,
     Found,
     GetAccount,
@@ -19,14 +20,15 @@ from cachemw.cache.effects import (
     ReadSecret,
     RunInThread,
 )
+from cachemw.cache.plans import Planner
 from cachemw.cache.policy import Policy
-from cachemw.drivers.hooks import name_partition
+from cachemw.drivers.hooks import name_partition, planned
 from cachemw.stores.base import Inline
 from cachemw.stores.guard import AsyncStore, GuardedStore
 
 T = TypeVar("T")
 
-OwnEffect = Lookup | RunInThread | ReadSecret | AskPartition | DeleteRecord | GetOrder | GetAccount
+OwnEffect = Lookup | RunInThread | ReadSecret | AskPartition | DeleteRecord | GetOrder | GetAccount | AskPlan
 
 
 class Later(Enum):
@@ -35,7 +37,7 @@ class Later(Enum):
     LATER = "later"
 
 
-def at_once(effect: OwnEffect, store: GuardedStore, clock: Callable[[], float]) -> Any:
+def at_once(effect: OwnEffect, store: GuardedStore, clock: Callable[[], float], planner: Planner | None) -> Any:
     """Return what the script is sent for this, or `LATER`. Raises the `CacheError` that it is thrown.
 
     A coroutine costs more than the look-up that it would make.
@@ -45,10 +47,14 @@ def at_once(effect: OwnEffect, store: GuardedStore, clock: Callable[[], float]) 
             return Found(store.inline_get(index), clock())
         case ReadSecret() if store.known_secret:
             return store.known_secret
+        case AskPlan(request):
+            return planned(planner, request)
     return Later.LATER
 
 
-async def perform(effect: OwnEffect, store: AsyncStore, policy: Policy, clock: Callable[[], float]) -> Any:
+async def perform(
+    effect: OwnEffect, store: AsyncStore, policy: Policy, clock: Callable[[], float], planner: Planner | None
+) -> Any:
     """Return what the script is sent for this. Raises the `CacheError` that it is thrown."""
     match effect:
         case Lookup(index):
@@ -65,6 +71,8 @@ async def perform(effect: OwnEffect, store: AsyncStore, policy: Policy, clock: C
             return Ordered(await store.order(), clock())
         case GetAccount():
             return await store.account()
+        case AskPlan(request):
+            return planned(planner, request)
 
 
 _ONE: RunVar[anyio.CapacityLimiter] = RunVar("cachemw judge")

@@ -1,8 +1,9 @@
-"""Call the operator's code, whatever it raises: the partition function, and hooks."""
+"""Call what a mount was given: the partition function and hooks, whatever they raise, and a gateway's planner."""
 
 import logging
 from collections.abc import Iterable
 
+from cachemw.cache.plans import Plan, Planner
 from cachemw.cache.policy import Policy
 from cachemw.errors import PartitionError
 from cachemw.messages import Request
@@ -21,6 +22,12 @@ def name_partition(policy: Policy, request: Request) -> bytes | None:
     if name is not None and not isinstance(name, bytes):
         raise PartitionError("the partition function must return bytes or None")
     return name
+
+
+def planned(planner: Planner | None, request: Request) -> Plan:
+    """Return the plan of a request that goes to a gateway."""
+    assert planner is not None  # noqa: S101 - the script asks only where there is one
+    return planner.plan(request)
 
 
 def call_hooks(hooks: Iterable[Hook], report: ExchangeReport) -> None:

@@ -12,6 +12,7 @@ from cachemw.cache import replay
 from cachemw.cache.effects import Claim, ClaimResult, Effect, Exchange, Forward, Outcome, Serve, ShownResponse, resume
 from cachemw.cache.live_response import LiveResponse, Relay, begin
 from cachemw.cache.policy import Policy
+from cachemw.cache.recording import Terms
 from cachemw.cache.replay import DirectOutcome, respond
 from cachemw.drivers.pull_effects import Close, IoSteps, Open, Pieces, Read, ReadResult, SleepUntil, WaitFor, attempt
 from cachemw.errors import UpstreamError, UpstreamTimeout
@@ -147,7 +148,8 @@ class PullExchange:
         """Open a response, and read on until something of it may be shown."""
         self._forward, self._report = forward, forward.report
         try:
-            opened = yield Open(forward.terms is not None, forward.rewritten)
+            bids = None if forward.bidding is None else forward.bidding.bids
+            opened = yield Open(forward.terms is not None, forward.rewritten, bids)
             if not isinstance(self._pushed, Relay | None):
                 return None
             pull, now = self._opened(opened.head, opened.now), opened.now
@@ -165,7 +167,9 @@ class PullExchange:
 
     def _opened(self, head: Head, now: float) -> PulledResponse:
         assert self._forward is not None  # noqa: S101 - it has been opened
-        response = self._pushed.response if isinstance(self._pushed, Relay) else begin(head, self._forward.terms, now)
+        response = (
+            self._pushed.response if isinstance(self._pushed, Relay) else begin(head, _terms_for(self._forward, head), now)
+        )
         is_awaited = self._led is not None and self._pushed is None
         json_hold = self._limits.json_hold if is_awaited else None
         pull = self._pull = PulledResponse(response, self._policy.max_record_bytes, json_hold)
@@ -210,6 +214,10 @@ class PullExchange:
         if held != self._held:
             self._flights.weigh(held - self._held)
             self._held = held
+
+
+def _terms_for(forward: Forward, head: Head) -> Terms | None:
+    return forward.terms if forward.bidding is None else forward.bidding.terms_for(head)
 
 
 def _timed_out() -> UpstreamTimeout:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from cachemw.cache.effects import Exchange, Outcome, Serve
 from cachemw.cache.live_response import Put
+from cachemw.cache.plans import Planner
 from cachemw.cache.policy import Policy
 from cachemw.cache.sharing import Course
 from cachemw.drivers.effects_async import perform
@@ -47,10 +48,17 @@ class AsyncPullDriver:
     """Runs scripts against a store, any number of them at once, in any number of event loops; starts no task."""
 
     def __init__(
-        self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook], recipient: Recipient = Inside.TRANSPORT
+        self,
+        store: Store,
+        policy: Policy,
+        limits: Limits,
+        hooks: Iterable[Hook],
+        recipient: Recipient = Inside.TRANSPORT,
+        planner: Planner | None = None,
     ) -> None:
         store, policy = fitted(store, policy)
         self.policy, self.limits, self.hooks = pull_policy(policy), limits, tuple(hooks)
+        self.planner = planner
         self.clock: Callable[[], float] = time.time
         self.store, self.verified = AsyncStore(store, limits), verified_records(limits)
         self.recaller = Recaller(self.store.guarded, self.policy, limits, self.hooks, recipient, lambda: self.clock())
@@ -156,8 +164,9 @@ class AsyncAnswer:
         match effect:
             case Put():
                 return await driver.store.put(effect)
-            case Open(recorded, rewritten):
-                self._response = await self._opener(replace(self._request, recorded=recorded, rewritten=rewritten))
+            case Open(recorded, rewritten, bids):
+                outgoing = replace(self._request, recorded=recorded, rewritten=rewritten, bids=bids)
+                self._response = await self._opener(outgoing)
                 return OpenResult(self._response.head, driver.clock())
             case Read(within):
                 return await self._read(within)
@@ -170,7 +179,7 @@ class AsyncAnswer:
             case SleepUntil(until):
                 await anyio.sleep_until(self._began + until)
             case _:
-                return await perform(effect, driver.store, driver.policy, driver.clock)
+                return await perform(effect, driver.store, driver.policy, driver.clock, driver.planner)
         return None
 
     async def _read(self, within: float | None) -> ReadResult:

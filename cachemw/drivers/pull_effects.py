@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
-from cachemw.cache.effects import AskPartition, DeleteRecord, GetAccount, GetOrder, Lookup, ReadSecret, RunInThread
+from cachemw.cache.effects import AskPartition, AskPlan, DeleteRecord, GetAccount, GetOrder, Lookup, ReadSecret, RunInThread
 from cachemw.cache.live_response import Put
+from cachemw.cache.plans import AskedBids
 from cachemw.errors import CacheError
 from cachemw.flights.pulled import PulledFlight
 from cachemw.messages import Head, Headers
@@ -16,11 +17,12 @@ from cachemw.redaction import redacted_repr
 class Open(msgspec.Struct, frozen=True):
     """Begin the upstream's answer: sent `OpenResult`, or thrown `UpstreamError`. What may be `recorded` comes without coding.
 
-    An HTTP upstream is sent the `rewritten` fields in the place of the caller's.
+    An HTTP upstream is sent the `rewritten` fields in the place of the caller's, a gateway asks the `bids`.
     """
 
     recorded: bool
     rewritten: Headers
+    bids: AskedBids | None = None
 
     __repr__ = redacted_repr
 
@@ -82,6 +84,7 @@ IoEffect = (
     | DeleteRecord
     | GetOrder
     | GetAccount
+    | AskPlan
     | Open
     | Read
     | Close

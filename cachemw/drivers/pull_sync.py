@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from cachemw.cache.effects import (
     AskPartition,
+    AskPlan,
     DeleteRecord,
     Exchange,
     Found,
@@ -24,10 +25,11 @@ from cachemw.cache.effects import (
     not_kept,
 )
 from cachemw.cache.live_response import Put, Relay
+from cachemw.cache.plans import Planner
 from cachemw.cache.policy import Policy
 from cachemw.cache.sharing import Course
 from cachemw.drivers.fitting import fitted
-from cachemw.drivers.hooks import call_hooks, name_partition
+from cachemw.drivers.hooks import call_hooks, name_partition, planned
 from cachemw.drivers.metering import Meter
 from cachemw.drivers.pull import PullExchange, pull_policy
 from cachemw.drivers.pull_effects import (
@@ -61,10 +63,17 @@ class SyncPullDriver:
     """Runs scripts against a store, in any number of threads at once; starts none."""
 
     def __init__(
-        self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook], recipient: Recipient = Inside.TRANSPORT
+        self,
+        store: Store,
+        policy: Policy,
+        limits: Limits,
+        hooks: Iterable[Hook],
+        recipient: Recipient = Inside.TRANSPORT,
+        planner: Planner | None = None,
     ) -> None:
         store, policy = fitted(store, policy)
         self.policy, self.limits, self.hooks = pull_policy(policy), limits, tuple(hooks)
+        self.planner = planner
         self.clock: Callable[[], float] = time.time
         self.store, self.verified = GuardedStore(store, limits), verified_records(limits)
         self.recaller = Recaller(self.store, self.policy, limits, self.hooks, recipient, lambda: self.clock())
@@ -190,10 +199,13 @@ class SyncAnswer:
                 return Ordered(driver.store.order(), driver.clock())
             case GetAccount():
                 return driver.store.account()
+            case AskPlan(request):
+                return planned(driver.planner, request)
             case Put():
                 return self._put(effect)
-            case Open(recorded, rewritten):
-                self._response = self._opener(replace(self._request, recorded=recorded, rewritten=rewritten))
+            case Open(recorded, rewritten, bids):
+                outgoing = replace(self._request, recorded=recorded, rewritten=rewritten, bids=bids)
+                self._response = self._opener(outgoing)
                 return OpenResult(self._response.head, driver.clock())
             case Read(within):
                 assert self._response is not None  # noqa: S101 - it is open

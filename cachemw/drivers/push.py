@@ -15,6 +15,7 @@ from cachemw.cache.directives import Abandon
 from cachemw.cache.effects import (
     Claim,
     ClaimResult,
+    Declined,
     Effect,
     Exchange,
     Failed,
@@ -27,6 +28,7 @@ from cachemw.cache.effects import (
     resume,
 )
 from cachemw.cache.live_response import LiveResponse, Relay
+from cachemw.cache.plans import Planner
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import Terms
 from cachemw.cache.replay import DirectOutcome, respond
@@ -43,7 +45,7 @@ from cachemw.flights.pump import Pump
 from cachemw.flights.registry import FlightsByLoop, may_join
 from cachemw.flights.relay import Client, DirectRelay, cancel_when, send
 from cachemw.limits import Limits
-from cachemw.messages import Head, Headers, Inside, Recipient
+from cachemw.messages import Head, Inside, Recipient
 from cachemw.report import ExchangeReport, Hook
 from cachemw.stores.base import Store
 from cachemw.stores.guard import AsyncStore
@@ -90,9 +92,9 @@ class PushExchange:
         driver, step = self._driver, resume(self._script, result)
         while isinstance(step, OwnEffect):
             try:
-                result = at_once(step, driver.store.guarded, driver.clock)
+                result = at_once(step, driver.store.guarded, driver.clock, driver.planner)
                 if result is Later.LATER:
-                    result = await perform(step, driver.store, driver.policy, driver.clock)
+                    result = await perform(step, driver.store, driver.policy, driver.clock, driver.planner)
             except CacheError as error:
                 result = error
             step = resume(self._script, result)
@@ -152,8 +154,8 @@ class PushExchange:
                     step = await self._claim(step)
                 case Forward(terms=None):
                     return step
-                case Forward(terms=Terms() as terms):
-                    step = await self._lead(step, terms)
+                case Forward():
+                    step = await self._lead(step)
                 case _:
                     await self._respond(step)
                     return None
@@ -186,16 +188,17 @@ class PushExchange:
         self._raised = None if isinstance(flight.failure, UpstreamError) else flight.failure
         return await self._advance(error)
 
-    async def _lead(self, forward: Forward, terms: Terms) -> Step:
+    async def _lead(self, forward: Forward) -> Step:
         self._report = forward.report
-        return await self._join(self._forward(terms, forward.rewritten), forward.on_abandon)
+        return await self._join(self._forward(forward), forward.on_abandon)
 
-    def _forward(self, terms: Terms, rewritten: Headers) -> Flight:
+    def _forward(self, forward: Forward | Serve) -> Flight:
         """Forward for the flight that was claimed; where a fresh answer is wanted none was, and nobody joins it."""
         led = self._led = self._led or Flight(self._table)
-        pump = Pump(led, terms, self._driver.store, self._driver.clock)
+        pump = Pump(led, agreed(forward), self._driver.store, self._driver.clock)
         led.begin(self._upstream.stop_notice)
-        self._tasks.start_soon(pump.run, self._upstream.in_flight(led.ending.wait, rewritten))
+        bids = None if forward.bidding is None else forward.bidding.bids
+        self._tasks.start_soon(pump.run, self._upstream.in_flight(led.ending.wait, forward.rewritten, bids))
         return led
 
     async def _join(self, flight: Flight, on_abandon: Abandon) -> Step:
@@ -228,7 +231,7 @@ class PushExchange:
                 await self._flight.read(self._reader, outcome, self._client)
             case Serve():
                 await self._serve(outcome)
-            case Unsatisfiable() | Failed() | Unacceptable():
+            case Unsatisfiable() | Failed() | Declined() | Unacceptable():
                 self._report = outcome.report
                 if self._raised is None:
                     await deliver(outcome, self._client, self._driver.policy.max_replay)
@@ -238,7 +241,7 @@ class PushExchange:
         self._leave_flight()
         self._flight = None
         if outcome.revalidate is not None and self._table.may_detach:
-            self._flight = self._forward(outcome.revalidate, outcome.rewritten)  # what becomes of it is in the report, too
+            self._flight = self._forward(outcome)  # what becomes of it is in the report, too
             self._flight.detach()
             self._report = replace(outcome.report, attempts=1)
         else:
@@ -269,7 +272,8 @@ class PushExchange:
         """Pass the upstream's response on; where none begins, return what the script says instead."""
         relay = DirectRelay(self._client, not self._upstream.hears_client, partial(self._begin_relay, forward.shape))
         try:
-            await relay.run(self._upstream.alone(forward.rewritten))
+            bids = None if forward.bidding is None else forward.bidding.bids
+            await relay.run(self._upstream.alone(forward.rewritten, bids))
         except UpstreamError as error:
             return await self._advance(error)
         finally:
@@ -283,6 +287,18 @@ class PushExchange:
         """Return what the app raised, for who is outside of us to see: as itself."""
         raised = self._raised if self._led is None else self._led.failure or self._led.late_error
         return None if isinstance(raised, UpstreamError) else raised
+
+
+def agreed(forward: Forward | Serve) -> Callable[[Head], Terms]:
+    """Return how the terms are told on which an answer is kept, by its head."""
+
+    def terms_for(head: Head) -> Terms:
+        one = forward.revalidate if isinstance(forward, Serve) else forward.terms
+        terms = one if forward.bidding is None else forward.bidding.terms_for(head)
+        assert terms is not None  # noqa: S101 - else it is relayed, and there is no flight
+        return terms
+
+    return terms_for
 
 
 def takes_its_time(step: Step) -> bool:
@@ -316,10 +332,17 @@ class PushDriver:
     """Runs scripts against a store, any number of them at once."""
 
     def __init__(
-        self, store: Store, policy: Policy, limits: Limits, hooks: Iterable[Hook], recipient: Recipient = Inside.APP
+        self,
+        store: Store,
+        policy: Policy,
+        limits: Limits,
+        hooks: Iterable[Hook],
+        recipient: Recipient = Inside.APP,
+        planner: Planner | None = None,
     ) -> None:
         store, policy = fitted(store, policy)
         self.policy, self.limits, self.hooks = policy, limits, tuple(hooks)
+        self.planner = planner
         self.clock: Callable[[], float] = time.time
         self.store, self.verified = AsyncStore(store, limits), verified_records(limits)
         self.recaller = Recaller(self.store.guarded, policy, limits, self.hooks, recipient, lambda: self.clock())

@@ -1,5 +1,6 @@
 """Error responses of our own, in the shape that the clients of an endpoint read."""
 
+import math
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -71,6 +72,17 @@ def not_cached(shape: ErrorShape = OPENAI, why: str = "") -> ErrorResponse:
 def upstream_failed(error: UpstreamError, shape: ErrorShape = OPENAI) -> ErrorResponse:
     """Return the 502 or 504 for an upstream that gave no complete answer, and the 401 for who has no key for it."""
     return _answer(_failure(error), (_CHALLENGE, _NO_RETRY) if isinstance(error, KeyMissing) else (), shape)
+
+
+LONGEST_RETRY = 60.0
+"""The seconds that SDKs sleep at most where a response says when to try again; beyond it they need not."""
+
+
+def declined(refusal: Refusal, retry_after: float | None, shape: ErrorShape = OPENAI) -> ErrorResponse:
+    """Return a gateway's own answer where nobody is asked; `retry_after` is in how many seconds that may change."""
+    after = () if retry_after is None else ((b"retry-after", b"%d" % math.ceil(retry_after)),)
+    is_soon = retry_after is not None and retry_after <= LONGEST_RETRY
+    return _answer(refusal, after if is_soon else (*after, _NO_RETRY), shape)
 
 
 def shutting_down() -> ErrorResponse:

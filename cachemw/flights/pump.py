@@ -16,10 +16,16 @@ from cachemw.upstreams.push import Answer, End
 
 
 class Pump:
-    """Runs in a task of its own, in the task group of the request that leads, and in a scope that only its flight cancels."""
+    """Runs in a task of its own, in the task group of the request that leads, and in a scope that only its flight cancels.
 
-    def __init__(self, flight: Flight, terms: Terms, store: AsyncStore, clock: Callable[[], float]) -> None:
-        self._flight, self._terms, self._store, self._clock = flight, terms, store, clock
+    `terms_for` tells by its head on which terms an answer is kept.
+    """
+
+    def __init__(
+        self, flight: Flight, terms_for: Callable[[Head], Terms], store: AsyncStore, clock: Callable[[], float]
+    ) -> None:
+        self._flight, self._terms_for, self._store, self._clock = flight, terms_for, store, clock
+        self._limit_bytes = 0
 
     async def run(self, answer: Answer) -> None:
         """Pump until the upstream returns. Raises nothing: an exception is kept for who leads."""
@@ -54,7 +60,9 @@ class Pump:
             await self._let_read(flight.response)
 
     def _begun(self, head: Head) -> LiveResponse:
-        response = begin(head, self._terms, self._clock())
+        terms = self._terms_for(head)
+        self._limit_bytes = terms.limit_bytes
+        response = begin(head, terms, self._clock())
         if self._flight.table.is_full:
             response.drop("busy")
         return response
@@ -77,7 +85,7 @@ class Pump:
             await anyio.lowlevel.checkpoint()
 
     def _excess(self, response: LiveResponse) -> str | None:
-        return response.over_limit(self._terms.limit_bytes, self._flight.table.is_full)
+        return response.over_limit(self._limit_bytes, self._flight.table.is_full)
 
     async def _make_room(self, response: LiveResponse, over_limit: str) -> None:
         """Hold only what somebody has yet to read: from here on the slowest reader sets the pace."""

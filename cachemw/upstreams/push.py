@@ -9,6 +9,7 @@ from typing import Protocol
 import anyio
 from msgspec.structs import replace
 
+from cachemw.cache.plans import AskedBids
 from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.messages import Head, Headers, host_in
 from cachemw.upstreams.base import AsyncUpstream, UpstreamRequest
@@ -41,10 +42,13 @@ class PushUpstream(Protocol):
     stop_notice: float
     hears_client: bool
 
-    def alone(self, rewritten: Headers) -> Answer:
-        """Answer one client. An HTTP upstream is sent the `rewritten` fields in the place of the client's."""
+    def alone(self, rewritten: Headers, bids: AskedBids | None) -> Answer:
+        """Answer one client.
 
-    def in_flight(self, ending: Ending, rewritten: Headers) -> Answer:
+        An HTTP upstream is sent the `rewritten` fields in the place of the client's; a gateway asks the `bids`.
+        """
+
+    def in_flight(self, ending: Ending, rewritten: Headers, bids: AskedBids | None) -> Answer:
         """Answer all who read it; it may be recorded, and so comes without content coding."""
 
 
@@ -56,13 +60,13 @@ class PulledUpstream:
     def __init__(self, upstream: AsyncUpstream, request: Callable[[], UpstreamRequest]) -> None:
         self._upstream, self._request = upstream, request
 
-    def alone(self, rewritten: Headers) -> Answer:
+    def alone(self, rewritten: Headers, bids: AskedBids | None) -> Answer:
         """In any content coding the client takes."""
-        return partial(pushed, self._upstream, replace(self._request(), rewritten=rewritten))
+        return partial(pushed, self._upstream, replace(self._request(), rewritten=rewritten, bids=bids))
 
-    def in_flight(self, ending: Ending, rewritten: Headers) -> Answer:
+    def in_flight(self, ending: Ending, rewritten: Headers, bids: AskedBids | None) -> Answer:
         """In none."""
-        return partial(pushed, self._upstream, replace(self._request(), rewritten=rewritten, recorded=True))
+        return partial(pushed, self._upstream, replace(self._request(), rewritten=rewritten, bids=bids, recorded=True))
 
 
 async def pushed(upstream: AsyncUpstream, request: UpstreamRequest, emit: Emit) -> None:

@@ -1,0 +1,61 @@
+"""What a report says of who answered: of several targets, each has a name, a key and a price of its own."""
+
+from msgspec.structs import replace
+
+from cachemw.cache.lookup import Query
+from cachemw.cache.plans import Bid, Plan
+from cachemw.cache.slate import Slate
+from cachemw.errors import UpstreamError
+from cachemw.messages import Head, StoredResponse
+from cachemw.money import cost_of
+from cachemw.report import ExchangeReport
+from cachemw.routing import RoutedHead
+
+SECOND_CHOICE = "second-choice"
+"""Another one answers than who was to be asked first."""
+
+
+def of_author(report: ExchangeReport, query: Query) -> ExchangeReport:
+    """Return a report that names the target of a query as the one whose answer this is."""
+    if query.bid is None:
+        return report
+    own = query.report
+    return replace(report, target=own.target, key=own.key, model=own.model)
+
+
+def answered_by(report: ExchangeReport, head: Head, slate: Slate | None) -> ExchangeReport:
+    """Return a report that names who gave an answer with this head, and who was asked before; `slate` where it has keys."""
+    if not isinstance(head, RoutedHead):
+        return report
+    routed = head.routed
+    details = (SECOND_CHOICE, *report.details) if routed.attempts > 1 and not routed.is_exhausted else report.details
+    tried = (*(report.tried or ()), *routed.tried)
+    report = replace(report, target=routed.name, attempts=routed.attempts, tried=tried, details=details)
+    return report if slate is None else of_author(report, slate.queries[routed.position])
+
+
+def failed_in(report: ExchangeReport, error: UpstreamError) -> ExchangeReport:
+    """Return the report of a forward that failed before there was anything to show, with who was asked."""
+    if report.tried is None or error.attempts is None:
+        return report
+    return replace(report, attempts=error.attempts, tried=(*report.tried, *error.tried))
+
+
+def routed_by(report: ExchangeReport, plan: Plan) -> ExchangeReport:
+    """Return the report of a request that goes by this plan, before anybody is asked."""
+    bid = plan.bids[plan.order[0]] if plan.order else next(iter(plan.bids), None)
+    details = report.details if plan.detail is None else (plan.detail, *report.details)
+    return replace(
+        report,
+        route=plan.route,
+        tried=plan.tried,
+        details=details,
+        target=report.target if bid is None else bid.name,
+        model=None if bid is None else bid.rewrite.model,
+    )
+
+
+def saving(report: ExchangeReport, author: Bid, stored: StoredResponse) -> ExchangeReport:
+    """Return the report of a hit: it is free, and saves what it would have cost to ask again."""
+    cost = cost_of(stored.usage, author.price)
+    return replace(report, cost=0, saved=None if cost is None else cost.nano)

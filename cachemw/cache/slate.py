@@ -1,0 +1,218 @@
+"""The slate of a request: one query for each target that may answer it, and what the store holds for each.
+
+Without a gateway there is one target, and one query.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from cachemw.cache.directives import Abandon, Directives
+from cachemw.cache.effects import Basis
+from cachemw.cache.freshness import is_fresh
+from cachemw.cache.key import client_code, fingerprint, frame, indexes_beside
+from cachemw.cache.lookup import Match, NoMatch, Query, basis_of
+from cachemw.cache.plans import Bid, Closed, Plan
+from cachemw.cache.policy import Policy
+from cachemw.cache.refusals import LastRefusals
+from cachemw.endpoints.base import ApiCall, Bypass, Endpoint
+from cachemw.endpoints.sent import sent_body
+from cachemw.limits import Limits
+from cachemw.messages import Request
+from cachemw.redaction import redacted_repr
+from cachemw.report import ExchangeReport
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A call whose client opted in, as it came, and all besides a target that its queries are made of."""
+
+    endpoint: Endpoint
+    request: Request
+    asked: Directives
+    policy: Policy
+    limits: Limits
+    partition: bytes
+    on_abandon: Abandon
+    refusals: LastRefusals
+    bytes_in: int | None
+
+    __repr__ = redacted_repr
+
+    def query_of(self, call: ApiCall) -> Query:
+        """Return the query for the answer of the request's own target."""
+        return self._query(self.request, call, self.request.target.called(call.model))
+
+    def bid_query(self, bid: Bid, plan: Plan) -> Query | Bypass:
+        """Return the query for the answer of a target, of the request as that is sent it."""
+        request, policy = sent_to(self.request, bid), self.policy
+        call = self.endpoint.read(self.endpoint, request, policy.bookkeeping, self.limits.work, policy.cache_stored)
+        if isinstance(call, Bypass):
+            return call
+        query = self._query(request, call, bid.name)
+        report = replace(query.report, route=plan.route, tried=plan.tried)
+        return replace(query, bid=bid, report=report)
+
+    def _query(self, request: Request, call: ApiCall, target: str) -> Query:
+        asked, policy = self.asked, self.policy
+        rules = policy.header_rules
+        key = fingerprint(request, call.canonical, self.partition, asked.namespace, asked.sample, rules)
+        report = ExchangeReport(
+            key=key.index.hex(),
+            endpoint=self.endpoint.name,
+            target=target,
+            client=client_code(request.caller, self.partition),
+            model=call.model,
+            bytes_in=self.bytes_in,
+        )
+        return Query(key, call, asked, policy, self.limits, self.on_abandon, request, report, self.refusals)
+
+
+def sent_to(request: Request, bid: Bid) -> Request:
+    """Return a request as the target is sent it that bids for it."""
+    body = sent_body(request.body, bid.rewrite) if isinstance(request.body, bytes) else request.body
+    return replace(request, target=bid.target, body=body)
+
+
+class Slate(msgspec.Struct, frozen=True):
+    """The queries of a request, in the written order of their targets, and the plan that names those."""
+
+    queries: tuple[Query, ...]
+    plan: Plan | None = None
+
+    __repr__ = redacted_repr
+
+    @property
+    def question(self) -> bytes:
+        """Return what a forward is claimed under: two requests have one question only if they have one key at every target."""
+        if self.plan is None or len(self.queries) == 1:
+            return self.queries[0].key.parts
+        tiers = [frame([b"%d" % query.tier, query.key.proof]) for query in self.queries]
+        return frame([b"route", self.plan.pick.encode(), self.plan.on_refusal.encode(), *tiers])
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Return the positions of those who are asked now, in order."""
+        return (0,) if self.plan is None else self.plan.order
+
+    @property
+    def closed(self) -> Closed | None:
+        """Return why nobody is asked, if nobody is."""
+        return None if self.plan is None else self.plan.closed
+
+    @property
+    def first(self) -> Query:
+        """Return the query of who is asked first."""
+        return self.queries[self.order[0] if self.order else 0]
+
+
+def slate_of(received: Received, plan: Plan, before: Slate | None) -> Slate | Bypass | Closed:
+    """Return the slate for a plan, with the queries that were made `before`.
+
+    `Bypass` where an answer cannot be cached; `Closed` where nobody bids.
+    """
+    known = {} if before is None else {query.bid: query for query in before.queries}
+    queries = [known.get(bid) or received.bid_query(bid, plan) for bid in plan.bids]
+    bypasses = [query for query in queries if isinstance(query, Bypass)]
+    if bypasses:
+        return bypasses[0]
+    if not queries:
+        assert plan.closed is not None  # noqa: S101 - else somebody would bid
+        return plan.closed
+    return Slate(tuple(query for query in queries if isinstance(query, Query)), plan)
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """The stored responses for a slate.
+
+    `found` is the one that answers, or why none does: of `query`, who gave it or is asked first. `founds` are all that were
+    looked for, in the written order. `order` are those who are asked before `stands_in` would have to answer.
+    """
+
+    query: Query
+    found: Match | NoMatch
+    now: float
+    founds: tuple[Match | NoMatch, ...]
+    order: tuple[int, ...]
+    stands_in: tuple[Query, Match] | None = None
+
+    __repr__ = redacted_repr
+
+    def found_at(self, position: int) -> Match | NoMatch:
+        """Return what was found for a target; nothing where it was not looked for."""
+        return self.founds[position] if position < len(self.founds) else NoMatch("miss")
+
+
+def survey_of(slate: Slate, founds: tuple[Match | NoMatch, ...], now: float) -> Survey:
+    """Return what may answer, of all that was found: a record of a peer, or of who would be asked now in its place."""
+    for tier in sorted({query.tier for query in slate.queries[: len(founds)]}):
+        best = _first_stored(slate, founds, tier, now)
+        if best is None:
+            continue
+        query, match = best
+        order = tuple([position for position in slate.order if slate.queries[position].tier < tier])
+        if not order or not query.asked.may_forward:
+            return Survey(query, match, now, founds, order)
+        return _unanswered(slate, founds, now, order, best)
+    return _unanswered(slate, founds, now, slate.order, _stale(slate, founds))
+
+
+def _first_stored(slate: Slate, founds: Sequence[Match | NoMatch], tier: int, now: float) -> tuple[Query, Match] | None:
+    """Return the match of this tier that was stored first: so a route repeats what it said."""
+    matches = [
+        (query, found)
+        for query, found in zip(slate.queries, founds, strict=False)
+        if query.tier == tier and isinstance(found, Match)
+    ]
+    return min(matches, key=lambda one: (not is_fresh(one[1].stored, now), one[1].stored.stored_at), default=None)
+
+
+def _unanswered(
+    slate: Slate,
+    founds: tuple[Match | NoMatch, ...],
+    now: float,
+    order: tuple[int, ...],
+    stands_in: tuple[Query, Match] | None,
+) -> Survey:
+    position = order[0] if order else 0
+    found = founds[position] if position < len(founds) else founds[0]
+    assert isinstance(found, NoMatch)  # noqa: S101 - else it would answer
+    return Survey(slate.queries[position], found, now, founds, order, stands_in)
+
+
+def _stale(slate: Slate, founds: Sequence[Match | NoMatch]) -> tuple[Query, Match] | None:
+    """Return the stale response that answers should everybody fail: in the written order."""
+    for query, found in zip(slate.queries, founds, strict=False):
+        if isinstance(found, NoMatch) and found.stands_in is not None:
+            return query, found.stands_in
+    return None
+
+
+def basis_in(slate: Slate, survey: Survey) -> Basis | None:
+    """Return what a hit was made of: all that was looked for. One in which a spare had a say may not be recalled."""
+    assert isinstance(survey.found, Match)  # noqa: S101 - it is a hit
+    basis = basis_of(survey.found, survey.query)
+    if basis is None or len(survey.founds) == 1:
+        return basis
+    seen = list(basis.found)
+    for query, found in zip(slate.queries, survey.founds, strict=False):
+        if query is not survey.query:
+            other = _seen(query, found)
+            if other is None:
+                return None
+            seen += other
+    return None if survey.query.tier else Basis(tuple(seen), basis.fresh_until)
+
+
+def _seen(query: Query, found: Match | NoMatch) -> tuple[tuple[bytes, bytes | None], ...] | None:
+    """Return what lies there of a peer that did not answer; `None` where that is not known byte by byte."""
+    if isinstance(found, Match):
+        basis = basis_of(found, query)
+        return None if basis is None else basis.found
+    return ((query.key.index, None),) if found == NoMatch("miss") else None
+
+
+def others_of(slate: Slate, query: Query) -> tuple[bytes, ...]:
+    """Return every index under which another target of the slate may have an answer to this request."""
+    others = [other.key.index for other in slate.queries if other is not query]
+    return tuple([each for index in others for each in (index, *indexes_beside(index))])
