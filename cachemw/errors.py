@@ -124,15 +124,15 @@ class UpstreamError(CacheError):
     """The upstream cannot be reached, or broke off; `__cause__` is the original.
 
     `host` is where an HTTP upstream is, with its port, and empty for a wrapped app; `cause` says why it failed. `status` is
-    that of a response that broke off; `detail` says why there is no answer, as `Cache-Status` tells it. Where several
-    targets were asked, `attempts` is how many, and `tried` are they (`cachemw.routing.Tried`).
+    that of a response that broke off; `detail` says why there is no answer, as `Cache-Status` tells it. `advice` are header
+    fields that the client is told with it. Where several targets were asked, `routed` is the `Routed` that says so.
     """
 
     host = ""
     cause = Cause.UNKNOWN
     status: int | None = None
-    attempts: int | None = None
-    tried: tuple[Any, ...] = ()
+    advice: tuple[tuple[bytes, bytes], ...] = ()
+    routed: Any = None
 
     @property
     def detail(self) -> str:

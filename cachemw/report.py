@@ -6,7 +6,7 @@ import msgspec
 
 from cachemw.messages import Usage
 from cachemw.money import CostBasis
-from cachemw.routing import Tried
+from cachemw.routing import Bill, Tried
 
 STORE_SLOW = "store-slow"
 """The store did not answer in time."""
@@ -31,10 +31,13 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
     its key, else a code of its credential; `model`, as it was sent; `answered_model` and `usage`, as the answer says.
 
     How much: `status` of what the client got; `bytes_in` and `bytes_out` of the two bodies; `first_byte` and `total`, seconds
-    since the request came; `attempts`, how often an upstream was asked. `route`, `cost` and `saved`, in nano-dollars, are a
-    gateway's.
-    `cost_basis` says how the cost is known, and `cost_at_least` that it may be more. `tried` are the targets that a gateway
-    asked before, or left out; `None` where there is no gateway.
+    since the request came; `attempts`, how often an upstream was asked.
+
+    What only a gateway knows: `route`, and the targets that were `tried` in vain, or left alone while they are cooling (`None`
+    where there is no gateway);
+    `cost`, and what a stored answer `saved`, in nano-dollars; `cost_basis`, how the cost is known; `cost_at_least`: it may have
+    been more.
+
     `abandoned`: what became of a response in progress that this request's client was the last to leave: read on to its end at
     the caller's cost, or stopped. `count`: how many such exchanges this report speaks for.
     """
@@ -59,11 +62,11 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
     answered_model: str | None = None
     status: int | None = None
     usage: Usage | None = None
+    tried: tuple[Tried, ...] | None = None
     cost: int | None = None
-    saved: int | None = None
     cost_basis: CostBasis | None = None
     cost_at_least: bool = False
-    tried: tuple[Tried, ...] | None = None
+    saved: int | None = None
     bytes_in: int | None = None
     bytes_out: int | None = None
     first_byte: float | None = None
@@ -105,6 +108,22 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
             case "miss" | "stale":
                 return "miss"
         return "not_cached" if NOT_CACHED in self.details else "refused"
+
+
+def billed(report: ExchangeReport, bill: Bill) -> ExchangeReport:
+    """Return the report of a routed answer with what that cost; who reads another's forward saves it."""
+    cost = bill.cost
+    if cost is None:
+        return report
+    if report.collapsed:
+        return msgspec.structs.replace(report, cost=0, saved=cost.nano)
+    return msgspec.structs.replace(
+        report,
+        cost=cost.nano,
+        cost_basis=cost.basis,
+        cost_at_least=cost.at_least,
+        usage=report.usage or bill.usage,
+    )
 
 
 class Hook(Protocol):

@@ -56,13 +56,12 @@ class Bill:
 
 
 class Routed(msgspec.Struct, frozen=True):
-    """The one of several targets that answered, by its name and its position in the plan's bids, and what went before.
+    """The one of several targets that answered, by its position in the plan's bids, and what went before.
 
     `attempts` is how many were asked, itself included. `is_exhausted`: everybody who was asked failed in a way in which
     another one might not have, and what is shown is an error.
     """
 
-    name: str
     position: int
     attempts: int
     tried: tuple[Tried, ...]

@@ -1,15 +1,15 @@
 """What a report says of who answered: of several targets, each has a name, a key and a price of its own."""
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from cachemw.cache.lookup import Query
 from cachemw.cache.plans import Bid, Plan
-from cachemw.cache.slate import Slate
-from cachemw.errors import UpstreamError
 from cachemw.messages import Head, StoredResponse
 from cachemw.money import cost_of
 from cachemw.report import ExchangeReport
-from cachemw.routing import RoutedHead
+from cachemw.routing import Routed, RoutedHead
 
 SECOND_CHOICE = "second-choice"
 """Another one answers than who was to be asked first."""
@@ -23,22 +23,20 @@ def of_author(report: ExchangeReport, query: Query) -> ExchangeReport:
     return replace(report, target=own.target, key=own.key, model=own.model)
 
 
-def answered_by(report: ExchangeReport, head: Head, slate: Slate | None) -> ExchangeReport:
-    """Return a report that names who gave an answer with this head, and who was asked before; `slate` where it has keys."""
+def answered_by(report: ExchangeReport, head: Head, bids: Sequence[Bid]) -> ExchangeReport:
+    """Return a report that names who of the bids gave an answer with this head, and who was asked before."""
     if not isinstance(head, RoutedHead):
         return report
     routed = head.routed
     details = (SECOND_CHOICE, *report.details) if routed.attempts > 1 and not routed.is_exhausted else report.details
-    tried = (*(report.tried or ()), *routed.tried)
-    report = replace(report, target=routed.name, attempts=routed.attempts, tried=tried, details=details)
-    return report if slate is None else of_author(report, slate.queries[routed.position])
+    return replace(asked_before(report, routed), target=bids[routed.position].name, details=details)
 
 
-def failed_in(report: ExchangeReport, error: UpstreamError) -> ExchangeReport:
-    """Return the report of a forward that failed before there was anything to show, with who was asked."""
-    if report.tried is None or error.attempts is None:
+def asked_before(report: ExchangeReport, routed: Routed | None) -> ExchangeReport:
+    """Return a report that names who was asked in vain."""
+    if routed is None:
         return report
-    return replace(report, attempts=error.attempts, tried=(*report.tried, *error.tried))
+    return replace(report, attempts=routed.attempts, tried=(*(report.tried or ()), *routed.tried))
 
 
 def routed_by(report: ExchangeReport, plan: Plan) -> ExchangeReport:

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cachemw.cache.authors import answered_by, failed_in, of_author, routed_by, saving
+from cachemw.cache.authors import answered_by, asked_before, of_author, routed_by, saving
 from cachemw.cache.bidding import forward_for, relayed_bids
 from cachemw.cache.directives import Abandon, Directives, InvalidControl
 from cachemw.cache.effects import (
@@ -164,9 +164,10 @@ def pass_on(report: ExchangeReport, endpoint: Endpoint | None, request: Request,
     try:
         shown: ShownResponse = yield Forward(None, Abandon.CANCEL, report, rewritten, shape, bidding)
     except UpstreamError as error:
-        report = failed_in(replace(report, fwd_status=error.status, details=(*report.details, error.detail)), error)
-        return Failed(report, error, shape)
-    return Relay(shown.response, answered_by(report, shown.response.head, None))
+        report = replace(report, fwd_status=error.status, details=(*report.details, error.detail))
+        return Failed(asked_before(report, error.routed), error, shape)
+    bids = () if bidding is None else bidding.bids.plan.bids
+    return Relay(shown.response, answered_by(report, shown.response.head, bids))
 
 
 def refuse(endpoint: Endpoint, request: Request, invalid: InvalidControl) -> Script:
@@ -263,8 +264,10 @@ def _forward(slate: Slate, survey: Survey, verified: VerifiedRecords, report: Ex
 def _shown(slate: Slate, survey: Survey, report: ExchangeReport, shown: ShownResponse, sender: Sender | None) -> Serve | Relay:
     """Pass on what the upstream says, unless a stored response is better than that."""
     head = shown.response.head
-    report = answered_by(replace(report, fwd_status=head.status), head, slate)
-    can_answer = not head.routed.is_exhausted if isinstance(head, RoutedHead) else head.status not in STANDS_IN_FOR
+    report, can_answer = replace(report, fwd_status=head.status), head.status not in STANDS_IN_FOR
+    if isinstance(head, RoutedHead) and slate.plan is not None:
+        author, can_answer = slate.queries[head.routed.position], not head.routed.is_exhausted
+        report = answered_by(of_author(report, author), head, slate.plan.bids)
     if survey.stands_in is not None and not can_answer:
         return _stand_in(*survey.stands_in, report, shown.now)
     is_anothers = sender is not None and shown.leader is not None and shown.leader.credential != sender.credential
@@ -275,7 +278,7 @@ def _without_upstream(slate: Slate, verified: VerifiedRecords, report: ExchangeR
     """Answer though the upstream failed before it showed anything; that took its time, so look again what there is."""
     survey = yield from look_over(slate, verified)
     usable = (survey.query, survey.found) if isinstance(survey.found, Match) else survey.stands_in
-    report = failed_in(replace(report, fwd_status=error.status, details=(error.detail, *report.details)), error)
+    report = asked_before(replace(report, fwd_status=error.status, details=(error.detail, *report.details)), error.routed)
     if usable is None:
         failed = replace(report, stored=None if report.collapsed else False)
         return Failed(failed, error, survey.query.call.endpoint.errors)

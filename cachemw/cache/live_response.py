@@ -16,9 +16,11 @@ from cachemw.errors import TruncatedResponse, UpstreamError
 from cachemw.limits import PIECE_BYTES
 from cachemw.messages import Head, StoredResponse, Usage, header_values
 from cachemw.redaction import redacted_repr
-from cachemw.report import ExchangeReport
+from cachemw.report import ExchangeReport, billed
+from cachemw.routing import RoutedHead
 from cachemw.wire.cache_status import announce
 from cachemw.wire.fields import content_length, end_to_end, without
+from cachemw.wire.route_field import with_route
 
 Part = Head | bytes
 
@@ -189,6 +191,8 @@ class LiveResponse:
 
     def final_report(self, report: ExchangeReport) -> ExchangeReport:
         """Return what is said of an exchange, with what has become of this answer; a collapsed one stored nothing."""
+        if isinstance(self.head, RoutedHead):
+            report = billed(report, self.head.routed.bill)
         if not (self.faults or self.is_stored):
             return report
         stored = None if report.collapsed else not self.faults
@@ -205,9 +209,10 @@ class LiveResponse:
             headers = without_account(headers)
         if self.can_say_more:
             headers = without(headers, (b"content-length",))
+        known = self.final_report(report)
         if report.opted_in:
-            headers = announce(headers, self.final_report(report), self.is_stream)
-        return Head(self.head.status, headers)
+            headers = announce(headers, known, self.is_stream)
+        return Head(self.head.status, with_route(headers, known))
 
 
 class Relay:

@@ -13,6 +13,7 @@ from cachemw.limits import PIECE_BYTES
 from cachemw.messages import Head, StoredResponse
 from cachemw.report import ExchangeReport
 from cachemw.wire.cache_status import announce
+from cachemw.wire.route_field import with_route
 
 
 def head(stored: StoredResponse, report: ExchangeReport, now: float) -> Head:
@@ -22,7 +23,7 @@ def head(stored: StoredResponse, report: ExchangeReport, now: float) -> Head:
         headers = (*headers, (b"content-length", b"%d" % len(stored.body)))
     if report.hit or report.ttl is not None:  # stale-if-error answers from the store too, and is no hit
         headers = (*headers, (b"age", b"%d" % age(stored, now)))
-    return Head(stored.status, announce(headers, report, stored.kind.stream))
+    return Head(stored.status, with_route(announce(headers, report, stored.kind.stream), report))
 
 
 def pieces(stored: StoredResponse) -> Iterator[bytes]:
@@ -83,6 +84,5 @@ def respond(outcome: DirectOutcome) -> tuple[Part, ...]:
             refusal, body = errors.invalid_control(param, message, shape)
         case Unacceptable(report, _, shape):
             refusal, body = errors.invalid_path(shape)
-    if not report.opted_in:
-        return refusal, body
-    return Head(refusal.status, announce(refusal.headers, report, is_stream=False)), body
+    headers = announce(refusal.headers, report, is_stream=False) if report.opted_in else refusal.headers
+    return Head(refusal.status, with_route(headers, report)), body

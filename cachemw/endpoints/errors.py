@@ -71,7 +71,8 @@ def not_cached(shape: ErrorShape = OPENAI, why: str = "") -> ErrorResponse:
 
 def upstream_failed(error: UpstreamError, shape: ErrorShape = OPENAI) -> ErrorResponse:
     """Return the 502 or 504 for an upstream that gave no complete answer, and the 401 for who has no key for it."""
-    return _answer(_failure(error), (_CHALLENGE, _NO_RETRY) if isinstance(error, KeyMissing) else (), shape)
+    more = (_CHALLENGE, _NO_RETRY) if isinstance(error, KeyMissing) else error.advice
+    return _answer(_failure(error), more, shape)
 
 
 LONGEST_RETRY = 60.0
