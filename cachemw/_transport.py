@@ -7,9 +7,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from functools import partial
 from typing import Any
 
-from cachemw._transport_request import Cookies, TransportRequest, Upload, original
+from cachemw._transport_request import Cookies, TransportRequest, Upload
 from cachemw.cache.classify import Classified, OptedIn, body_limit, exchange_for
 from cachemw.cache.effects import Failed
+from cachemw.cache.plans import Planner
 from cachemw.cache.policy import Policy
 from cachemw.cache.recall import Moment, Recalled
 from cachemw.drivers.metering import Meter, Passage
@@ -17,10 +18,10 @@ from cachemw.drivers.pull_async import AsyncAnswer, AsyncPullDriver
 from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
 from cachemw.errors import ConfigurationError, UpstreamError
 from cachemw.limits import Limits
-from cachemw.messages import Head, Unread
+from cachemw.messages import URL_RECIPIENT, Head, Inside, Recipient, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
-from cachemw.upstreams.base import UpstreamRequest
+from cachemw.upstreams.base import AsyncGateway, SyncGateway, UpstreamRequest
 from cachemw.upstreams.by_proxy import AsyncByProxy, SyncByProxy
 from cachemw.upstreams.connections import SyncTransports, Transports
 from cachemw.upstreams.failures import described, log_status
@@ -153,6 +154,12 @@ class Caching:
                 " cachemw.sdk choose"
             )
 
+    def _recipient(self, gateway: Planner | None) -> Recipient:
+        """Return where misses go. Raises `ConfigurationError` for an inner transport that nothing would go through."""
+        if gateway is not None and self._inner is not None:
+            raise ConfigurationError("a transport with a gateway has no inner transport: its targets are asked directly")
+        return Inside.TRANSPORT if gateway is None else URL_RECIPIENT
+
     def _close_store(self) -> None:
         if self._owns_store:
             self._store.close()
@@ -161,21 +168,31 @@ class Caching:
 class SyncCaching(Caching):
     """A transport that is called by threads. Without an inner transport every process has one of its own."""
 
-    def __init__(self, inner: Any, store: Store | None, policy: Policy | None, limits: Limits, hooks: Iterable[Hook]) -> None:
+    def __init__(
+        self,
+        inner: Any,
+        store: Store | None,
+        policy: Policy | None,
+        limits: Limits,
+        hooks: Iterable[Hook],
+        gateway: SyncGateway | None,
+    ) -> None:
         super().__init__(inner, store)
+        self._gateway = gateway
         make: Any = partial(SyncByProxy, self._family)
         self._inners = SyncTransports(make)
-        self.driver = SyncPullDriver(self._store, policy or Policy(default="on"), limits, hooks)
+        policy = policy or Policy(default="on")
+        self.driver = SyncPullDriver(self._store, policy, limits, hooks, self._recipient(gateway), gateway)
 
     def handle_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
         if not isinstance(request, self._family.Request):
             self._refuse_others("client", type(request))
-        outgoing = TransportRequest(self._family, request, self._cookies)
+        outgoing = TransportRequest(self._family, request, self._cookies, self._gateway)
         policy, classified = self.driver.policy, outgoing.classified(self.driver.policy)
         if outgoing.is_untouched(classified):
             return self._passed(outgoing, classified) if self.driver.hooks else self._get_inner().handle_request(request)
-        upload, limit = Upload(iter(request.stream)), body_limit(classified, policy)
+        upload, limit = Upload(iter(request.stream)), body_limit(classified, policy, is_routed=outgoing.is_routed)
         body = upload.read(limit) if limit else Unread.TOO_LARGE
         door = outgoing.door(self.driver.recaller) if isinstance(classified, OptedIn) else None
         found = None if door is None else door.find(body)
@@ -183,16 +200,18 @@ class SyncCaching(Caching):
             return self._recalled(outgoing, *found)
         stream = request.stream if not limit else self._stream(upload, request.stream.close)
         asked, inner = outgoing.described(body), SyncInner(outgoing, self._get_inner)
+        opener = inner.open if self._gateway is None else self._gateway.open
         exchange = exchange_for(classified, asked, policy, self.driver.limits, self.driver.verified)
-        sent = outgoing.as_sent(stream if isinstance(body, Unread) else body)
+        whole_or_not = stream if isinstance(body, Unread) else body
+        sent = outgoing.as_sent(whole_or_not, policy.header_rules, self.driver.limits.timeouts)
         if door is not None:
             door.begin(body)
-        answer = self.driver.run(exchange, inner.open, sent, outgoing.timeout, door)
-        if isinstance(answer.outcome, Failed):
+        answer = self.driver.run(exchange, opener, sent, outgoing.timeout, door)
+        if isinstance(answer.outcome, Failed) and outgoing.raises(answer.outcome):
             answer.close()
             raise outgoing.failed(answer.outcome)
         self._cookies.note(asked, answer.head)
-        return outgoing.response(answer, self._stream(_passed(self._family, answer), answer.close), inner.extensions)
+        return outgoing.response(answer, self._stream(_passed(outgoing, answer), answer.close), inner.extensions)
 
     def _recalled(self, outgoing: "TransportRequest", recalled: Recalled, moment: Moment) -> Any:
         """Give a request again what the like of it was given."""
@@ -211,6 +230,8 @@ class SyncCaching(Caching):
     def close(self) -> None:
         """Close the inner transport, and the store if it is our own. May be called twice."""
         self.driver.recaller.tally.tell()
+        if self._gateway is not None:
+            self._gateway.close()
         (self._inners if self._inner is None else self._inner).close()
         self._close_store()
 
@@ -221,24 +242,34 @@ class SyncCaching(Caching):
 class AsyncCaching(Caching):
     """A transport that is awaited. Without an inner transport every event loop has one of its own."""
 
-    def __init__(self, inner: Any, store: Store | None, policy: Policy | None, limits: Limits, hooks: Iterable[Hook]) -> None:
+    def __init__(
+        self,
+        inner: Any,
+        store: Store | None,
+        policy: Policy | None,
+        limits: Limits,
+        hooks: Iterable[Hook],
+        gateway: AsyncGateway | None,
+    ) -> None:
         super().__init__(inner, store)
+        self._gateway = gateway
         make: Any = partial(AsyncByProxy, self._family)
         self._inners = Transports(make)
-        self.driver = AsyncPullDriver(self._store, policy or Policy(default="on"), limits, hooks)
+        policy = policy or Policy(default="on")
+        self.driver = AsyncPullDriver(self._store, policy, limits, hooks, self._recipient(gateway), gateway)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
         if not isinstance(request, self._family.Request):
             self._refuse_others("client", type(request))
-        outgoing = TransportRequest(self._family, request, self._cookies)
+        outgoing = TransportRequest(self._family, request, self._cookies, self._gateway)
         policy, classified = self.driver.policy, outgoing.classified(self.driver.policy)
         if outgoing.is_untouched(classified):
             inner_transport = await self._get_inner()
             if self.driver.hooks:
                 return await self._passed(inner_transport, outgoing, classified)
             return await inner_transport.handle_async_request(request)
-        upload, limit = Upload(aiter(request.stream)), body_limit(classified, policy)
+        upload, limit = Upload(aiter(request.stream)), body_limit(classified, policy, is_routed=outgoing.is_routed)
         body = await upload.aread(limit) if limit else Unread.TOO_LARGE
         door = outgoing.door(self.driver.recaller) if isinstance(classified, OptedIn) else None
         found = None if door is None else door.find(body)
@@ -246,16 +277,18 @@ class AsyncCaching(Caching):
             return self._recalled(outgoing, *found)
         stream = request.stream if not limit else self._stream(upload, request.stream.aclose)
         asked, inner = outgoing.described(body), AsyncInner(outgoing, self._get_inner)
+        opener = inner.aopen if self._gateway is None else self._gateway.aopen
         exchange = exchange_for(classified, asked, policy, self.driver.limits, self.driver.verified)
-        sent = outgoing.as_sent(stream if isinstance(body, Unread) else body)
+        whole_or_not = stream if isinstance(body, Unread) else body
+        sent = outgoing.as_sent(whole_or_not, policy.header_rules, self.driver.limits.timeouts)
         if door is not None:
             door.begin(body)
-        answer = await self.driver.run(exchange, inner.aopen, sent, outgoing.timeout, door)
-        if isinstance(answer.outcome, Failed):
+        answer = await self.driver.run(exchange, opener, sent, outgoing.timeout, door)
+        if isinstance(answer.outcome, Failed) and outgoing.raises(answer.outcome):
             await answer.aclose()
             raise outgoing.failed(answer.outcome)
         self._cookies.note(asked, answer.head)
-        return outgoing.response(answer, self._stream(_apassed(self._family, answer), answer.aclose), inner.extensions)
+        return outgoing.response(answer, self._stream(_apassed(outgoing, answer), answer.aclose), inner.extensions)
 
     def _recalled(self, outgoing: "TransportRequest", recalled: Recalled, moment: Moment) -> Any:
         """Give a request again what the like of it was given."""
@@ -275,6 +308,8 @@ class AsyncCaching(Caching):
     async def aclose(self) -> None:
         """Close the inner transport, of this event loop, and the store if it is our own. May be called twice."""
         self.driver.recaller.tally.tell()
+        if self._gateway is not None:
+            await self._gateway.aclose()
         await (self._inners if self._inner is None else self._inner).aclose()
         self._close_store()
 
@@ -282,17 +317,17 @@ class AsyncCaching(Caching):
         return await self._inners.get() if self._inner is None else self._inner
 
 
-def _passed(family: Any, answer: SyncAnswer) -> Iterator[bytes]:
+def _passed(outgoing: TransportRequest, answer: SyncAnswer) -> Iterator[bytes]:
     try:
         yield from answer
     except UpstreamError as error:
         broken = error
     else:
         return
-    raise original(family, broken)
+    raise outgoing.broken(broken)
 
 
-async def _apassed(family: Any, answer: AsyncAnswer) -> AsyncIterator[bytes]:
+async def _apassed(outgoing: TransportRequest, answer: AsyncAnswer) -> AsyncIterator[bytes]:
     try:
         async for chunk in answer:
             yield chunk
@@ -302,7 +337,7 @@ async def _apassed(family: Any, answer: AsyncAnswer) -> AsyncIterator[bytes]:
         return
     finally:
         await answer.aclose()  # also where a response was dropped, and not closed
-    raise original(family, broken)
+    raise outgoing.broken(broken)
 
 
 async def _in_turn(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -12,10 +12,12 @@ from cachemw.cache.classify import (
     OtherRequest,
     classify,
     first_report,
+    may_name_model,
     unfinished,
 )
 from cachemw.cache.directives import CONTROL_HEADER
-from cachemw.cache.effects import Failed
+from cachemw.cache.effects import Failed, Outcome
+from cachemw.cache.header_rules import HeaderRules
 from cachemw.cache.key import caller_of
 from cachemw.cache.live_response import Relay
 from cachemw.cache.policy import Policy
@@ -24,9 +26,10 @@ from cachemw.drivers.pull_async import AsyncAnswer
 from cachemw.drivers.pull_sync import SyncAnswer
 from cachemw.drivers.recalling import Door, Recaller
 from cachemw.errors import UpstreamError, UpstreamTimeout
+from cachemw.limits import Timeouts
 from cachemw.messages import NOTHING_ATTESTED, ClientTarget, Head, Headers, Request, Unread, header_values, host_in
 from cachemw.report import ExchangeReport
-from cachemw.upstreams.base import UpstreamRequest
+from cachemw.upstreams.base import AsyncGateway, SyncGateway, UpstreamRequest
 from cachemw.upstreams.http import origin_of
 from cachemw.upstreams.providers import provider_at
 from cachemw.wire.fields import without
@@ -108,11 +111,11 @@ class Cookies:
 class TransportRequest:
     """A request as its client sends it, and as it goes on from here.
 
-    It is `told` from others by its fields without the cookies that came with answers by now.
+    It is `told` from others by its fields without the cookies that came with answers by now. With a `gateway` it goes there.
     """
 
-    def __init__(self, family: Any, request: Any, cookies: Cookies) -> None:
-        self.family, self.request = family, request
+    def __init__(self, family: Any, request: Any, cookies: Cookies, gateway: SyncGateway | AsyncGateway | None = None) -> None:
+        self.family, self.request, self._gateway = family, request, gateway
         self.headers: Headers = tuple(request.headers.raw)
         self.told = cookies.left_out(self.headers)
 
@@ -140,8 +143,15 @@ class TransportRequest:
         """Say what it is to us."""
         return unfinished(classify(self.request.method, self.request.url.path, self.headers, policy))
 
+    @property
+    def is_routed(self) -> bool:
+        """Say whether a gateway looks into its body."""
+        return self._gateway is not None and may_name_model(self.request.method, self.headers)
+
     def is_untouched(self, classified: Classified) -> bool:
         """Say whether the very same request goes on; one that says `off` loses just that."""
+        if self._gateway is not None:
+            return False
         is_asked = not isinstance(classified, NotOptedIn) and not (
             isinstance(classified, OtherRequest) and classified.asked is None
         )
@@ -154,10 +164,18 @@ class TransportRequest:
     def described(self, body: bytes | Unread) -> Request:
         """Return it as a value, by what it is told from others."""
         url, extensions = self.request.url, self.request.extensions
-        asked_for = extensions.get("target", url.raw_path).decode("latin-1")  # as the inner transport understands it
-        target = _target(origin_of(url), asked_for, self._asked_host())
+        target = self._target() if self._gateway is None else self._gateway.target(*self._path_and_query())
         caller, context = caller_of(self.told, target.recipient), MappingProxyType(extensions)
         return Request(self.request.method, url.path, self.told, body, target, caller=caller, context=context)
+
+    def _target(self) -> ClientTarget:
+        url, extensions = self.request.url, self.request.extensions
+        asked_for = extensions.get("target", url.raw_path).decode("latin-1")  # as the inner transport understands it
+        return _target(origin_of(url), asked_for, self._asked_host())
+
+    def _path_and_query(self) -> tuple[bytes, bytes]:
+        path, _, query = self.request.url.raw_path.partition(b"?")
+        return path, query
 
     def _asked_host(self) -> bytes:
         """Return the host that is asked for where it is not the URL's: by the field, or by the name that TLS is told."""
@@ -167,10 +185,10 @@ class TransportRequest:
         named = str(self.request.extensions.get("sni_hostname") or url.host).lower()
         return (b"" if said in own else said) + (b"" if named == url.host else b" sni " + named.encode())
 
-    def as_sent(self, body: Any) -> UpstreamRequest:
+    def as_sent(self, body: Any, rules: HeaderRules, timeouts: Timeouts) -> UpstreamRequest:
         """Return it as an upstream is asked; `body` is a stream where it was not read whole."""
-        path, _, query = self.request.url.raw_path.partition(b"?")
-        return UpstreamRequest(self.request.method, path, query, self.headers, body)
+        path, query = self._path_and_query()
+        return UpstreamRequest(self.request.method, path, query, self.headers, body, rules, timeouts=timeouts)
 
     def sent_on(self, request: UpstreamRequest) -> Any:
         """Return the request to send on, as its own family has it."""
@@ -200,6 +218,14 @@ class TransportRequest:
         head, extensions = moment.head, {"cachemw": moment.report}
         return self.family.Response(head.status, headers=list(head.headers), stream=stream, extensions=extensions)
 
+    def raises(self, outcome: Outcome) -> bool:
+        """Say whether there is no response at all; a gateway gives one of its own, which says whom it asked."""
+        return isinstance(outcome, Failed) and self._gateway is None
+
+    def broken(self, error: UpstreamError) -> BaseException:
+        """Return what to raise where an answer breaks off; what came between a gateway and its target is not the client's."""
+        return original(self.family, error) if self._gateway is None else _own(self.family, error)
+
     def failed(self, outcome: Failed) -> BaseException:
         """Return what to raise where there is no answer. Another request's exception is copied: clients write in theirs."""
         raised = original(self.family, outcome.error)
@@ -215,8 +241,10 @@ def _target(origin: str, asked_for: str, host: bytes) -> ClientTarget:
 
 def original(family: Any, error: UpstreamError) -> BaseException:
     """Return what the inner transport raised; where it raised nothing, what it would have."""
-    if error.__cause__ is not None:
-        return error.__cause__
+    return _own(family, error) if error.__cause__ is None else error.__cause__
+
+
+def _own(family: Any, error: UpstreamError) -> BaseException:
     kind = family.ReadTimeout if isinstance(error, UpstreamTimeout) else family.RemoteProtocolError
     raised: BaseException = kind(str(error))
     return raised

@@ -13,7 +13,16 @@ import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.budget import Budget
-from cachemw.cache.classify import Classified, NotOptedIn, OptedIn, OtherRequest, body_limit, classify, exchange_for
+from cachemw.cache.classify import (
+    Classified,
+    NotOptedIn,
+    OptedIn,
+    OtherRequest,
+    body_limit,
+    classify,
+    exchange_for,
+    may_name_model,
+)
 from cachemw.cache.context import CALLER, DOOR, attested_in_scope
 from cachemw.cache.directives import CONTROL_HEADER
 from cachemw.cache.header_rules import HeaderRules
@@ -22,12 +31,12 @@ from cachemw.cache.plans import AskedBids
 from cachemw.cache.policy import Policy
 from cachemw.drivers.push import PushDriver
 from cachemw.drivers.recalling import Door, Recaller
-from cachemw.errors import ClientLeftError, ConfigurationError
+from cachemw.errors import ClientLeftError
 from cachemw.limits import PIECE_BYTES, Limits, Timeouts
 from cachemw.messages import URL_RECIPIENT, AppTarget, Head, Headers, Inside, Request, Target, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
-from cachemw.upstreams.base import AsyncUpstream, UpstreamRequest
+from cachemw.upstreams.base import AsyncGateway, AsyncUpstream, UpstreamRequest, answerer
 from cachemw.upstreams.push import END, Answer, Emit, Ending, PulledUpstream, PushUpstream
 from cachemw.wire.fields import without
 
@@ -287,9 +296,9 @@ def _below(path: str, root: str) -> str:
 class CacheMiddleware:
     """Caches the chat completions of an ASGI app, or of an HTTP upstream beside it.
 
-    With `upstream` every chat request goes there and everything else to `app`; with `name` the app answers misses, and
-    the name is in the key: change it when the app's prompts change. The default store is `DiskStore()`, the default
-    policy off unless asked. Raises `ConfigurationError` without `upstream` and `name`.
+    With `upstream` every chat request goes there and everything else to `app`, with `gateway` to one of several; with `name`
+    the app answers misses, and the name is in the key: change it when the app's prompts change. The default store is
+    `DiskStore()`, the default policy off unless asked. Raises `ConfigurationError` without any of these.
     """
 
     def __init__(
@@ -297,20 +306,19 @@ class CacheMiddleware:
         app: ASGIApp,
         *,
         upstream: AsyncUpstream | None = None,
+        gateway: AsyncGateway | None = None,
         name: str | None = None,
         store: Store | None = None,
         policy: Policy | None = None,
         limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
     ) -> None:
-        if upstream is None and not name:
-            raise ConfigurationError("CacheMiddleware needs an upstream, or a name for the app it is around")
-        self.app = app
-        self._upstream, self._name = upstream, name or ""
+        self.app, self._name = app, name or ""
+        self._upstream, self._planner = answerer(upstream, gateway, name), gateway
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
-        recipient = Inside.APP if upstream is None else URL_RECIPIENT
-        self.driver = PushDriver(self._store, policy or Policy(), limits, hooks, recipient)
+        recipient = Inside.APP if self._upstream is None else URL_RECIPIENT
+        self.driver = PushDriver(self._store, policy or Policy(), limits, hooks, recipient, gateway)
         self.policy = self.driver.policy
         self._recaller = self.driver.recaller if self.driver.recaller.is_on else None
         self.bodies = Budget(limits.requests_bytes)
@@ -349,13 +357,18 @@ class CacheMiddleware:
         if self._recaller is not None and isinstance(classified, OptedIn):
             door = incoming.scope.get(DOOR) or incoming.door(self._recaller)
         try:
-            body = await incoming.read(body_limit(classified, self.policy))
+            body = await incoming.read(self.body_limit(classified, incoming))
             if door is None or not door.is_known or not await give_again(door, body, send):
                 await self.drive(classified, self.request(incoming, body), incoming, send, door)
         except ClientLeftError:
             pass
         finally:
             incoming.let_go()
+
+    def body_limit(self, classified: Classified, incoming: AsgiRequest) -> int | None:
+        """Return how many bytes of a request's body are read before it is answered, as `cache.classify` has it."""
+        is_routed = self._planner is not None and may_name_model(incoming.method, incoming.headers)
+        return body_limit(classified, self.policy, is_routed=is_routed)
 
     def drive(
         self, classified: Classified, request: Request, incoming: AsgiRequest, send: Send, door: Door | None = None

@@ -12,6 +12,7 @@ from cachemw.cache.policy import Policy
 from cachemw.limits import Limits
 from cachemw.report import Hook
 from cachemw.stores import Store
+from cachemw.upstreams.base import AsyncGateway, SyncGateway
 
 
 class _Stream(SyncStream, httpx.SyncByteStream):
@@ -27,6 +28,7 @@ class CacheTransport(SyncCaching, httpx.BaseTransport):
 
     `response.extensions["cachemw"]` is the `ExchangeReport` as known at the head. The default store is `DiskStore()`, the
     default policy on. For any number of threads. Raises what `inner` raises. Closing it closes `inner`.
+    With a `gateway` every request goes to one of its targets, whatever its URL.
     """
 
     _family, _stream = httpx, _Stream
@@ -39,8 +41,9 @@ class CacheTransport(SyncCaching, httpx.BaseTransport):
         policy: Policy | None = None,
         limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
+        gateway: SyncGateway | None = None,
     ) -> None:
-        super().__init__(inner, store, policy, limits, hooks)
+        super().__init__(inner, store, policy, limits, hooks, gateway)
 
 
 class AsyncCacheTransport(AsyncCaching, httpx.AsyncBaseTransport):
@@ -56,5 +59,6 @@ class AsyncCacheTransport(AsyncCaching, httpx.AsyncBaseTransport):
         policy: Policy | None = None,
         limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
+        gateway: AsyncGateway | None = None,
     ) -> None:
-        super().__init__(inner, store, policy, limits, hooks)
+        super().__init__(inner, store, policy, limits, hooks, gateway)

@@ -11,7 +11,17 @@ from typing import Any
 
 from cachemw._wsgi_environ import Environ, StartResponse, WsgiApp, WsgiRequest, start, without_control
 from cachemw.budget import Budget
-from cachemw.cache.classify import Classified, NotOptedIn, OptedIn, OtherRequest, body_limit, classify, exchange_for, unfinished
+from cachemw.cache.classify import (
+    Classified,
+    NotOptedIn,
+    OptedIn,
+    OtherRequest,
+    body_limit,
+    classify,
+    exchange_for,
+    may_name_model,
+    unfinished,
+)
 from cachemw.cache.context import attested_in_environ
 from cachemw.cache.effects import Exchange, Failed, Outcome, Serve
 from cachemw.cache.key import caller_of
@@ -21,12 +31,12 @@ from cachemw.cache.recall import Moment, Recalled
 from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
 from cachemw.drivers.recalling import Door
 from cachemw.drivers.tally import Tally
-from cachemw.errors import ClientLeftError, ConfigurationError, UpstreamError
+from cachemw.errors import ClientLeftError, UpstreamError
 from cachemw.limits import Limits
 from cachemw.messages import URL_RECIPIENT, AppTarget, Head, Inside, Request, Target, Unread
 from cachemw.report import Hook
 from cachemw.stores import DiskStore, Store
-from cachemw.upstreams.base import SyncUpstream, UpstreamRequest, as_upstream_error
+from cachemw.upstreams.base import SyncGateway, SyncUpstream, UpstreamRequest, answerer, as_upstream_error
 
 
 class WsgiAppUpstream:
@@ -236,9 +246,9 @@ logger = logging.getLogger(__name__)
 class CacheMiddleware:
     """Caches the chat completions of a WSGI app, or of an HTTP upstream beside it.
 
-    With `upstream` every chat request goes there and everything else to `app`; with `name` the app answers misses, and
-    the name is in the key: change it when the app's prompts change. The default store is `DiskStore()`, the default
-    policy off unless asked. Raises `ConfigurationError` without `upstream` and `name`.
+    With `upstream` every chat request goes there and everything else to `app`, with `gateway` to one of several, in turn; with
+    `name` the app answers misses, and the name is in the key: change it when the app's prompts change. The default store is
+    `DiskStore()`, the default policy off unless asked. Raises `ConfigurationError` without any of these.
 
     What an app sends by `write()`, or hands over as the server's `wsgi.file_wrapper`, passes and is not kept.
     """
@@ -248,20 +258,19 @@ class CacheMiddleware:
         app: WsgiApp,
         *,
         upstream: SyncUpstream | None = None,
+        gateway: SyncGateway | None = None,
         name: str | None = None,
         store: Store | None = None,
         policy: Policy | None = None,
         limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
     ) -> None:
-        if upstream is None and not name:
-            raise ConfigurationError("CacheMiddleware needs an upstream, or a name for the app it is around")
-        self.app = app
-        self._upstream, self._name = upstream, name or ""
+        self.app, self._name = app, name or ""
+        self._upstream, self._planner = answerer(upstream, gateway, name), gateway
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
-        recipient = Inside.APP if upstream is None else URL_RECIPIENT
-        self.driver = SyncPullDriver(self._store, policy or Policy(), limits, hooks, recipient)
+        recipient = Inside.APP if self._upstream is None else URL_RECIPIENT
+        self.driver = SyncPullDriver(self._store, policy or Policy(), limits, hooks, recipient, gateway)
         self.bodies = Budget(limits.requests_bytes)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -285,7 +294,8 @@ class CacheMiddleware:
     def _answer(self, classified: Classified, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
         door = incoming.door(self.driver.recaller) if isinstance(classified, OptedIn) else None
         try:
-            body = incoming.read(body_limit(classified, self.driver.policy))
+            is_routed = self._planner is not None and may_name_model(incoming.method, incoming.headers)
+            body = incoming.read(body_limit(classified, self.driver.policy, is_routed=is_routed))
             found = None if door is None else door.find(body)
             if found is not None:
                 return self._again(*found, incoming, start_response)

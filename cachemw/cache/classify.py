@@ -9,7 +9,7 @@ from cachemw.cache.exchange import bypass, early_report, exchange, pass_on, refu
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.policy import Policy
 from cachemw.endpoints import endpoint_of
-from cachemw.endpoints.base import Endpoint
+from cachemw.endpoints.base import Endpoint, not_plain_json
 from cachemw.limits import Limits
 from cachemw.messages import Headers, Request
 from cachemw.redaction import redacted_repr
@@ -66,10 +66,11 @@ def unfinished(classified: Classified) -> Classified:
     return OptedIn(classified.endpoint, replace(asked, abandon=None, ignored=(*asked.ignored, "abandon")))
 
 
-def body_limit(classified: Classified, policy: Policy) -> int | None:
+def body_limit(classified: Classified, policy: Policy, *, is_routed: bool = False) -> int | None:
     """Return how many bytes of the request's body are read before it is answered.
 
-    0 only looks whether there is one; `None` leaves it alone, for nothing is going to be forwarded.
+    0 only looks whether there is one; `None` leaves it alone, for nothing is going to be forwarded. `is_routed`: who is asked
+    depends on it.
     """
     match classified:
         case OptedIn(asked=Directives()):
@@ -77,7 +78,12 @@ def body_limit(classified: Classified, policy: Policy) -> int | None:
         case OptedIn():
             return None
         case _:
-            return 0
+            return policy.max_request_bytes if is_routed else 0
+
+
+def may_name_model(method: str, headers: Headers) -> bool:
+    """Say whether a request may say in its body which model is asked."""
+    return method == "POST" and not_plain_json(headers) is None
 
 
 def exchange_for(

@@ -26,24 +26,26 @@ from cachemw.proxy.admission import HEALTH, READINESS
 from cachemw.proxy.gate import Gate
 from cachemw.proxy.lending import WARMING, is_api
 from cachemw.proxy.logs import log_exchange
-from cachemw.proxy.readiness import WatchedUpstream, readiness
+from cachemw.proxy.readiness import WatchedGateway, WatchedUpstream, readiness
 from cachemw.proxy.reloading import admit_anew, on_hangup
 from cachemw.proxy.settings import Settings
 from cachemw.report import Hook
 from cachemw.stores import Store
-from cachemw.upstreams.base import AsyncUpstream
+from cachemw.upstreams.base import AsyncGateway, AsyncUpstream
 
 
 class Proxy:
     """An ASGI app that answers chat requests from the store or the upstream, and passes all others to the upstream.
 
+    In the place of the upstream there may be a `gateway`, which asks one of several.
     The default store is `DiskStore()`, closed with the lifespan; one that is given is, too, where `closes_store`.
     """
 
     def __init__(
         self,
-        upstream: AsyncUpstream,
+        upstream: AsyncUpstream | None = None,
         *,
+        gateway: AsyncGateway | None = None,
         store: Store | None = None,
         policy: Policy | None = None,
         limits: Limits = Limits(),
@@ -60,8 +62,13 @@ class Proxy:
             ],
             lifespan=_closing(store if closes_store else None),
         )
-        self._upstream = WatchedUpstream(upstream)
-        self._cache = CacheMiddleware(pages, upstream=self._upstream, store=store, policy=policy, limits=limits, hooks=hooks)
+        watched = None if gateway is None else WatchedGateway(gateway)
+        alone = None if upstream is None else WatchedUpstream(upstream)
+        self._cache = CacheMiddleware(
+            pages, upstream=alone, gateway=watched, store=store, policy=policy, limits=limits, hooks=hooks
+        )
+        self._upstream = watched or alone
+        self._is_routed = gateway is not None
         self._pages = pages
 
     @property
@@ -85,6 +92,7 @@ class Proxy:
         return endpoint_of(scope["method"], path_below(scope), self._cache.policy.paths) is not None
 
     async def _readiness(self, _: Page) -> JSONResponse:
+        assert self._upstream is not None  # noqa: S101 - the cache has one
         status, words = readiness(self._cache.driver.store.guarded, self._upstream)
         return JSONResponse(words, status)
 
@@ -102,9 +110,9 @@ class Proxy:
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> None:
         policy, incoming = self._cache.policy, AsgiRequest(scope, receive, self._cache.bodies)
         classified = classify(incoming.method, incoming.path, incoming.headers, policy)
-        request = self._cache.request(incoming, Unread.LEFT_ALONE)
         try:
-            await incoming.read(0)
+            body = await incoming.read(self._cache.body_limit(classified, incoming) or 0)
+            request = self._cache.request(incoming, body if self._is_routed else Unread.LEFT_ALONE)
             await self._cache.drive(classified, request, incoming, send)
         except ClientLeftError:
             pass

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from cachemw.errors import Cause, UpstreamError
 from cachemw.stores.guard import GuardedStore
-from cachemw.upstreams.base import AsyncResponse, AsyncUpstream, UpstreamRequest
+from cachemw.upstreams.base import AsyncGateway, AsyncResponse, AsyncUpstream, UpstreamRequest
 
 FAILING_TIME = 30.0
 """The seconds for which a failure counts: who is asked no more because of it could never be seen to be well again."""
@@ -48,6 +48,14 @@ class WatchedUpstream:
 
     def _note(self, did_well: bool) -> None:
         self._did_well, self._asked_at = did_well, self._clock()
+
+
+class WatchedGateway(WatchedUpstream):
+    """A gateway of which is known how it did when it was asked last."""
+
+    def __init__(self, gateway: AsyncGateway, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(gateway, clock)
+        self.plan = gateway.plan
 
 
 def readiness(store: GuardedStore, upstream: WatchedUpstream) -> tuple[int, dict[str, str]]:

@@ -1,15 +1,15 @@
 """The port of upstreams: a request is opened, and its response read and closed, with `await` or without."""
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from cachemw.cache.header_rules import NO_RULES, HeaderRules
-from cachemw.cache.plans import AskedBids
-from cachemw.errors import TruncatedResponse, UpstreamError
+from cachemw.cache.plans import AskedBids, Planner
+from cachemw.errors import ConfigurationError, TruncatedResponse, UpstreamError
 from cachemw.limits import Timeouts
-from cachemw.messages import Head, Headers, HttpTarget
+from cachemw.messages import Head, Headers, HttpTarget, RouteTarget
 from cachemw.redaction import redacted_repr
 
 
@@ -73,7 +73,7 @@ AsyncOpener = Callable[[UpstreamRequest], Awaitable[AsyncResponse]]
 class SyncUpstream(Protocol):
     """An HTTP API, or several in one, in threads."""
 
-    def target(self, raw_path: bytes, query: bytes) -> HttpTarget:
+    def target(self, raw_path: bytes, query: bytes) -> HttpTarget | RouteTarget:
         """Return what is requested for a client's raw path and query."""
 
     def open(self, request: UpstreamRequest) -> SyncResponse:
@@ -90,7 +90,7 @@ class AsyncUpstream(Protocol):
     def place(self) -> str:
         """Return where requests go, as people are told of it."""
 
-    def target(self, raw_path: bytes, query: bytes) -> HttpTarget:
+    def target(self, raw_path: bytes, query: bytes) -> HttpTarget | RouteTarget:
         """Return what is requested for a client's raw path and query."""
 
     async def aopen(self, request: UpstreamRequest) -> AsyncResponse:
@@ -98,6 +98,26 @@ class AsyncUpstream(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. May be called twice, and before first use."""
+
+
+class SyncGateway(SyncUpstream, Planner, Protocol):
+    """Many HTTP APIs behind one, in threads: which is asked is planned for each request."""
+
+
+class AsyncGateway(AsyncUpstream, Planner, Protocol):
+    """Many HTTP APIs behind one, in event loops: which is asked is planned for each request."""
+
+
+Answerer = TypeVar("Answerer")
+
+
+def answerer(upstream: Answerer | None, gateway: Answerer | None, name: str | None) -> Answerer | None:
+    """Return who answers the misses of a mount; `None`: the app of this name. Raises `ConfigurationError`."""
+    if upstream is not None and gateway is not None:
+        raise ConfigurationError("CacheMiddleware takes an upstream or a gateway, and was given both")
+    if upstream is None and gateway is None and not name:
+        raise ConfigurationError("CacheMiddleware needs an upstream, a gateway, or a name for the app it is around")
+    return gateway or upstream
 
 
 def as_upstream_error(escaped: Exception | None) -> UpstreamError:
