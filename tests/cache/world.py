@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from cachemw.cache.directives import Directives, read_directives
 from cachemw.cache.effects import (
     AskPartition,
+    AskPlan,
     Claim,
     ClaimResult,
     DeleteRecord,
@@ -33,6 +34,7 @@ from cachemw.cache.exchange import exchange
 from cachemw.cache.live_response import Part, Put, Relay, begin
 from cachemw.cache.lookup import VerifiedRecords
 from cachemw.cache.order import Order
+from cachemw.cache.plans import Plan
 from cachemw.cache.policy import Policy
 from cachemw.cache.replay import respond
 from cachemw.endpoints import CHAT
@@ -60,6 +62,7 @@ class World:
     order: Order = ORDER
     account: str = "the store holds what it holds"
     name: bytes | PartitionError = b"name"
+    plans: list[Plan] = field(default_factory=list)  # what a gateway says, one after the other; the last one goes on
     effects: list[Effect] = field(default_factory=list)  # what the script asked for
     orders: int = 0  # how often it asked for that
 
@@ -71,7 +74,9 @@ class World:
                 effect = step()
             except StopIteration as end:
                 outcome: Outcome = end.value
-                return outcome if isinstance(outcome, Relay) else replace(outcome, report=as_told(outcome.report))
+                if isinstance(outcome, Relay) or self.plans:
+                    return outcome
+                return replace(outcome, report=as_told(outcome.report))
             if isinstance(effect, GetOrder):
                 self.orders += 1
             else:
@@ -95,9 +100,13 @@ class World:
             case Claim(may_lead=may_lead):
                 self.records |= self.lands
                 return self.claims.pop(0) if self.claims else ClaimResult.LEAD if may_lead else ClaimResult.ALONE
-            case Forward(terms):
+            case AskPlan():
+                return self.plans.pop(0) if len(self.plans) > 1 else self.plans[0]
+            case Forward(terms, bidding=bidding):
                 self.records |= self.meanwhile
                 upstream = self.upstream
+                if bidding is not None and isinstance(upstream, Head):
+                    terms = bidding.terms_for(upstream)
                 return upstream if isinstance(upstream, UpstreamError) else ShownResponse(begin(upstream, terms, NOW), NOW)
             case GetOrder():
                 return self.store_error or Ordered(self.order, NOW)
