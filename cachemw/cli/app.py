@@ -4,7 +4,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from functools import partial
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any
@@ -24,7 +23,7 @@ from cachemw.errors import CacheError, InvalidSetting
 from cachemw.proxy import Settings
 from cachemw.proxy.formats import SECONDS
 from cachemw.proxy.settings import CONFIG_VARIABLE, SECTION, SETTINGS, Setting, refuse_unknown_variables
-from cachemw.simulator import Simulator
+from cachemw.simulator import DIALECTS, Simulator
 from cachemw.stores import Store
 
 app = typer.Typer(
@@ -41,13 +40,6 @@ def run() -> None:
         app()
     except CacheError as exc:
         sys.exit(f"cachemw: {exc}")
-
-
-class UsageChoice(StrEnum):
-    """The provider whose way of telling the usage the simulator has."""
-
-    CEREBRAS = "cerebras"
-    OPENAI = "openai"
 
 
 def _option(setting: Setting) -> Any:
@@ -92,6 +84,19 @@ Config = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _known_dialect(name: str) -> str:
+    if name not in DIALECTS:
+        raise typer.BadParameter(f"'{name}' is none of {', '.join(DIALECTS)}")
+    return name
+
+
+FAIL_HELP = (
+    "What goes wrong, request after request: steps with commas between them, each 'NAME x3' for so many requests,"
+    " 'NAME for 2s', or, as the last, 'NAME' for good. A name is ok, groq:rate, status:503, cut:100, silent, …; a wrong one"
+    " gets a list."
+)
 
 
 def _show_version(is_asked: bool) -> None:
@@ -146,13 +151,21 @@ def simulate(
     port: Annotated[int, typer.Option(help="0 is any free one.", min=0, max=65535, metavar="NUMBER")] = 8081,
     first_token_seconds: Annotated[float, typer.Option(help="Until the first token.", min=0, metavar="SECONDS")] = 0.0,
     tokens_per_second: Annotated[float, typer.Option(help="0 is as fast as possible.", min=0, metavar="NUMBER")] = 0.0,
-    usage: Annotated[UsageChoice, typer.Option(help="Whose answers to imitate.")] = UsageChoice.CEREBRAS,
+    dialect: Annotated[
+        str, typer.Option(help=f"Whose answers to imitate: {', '.join(DIALECTS)}.", metavar="NAME", callback=_known_dialect)
+    ] = "cerebras",
+    fail: Annotated[str, typer.Option(help=FAIL_HELP, metavar="SCRIPT", show_default=False)] = "",
 ) -> None:
     """Run a simulated upstream.
 
     It needs no network and takes any key; the same question has the same answer.
     """
-    simulator = Simulator(first_token_seconds=first_token_seconds, tokens_per_second=tokens_per_second, usage=usage.value)
+    try:
+        simulator = Simulator(
+            first_token_seconds=first_token_seconds, tokens_per_second=tokens_per_second, dialect=dialect, fail=fail
+        )
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc), param_hint="--fail") from exc
     with listen(host, port) as listener:
         said = f"the simulator listens on {url_of(listener)}/v1 (Ctrl-C ends it)"
         run_server(configured(simulator, "warning"), listener, partial(typer.echo, said))

@@ -1,5 +1,6 @@
 """An OpenAI-compatible upstream of our own: deterministic, offline, and able to fail on demand."""
 
 from cachemw.simulator.app import Simulator
+from cachemw.simulator.dialects import DIALECTS
 
-__all__ = ["Simulator"]
+__all__ = ["DIALECTS", "Simulator"]

@@ -63,7 +63,7 @@ class Said:
     index: int
     pieces: tuple[str, ...]
     scores: tuple[Score, ...] | None  # None: log probabilities were not asked for
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "content_filter"]
 
     __repr__ = object.__repr__  # it holds what somebody said
 

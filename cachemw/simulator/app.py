@@ -1,84 +1,20 @@
 """The simulator as an ASGI application: its paths."""
 
+import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Literal
 
 import anyio
 from starlette.types import Receive, Scope, Send
 
-from cachemw.simulator.answering import SimulatedAnswer, answer
-from cachemw.simulator.asking import Ask, AskedBody, Simulate, SimulatedRefusal, read, simulated
-from cachemw.simulator.cerebras import Cerebras
-from cachemw.simulator.dialect import Dialect, Json
-from cachemw.simulator.openai import OpenAI
-from cachemw.simulator.script import (
-    Begin,
-    Finish,
-    Pace,
-    ResponseScript,
-    ScriptEvent,
-    Wait,
-    Write,
-    cut,
-    events,
-    failing,
-    reply,
-    stall,
-    stream,
-    whole,
-)
-
-
-def script_for(raw: bytes, dialect: Dialect, pace: Pace) -> ResponseScript:
-    """Decide how a chat request is answered."""
-    ask = read(raw)
-    if isinstance(ask, SimulatedRefusal):
-        return refuse(ask, sha256(raw).digest(), dialect)
-    simulate = ask.body.simulate
-    return _broken(_answered(ask, dialect, _overridden(pace, simulate)), simulate)
-
-
-def refuse(refusal: SimulatedRefusal, digest: bytes, dialect: Dialect, seconds: float = 0.0) -> ResponseScript:
-    headers = (*dialect.headers(digest), *refusal.headers)
-    return reply(refusal.status, headers, whole(dialect.error(refusal)), seconds)
-
-
-def _answered(ask: Ask, dialect: Dialect, pace: Pace) -> ResponseScript:
-    status = ask.body.simulate.status
-    if status is not None:
-        return refuse(simulated(status), ask.digest, dialect, pace.first_token_seconds)
-    said = answer(ask)
-    headers = dialect.headers(ask.digest)
-    if ask.body.stream:
-        return stream(headers, _events(said, ask.body, dialect), pace)
-    seconds = pace.first_token_seconds + pace.seconds(max(0, said.longest - 1))
-    return reply(200, headers, whole(dialect.completion(said)), seconds)
-
-
-def _events(said: SimulatedAnswer, body: AskedBody, dialect: Dialect) -> tuple[ScriptEvent, ...]:
-    options = body.stream_options
-    sent = events(said, dialect, include_usage=bool(options and options.include_usage))
-    after = body.simulate.error_after
-    return sent if after is None else failing(sent, after, dialect)
-
-
-def _overridden(pace: Pace, simulate: Simulate) -> Pace:
-    if simulate.first_token_seconds is not None:
-        pace = replace(pace, first_token_seconds=simulate.first_token_seconds)
-    if simulate.tokens_per_second is not None:
-        pace = replace(pace, tokens_per_second=simulate.tokens_per_second)
-    return pace
-
-
-def _broken(script: ResponseScript, simulate: Simulate) -> ResponseScript:
-    if simulate.stall_after is not None:
-        script = stall(script, simulate.stall_after, simulate.stall_seconds)
-    if simulate.cut_after is not None:
-        script = cut(script, simulate.cut_after)
-    return script
-
+from cachemw.simulator.asking import Ask, Simulate, SimulatedRefusal, read, simulated
+from cachemw.simulator.dialects import DIALECTS
+from cachemw.simulator.failing import SOUND, FailScript, NamedFailure, failure_named
+from cachemw.simulator.responding import refuse, script_for
+from cachemw.simulator.script import Begin, Finish, HangUp, Json, Pace, ResponseScript, Wait, Write, reply, whole
 
 REQUEST_LIMIT_BYTES = 64 * 1024 * 1024
 
@@ -121,6 +57,14 @@ async def _act_out(script: ResponseScript, send: Send) -> None:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             case Finish():
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
+            case HangUp():
+                await _hang_up(send)
+
+
+async def _hang_up(send: Send) -> None:
+    """Begin an answer with a head that no server can send: it closes the connection, for which ASGI has no message."""
+    with suppress(Exception):  # each server raises its own
+        await send({"type": "http.response.start", "status": 0, "headers": []})
 
 
 async def _cancel_when_client_leaves(scope: anyio.CancelScope, receive: Receive) -> None:
@@ -133,11 +77,32 @@ MODELS = ("gpt-oss-120b", "llama3.1-8b", "zai-glm-4.7")
 NOBODY = bytes(32)  # the digest of a request that was not read
 
 
+FAIL_FIELD = b"x-simulate-fail"
+ASKED_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class AskedCall:
+    """What a test may want to know of a chat request that came."""
+
+    model: str
+    fields: tuple[bytes, ...]  # their names
+    credential: bytes | None  # its digest
+
+    __repr__ = object.__repr__  # it holds what somebody sent
+
+
+def credential_digest(value: bytes) -> bytes:
+    """Return what `AskedCall` tells of an Authorization field with this value."""
+    return sha256(value).digest()
+
+
 class Simulator:
     """A chat-completions provider that needs no network, no key and no luck.
 
     The same request body has the same answer, always. A request asks for a failure with its `simulate` member,
-    for example `extra_body={"simulate": {"status": 503}}` with an SDK.
+    for example `extra_body={"simulate": {"status": 503}}` with an SDK, or with the field `x-simulate-fail`; the others
+    meet what `fail` says, a script such as `"ok x5, cerebras:quota for 2s, ok"`.
     """
 
     def __init__(
@@ -145,11 +110,23 @@ class Simulator:
         *,
         first_token_seconds: float = 0.0,
         tokens_per_second: float = 0.0,
-        usage: Literal["cerebras", "openai"] = "cerebras",
+        dialect: str = "cerebras",
+        fail: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if dialect not in DIALECTS:
+            raise ValueError(f"no dialect is called '{dialect}'; there are {', '.join(DIALECTS)}")
         self.calls = 0
+        self.asked: deque[AskedCall] = deque(maxlen=ASKED_LIMIT)
         self._pace = Pace(first_token_seconds, tokens_per_second)
-        self._dialect: Dialect = OpenAI() if usage == "openai" else Cerebras()
+        self._dialect = DIALECTS[dialect]
+        self._fails = FailScript(fail)
+        self._clock = clock
+
+    @property
+    def models_asked(self) -> list[str]:
+        """The models of the last chat requests that could be read, in the order they came."""
+        return [call.model for call in self.asked]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -164,18 +141,37 @@ class Simulator:
         route = scope["method"], _endpoint(scope)
         if route == ("POST", "/chat/completions"):
             self.calls += 1
-            script = await self._chat(receive)
+            script = await self._chat(scope, receive)
         else:
             script = self._page(route)
         if script is not None:
             await act(script, receive, send)
 
-    async def _chat(self, receive: Receive) -> ResponseScript | None:
+    async def _chat(self, scope: Scope, receive: Receive) -> ResponseScript | None:
         try:
             raw = await read_body(receive)
         except TooLargeError:
             return refuse(simulated(413), NOBODY, self._dialect)
-        return None if raw is None else script_for(raw, self._dialect, self._pace)
+        return None if raw is None else self._answer(raw, dict(scope["headers"]))
+
+    def _answer(self, raw: bytes, fields: dict[bytes, bytes]) -> ResponseScript:
+        ask = read(raw)
+        if isinstance(ask, SimulatedRefusal):
+            return refuse(ask, sha256(raw).digest(), self._dialect)
+        self.asked.append(_asked(ask, fields))
+        try:
+            named = self._failure(fields, ask.body.simulate)
+        except ValueError as exc:
+            return refuse(SimulatedRefusal(400, str(exc), "simulate"), ask.digest, self._dialect)
+        return script_for(ask, self._dialect, self._pace, named)
+
+    def _failure(self, fields: dict[bytes, bytes], simulate: Simulate) -> NamedFailure:
+        """Return what goes wrong. A request that says so itself leaves the server's script where it is."""
+        if FAIL_FIELD in fields:
+            return failure_named(fields[FAIL_FIELD].decode("latin-1"))
+        if simulate.fail is not None:
+            return failure_named(simulate.fail)
+        return SOUND if simulate.is_failure else self._fails.next_failure(self._clock())
 
     def _page(self, route: tuple[str, str]) -> ResponseScript:
         pages: dict[tuple[str, str], Json] = {
@@ -186,7 +182,13 @@ class Simulator:
         }
         if route in pages:
             return reply(200, (), whole(pages[route]))
-        return refuse(SimulatedRefusal(404, f"Unknown request URL: {' '.join(route)}."), NOBODY, OpenAI())
+        return refuse(SimulatedRefusal(404, f"Unknown request URL: {' '.join(route)}."), NOBODY, DIALECTS["openai"])
+
+
+def _asked(ask: Ask, fields: dict[bytes, bytes]) -> AskedCall:
+    credential = fields.get(b"authorization")
+    digest = None if credential is None else credential_digest(credential)
+    return AskedCall(ask.body.model, tuple(fields), digest)
 
 
 def _endpoint(scope: Scope) -> str:

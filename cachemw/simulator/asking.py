@@ -50,18 +50,27 @@ UNASKED = ("stream", "stream_options", "simulate")  # they change how an answer 
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
+Status = Annotated[int, Meta(ge=400, le=599)]
 
 
 class Simulate(Struct, frozen=True, forbid_unknown_fields=True):
     """The `simulate` member of a request: failures on demand. Offsets count bytes of the body."""
 
-    status: Annotated[int, Meta(ge=400, le=599)] | None = None
+    fail: str | None = None  # a failure's name, as `groq:rate`
+    status: Status | None = None
     cut_after: Count | None = None
     stall_after: Count | None = None
     stall_seconds: Seconds = 3600.0
     error_after: Count | None = None
     first_token_seconds: Seconds | None = None
     tokens_per_second: Seconds | None = None
+
+    __repr__ = object.__repr__  # it holds a word of the caller's
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the request says itself what goes wrong."""
+        return (self.status, self.cut_after, self.stall_after, self.error_after) != (None, None, None, None)
 
 
 class ContentPart(Struct, frozen=True):

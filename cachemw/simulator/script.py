@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 
 from msgspec import json
 
-from cachemw.simulator.answering import SimulatedAnswer
-from cachemw.simulator.asking import simulated
-from cachemw.simulator.dialect import Dialect, Json, RawHeaders
-
-DONE_EVENT = b"data: [DONE]\n\n"
+Json = dict[str, object]
+RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,34 +20,9 @@ class ScriptEvent:
     __repr__ = object.__repr__  # it holds what somebody said
 
 
-def whole(content: Json) -> bytes:
+def whole(content: object) -> bytes:
+    """Return a JSON body."""
     return json.encode(content)
-
-
-def events(answer: SimulatedAnswer, dialect: Dialect, *, include_usage: bool) -> tuple[ScriptEvent, ...]:
-    """Return the events of a stream; the deltas of several choices are interleaved."""
-    *entries, (token, last) = _entries(answer, dialect)
-    chunks = [(token, dialect.chunk(answer, entry, include_usage=include_usage)) for token, entry in entries]
-    chunks += [(token, chunk) for chunk in dialect.last_chunks(answer, last, include_usage=include_usage)]
-    return (*(ScriptEvent(token, _event(chunk)) for token, chunk in chunks), ScriptEvent(token, DONE_EVENT))
-
-
-def failing(stream: tuple[ScriptEvent, ...], after: int, dialect: Dialect) -> tuple[ScriptEvent, ...]:
-    """Return the stream as it is when the provider gives up after so many events: an error, and no end mark."""
-    kept = stream[:-1][:after]
-    token = kept[-1].token if kept else 0
-    return (*kept, ScriptEvent(token, _event(dialect.error_event(simulated(500)))))
-
-
-def _entries(answer: SimulatedAnswer, dialect: Dialect) -> Iterator[tuple[int, Json]]:
-    yield from ((0, dialect.opening(choice)) for choice in answer.choices)
-    for token, row in enumerate(zip_longest(*(dialect.entries(choice) for choice in answer.choices))):
-        yield from ((token, entry) for entry in row if entry is not None)
-    yield from ((max(0, answer.longest - 1), dialect.closing(choice)) for choice in answer.choices)
-
-
-def _event(content: Json) -> bytes:
-    return b"data: " + json.encode(content) + b"\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +64,29 @@ class Finish:
     """The body is complete; a script without this breaks the transfer."""
 
 
-ScriptStep = Begin | Wait | Write | Finish
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """The connection is closed, and nothing was said: as a server that died before it answered."""
+
+
+ScriptStep = Begin | Wait | Write | Finish | HangUp
 ResponseScript = tuple[ScriptStep, ...]
 
 
-def reply(status: int, headers: RawHeaders, body: bytes, seconds: float = 0.0) -> ResponseScript:
-    """Answer with one JSON body, head and all, after so many seconds."""
+def reply(
+    status: int, headers: RawHeaders, body: bytes, seconds: float = 0.0, media_type: bytes = b"application/json"
+) -> ResponseScript:
+    """Answer with one body, head and all, after so many seconds."""
     length = (b"content-length", str(len(body)).encode())
-    head = Begin(status, ((b"content-type", b"application/json"), length, *headers))
+    head = Begin(status, ((b"content-type", media_type), length, *headers))
     return (*_wait(seconds), head, Write(body), Finish())
 
 
-def stream(headers: RawHeaders, events: Sequence[ScriptEvent], pace: Pace) -> ResponseScript:
-    """Answer with an event stream: the head at once, the events at their pace."""
+def stream(headers: RawHeaders, preamble: bytes, events: Sequence[ScriptEvent], pace: Pace) -> ResponseScript:
+    """Answer with an event stream: the head and the preamble at once, the events at their pace."""
     head = Begin(200, ((b"content-type", b"text/event-stream; charset=utf-8"), *headers))
-    return (head, *_wait(pace.first_token_seconds), *_paced(events, pace), Finish())
+    before = (Write(preamble),) if preamble else ()
+    return (head, *before, *_wait(pace.first_token_seconds), *_paced(events, pace), Finish())
 
 
 def cut(script: ResponseScript, after: int) -> ResponseScript:

@@ -8,7 +8,7 @@ from tests.cli.command import Command, Done, ask
 
 
 def test_the_simulator_answers_as_it_is_told(command: Command) -> None:
-    with command.serving("simulate", "--port", 0, "--usage", "openai", "--first-token-seconds", 0.2) as serving:
+    with command.serving("simulate", "--port", 0, "--dialect", "openai", "--first-token-seconds", 0.2) as serving:
         answer = ask(serving.url, "hello")
 
         assert answer.json()["object"] == "chat.completion"

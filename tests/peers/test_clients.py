@@ -33,7 +33,7 @@ clients = pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.p
 @clients
 def test_through_the_proxy_the_second_answer_is_a_hit(client: Client, tmp_path: Path) -> None:
     """S1, E3: with a header that every client can send by default, as `cachemw serve` answers it."""
-    with grounded(Simulator(usage=client.dialect), tmp_path) as ground, ground.proxied() as url:
+    with grounded(Simulator(dialect=client.dialect), tmp_path) as ground, ground.proxied() as url:
         twice = ground.ask_twice(*client.command, url)
 
     assert_the_second_time_is_the_first(twice)
@@ -45,7 +45,7 @@ def test_through_the_proxy_the_second_answer_is_a_hit(client: Client, tmp_path: 
 @clients
 def test_through_a_transport_the_second_answer_is_a_hit(client: Client, tmp_path: Path) -> None:
     """S1, E4: no header is needed, and another process's store answers."""
-    with grounded(Simulator(usage=client.dialect), tmp_path) as ground:
+    with grounded(Simulator(dialect=client.dialect), tmp_path) as ground:
         twice = ground.ask_twice(*client.command, ground.direct, tmp_path / "store")
 
     assert_the_second_time_is_the_first(twice)

@@ -18,7 +18,7 @@ def test_through_the_proxy_the_second_answer_is_a_hit(
 ) -> None:
     """S1, E3: JSON and streams, with a header that every client can send by default."""
     command = "node", scripts_of_javascript() / script
-    with grounded(Simulator(usage=dialect), tmp_path) as ground, ground.proxied() as url:
+    with grounded(Simulator(dialect=dialect), tmp_path) as ground, ground.proxied() as url:
         twice = ground.ask_twice(*command, url)
 
     assert_the_second_time_is_the_first(twice)

@@ -136,7 +136,7 @@ Simulators = Mapping[str, tuple[Simulator, str]]
 @pytest.fixture(scope="module")
 def simulators(servers: Servers) -> Iterator[Simulators]:
     """Give one of each dialect, and its address."""
-    one, other = Simulator(usage="openai"), Simulator(usage="cerebras")
+    one, other = Simulator(dialect="openai"), Simulator(dialect="cerebras")
     with servers.beside(serving(one)) as openai_url, servers.beside(serving(other)) as cerebras_url:
         yield {"openai": (one, openai_url), "cerebras": (other, cerebras_url)}
 

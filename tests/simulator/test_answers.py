@@ -73,7 +73,7 @@ async def test_a_prompt_without_words_is_answered_too() -> None:
 @pytest.mark.parametrize("usage", ["cerebras", "openai"])
 @pytest.mark.parametrize("members", [{}, {"n": 3}, {"max_tokens": 5}, {"stop": " "}, {"logprobs": True, "n": 2}])
 async def test_stream_and_json_say_the_same(usage: Any, members: dict[str, Any]) -> None:
-    app = Simulator(usage=usage)
+    app = Simulator(dialect=usage)
 
     said = await completion(app, **members)
     events = await chunks(app, **members, stream_options={"include_usage": True})
@@ -156,7 +156,7 @@ async def test_log_probabilities_come_when_asked_for() -> None:
 
 @pytest.mark.parametrize("usage", ["cerebras", "openai"])
 async def test_tools_are_called_with_arguments_that_fit(usage: Any) -> None:
-    said = await completion(Simulator(usage=usage), tools=[WEATHER])
+    said = await completion(Simulator(dialect=usage), tools=[WEATHER])
 
     choice = said["choices"][0]
     function = choice["message"]["tool_calls"][0]["function"]
@@ -202,7 +202,7 @@ async def test_text_answers_where_there_is_no_tool_to_call(members: dict[str, An
 
 
 async def test_cerebras_streams_a_tool_call_whole() -> None:
-    app = Simulator(usage="cerebras")
+    app = Simulator(dialect="cerebras")
 
     call = (await completion(app, tools=[WEATHER]))["choices"][0]["message"]["tool_calls"][0]
     events = await chunks(app, tools=[WEATHER])
@@ -215,7 +215,7 @@ async def test_cerebras_streams_a_tool_call_whole() -> None:
 
 
 async def test_openai_streams_the_head_of_a_tool_call_and_its_arguments_in_slices() -> None:
-    app = Simulator(usage="openai")
+    app = Simulator(dialect="openai")
 
     call = (await completion(app, tools=[WEATHER]))["choices"][0]["message"]["tool_calls"][0]
     events = await chunks(app, tools=[WEATHER])
@@ -229,7 +229,7 @@ async def test_openai_streams_the_head_of_a_tool_call_and_its_arguments_in_slice
 
 
 async def test_cerebras_sends_usage_and_times_on_the_last_finish_chunk_without_being_asked() -> None:
-    events = await chunks(Simulator(usage="cerebras"), n=2)
+    events = await chunks(Simulator(dialect="cerebras"), n=2)
 
     assert [event for event in events if "usage" in event or "time_info" in event] == events[-1:]
     assert events[-1]["choices"][0]["finish_reason"] == "stop"
@@ -238,7 +238,7 @@ async def test_cerebras_sends_usage_and_times_on_the_last_finish_chunk_without_b
 
 
 async def test_openai_sends_usage_in_a_chunk_of_its_own_when_asked() -> None:
-    app = Simulator(usage="openai")
+    app = Simulator(dialect="openai")
 
     unasked = await chunks(app)
     asked = await chunks(app, stream_options={"include_usage": True})

@@ -8,8 +8,9 @@ import pytest
 from starlette.types import Message
 
 from cachemw.simulator import Simulator
-from cachemw.simulator.app import script_for
-from cachemw.simulator.cerebras import Cerebras
+from cachemw.simulator.asking import Ask, read
+from cachemw.simulator.dialects import DIALECTS
+from cachemw.simulator.responding import script_for
 from cachemw.simulator.script import Begin, Finish, Pace, ResponseScript, Wait, Write
 from tests.asgi_driver import call_and_leave, scope_for
 from tests.simulator.requests import CHAT, ask, chunks, completion, events_of, nothing_more, post
@@ -38,7 +39,7 @@ async def test_an_error_status_is_answered_on_demand(stream: bool, status: int, 
 
 
 async def test_too_many_requests_says_when_to_come_back() -> None:
-    reply = await post(Simulator(usage="openai"), simulate={"status": 429})
+    reply = await post(Simulator(dialect="openai"), simulate={"status": 429})
 
     assert reply.headers[b"retry-after"] == b"1"
     assert json.loads(reply.body)["error"]["code"] == "rate_limit_exceeded"
@@ -71,7 +72,7 @@ async def test_a_transfer_can_break_when_all_is_said_but_not_later(stream: bool)
 @pytest.mark.parametrize("usage", ["cerebras", "openai"])
 @pytest.mark.parametrize("after", [0, 1, 5])
 async def test_a_stream_reports_a_failure_after_so_many_events(usage: Any, after: int) -> None:
-    app = Simulator(usage=usage)
+    app = Simulator(dialect=usage)
     sound = events_of(await post(app, stream=True))
 
     reply = await post(app, stream=True, simulate={"error_after": after})
@@ -100,7 +101,9 @@ async def test_failures_to_come_do_not_change_what_is_said() -> None:
 
 
 def script(pace: Pace | None = None, **members: Any) -> ResponseScript:
-    return script_for(ask(**members), Cerebras(), pace or Pace())
+    asked = read(ask(**members))
+    assert isinstance(asked, Ask)
+    return script_for(asked, DIALECTS["cerebras"], pace or Pace())
 
 
 def waits(script: ResponseScript) -> list[float]:

@@ -90,8 +90,8 @@ async def test_every_chat_request_is_counted_the_failing_ones_too() -> None:
     ],
 )
 async def test_what_cannot_be_read_is_refused_in_the_words_of_the_provider(body: bytes, param: str | None) -> None:
-    openai = await call(Simulator(usage="openai"), "POST", CHAT, body)
-    cerebras = await call(Simulator(usage="cerebras"), "POST", CHAT, body)
+    openai = await call(Simulator(dialect="openai"), "POST", CHAT, body)
+    cerebras = await call(Simulator(dialect="cerebras"), "POST", CHAT, body)
 
     wrapped, flat = json.loads(openai.body)["error"], json.loads(cerebras.body)
     assert (openai.status, cerebras.status) == (400, 400)
@@ -127,7 +127,7 @@ async def test_a_client_that_leaves_while_it_asks_gets_nothing() -> None:
 @pytest.mark.parametrize(("usage", "name"), [("cerebras", b"inference-id"), ("openai", b"x-request-id")])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_answers_carry_the_headers_of_the_provider(usage: Any, name: bytes, stream: bool) -> None:
-    reply = await post(Simulator(usage=usage), stream=stream)
+    reply = await post(Simulator(dialect=usage), stream=stream)
 
     kind = b"text/event-stream; charset=utf-8" if stream else b"application/json"
     assert reply.headers[b"content-type"] == kind

@@ -44,7 +44,7 @@ def usage(request: pytest.FixtureRequest) -> Literal["cerebras", "openai"]:
 
 @pytest.fixture
 def client(usage: Literal["cerebras", "openai"]) -> Iterator[OpenAI]:
-    with client_of(Simulator(usage=usage)) as client:
+    with client_of(Simulator(dialect=usage)) as client:
         yield client
 
 

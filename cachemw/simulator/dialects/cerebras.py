@@ -1,13 +1,15 @@
 """The dialect of Cerebras: no placeholders, tool calls whole, usage on the finish chunk without being asked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import ClassVar
 from uuid import UUID
 
 from cachemw.simulator.answering import Call, Choice, Said, SimulatedAnswer
-from cachemw.simulator.asking import SimulatedRefusal
-from cachemw.simulator.dialect import Json, RawHeaders
+from cachemw.simulator.asking import SimulatedRefusal, simulated
+from cachemw.simulator.failures import ErrorWithin, SimulatedFailure, at_once
 from cachemw.simulator.prose import derive, draw
+from cachemw.simulator.script import Json, RawHeaders
 
 PROMPT_TOKEN_SECONDS = 0.00004
 COMPLETION_TOKEN_SECONDS = 0.0005
@@ -31,7 +33,70 @@ RATE_LIMITS: RawHeaders = (
 )
 
 
+def _flat(message: str, kind: str, param: str | None, code: str | None) -> Json:
+    """Return an error as Cerebras has it, which wraps none."""
+    return {"message": message, "type": kind, "param": param, "code": code}
+
+
 class Cerebras:
+    preamble: ClassVar[bytes] = b""
+    failures: ClassVar[Mapping[str, SimulatedFailure]] = {
+        "rate": at_once(
+            429,
+            _flat(simulated(429).message, "too_many_requests_error", "quota", "request_quota_exceeded"),
+            retry_after="7",
+        ),
+        "tokens": at_once(
+            429,
+            _flat(
+                "Tokens per minute limit exceeded - too many tokens processed.",
+                "too_many_tokens_error",
+                "quota",
+                "token_quota_exceeded",
+            ),
+            x_ratelimit_remaining_tokens_minute="0",
+        ),
+        "quota": at_once(
+            429,
+            _flat(
+                "Tokens per day limit exceeded - too many tokens processed.",
+                "too_many_tokens_error",
+                "quota",
+                "token_quota_exceeded",
+            ),
+            retry_after="86399",
+        ),
+        "queue": at_once(429, _flat(simulated(503).message, "too_many_requests_error", "queue", "queue_exceeded")),
+        "payment": at_once(
+            402, _flat(simulated(402).message, "payment_required_error", "quota", "payment_required"), x_should_retry="false"
+        ),
+        "key": at_once(401, _flat(simulated(401).message, "invalid_request_error", "api_key", "wrong_api_key")),
+        "no-key": at_once(403, {"detail": "Not authenticated"}),
+        "model": at_once(404, _flat(simulated(404).message, "not_found_error", "model", "model_not_found")),
+        "too-large": at_once(
+            400,
+            _flat(
+                "Please reduce the length of the messages or completion. Current length is 140000 while limit is 131072",
+                "invalid_request_error",
+                "messages",
+                "context_length_exceeded",
+            ),
+        ),
+        "unsupported": at_once(
+            400,
+            _flat("store: property 'store' is unsupported", "invalid_request_error", "validation_error", "wrong_api_format"),
+        ),
+        "unprocessable": at_once(
+            422,
+            _flat("store: property 'store' is unsupported", "invalid_request_error", "validation_error", "wrong_api_format"),
+        ),
+        "mid-stream": ErrorWithin(
+            at_once(500, _flat(simulated(500).message, "server_error", None, None)),
+            {"error": {"id": "", **_flat(simulated(500).message, "server_error", None, None)}, "status_code": 500},
+            after=5,
+        ),
+    }
+
     def completion(self, answer: SimulatedAnswer) -> Json:
         choices = [_whole(choice) for choice in answer.choices]
         return _envelope(answer, choices, "chat.completion") | _expense(answer)
@@ -62,16 +127,20 @@ class Cerebras:
     def last_chunks(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
         return [self.chunk(answer, entry, include_usage=include_usage) | _expense(answer)]
 
-    def error(self, refusal: SimulatedRefusal) -> Json:
-        otherwise = "server_error" if refusal.status >= 500 else "invalid_request_error"
-        kind, param, code = KINDS.get(refusal.status, (otherwise, None, None))
-        return {"message": refusal.message, "type": kind, "param": param, "code": code}
+    def error(self, refusal: SimulatedRefusal) -> Json | list[Json]:
+        return _refused(refusal)
 
     def error_event(self, refusal: SimulatedRefusal) -> Json:
-        return {"error": {"id": "", **self.error(refusal)}, "status_code": refusal.status}
+        return {"error": {"id": "", **_refused(refusal)}, "status_code": refusal.status}
 
     def headers(self, digest: bytes) -> RawHeaders:
         return ((b"inference-id", _id(digest).encode()), *RATE_LIMITS)
+
+
+def _refused(refusal: SimulatedRefusal) -> Json:
+    otherwise = "server_error" if refusal.status >= 500 else "invalid_request_error"
+    kind, param, code = KINDS.get(refusal.status, (otherwise, None, None))
+    return _flat(refusal.message, kind, param, code)
 
 
 def _envelope(answer: SimulatedAnswer, choices: list[Json], kind: str) -> Json:
