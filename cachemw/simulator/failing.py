@@ -46,7 +46,7 @@ def failure_named(name: str) -> NamedFailure:
 def _of_provider(provider: str, name: str) -> NamedFailure:
     failures = DIALECTS[provider].failures
     if name not in failures:
-        raise ValueError(f"no failure of {provider} is called '{name}'; there are {', '.join(failures)}")
+        raise ValueError(f"no failure is called '{provider}:{name}'; of {provider} there are {', '.join(failures)}")
     return NamedFailure(failures[name], DIALECTS[provider])
 
 
@@ -55,7 +55,7 @@ def _numbered(word: str, about: str) -> SimulatedFailure:
     try:
         return failure_of(convert(json.decode(about), kind))
     except MsgspecError as exc:
-        raise ValueError(f"'{about}' will not do in '{word}:{about}': {NUMBERS[kind]}") from exc
+        raise ValueError(f"'{word}:{about}' will not do: {NUMBERS[kind]}") from exc
 
 
 def _html(status: float) -> SimulatedFailure:

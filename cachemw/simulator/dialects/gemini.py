@@ -117,8 +117,11 @@ class Gemini(OpenAI):
     def call_slices(self, call: Call) -> Iterator[Json | None]:
         return self._call_at_once(call)
 
+    def chunk(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Json:
+        return super().chunk(answer, entry, include_usage=False)
+
     def last_chunks(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
-        last = self.chunk(answer, entry, include_usage=False)
+        last = self.chunk(answer, entry, include_usage=include_usage)
         return [last | {"usage": self.usage(answer)}] if include_usage else [last]
 
     def error(self, refusal: SimulatedRefusal) -> Json | list[Json]:
