@@ -15,14 +15,14 @@ DONE_EVENT = b"data: [DONE]\n\n"
 def events(answer: SimulatedAnswer, dialect: Dialect, *, include_usage: bool) -> tuple[ScriptEvent, ...]:
     """Return the events of a stream; the deltas of several choices are interleaved."""
     *entries, (token, last) = _entries(answer, dialect)
-    chunks = [(token, dialect.chunk(answer, entry, include_usage=include_usage)) for token, entry in entries]
+    chunks = [(token, dialect.chunk(answer, entry, token, include_usage=include_usage)) for token, entry in entries]
     chunks += [(token, chunk) for chunk in dialect.last_chunks(answer, last, include_usage=include_usage)]
     return (*(ScriptEvent(token, event(chunk)) for token, chunk in chunks), ScriptEvent(token, DONE_EVENT))
 
 
 def without_choices(answer: SimulatedAnswer, dialect: Dialect) -> tuple[ScriptEvent, ...]:
     """Return the events of a stream whose only chunk has no choices."""
-    chunk = dialect.chunk(answer, {}, include_usage=False) | {"choices": []}
+    chunk = dialect.chunk(answer, {}, 0, include_usage=False) | {"choices": []}
     return (ScriptEvent(0, event(chunk)), ScriptEvent(0, DONE_EVENT))
 
 

@@ -53,7 +53,7 @@ def _error_within(error: ErrorWithin, ask: Ask, speaker: Dialect, pace: Pace) ->
     if not ask.body.stream:
         return _error(error.whole, speaker, ask.digest)
     said = answer(ask)
-    chunk = {} if error.entry is None else speaker.chunk(said, error.entry, include_usage=False)
+    chunk = {} if error.entry is None else speaker.chunk(said, error.entry, 0, include_usage=False)
     sent = failing(_events(said, ask.body, speaker), error.after, event(chunk | error.event, error.name))
     return stream(speaker.headers(ask.digest), speaker.preamble, sent, pace)
 

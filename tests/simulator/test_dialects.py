@@ -28,7 +28,7 @@ async def test_stream_and_json_say_the_same_in_every_dialect(dialect: str, membe
 
     assert {event["id"] for event in events} == {whole["id"]}
     assert {event["model"] for event in events} == {whole["model"]}
-    assert [event["usage"] for event in events if event.get("usage")] == [whole["usage"]]
+    assert [event["usage"] for event in events if event.get("usage")][-1] == whole["usage"]
     for choice in whole["choices"]:
         reasons = [entry.get("finish_reason") for event in events for entry in event["choices"] if is_of(entry, choice)]
         assert text_of(events, choice["index"]) == (choice["message"].get("content") or "")
@@ -77,12 +77,16 @@ async def test_groq_says_its_usage_in_a_member_of_its_own() -> None:
     assert not any("x_groq" in event for event in before)
 
 
-async def test_gemini_says_its_usage_with_the_finish_reason_when_asked() -> None:
-    *before, last = await parsed("gemini", **WITH_USAGE)
+async def test_gemini_says_its_usage_so_far_on_every_chunk_when_asked() -> None:
+    """G16: who adds them up pays many times over."""
+    whole = await completion(Simulator(dialect="gemini"))
+    events = await parsed("gemini", **WITH_USAGE)
 
-    assert last["choices"][0]["finish_reason"] == "stop"
-    assert "usage" in last
-    assert not any("usage" in event for event in before)
+    written = [event["usage"]["completion_tokens"] for event in events]
+    assert events[-1]["choices"][0]["finish_reason"] == "stop"
+    assert events[-1]["usage"] == whole["usage"]
+    assert written == sorted(written)
+    assert sum(written) > whole["usage"]["completion_tokens"]
 
 
 @pytest.mark.parametrize("dialect", ["gemini", "xai"])

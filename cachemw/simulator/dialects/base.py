@@ -31,8 +31,8 @@ class Dialect(Protocol):
     def closing(self, choice: Choice) -> Json:
         """Return the entry with the finish reason."""
 
-    def chunk(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Json:
-        """Wrap an entry as a chunk."""
+    def chunk(self, answer: SimulatedAnswer, entry: Json, written: int, *, include_usage: bool) -> Json:
+        """Wrap an entry as a chunk; so many tokens are written by then."""
 
     def last_chunks(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
         """Wrap the very last entry, and say the usage where the dialect does."""

@@ -121,11 +121,11 @@ class Cerebras:
     def closing(self, choice: Choice) -> Json:
         return {"delta": {}, "finish_reason": choice.finish_reason, "index": choice.index}
 
-    def chunk(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Json:
+    def chunk(self, answer: SimulatedAnswer, entry: Json, written: int, *, include_usage: bool) -> Json:
         return _envelope(answer, [entry], "chat.completion.chunk")
 
     def last_chunks(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
-        return [self.chunk(answer, entry, include_usage=include_usage) | _expense(answer)]
+        return [self.chunk(answer, entry, answer.completion_tokens, include_usage=include_usage) | _expense(answer)]
 
     def error(self, refusal: SimulatedRefusal) -> Json | list[Json]:
         return _refused(refusal)

@@ -1,4 +1,4 @@
-"""The dialect of Gemini's OpenAI endpoint: errors in an array, thoughts in the total alone, "stop" after tool calls."""
+"""The dialect of Gemini's OpenAI endpoint: errors in an array, thoughts in the total alone, usage on every chunk if asked."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
@@ -6,7 +6,7 @@ from typing import ClassVar
 from cachemw.simulator.answering import Call, Called, Choice, SimulatedAnswer
 from cachemw.simulator.asking import SimulatedRefusal
 from cachemw.simulator.dialects.base import thought_tokens
-from cachemw.simulator.dialects.openai import OpenAI, token_counts
+from cachemw.simulator.dialects.openai import OpenAI
 from cachemw.simulator.failures import Hollow, SimulatedFailure, at_once
 from cachemw.simulator.script import Json, RawHeaders
 
@@ -103,7 +103,7 @@ class Gemini(OpenAI):
     }
 
     def usage(self, answer: SimulatedAnswer) -> Json:
-        return token_counts(answer, thought_tokens(answer))
+        return _usage(answer, answer.completion_tokens)
 
     def identity(self, answer: SimulatedAnswer) -> Json:
         return {"id": answer.digest.hex()[:22], "created": answer.created, "model": answer.model}
@@ -117,12 +117,12 @@ class Gemini(OpenAI):
     def call_slices(self, call: Call) -> Iterator[Json | None]:
         return self._call_at_once(call)
 
-    def chunk(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Json:
-        return super().chunk(answer, entry, include_usage=False)
+    def chunk(self, answer: SimulatedAnswer, entry: Json, written: int, *, include_usage: bool) -> Json:
+        chunk = super().chunk(answer, entry, written, include_usage=False)
+        return chunk | ({"usage": _usage(answer, written)} if include_usage else {})
 
     def last_chunks(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
-        last = self.chunk(answer, entry, include_usage=include_usage)
-        return [last | {"usage": self.usage(answer)}] if include_usage else [last]
+        return [self.chunk(answer, entry, answer.completion_tokens, include_usage=include_usage)]
 
     def error(self, refusal: SimulatedRefusal) -> Json | list[Json]:
         return [self.error_event(refusal)]
@@ -132,3 +132,9 @@ class Gemini(OpenAI):
 
     def headers(self, digest: bytes) -> RawHeaders:
         return ((b"server-timing", b"gfet4t7; dur=120"), (b"x-gemini-service-tier", b"standard"))
+
+
+def _usage(answer: SimulatedAnswer, written: int) -> Json:
+    """Return the usage when so many tokens are written: each chunk tells it anew, and none is to be added."""
+    total = answer.prompt_tokens + written + thought_tokens(answer)
+    return {"prompt_tokens": answer.prompt_tokens, "completion_tokens": written, "total_tokens": total}

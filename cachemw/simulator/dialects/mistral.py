@@ -63,11 +63,13 @@ class Mistral(OpenAI):
     def call_slices(self, call: Call) -> Iterator[Json | None]:
         return self._call_at_once(call)
 
-    def chunk(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Json:
-        return super().chunk(answer, entry, include_usage=False)
+    def chunk(self, answer: SimulatedAnswer, entry: Json, written: int, *, include_usage: bool) -> Json:
+        return super().chunk(answer, entry, written, include_usage=False)
 
     def last_chunks(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
-        return [self.chunk(answer, entry, include_usage=include_usage) | {"usage": self.usage(answer)}]
+        return [
+            self.chunk(answer, entry, answer.completion_tokens, include_usage=include_usage) | {"usage": self.usage(answer)}
+        ]
 
     def error(self, refusal: SimulatedRefusal) -> Json | list[Json]:
         return self.error_event(refusal)

@@ -185,12 +185,12 @@ class OpenAI:
     def closing(self, choice: Choice) -> Json:
         return _entry(choice, {}) | {"finish_reason": self.finish_reason(choice)}
 
-    def chunk(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Json:
+    def chunk(self, answer: SimulatedAnswer, entry: Json, written: int, *, include_usage: bool) -> Json:
         return self._envelope(answer, [entry]) | ({"usage": None} if include_usage else {})
 
     def last_chunks(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Sequence[Json]:
         usage = [self._envelope(answer, []) | {"usage": self.usage(answer)}] if include_usage else []
-        return [self.chunk(answer, entry, include_usage=include_usage), *usage]
+        return [self.chunk(answer, entry, answer.completion_tokens, include_usage=include_usage), *usage]
 
     def error(self, refusal: SimulatedRefusal) -> Json | list[Json]:
         return wrapped_refusal(refusal)

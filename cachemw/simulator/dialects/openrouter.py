@@ -95,8 +95,8 @@ class OpenRouter(OpenAI):
         finish, *_ = super().last_chunks(answer, entry, include_usage=False)
         return [finish, finish | {"usage": self.usage(answer)}]
 
-    def chunk(self, answer: SimulatedAnswer, entry: Json, *, include_usage: bool) -> Json:
-        return super().chunk(answer, entry, include_usage=False)
+    def chunk(self, answer: SimulatedAnswer, entry: Json, written: int, *, include_usage: bool) -> Json:
+        return super().chunk(answer, entry, written, include_usage=False)
 
     def error(self, refusal: SimulatedRefusal) -> Json | list[Json]:
         return self.error_event(refusal)
