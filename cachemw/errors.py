@@ -17,6 +17,7 @@ CacheError
 │   └── RecordError        bytes that are not a record we can trust
 └── UpstreamError          __cause__ is the original
     ├── KeyMissing         it takes a key, and there is none to send it
+    ├── RequestDeclined    a gateway may not ask it for this caller
     ├── UpstreamTimeout    it did not answer, or fell silent, within its time
     ├── UnusableHead       the head of its answer cannot be passed on
     └── TruncatedResponse  it ended before it was complete; nothing is stored
@@ -148,6 +149,17 @@ class KeyMissing(UpstreamError):
     def __init__(self, variable: str, *, can_be_sent: bool) -> None:
         super().__init__("there is no key for the upstream")
         self.variable, self.can_be_sent = variable, can_be_sent
+
+
+class RequestDeclined(UpstreamError):
+    """A gateway may not ask anybody for this caller: `closed` says why (`cachemw.cache.plans.Closed`)."""
+
+    detail = "declined"
+    cause = Cause.REQUEST
+
+    def __init__(self, closed: Any) -> None:
+        super().__init__("the caller may not have this forwarded")
+        self.closed = closed
 
 
 class UpstreamTimeout(UpstreamError):

@@ -56,4 +56,4 @@ def routed_by(report: ExchangeReport, plan: Plan) -> ExchangeReport:
 def saving(report: ExchangeReport, author: Bid, stored: StoredResponse) -> ExchangeReport:
     """Return the report of a hit: it is free, and saves what it would have cost to ask again."""
     cost = cost_of(stored.usage, author.price)
-    return replace(report, cost=0, saved=None if cost is None else cost.nano)
+    return replace(report, tried=(), cost=0, saved=None if cost is None else cost.nano)

@@ -39,7 +39,7 @@ from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
 from cachemw.cache.slate import Received, Slate, Survey, basis_in, slate_of
 from cachemw.endpoints.base import Bypass, Endpoint
 from cachemw.endpoints.errors import OPENAI, ErrorShape
-from cachemw.errors import KeyMissing, PartitionError, StoreError, UpstreamError
+from cachemw.errors import KeyMissing, PartitionError, RequestDeclined, StoreError, UpstreamError
 from cachemw.limits import Limits
 from cachemw.messages import AppTarget, ClientTarget, Headers, Request, RouteTarget
 from cachemw.report import NOT_CACHED, STORE_SLOW, ExchangeReport, Fwd
@@ -114,7 +114,7 @@ def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> Scri
         sender = sender or sender_of(received.request, received.policy)
         try:
             claimed = yield _claim(slate, report, order, sender, is_apart=is_apart)
-        except KeyMissing:  # that of whoever led: who has one asks with it
+        except (KeyMissing, RequestDeclined):  # that of whoever led: who has one, or may, asks with it
             is_apart = True
         except UpstreamError as error:
             failures += 1
@@ -163,6 +163,8 @@ def pass_on(report: ExchangeReport, endpoint: Endpoint | None, request: Request,
     report = replace(report, attempts=1)
     try:
         shown: ShownResponse = yield Forward(None, Abandon.CANCEL, report, rewritten, shape, bidding)
+    except RequestDeclined as error:
+        return Declined(replace(report, attempts=0), error.closed, shape)
     except UpstreamError as error:
         report = replace(report, fwd_status=error.status, details=(*report.details, error.detail))
         return Failed(asked_before(report, error.routed), error, shape)
@@ -277,6 +279,8 @@ def _shown(slate: Slate, survey: Survey, report: ExchangeReport, shown: ShownRes
 def _without_upstream(slate: Slate, verified: VerifiedRecords, report: ExchangeReport, error: UpstreamError) -> Script:
     """Answer though the upstream failed before it showed anything; that took its time, so look again what there is."""
     survey = yield from look_over(slate, verified)
+    if isinstance(error, RequestDeclined):
+        return _declined(survey, error.closed, replace(report, attempts=0))
     usable = (survey.query, survey.found) if isinstance(survey.found, Match) else survey.stands_in
     report = asked_before(replace(report, fwd_status=error.status, details=(error.detail, *report.details)), error.routed)
     if usable is None:

@@ -1,5 +1,6 @@
 """The plan of a routed request: who may answer it, whom to ask, and on which conditions. Values only; a gateway makes them."""
 
+import math
 from typing import Literal, Protocol
 
 import msgspec
@@ -56,7 +57,7 @@ class Plan(msgspec.Struct, frozen=True):
     One bid without a `route` is a target that was named, or the default. `closed`: nobody is asked. `tried` are those left out
     because they are cooling. A candidate that is not the last is left after `first_token` seconds of silence, or after
     `answer` where nothing is to be seen before the end; the answer has to have begun within `deadline`. `detail` says why a
-    request was not routed; `is_stream`: it asks for events.
+    request was not routed; `is_stream`: it asks for events. Its client may ask `until` then, in seconds since the epoch.
     """
 
     bids: tuple[Bid, ...]
@@ -72,6 +73,7 @@ class Plan(msgspec.Struct, frozen=True):
     tried: tuple[Tried, ...] = ()
     detail: str | None = None
     is_stream: bool = False
+    until: float = math.inf
 
     __repr__ = redacted_repr
 

@@ -47,7 +47,7 @@ _DIGEST_BYTES = 400
 
 _ALSO_READ = frozenset(
     b"content-type content-encoding content-length transfer-encoding te expect upgrade connection"
-    b" cachemw cache-control host origin referer sec-fetch-site".split()
+    b" cachemw cachemw-route cache-control host origin referer sec-fetch-site".split()
 )
 """The fields that are read before there is a key, though they need not be in it."""
 

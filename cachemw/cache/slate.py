@@ -192,7 +192,7 @@ def basis_in(slate: Slate, survey: Survey) -> Basis | None:
     """Return what a hit was made of: all that was looked for. One in which a spare had a say may not be recalled."""
     assert isinstance(survey.found, Match)  # noqa: S101 - it is a hit
     basis = basis_of(survey.found, survey.query)
-    if basis is None or len(survey.founds) == 1:
+    if basis is None or slate.plan is None:
         return basis
     seen = list(basis.found)
     for query, found in zip(slate.queries, survey.founds, strict=False):
@@ -201,7 +201,7 @@ def basis_in(slate: Slate, survey: Survey) -> Basis | None:
             if other is None:
                 return None
             seen += other
-    return None if survey.query.tier else Basis(tuple(seen), basis.fresh_until)
+    return None if survey.query.tier else Basis(tuple(seen), min(basis.fresh_until, slate.plan.until))
 
 
 def _seen(query: Query, found: Match | NoMatch) -> tuple[tuple[bytes, bytes | None], ...] | None:
