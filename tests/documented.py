@@ -50,8 +50,17 @@ def bookkeeping() -> Iterator[str]:
     yield "| upstream | not in the key |"
     yield "|---|---|"
     for name, provider in PROVIDERS.items():
-        yield f"| `{name}` | {quoted(sorted(provider.bookkeeping))} |"
+        yield f"| `{name}` | {quoted(sorted(provider.bookkeeping)) or 'nothing'} |"
     yield "| a URL | what `--bookkeeping`, or `Policy.bookkeeping`, names |"
+
+
+def providers() -> Iterator[str]:
+    """Where providers are, and the variables that say so and hold their keys."""
+    yield "| provider | base URL | key | another URL |"
+    yield "|---|---|---|---|"
+    for name, provider in PROVIDERS.items():
+        keys = " or ".join(f"`{variable}`" for variable in provider.key_variables)
+        yield f"| `{name}` | `{provider.base_url}` | {keys} | `{provider.url_variable}` |"
 
 
 def settings() -> Iterator[str]:
@@ -95,7 +104,7 @@ def _default(value: object) -> str:
 TABLES: Mapping[str, tuple[str, ...]] = {
     "docs/key.md": ("\n".join(header_fields()), "\n".join(bookkeeping())),
     "docs/policy.md": ("\n".join(policy()),),
-    "docs/proxy.md": ("\n".join(settings()),),
+    "docs/proxy.md": ("\n".join(providers()), "\n".join(settings())),
     "SECURITY.md": (
         "\n".join(members("ASGI scope", SCOPE)),
         "\n".join(members("`extensions`", EXTENSIONS)),

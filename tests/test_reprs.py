@@ -43,7 +43,7 @@ SHOWN: dict[str, str] = {
     "cachemw.proxy.formats.ListFormat": "metavar allowed parse toml show bounds",
     "cachemw.proxy.settings.Setting": "name default form help_text flag",  # a row of the table, not what it is set to
     "cachemw.simulator.script.Begin": "headers",
-    "cachemw.upstreams.providers.Provider": "base_url key_variable url_variable bookkeeping version store_when",
+    "cachemw.upstreams.providers.Provider": "base_url key_variables url_variable bookkeeping version store_when",
 }
 """The fields of text or bytes that may be seen: the operator's own settings, words of ours, digests."""
 

@@ -171,7 +171,7 @@ class Settings:
     def key_variable(self) -> str:
         """Return the variable that holds the server's key."""
         provider = PROVIDERS.get(self.upstream)
-        return provider.key_variable if provider else KEY_VARIABLE
+        return provider.key_variable(os.environ) if provider else KEY_VARIABLE
 
     def limits(self, limits: Limits = Limits()) -> Limits:
         """Return these limits with what is set of them. Raises `ConfigurationError`."""

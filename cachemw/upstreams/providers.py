@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httpx
 
@@ -14,18 +14,19 @@ from cachemw.upstreams.http import Credentials, HttpUpstream, KeyNeed, origin_of
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """The place of a provider's API, and the environment variables that say so and hold its key.
+    """The place of a provider's OpenAI-style API, and the environment variables that say so and hold its key.
 
-    `bookkeeping` names the members of a request's body by which it only counts and pays: answers do not depend on them.
-    `version` is the segment that its own SDK leaves out of the base URL, and all other tools write. `open_paths` are the
-    beginnings, below it, of what it shows to who has no key. `store_when` names finish reasons of its own with which an answer
-    is whole; not `done`: its streams end without `[DONE]`.
+    The key is that of the first of these variables that is set, and goes there as a bearer token. `bookkeeping` names the
+    members of a request's body by which it only counts and pays: answers do not depend on them. `version` is the segment that
+    its own SDK leaves out of the base URL, and all other tools write. `open_paths` are the beginnings, below it, of what it
+    shows to who has no key. `store_when` names finish reasons of its own with which an answer is whole; not `done`: its streams
+    end without `[DONE]`.
     """
 
     base_url: str
-    key_variable: str
+    key_variables: tuple[str, ...]
     url_variable: str
-    bookkeeping: frozenset[str]
+    bookkeeping: frozenset[str] = frozenset()
     version: str = ""
     open_paths: tuple[bytes, ...] = field(default=(), repr=False)
     store_when: frozenset[str] = frozenset()
@@ -36,21 +37,45 @@ class Provider:
         """Return the way in which its answers end."""
         return Closing(self.store_when, self.done)
 
+    def key_variable(self, environment: Mapping[str, str]) -> str:
+        """Return the variable that its key is read from: the first that is set, else the one that its own tools read."""
+        return next((name for name in self.key_variables if environment.get(name)), self.key_variables[0])
+
+    def url(self, environment: Mapping[str, str]) -> str:
+        """Return the base URL of its API, in these surroundings."""
+        return self.at(environment.get(self.url_variable) or self.base_url)
+
+    def at(self, url: str) -> str:
+        """Return the base URL of its API by the URL that its own SDK, or another tool, is given."""
+        return url.rstrip("/").removesuffix(self.version) + self.version
+
 
 _CEREBRAS = frozenset({"user", "service_tier", "prompt_cache_key"})
-_GROQ = frozenset({"user", "service_tier"})
-_OPENROUTER = frozenset({"user"})
+_USER_AND_TIER = frozenset({"user", "service_tier"})
+_USER = frozenset({"user"})
+_ANTHROPIC = frozenset({"user", "metadata", "service_tier"})  # its documentation says of each that it is ignored
 
 PROVIDERS: Mapping[str, Provider] = {
-    "cerebras": Provider("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", "CEREBRAS_BASE_URL", _CEREBRAS, "/v1"),
-    "openai": Provider("https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL", BOOKKEEPING),
-    "groq": Provider("https://api.groq.com/openai/v1", "GROQ_API_KEY", "GROQ_BASE_URL", _GROQ),
+    "cerebras": Provider("https://api.cerebras.ai/v1", ("CEREBRAS_API_KEY",), "CEREBRAS_BASE_URL", _CEREBRAS, "/v1"),
+    "openai": Provider("https://api.openai.com/v1", ("OPENAI_API_KEY",), "OPENAI_BASE_URL", BOOKKEEPING),
+    "groq": Provider("https://api.groq.com/openai/v1", ("GROQ_API_KEY",), "GROQ_BASE_URL", _USER_AND_TIER),
+    "gemini": Provider(
+        "https://generativelanguage.googleapis.com/v1beta/openai", ("GEMINI_API_KEY", "GOOGLE_API_KEY"), "GEMINI_BASE_URL"
+    ),
+    "deepinfra": Provider(
+        "https://api.deepinfra.com/v1/openai", ("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"), "DEEPINFRA_BASE_URL", _USER_AND_TIER
+    ),
+    "mistral": Provider("https://api.mistral.ai/v1", ("MISTRAL_API_KEY",), "MISTRAL_BASE_URL"),
+    "xai": Provider("https://api.x.ai/v1", ("XAI_API_KEY",), "XAI_BASE_URL", _USER),
     "openrouter": Provider(
         "https://openrouter.ai/api/v1",
-        "OPENROUTER_API_KEY",
+        ("OPENROUTER_API_KEY",),
         "OPENROUTER_BASE_URL",
-        _OPENROUTER,
+        _USER,
         open_paths=(b"/models", b"/providers"),
+    ),
+    "anthropic": Provider(
+        "https://api.anthropic.com/v1", ("ANTHROPIC_API_KEY",), "ANTHROPIC_BASE_URL", _ANTHROPIC, version="/v1"
     ),
 }
 _BY_ORIGIN = {origin_of(httpx.URL(provider.base_url)): provider for provider in PROVIDERS.values()}
@@ -77,6 +102,11 @@ def provider_at(origin: str) -> Provider | None:
     return _BY_ORIGIN.get(origin)
 
 
+def providers_in(environment: Mapping[str, str]) -> dict[str, Provider]:
+    """Return all providers by name, each at the place that these variables give it."""
+    return {name: replace(provider, base_url=provider.url(environment)) for name, provider in PROVIDERS.items()}
+
+
 def upstream_of(name_or_url: str, *, credentials: Credentials = "replace") -> HttpUpstream:
     """Return the upstream of a provider's name, or of a URL. Raises `ConfigurationError` for a name nobody knows."""
     if "://" in name_or_url:
@@ -91,16 +121,14 @@ def upstream_of(name_or_url: str, *, credentials: Credentials = "replace") -> Ht
 
 def _upstream(name: str, api_key: str | None, base_url: str | None, credentials: Credentials) -> HttpUpstream:
     provider = PROVIDERS[name]
-    url = (base_url or os.environ.get(provider.url_variable) or provider.base_url).rstrip("/")
-    key = api_key or os.environ.get(provider.key_variable)
-    url = url.removesuffix(provider.version) + provider.version
+    variable = provider.key_variable(os.environ)
     return HttpUpstream(
-        url,
-        api_key=key,
+        provider.at(base_url) if base_url else provider.url(os.environ),
+        api_key=api_key or os.environ.get(variable),
         credentials=credentials,
         provider=name,
         bookkeeping=provider.bookkeeping,
-        key_needed=KeyNeed(provider.key_variable, provider.open_paths),
+        key_needed=KeyNeed(variable, provider.open_paths),
         closing=provider.closing,
     )
 

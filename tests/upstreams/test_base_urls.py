@@ -15,6 +15,8 @@ REFUSED = {
     "https://openrouter.ai/api/": "https://openrouter.ai/api/v1",
     "https://openrouter.ai/v1": "https://openrouter.ai/api/v1",
     "https://api.groq.com/v1": "https://api.groq.com/openai/v1",
+    "https://api.deepinfra.com/v1": "https://api.deepinfra.com/v1/openai",
+    "https://generativelanguage.googleapis.com/v1beta": "https://generativelanguage.googleapis.com/v1beta/openai",
     "https://api.openai.com/V1": "https://api.openai.com/v1",
     "https://api.openai.com//v1": "https://api.openai.com/v1",
     "https://api.openai.com/v1 ": "https://api.openai.com/v1",

@@ -29,7 +29,8 @@ def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the machine has set."""
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     for provider in PROVIDERS.values():
-        monkeypatch.delenv(provider.key_variable, raising=False)
+        for variable in provider.key_variables:
+            monkeypatch.delenv(variable, raising=False)
 
 
 def named(name: str, server: RawServer, monkeypatch: pytest.MonkeyPatch, credentials: Credentials = "pass") -> HttpUpstream:
@@ -50,7 +51,7 @@ async def test_who_has_no_key_is_told_which_variable_is_missing(
         with pytest.raises(KeyMissing):
             read_out(upstream, outgoing(headers=headers))
 
-    assert (awaited.value.variable, awaited.value.can_be_sent) == (PROVIDERS[name].key_variable, True)
+    assert (awaited.value.variable, awaited.value.can_be_sent) == (PROVIDERS[name].key_variables[0], True)
     assert server.requests == []
 
 

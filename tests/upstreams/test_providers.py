@@ -6,14 +6,19 @@ import pytest
 
 from cachemw.errors import ConfigurationError
 from cachemw.upstreams import HttpUpstream, cerebras, upstream_of
-from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS
+from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS, providers_in
 from tests.upstreams.raw import ask, closing, listening
 
 PLACES = {
     "cerebras": "https://api.cerebras.ai:443/v1",
     "openai": "https://api.openai.com:443/v1",
     "groq": "https://api.groq.com:443/openai/v1",
+    "gemini": "https://generativelanguage.googleapis.com:443/v1beta/openai",
+    "deepinfra": "https://api.deepinfra.com:443/v1/openai",
+    "mistral": "https://api.mistral.ai:443/v1",
+    "xai": "https://api.x.ai:443/v1",
     "openrouter": "https://openrouter.ai:443/api/v1",
+    "anthropic": "https://api.anthropic.com:443/v1",
 }
 
 
@@ -22,7 +27,8 @@ def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the machine has set."""
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     for provider in PROVIDERS.values():
-        monkeypatch.delenv(provider.key_variable, raising=False)
+        for variable in provider.key_variables:
+            monkeypatch.delenv(variable, raising=False)
         monkeypatch.delenv(provider.url_variable, raising=False)
 
 
@@ -36,14 +42,42 @@ def test_every_provider_is_in_the_table_above() -> None:
 
 
 def test_keys_and_places_are_said_by_the_variables_that_the_providers_own_tools_read() -> None:
-    said = {name: (provider.key_variable, provider.url_variable) for name, provider in PROVIDERS.items()}
+    said = {name: (*provider.key_variables, provider.url_variable) for name, provider in PROVIDERS.items()}
 
     assert said == {
         "cerebras": ("CEREBRAS_API_KEY", "CEREBRAS_BASE_URL"),
         "openai": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
         "groq": ("GROQ_API_KEY", "GROQ_BASE_URL"),
+        "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GEMINI_BASE_URL"),
+        "deepinfra": ("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN", "DEEPINFRA_BASE_URL"),
+        "mistral": ("MISTRAL_API_KEY", "MISTRAL_BASE_URL"),
+        "xai": ("XAI_API_KEY", "XAI_BASE_URL"),
         "openrouter": ("OPENROUTER_API_KEY", "OPENROUTER_BASE_URL"),
+        "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
     }
+
+
+SEVERAL = [name for name, provider in PROVIDERS.items() if len(provider.key_variables) > 1]
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_of_several_variables_the_first_that_is_set_has_the_key(name: str) -> None:
+    first, second = PROVIDERS[name].key_variables
+
+    assert PROVIDERS[name].key_variable({second: "x"}) == second
+    assert PROVIDERS[name].key_variable({first: "", second: "x"}) == second
+    assert PROVIDERS[name].key_variable({first: "x", second: "x"}) == first
+    assert PROVIDERS[name].key_variable({}) == first
+
+
+def test_providers_are_where_the_surroundings_say_that_they_are() -> None:
+    found = providers_in({"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "XAI_BASE_URL": "http://127.0.0.1:9/v1/"})
+
+    assert {name: row.base_url for name, row in found.items() if row != PROVIDERS[name]} == {
+        "anthropic": "http://127.0.0.1:9/v1",
+        "xai": "http://127.0.0.1:9/v1",
+    }
+    assert list(found) == list(PROVIDERS)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +88,7 @@ def test_keys_and_places_are_said_by_the_variables_that_the_providers_own_tools_
 def test_the_cerebras_url_is_taken_with_and_without_its_version(
     said: str, given_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own SDK leaves the segment out, all other tools write it."""
+    """Its own SDK leaves the segment out, as Anthropic's does, and all other tools write it."""
     if given_by == "environment":
         monkeypatch.setenv("CEREBRAS_BASE_URL", said)
         upstreams = [cerebras(), upstream_of("cerebras")]
@@ -79,7 +113,9 @@ def test_a_variable_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", ["cerebra", "Cerebras", "", "api.cerebras.ai/v1", "localhost:8000"])
 def test_an_unknown_name_is_refused_with_those_there_are(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="cerebras, openai, groq, openrouter"):
+    with pytest.raises(
+        ConfigurationError, match="cerebras, openai, groq, gemini, deepinfra, mistral, xai, openrouter, anthropic"
+    ):
         upstream_of(name)
 
 
@@ -138,7 +174,7 @@ async def key_sent(upstream: HttpUpstream, path: bytes = b"/v1/chat/completions"
 async def test_keys_come_from_the_variable_of_their_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     """I1: a provider is never sent the key of another."""
     for number, provider in enumerate(PROVIDERS.values()):
-        monkeypatch.setenv(provider.key_variable, f"sk-{number}")
+        monkeypatch.setenv(provider.key_variables[-1], f"sk-{number}")
     monkeypatch.setenv(KEY_VARIABLE, "sk-of-a-url")
 
     for number, (name, provider) in enumerate(PROVIDERS.items()):
