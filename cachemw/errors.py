@@ -2,7 +2,8 @@
 
 CacheError
 ├── ConfigurationError     a policy, store or upstream that cannot work; raised at construction
-│   └── InvalidSetting     a setting whose value is not what it takes
+│   ├── InvalidSetting     a setting whose value is not what it takes
+│   └── ConfigurationFaults  all that is wrong with a gateway's file, each with its line
 ├── CommandError           a command that cannot do what it was asked; its text is the line that the user reads
 ├── Unreadable             a request body that is not JSON in one reading: it bypasses the cache
 ├── Loss                   an answer that cannot be had in another kind: a miss (in `transcode`, which it never leaves)
@@ -41,6 +42,14 @@ class InvalidSetting(ConfigurationError):
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(f"{place}: {reason}")
         self.place, self.reason = place, reason
+
+
+class ConfigurationFaults(ConfigurationError):
+    """All that is wrong with a gateway's file, at once; each of the `faults` names its place."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
 
 
 class CommandError(CacheError):

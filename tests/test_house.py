@@ -11,10 +11,10 @@ from tests.house import MODULES, PACKAGE, imports_of, name_of, purpose_of, table
 
 PURE_PACKAGES = ("cachemw.wire", "cachemw.endpoints", "cachemw.cache")
 PURE_MODULES = {
-    *("cachemw.errors", "cachemw.messages", "cachemw.report", "cachemw.limits", "cachemw.redaction"),
+    *("cachemw.errors", "cachemw.messages", "cachemw.report", "cachemw.limits", "cachemw.redaction", "cachemw.toml"),
     *("cachemw.money", "cachemw.routing"),
     *("cachemw.proxy.admission", "cachemw.proxy.formats", "cachemw.proxy.lending"),
-    *(f"cachemw.gateway.{room}" for room in ("routes",)),
+    *(f"cachemw.gateway.{room}" for room in ("routes", "config", "members", "route_tables", "client_tables")),
     *("cachemw.drivers.pull", "cachemw.drivers.pull_effects", "cachemw.flights.pulled"),
 }
 
@@ -29,14 +29,14 @@ PURE = [path for path in MODULES if is_pure(path)]
 # The standard library's parts that neither read a clock nor open, wait for, or draw anything.
 STANDARD = set(
     "abc array base64 binascii bisect collections collections.abc contextlib dataclasses decimal enum functools hashlib heapq"
-    " hmac ipaddress itertools json math operator re string struct types typing zlib datetime".split()
+    " hmac ipaddress itertools json math operator re string struct types typing zlib datetime difflib tomllib".split()
 )
 LIBRARIES = {"blake3", "http_sf", "msgspec", "msgspec.structs", "xxhash"}
 DOES_IO = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}
 
 # From the ground up. A module may import from its own layer, and from those named before it.
 LAYERS = (
-    ("errors", "redaction", "limits", "messages", "money", "routing", "report", "budget"),
+    ("errors", "redaction", "toml", "limits", "messages", "money", "routing", "report", "budget"),
     ("wire",),
     ("endpoints",),
     ("cache",),

@@ -111,10 +111,11 @@ class ClientEntry(msgspec.Struct, frozen=True):
 
 
 class GatewayConfig(msgspec.Struct, frozen=True):
-    """A gateway's file, checked: all by name. `default` is the provider that other models go to.
+    """A gateway's file, checked: all by name. `default` is the provider, or the URL, that other models go to.
 
-    `models` are further names for routes and targets. `on_budget_error`: what becomes of a client with a budget where its
-    account cannot be read.
+    `targets` are those of routes, in the order of the file, and then those of which it says something besides. `models` are
+    further names for routes and targets. `on_budget_error`: what becomes of a client with a budget where its account cannot be
+    read. `off` says of each provider that cannot be asked why not, and `warnings` what else is to be told of the file.
     """
 
     providers: dict[str, ProviderEntry]
@@ -124,5 +125,7 @@ class GatewayConfig(msgspec.Struct, frozen=True):
     models: dict[str, str] = {}
     default: str = "cerebras"
     on_budget_error: Literal["refuse", "allow"] = "refuse"
+    off: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
 
     __repr__ = redacted_repr

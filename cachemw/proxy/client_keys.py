@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from cachemw.errors import ConfigurationError
 from cachemw.proxy.admission import checked_digest
-from cachemw.proxy.formats import toml_name
+from cachemw.toml import toml_name
 
 LARGEST_FILE = 2**22
 """Bytes: of a hundred thousand keys."""

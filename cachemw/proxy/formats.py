@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from cachemw.cache.freshness import Keep
+from cachemw.toml import toml_name
 
 T = TypeVar("T")
 _Number = TypeVar("_Number", int, float)
@@ -13,8 +14,6 @@ _Number = TypeVar("_Number", int, float)
 # The largest first: a number is written with the first that divides it.
 DURATIONS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 SIZES = {"TiB": 2**40, "TB": 10**12, "GiB": 2**30, "GB": 10**9, "MiB": 2**20, "MB": 10**6, "KiB": 2**10, "kB": 10**3}
-
-_TOML_NAMES: Mapping[type, str] = {bool: "a boolean", int: "an integer", float: "a float", list: "an array", dict: "a table"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +66,6 @@ class KeyFormat(ListFormat):
     def from_toml(self, value: object) -> tuple[str, ...]:
         """Refuse them, and show none. Raises `ValueError`."""
         raise ValueError("keys do not stand in this file: give them by the environment")
-
-
-def toml_name(value: object) -> str:
-    """Return what TOML calls a value."""
-    return _TOML_NAMES.get(type(value), "a string" if isinstance(value, str) else "a date or a time")
 
 
 def several(value: str) -> tuple[str, ...]:

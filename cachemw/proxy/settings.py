@@ -25,12 +25,12 @@ from cachemw.proxy.formats import (
     counts,
     sizes,
     text,
-    toml_name,
     words,
 )
 from cachemw.proxy.lending import lent_paths
 from cachemw.stores import DiskStore, Store
 from cachemw.stores.disk.files import SECRET_VARIABLE
+from cachemw.toml import toml_name
 from cachemw.upstreams.base_urls import refuse_incomplete, refuse_without_scheme
 from cachemw.upstreams.http import HttpUpstream
 from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS, upstream_of
