@@ -21,7 +21,7 @@ SAYS_NOTHING = (int, float, bool, type(None), enum.Enum)
 """Of a value of these types everything may be seen."""
 
 SHOWN: dict[str, str] = {
-    "cachemw.cli.check.Finding": "state subject text advice",  # what is said of settings, which are named, and not shown
+    "cachemw.cli.finding.Finding": "state subject text advice",  # what is said of settings, which are named, and not shown
     "cachemw.cli.demo.Played": "rounds other_kind together",  # the demo's own questions, and the simulator's answers
     "cachemw.cli.demo.Point": "line claims",
     "cachemw.cli.demo.Promise": "sentence",

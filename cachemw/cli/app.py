@@ -15,14 +15,16 @@ import cachemw
 from cachemw.cache.key import indexes_beside
 from cachemw.cli import demo as demonstration
 from cachemw.cli import store as upkeep
-from cachemw.cli.check import examine, in_json, in_words
+from cachemw.cli.check import examine
+from cachemw.cli.finding import in_json, in_words
 from cachemw.cli.listening import listen, url_of
 from cachemw.cli.serve import configured, interrupt_on_sigterm, serve_proxy
 from cachemw.cli.serve import run as run_server
 from cachemw.errors import CacheError, InvalidSetting
+from cachemw.gateway.config import SETTINGS_TABLE
 from cachemw.proxy import Settings
 from cachemw.proxy.formats import SECONDS
-from cachemw.proxy.settings import CONFIG_VARIABLE, SECTION, SETTINGS, Setting, refuse_unknown_variables
+from cachemw.proxy.settings import CONFIG_VARIABLE, SETTINGS, Setting, refuse_unknown_variables
 from cachemw.simulator import DIALECTS, Simulator
 from cachemw.stores import Store
 
@@ -79,7 +81,7 @@ Config = Annotated[
     str,
     typer.Option(
         "--config",
-        help=f"A file with settings in [{SECTION}].  [env var: {CONFIG_VARIABLE}]",
+        help=f"A file with settings in [{SETTINGS_TABLE}], and with routes.  [env var: {CONFIG_VARIABLE}]",
         metavar="FILE",
         show_default=False,
     ),
@@ -131,7 +133,10 @@ def serve(config: Config = "", **options: str | bool | list[str] | None) -> None
 @app.command()
 def check(
     file: Annotated[
-        str, typer.Argument(help=f"A file with settings in [{SECTION}].", metavar="[FILE]", show_default=False)
+        str,
+        typer.Argument(
+            help=f"A file with settings in [{SETTINGS_TABLE}], and with routes.", metavar="[FILE]", show_default=False
+        ),
     ] = "",
     online: Annotated[bool, typer.Option("--online", help="Ask the upstream for its models, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write it for programs.")] = False,

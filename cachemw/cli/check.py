@@ -4,17 +4,16 @@ import os
 import shutil
 import sqlite3
 import tempfile
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from cachemw.cli.banner import how_many_keys
+from cachemw.cli.check_routes import about_routes
+from cachemw.cli.finding import Finding
 from cachemw.cli.serve import elsewhere, refuse_callers, try_out
 from cachemw.errors import CacheError, ConfigurationError, KeyMissing, StoreError, UpstreamError
 from cachemw.limits import GIB, MIB, Limits, Timeouts
@@ -35,28 +34,11 @@ from cachemw.wire.hosts import hosts_of
 SOUND_SQLITE = (3, 51, 3)
 """Before it, two connections that begin a log anew at the same moment may damage the database: the WAL-reset bug."""
 
-WIDTH = 100
-"""Columns of what is shown."""
-
 FEW_FILES = 1024
 """So many open files, or fewer, are a limit that a proxy may meet: each client takes one, and each call of the upstream."""
 
 _ONLINE = Timeouts(first_byte=10.0, idle=10.0, total=20.0)
 _LONGEST_LIST = 4 * MIB
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. What is no more than a `note` keeps nothing from working; `advice` says what to do."""
-
-    state: Literal["ok", "note", "wrong"]
-    subject: str
-    text: str
-    advice: str = ""
-
-    @property
-    def is_wrong(self) -> bool:
-        return self.state == "wrong"
 
 
 def examine(environment: Mapping[str, str], file: str, *, online: bool) -> list[Finding]:
@@ -67,32 +49,11 @@ def examine(environment: Mapping[str, str], file: str, *, online: bool) -> list[
         *_settings(settings, environment, file, faults),
         *_listening(settings),
         *_upstream(settings, online),
+        *about_routes(settings, environment),
         *_store(settings),
         about_sqlite(sqlite3.sqlite_version_info, settings.workers),
         _limits(settings),
     ]
-
-
-def in_words(findings: list[Finding]) -> str:
-    """Write findings for people."""
-    wrong = sum(finding.is_wrong for finding in findings)
-    last = "nothing is wrong" if not wrong else "1 thing is wrong" if wrong == 1 else f"{wrong} things are wrong"
-    return "\n".join([*[line for finding in findings for line in _lines(finding)], last])
-
-
-def in_json(findings: list[Finding]) -> str:
-    """Write findings for programs."""
-    return msgspec.json.encode(findings).decode()
-
-
-def _lines(finding: Finding) -> Iterator[str]:
-    first = f"{finding.state.upper() if finding.is_wrong else finding.state:<6} {finding.subject:<9} "
-    wrapped = partial(
-        textwrap.wrap, width=WIDTH, subsequent_indent=" " * len(first), break_long_words=False, break_on_hyphens=False
-    )
-    yield from wrapped(finding.text, initial_indent=first)
-    if finding.advice:
-        yield from wrapped(f"-> {finding.advice}", initial_indent=" " * len(first))
 
 
 def _settings(
@@ -136,7 +97,7 @@ def _listening(settings: Settings) -> Iterator[Finding]:
     try:
         yield Finding("ok", "clients", f"they bring {how_many_keys(settings.rules())}")
     except ConfigurationError as exc:
-        if not list(_raised_by([settings.policy])):  # else it was said of the settings
+        if not list(_raised_by([settings.policy, settings.gateway_config])):  # else it is said of the settings, or of routes
             yield Finding("wrong", "clients", str(exc))
 
 

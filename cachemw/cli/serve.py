@@ -137,6 +137,7 @@ def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits =
     settings = replace(settings, insecure=settings.insecure and bool(settings.uds or not is_loopback(settings.host)))
     rules, upstream, store = settings.rules(), settings.open_upstream(), settings.store()
     settings.limits(limits)
+    settings.gateway_config()
     if settings.client_keys_file:
         hold_hangups()  # before there is another thread, which would hear of one and end all
     kept = try_out(store, settings, limits) or f"answers are kept in {store.place}"

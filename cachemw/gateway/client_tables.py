@@ -8,7 +8,7 @@ from typing import cast, get_args
 from cachemw.gateway.members import (
     DATE,
     DOLLARS,
-    NAMES,
+    NAME_LIST,
     TEXT_MEMBER,
     VARIABLES,
     Reading,
@@ -69,7 +69,7 @@ def _client(name: str, table: TomlTable, keyed: AbstractSet[str], names: FileNam
     variables = table.read("key_env", VARIABLES, ())
     digest = table.read("key_sha256", DIGEST, None)
     _check_key(table, variables, name in keyed)
-    routes = table.read("routes", NAMES, ())
+    routes = table.read("routes", NAME_LIST, ())
     _check_routes(table, routes, names, models)
     budget, rate = table.table("budget"), table.table("rate")
     entry = ClientEntry(

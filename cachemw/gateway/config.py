@@ -24,6 +24,8 @@ from cachemw.gateway.routes import ClientEntry, GatewayConfig, ProviderEntry, Ro
 from cachemw.toml import TomlPath
 
 SETTINGS_TABLE = "serve"
+"""The table of the file that holds the settings of the proxy, which are read elsewhere."""
+
 GATEWAY_TABLES = ("providers", "targets", "routes", "clients", "models", "accounting")
 """The tables of the file that are read here."""
 

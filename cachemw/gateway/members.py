@@ -217,7 +217,7 @@ def _variables(value: object) -> tuple[str, ...]:
 
 TEXT_MEMBER = Reading("a string", _text)
 VARIABLES = Reading("the name of a variable", _variables)
-NAMES = Reading("a list of strings", _texts)
+NAME_LIST = Reading("a list of strings", _texts)
 POSITIVE_SECONDS = Reading("a number of seconds, more than 0", _seconds)
 DOLLARS = Reading(f"a number of dollars, from 0 to {_DEAREST:,}", _nano)
 SHARE = Reading("a share from 0 to 1", _share)

@@ -9,7 +9,7 @@ import msgspec
 from cachemw.cache.plans import OnRefusal, Pick
 from cachemw.gateway.members import (
     DOLLARS,
-    NAMES,
+    NAME_LIST,
     POSITIVE_SECONDS,
     SHARE,
     Reading,
@@ -92,7 +92,7 @@ def _target(name: str, table: TomlTable, names: FileNames) -> TargetEntry:
         table.fault(why)
     members = table.table("set")
     added = tuple(sorted(_added(members))) if members else ()
-    drop: tuple[str, ...] = table.read("drop", NAMES, ())
+    drop: tuple[str, ...] = table.read("drop", NAME_LIST, ())
     dropped = frozenset(drop)
     for member in sorted(dropped):
         if why := _NOT_SET.get(member):
@@ -156,7 +156,7 @@ def _route(name: str, table: TomlTable, names: FileNames) -> RouteEntry:
         table.fault(why)
     peers = table.read("targets", PEERS, ())
     targets = tuple(target for target, _ in peers)
-    spares = table.read("spares", NAMES, ())
+    spares = table.read("spares", NAME_LIST, ())
     _check_targets(table, targets, spares, names)
     pick = table.read("pick", one_of(*get_args(Pick)), "first")
     hedge = table.table("hedge")

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 
 from cachemw.errors import ConfigurationError
+from cachemw.gateway.routes import ClientEntry, GatewayConfig
 from cachemw.proxy.admission import checked_digest
 from cachemw.toml import toml_name
 
@@ -38,6 +39,27 @@ def read_client_keys(path: str) -> dict[bytes, str]:
     if not names:
         raise ConfigurationError(f'{path} names no client: a line of it says alice = "KEY"')
     return names
+
+
+def with_clients(named: Mapping[bytes, str], config: GatewayConfig, environment: Mapping[str, str]) -> dict[bytes, str]:
+    """Return these names of clients, and those of a gateway's file that have keys of their own. Raises `ConfigurationError`.
+
+    Who has a key in a variable that is not set has none.
+    """
+    names = dict(named)
+    for client in config.clients.values():
+        digest = _own_digest(client, environment)
+        other = client.name if digest is None else names.setdefault(digest, client.name)
+        if other != client.name:
+            raise ConfigurationError(f"{other} and {client.name} have the same key: give each client one of its own")
+    return names
+
+
+def _own_digest(client: ClientEntry, environment: Mapping[str, str]) -> bytes | None:
+    if client.key_sha256 is not None:
+        return bytes.fromhex(client.key_sha256)
+    key = environment.get(client.key_env) if client.key_env else None
+    return _digest(key, client.key_env or "") if key else None
 
 
 def _hint(exc: Exception) -> str:

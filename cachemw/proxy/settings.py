@@ -2,18 +2,19 @@
 
 import os
 import re
-import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, cast
+
+import msgspec
 
 from cachemw.cache.policy import Done, Policy
 from cachemw.errors import ConfigurationError, InvalidSetting
+from cachemw.gateway.files import read_gateway
+from cachemw.gateway.routes import GatewayConfig
 from cachemw.limits import BODY_BYTES, RECALL_BYTES, ROW_BYTES, STORE_BYTES, Limits, Timeouts
 from cachemw.proxy.admission import AccessRules
-from cachemw.proxy.client_keys import read_client_keys
+from cachemw.proxy.client_keys import read_client_keys, with_clients
 from cachemw.proxy.formats import (
     KEEP,
     KEYS,
@@ -28,9 +29,9 @@ from cachemw.proxy.formats import (
     words,
 )
 from cachemw.proxy.lending import lent_paths
+from cachemw.proxy.settings_file import Given, as_it_is, from_file, meant, of_gateway
 from cachemw.stores import DiskStore, Store
 from cachemw.stores.disk.files import SECRET_VARIABLE
-from cachemw.toml import toml_name
 from cachemw.upstreams.base_urls import refuse_incomplete, refuse_without_scheme
 from cachemw.upstreams.http import HttpUpstream
 from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS, upstream_of
@@ -38,8 +39,9 @@ from cachemw.wire.hosts import host_of, hosts_of
 
 PREFIX = "CACHEMW_"
 CONFIG_VARIABLE = "CACHEMW_CONFIG"
-SECTION = "serve"
-"""The table of the file that holds them."""
+GATEWAY_VARIABLE = "CACHEMW_GATEWAY"
+GATEWAY_CLIENTS_VARIABLE = "CACHEMW_GATEWAY_CLIENTS"
+"""What workers are told of a file with tables for a gateway: where it is, and whether it has clients. Nobody else sets them."""
 
 LONGEST = 100_000
 """Bytes in one variable; Linux takes 128 KiB, and without a word less than all of it."""
@@ -132,6 +134,10 @@ class Settings:
     log_format: str = row("text", choice(*LOG_FORMATS), "How logs are written.")
     access_log: bool = row(False, SWITCH, "Log a line for each exchange: who, what, how long; nothing of content.")
 
+    config: str = field(default="", repr=False)
+    """The file, where it has tables for a gateway. This is no setting, nor is `has_clients`: whether it has clients, too."""
+    has_clients: bool = False
+
     @classmethod
     def read(cls, options: Mapping[str, OptionValue], environment: Mapping[str, str], config: str = "") -> Self:
         """Read them: options over the environment over the file. Raises `ConfigurationError`."""
@@ -151,12 +157,26 @@ class Settings:
         for name, value in written.items():
             if len(os.fsencode(value)) > LONGEST:
                 raise ConfigurationError(f"{name} is too long for a process's environment")
-        return {**written, CONFIG_VARIABLE: ""}
+        has_clients = "1" if self.has_clients else ""
+        return {**written, CONFIG_VARIABLE: "", GATEWAY_VARIABLE: self.config, GATEWAY_CLIENTS_VARIABLE: has_clients}
 
     @property
     def demands_keys(self) -> bool:
         """Say whether clients have to bring a key."""
-        return bool(self.client_keys or self.client_keys_file)
+        return bool(self.client_keys or self.client_keys_file or self.has_clients)
+
+    def gateway_config(self, environment: Mapping[str, str] = os.environ) -> GatewayConfig | None:
+        """Return what the file now says of a gateway; `None` where it has no tables for one. Raises `ConfigurationError`."""
+        if not self.config:
+            return None
+        keyed = frozenset(read_client_keys(self.client_keys_file).values()) if self.client_keys_file else frozenset[str]()
+        return msgspec.structs.replace(read_gateway(self.config, environment, keyed=keyed), default=self.upstream)
+
+    def named_keys(self, environment: Mapping[str, str] = os.environ) -> dict[bytes, str]:
+        """Return the names of clients by the SHA-256 of their keys, wherever these stand. Raises `ConfigurationError`."""
+        named = read_client_keys(self.client_keys_file) if self.client_keys_file else {}
+        config = self.gateway_config(environment)
+        return named if config is None else with_clients(named, config, environment)
 
     def open_upstream(self) -> HttpUpstream:
         """Return who answers misses; nothing is opened. Raises `ConfigurationError`."""
@@ -232,9 +252,9 @@ class Settings:
             raise ConfigurationError(f"{min(unknown)!r} is no control of clients: there are {known}")
 
     def rules(self, named_keys: Mapping[bytes, str] | None = None) -> AccessRules:
-        """Return whom the proxy answers; reads the file of client keys, if they are not given. Raises `ConfigurationError`."""
+        """Return whom the proxy answers; reads the clients' keys, if they are not given. Raises `ConfigurationError`."""
         if named_keys is None:
-            named_keys = read_client_keys(self.client_keys_file) if self.client_keys_file else {}
+            named_keys = self.named_keys()
         keys = tuple(key.encode(errors="surrogatepass") for key in self.client_keys)  # what is not ASCII is refused
         return AccessRules(
             self.policy(),
@@ -286,29 +306,21 @@ class Setting:
 
 
 SETTINGS: Mapping[str, Setting] = {
-    member.name: Setting(member.name, member.default, **member.metadata) for member in fields(Settings)
+    member.name: Setting(member.name, member.default, **member.metadata) for member in fields(Settings) if member.metadata
 }
 
 
 def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     """Raise `ConfigurationError` for variables that are named like ours and that nobody reads."""
-    read = {CONFIG_VARIABLE, SECRET_VARIABLE, KEY_VARIABLE, *(setting.variable for setting in SETTINGS.values())}
+    ours = (CONFIG_VARIABLE, GATEWAY_VARIABLE, GATEWAY_CLIENTS_VARIABLE)
+    read = {*ours, SECRET_VARIABLE, KEY_VARIABLE, *(setting.variable for setting in SETTINGS.values())}
     if unknown := sorted(name for name in environment if name.startswith(PREFIX) and name not in read):
         raise ConfigurationError(f"unknown in the environment: {', '.join(_with_likely(name, read) for name in unknown)}")
 
 
 def _with_likely(unknown: str, known: Iterable[str]) -> str:
     """Name an unknown variable, and the known one that was probably meant."""
-    return unknown + _likely(unknown.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], PREFIX)
-
-
-def _likely(unknown: str, known: Iterable[str], prefix: str = "") -> str:
-    likely = get_close_matches(unknown, known, 1, 0.8)
-    return f" (is it {prefix}{likely[0]}?)" if likely else ""
-
-
-Given = tuple[str, Callable[[Any], Any], object, str]
-"""The name of a setting, how it is read, what it is given, and where."""
+    return unknown + meant(unknown.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], PREFIX)
 
 
 def gathered(
@@ -318,7 +330,11 @@ def gathered(
     values: dict[str, Any] = {}
     faults: list[ConfigurationError] = []
     path = config or environment.get(CONFIG_VARIABLE)
-    for given in (*(_from_file(path) if path else ()), *_from_variables(environment), *_from_options(options)):
+    for given in (
+        *(from_file(path, {name: setting.form for name, setting in SETTINGS.items()}) if path else ()),
+        *_from_variables(environment),
+        *_from_options(options),
+    ):
         if isinstance(given, ConfigurationError):
             faults.append(given)
             continue
@@ -333,11 +349,7 @@ def gathered(
 def _from_options(options: Mapping[str, OptionValue]) -> Iterator[Given]:
     for name, value in options.items():
         setting = SETTINGS[name]
-        yield name, setting.form.from_text if isinstance(value, str) else _as_it_is, value, setting.option
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
+        yield name, setting.form.from_text if isinstance(value, str) else as_it_is, value, setting.option
 
 
 def _from_variables(environment: Mapping[str, str]) -> Iterator[Given]:
@@ -345,36 +357,5 @@ def _from_variables(environment: Mapping[str, str]) -> Iterator[Given]:
     for name, setting in SETTINGS.items():
         if value := environment.get(setting.variable):
             yield name, setting.form.from_text, value, setting.variable
-
-
-def _from_file(path: str) -> Iterator[Given | ConfigurationError]:
-    """Read the members of `[serve]`; what else there is, is refused, and named without its value."""
-    try:
-        document = _document(path)
-    except ConfigurationError as exc:
-        yield exc
-        return
-    if unknown := [name for name in document if name != SECTION]:
-        yield ConfigurationError(f"unknown in {path}: {', '.join(map(repr, unknown))}; there may be [{SECTION}]")
-    section = document.get(SECTION, {})
-    if not isinstance(section, dict):
-        yield ConfigurationError(f"{SECTION} in {path} is a table, [{SECTION}], not {toml_name(section)}")
-        return
-    if unknown := [name for name in section if name not in SETTINGS]:
-        named = [(repr(name), _likely(name, SETTINGS)) for name in unknown]
-        there_may_be = "" if all(likely for _, likely in named) else f"; there may be {', '.join(SETTINGS)}"
-        yield ConfigurationError(f"unknown in [{SECTION}] of {path}: {', '.join(map(''.join, named))}{there_may_be}")
-    for name, value in section.items():
-        if name in SETTINGS:
-            yield name, SETTINGS[name].form.from_toml, value, f"{name} in [{SECTION}] of {path}"
-
-
-def _document(path: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise ConfigurationError(f"cannot read {path}: {exc.strerror}") from exc
-    except UnicodeDecodeError as exc:
-        raise ConfigurationError(f"{path} is not UTF-8") from exc
-    except (ValueError, RecursionError) as exc:  # TOML's own error, or Python's of a number with thousands of digits
-        raise ConfigurationError(f"{path} is not TOML: {exc}") from exc
+    if path := environment.get(GATEWAY_VARIABLE):
+        yield from of_gateway(path, has_clients=bool(environment.get(GATEWAY_CLIENTS_VARIABLE)))

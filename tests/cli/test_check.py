@@ -65,7 +65,7 @@ vary = ["a b"]
 allow_host = ["*"]
 lend = ["/v1"]
 dir = "/proc/nope"
-[providers]
+[provider]
 """
 
 
@@ -80,7 +80,7 @@ def test_all_that_is_wrong_is_said_at_once(here: Here, tmp_path: Path) -> None:
     wrong = {subject: [text for state, text in found if state == "wrong"] for subject, found in findings(told).items()}
     expected = {
         "settings": [
-            f"unknown in {path}: 'providers'",
+            f"unknown in {path}: 'provider' (is it providers?)",
             f"unknown in [serve] of {path}: 'life_time'",
             f"port in [serve] of {path}: a string is not a whole number from 0 to 65535",
             f"lifetime in [serve] of {path}: '1w' is not a number of seconds",

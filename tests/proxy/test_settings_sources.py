@@ -113,8 +113,8 @@ def read_file(text: str | bytes, directory: Path) -> Settings:
 
 
 REFUSED: Mapping[str | bytes, str] = {
-    "[providers.cerebras]\n": "unknown in FILE: 'providers'; there may be [serve]",
-    "port = 1\n[routes]\n": "unknown in FILE: 'port', 'routes'; there may be [serve]",
+    "[provider.cerebras]\n": "unknown in FILE: 'provider' (is it providers?); there may be [serve], [providers], [targets], ",
+    "port = 1\n[router]\n": "unknown in FILE: 'port', 'router' (is it routes?); there may be [serve], ",
     "serve = 1": "serve in FILE is a table, [serve], not an integer",
     "[[serve]]\nport = 1\n": "serve in FILE is a table, [serve], not an array",
     "[serve]\nlive_time = 1\n": "unknown in [serve]: 'live_time' (is it lifetime?)",

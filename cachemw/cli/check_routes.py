@@ -1,0 +1,66 @@
+"""What `cachemw check` says of a gateway's file: the plan of every route, who is off and why, and all faults at once."""
+
+from collections.abc import Iterator, Mapping
+
+from cachemw.cache.plans import Pick
+from cachemw.cli.finding import Finding
+from cachemw.errors import ConfigurationError, ConfigurationFaults
+from cachemw.gateway.files import provider_key
+from cachemw.gateway.routes import GatewayConfig, RouteEntry
+from cachemw.money import Price, in_dollars
+from cachemw.proxy import Settings
+
+_PICKS: Mapping[Pick, str] = {
+    "first": "in this order",
+    "cheapest": "the cheapest of",
+    "fastest": "the fastest of",
+    "weighted": "for each conversation one of",
+    "race": "whoever is first of",
+}
+
+
+def about_routes(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Say what the file's routes come to; nothing where it has no tables for a gateway."""
+    try:
+        config = settings.gateway_config(environment)
+    except ConfigurationFaults as exc:
+        yield from (Finding("wrong", "routes", fault) for fault in exc.faults)
+        return
+    except ConfigurationError:  # of the file of client keys, of which it is said elsewhere
+        return
+    if config is not None:
+        yield from _about_keys(config, environment)
+        yield from (Finding("note", "routes", warning) for warning in config.warnings)
+        yield from (Finding("ok", "routes", _plan(route, config)) for route in config.routes.values())
+        yield from (Finding("ok", "routes", f"{name} is another name for {meant}") for name, meant in config.models.items())
+
+
+def _about_keys(config: GatewayConfig, environment: Mapping[str, str]) -> Iterator[Finding]:
+    for entry in config.providers.values():
+        try:
+            provider_key(entry, environment)
+        except ConfigurationError as exc:
+            yield Finding("wrong", "routes", f"[providers.{entry.name}]: {exc}")
+
+
+def _plan(route: RouteEntry, config: GatewayConfig) -> str:
+    targets = ", ".join(_target(name, config) for name in route.targets)
+    picked = f"{_PICKS[route.pick]} {targets}" if len(route.targets) > 1 else targets
+    spares = f"; where none of these can answer, {', '.join(_target(name, config) for name in route.spares)}"
+    hedge = route.hedge
+    if hedge is None:
+        hedged = ""
+    else:
+        after = hedge.after if isinstance(hedge.after, str) else f"{hedge.after:g} s"
+        hedged = f"; a second one is asked after {after}, for {100 * hedge.extra:g} % of requests at most"
+    return f"{route.name}: {picked}{spares if route.spares else ''}{hedged}"
+
+
+def _target(name: str, config: GatewayConfig) -> str:
+    entry = config.targets[name]
+    price = _prices(entry.price) if entry.price else "no price in the file"
+    return f"{name} ({'off, ' if entry.provider in config.off else ''}{price})"
+
+
+def _prices(price: Price) -> str:
+    return f"${in_dollars(price.rates.input_rate)} in, ${in_dollars(price.rates.output_rate)} out a million"
