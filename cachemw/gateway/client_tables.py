@@ -93,7 +93,7 @@ def _check_key(table: TomlTable, variables: tuple[str, ...], is_keyed: bool) -> 
         table.fault("its key is in one place: give key_env or key_sha256")
     if has_own and is_keyed:
         table.fault(f"its key stands in the file of client keys too: leave {has_own[0]} out, or that")
-    if not has_own and not is_keyed:
+    if not is_keyed and table.lacks("key_env") and table.lacks("key_sha256"):
         table.fault("it has no key: give key_env or key_sha256, or a line in the file of client keys")
 
 
@@ -120,7 +120,7 @@ def _rate(table: TomlTable) -> RequestLimit:
 def _per(table: TomlTable, member: str) -> Period:
     periods = get_args(Period)
     for name in (member, "per"):
-        if name not in table:
+        if table.lacks(name):
             table.fault(f'{name} is missing, as in {{ {member} = 25, per = "day" }}')
     return cast(Period, table.read("per", one_of(*periods), periods[0]))
 

@@ -184,7 +184,7 @@ def _provider(name: str, table: TomlTable, known: Mapping[str, ProviderRow]) -> 
     table.refuse_others()
     if not _PROVIDER.fullmatch(name):
         table.fault("the name of a provider has letters, digits and . _ -, and no slash")
-    if row is None and "base_url" not in table:
+    if row is None and table.lacks("base_url"):
         table.fault(f"no provider of this name is known{likely(name, known) or ', so give its base_url'}")
     if "key_env" in table and "key_file" in table:
         table.fault("its key is in one place: give key_env or key_file")

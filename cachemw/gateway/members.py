@@ -41,17 +41,18 @@ def may_be_a_key(text: str) -> bool:
 
 def shown(name: str) -> str:
     """Return a name as it is shown, in quotation marks, where it can be."""
-    return f"'{_seen(name)}'"
+    return f"'{shown_bare(name)}'"
 
 
-def _seen(name: str) -> str:
+def shown_bare(name: str) -> str:
+    """Return a name as it is shown."""
     return "…" if may_be_a_key(name) or not name.isprintable() or len(name) > _LONGEST_SHOWN else name
 
 
 def likely(unknown: str, known: Iterable[str]) -> str:
     """Return a question for the known name that was probably meant by an unknown one; nothing where there is none."""
     found = get_close_matches(unknown, known, 1, 0.7)
-    return f" (is it {found[0]}?)" if found else ""
+    return f" (is it {shown_bare(found[0])}?)" if found else ""
 
 
 class Reading(msgspec.Struct, Generic[T], frozen=True):
@@ -94,7 +95,7 @@ def _named(path: TomlPath) -> str:
 
 
 def _dotted(path: TomlPath) -> str:
-    return ".".join(name if _BARE.fullmatch(name) and _seen(name) == name else f'"{_seen(name)}"' for name in path)
+    return ".".join(name if _BARE.fullmatch(name) and shown_bare(name) == name else f'"{shown_bare(name)}"' for name in path)
 
 
 class TomlTable:
@@ -105,13 +106,18 @@ class TomlTable:
 
     def __init__(self, notes: FaultNotes, path: TomlPath, value: object) -> None:
         self.notes, self.path = notes, path
-        if not isinstance(value, dict):
+        self._is_table = isinstance(value, dict)
+        if not self._is_table:
             notes.add(path, f"{toml_name(value)} is no table")
         self._members: dict[str, object] = value if isinstance(value, dict) else {}
         self._known: list[str] = []
 
     def __contains__(self, name: str) -> bool:
         return name in self._members
+
+    def lacks(self, name: str) -> bool:
+        """Say whether it is a table without such a member."""
+        return self._is_table and name not in self._members
 
     def read(self, name: str, reading: Reading[T], default: _Default) -> T | _Default:
         """Return the value of a member; the default where it is not there, or not what it has to be."""

@@ -19,6 +19,7 @@ from cachemw.gateway.members import (
     one_of,
     positive,
     shown,
+    shown_bare,
 )
 from cachemw.gateway.routes import HedgeEntry, RouteEntry, TargetEntry
 from cachemw.money import Price, Rates
@@ -58,7 +59,7 @@ class FileNames(msgspec.Struct, frozen=True):
         if not slash:
             return f"{shown(name)} names no provider: a target is provider/model, as cerebras/gpt-oss-120b"
         if provider not in self.providers:
-            meant = likely(provider, self.providers) or f"; there are {', '.join(sorted(self.providers))}"
+            meant = likely(provider, self.providers) or f"; there are {', '.join(map(shown_bare, sorted(self.providers)))}"
             return f"no provider is called {shown(provider)}{meant}"
         return None if is_model(model) else f"{shown(name)} is no target: a model is printable ASCII, without blanks and quotes"
 
@@ -67,7 +68,7 @@ class FileNames(msgspec.Struct, frozen=True):
         if not _NAME.fullmatch(name):
             return "a name is printable ASCII, without blanks, quotes and backslashes, 200 characters at most"
         provider, slash, _ = name.partition("/")
-        return f"what begins with {provider}/ is a target's name" if slash and provider in self.providers else None
+        return f"what begins with {shown_bare(provider)}/ is a target's name" if slash and provider in self.providers else None
 
 
 def is_model(name: str) -> bool:
@@ -134,7 +135,7 @@ AS_JSON = Reading("a value of JSON", _as_json)
 
 def _price(table: TomlTable) -> Price:
     for name in ("input", "output"):
-        if name not in table:
+        if table.lacks(name):
             table.fault(f"{name} is missing: prices are dollars for a million tokens, as in {{ input = 2.0, output = 6.0 }}")
     rates = Rates(
         table.read("input", DOLLARS, 0),
@@ -176,7 +177,7 @@ def _route(name: str, table: TomlTable, names: FileNames) -> RouteEntry:
 
 
 def _check_targets(table: TomlTable, targets: tuple[str, ...], spares: tuple[str, ...], names: FileNames) -> None:
-    if "targets" not in table:
+    if table.lacks("targets"):
         table.fault('it has no targets, as in targets = ["cerebras/gpt-oss-120b"]')
     for member, found in (("targets", targets), ("spares", spares)):
         for name in dict.fromkeys(found):
@@ -212,7 +213,7 @@ PEERS = Reading("a list of targets", _peers)
 
 
 def _hedge(table: TomlTable) -> HedgeEntry:
-    if "after" not in table:
+    if table.lacks("after"):
         table.fault('after is missing: seconds, or a percentile, as in { after = "p95" }')
     entry = HedgeEntry(table.read("after", AFTER, 0.0), table.read("extra", SHARE, 0.05))
     table.refuse_others()
