@@ -1,8 +1,8 @@
 """No requirement is lost with the test that named it: what docstrings under `tests/` have once named, some docstring names.
 
 `A` and `I` say whose answer it is and who may have it, `B` how the house is built, `C` what is recalled, `D` what a store
-does, `E` ease, `H` HTTP, `K` the key, `P` load, `R` what is stored, `S` streams, and slow or malicious clients, `V` speed. The
-faults, `F`, are in `tests/faults/found.py`.
+does, `E` ease, `G` what a gateway does, `H` HTTP, `K` the key, `P` load, `R` what is stored, `S` streams, and slow or malicious
+clients, `V` speed. The faults, `F`, are in `tests/faults/found.py`.
 """
 
 from tests.docstrings import named
@@ -13,7 +13,8 @@ REQUIREMENTS = set(
     B1 B2 B4 B5
     C1 C2 C3 C4 C5 C6 C7
     D1 D2 D3 D4 D5 D6 D7 D8 D9 D10
-    E1 E2 E3 E4 E5 E6 E7
+    E1 E2 E3 E4 E5 E6 E7 E10
+    G9
     H1 H2 H3 H4 H6 H7 H8 H9 H10 H11
     I1 I2 I3 I4 I5 I6 I7 I8 I9 I10 I11 I12 I13 I14 I15 I16 I18 I24 I28
     K1 K2 K3 K4 K5 K6 K7 K8 K9 K10

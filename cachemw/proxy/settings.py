@@ -256,7 +256,7 @@ class Settings:
         if named_keys is None:
             named_keys = self.named_keys()
         keys = tuple(key.encode(errors="surrogatepass") for key in self.client_keys)  # what is not ASCII is refused
-        return AccessRules(
+        rules = AccessRules(
             self.policy(),
             hosts_of(self.allow_host),
             keys,
@@ -266,6 +266,9 @@ class Settings:
             lend=lent_paths(self.lend),
             named_keys=named_keys,
         )
+        if self.demands_keys and not rules.demands_keys:  # else everybody would be let in
+            raise ConfigurationError(f"clients bring keys, and no client in {self.config} has one: are their variables set?")
+        return rules
 
 
 def _own_hosts(host: str) -> frozenset[str]:

@@ -153,7 +153,6 @@ FAULTS: Mapping[str, list[str]] = {
 
 @pytest.mark.parametrize(("text", "told"), FAULTS.items(), ids=[ascii(text)[:60] for text in FAULTS])
 def test_what_is_wrong_is_named_with_its_line(text: str, told: list[str]) -> None:
-    """G9: nothing goes to a target that the operator did not name."""
     with pytest.raises(ConfigurationFaults) as refused:
         config_of(text, keyed={"filed"})
 

@@ -1,0 +1,124 @@
+"""`cachemw check` of a file with routes: every route's plan, who is off and why, and all faults at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import Done, refusal
+from tests.cli.test_check import findings
+
+Here = Callable[..., Done]
+
+FILE = """
+[providers.openai]
+key_env = "TEAM_OPENAI_KEY"
+[routes.auto]
+targets = ["cerebras/gpt-oss-120b", "groq/openai/gpt-oss-120b"]
+spares = ["openai/gpt-5.4-mini"]
+pick = "fastest"
+hedge = { after = "p95", extra = 0.1 }
+[routes."gpt-oss-120b"]
+targets = ["cerebras/gpt-oss-120b", "openai/gpt-oss-120b"]
+hedge = { after = 0.5 }
+[routes.one]
+targets = ["cerebras/gpt-oss-120b"]
+[targets."cerebras/gpt-oss-120b"]
+prices = { input = 0.35, output = 0.75 }
+[clients.evals]
+key_env = "EVALS_KEY"
+[models]
+smart = "auto"
+"""
+
+
+def checked(here: Here, directory: Path, text: str, **variables: str) -> tuple[Done, list[tuple[str, str]]]:
+    """Return what is said of a file, and of its routes alone."""
+    path = directory / "cachemw.toml"
+    path.write_text(text)
+    done = here("check", path, "--json", **variables)
+    return done, [(state, told.removesuffix(" -> ")) for state, told in findings(done).get("routes", [])]
+
+
+def test_every_routes_plan_is_told(here: Here, tmp_path: Path) -> None:
+    """D2: nobody is contacted."""
+    done, told = checked(here, tmp_path, FILE, CEREBRAS_API_KEY="sk-c", GROQ_API_KEY="sk-g", EVALS_KEY="sk-e")
+
+    priced = "cerebras/gpt-oss-120b ($0.35 in, $0.75 out a million)"
+    assert done.returncode == 0
+    assert told == [
+        (
+            "note",
+            f"{tmp_path}/cachemw.toml: TEAM_OPENAI_KEY is not set, so openai is not asked: openai/gpt-5.4-mini,"
+            " openai/gpt-oss-120b",
+        ),
+        (
+            "ok",
+            f"auto: the fastest of {priced}, groq/openai/gpt-oss-120b (no price in the file); where none of these can answer,"
+            " openai/gpt-5.4-mini (off, no price in the file); a second one is asked after p95, for 10 % of requests at most",
+        ),
+        (
+            "ok",
+            f"gpt-oss-120b: in this order {priced}, openai/gpt-oss-120b (off, no price in the file);"
+            " a second one is asked after 0.5 s, for 5 % of requests at most",
+        ),
+        ("ok", f"one: {priced}"),
+        ("ok", "smart is another name for auto"),
+    ]
+    assert findings(done)["clients"] == [("ok", "they bring the one key there is (1 client with a name) -> ")]
+    assert "sk-" not in done.stdout
+
+
+def test_a_client_without_its_key_is_told(here: Here, tmp_path: Path) -> None:
+    """I4: and nobody is let in for it."""
+    done, told = checked(here, tmp_path, FILE, CEREBRAS_API_KEY="sk-c")
+
+    assert done.returncode == 1
+    assert ("note", f"{tmp_path}/cachemw.toml:16: [clients.evals]: EVALS_KEY is not set, so nobody is this client") in told
+    ((state, said),) = findings(done)["clients"]
+    assert (state, said[:38]) == ("wrong", "clients bring keys, and no client in /"[:38])
+
+
+def test_all_faults_are_told_at_once_and_each_alone(here: Here, tmp_path: Path) -> None:
+    """F9."""
+    text = "[routes.a]\npick = 'fast'\n[routes.b]\ntargets = ['acme/x']\n[providers.groq]\napi_key = 'sk-never-to-be-seen'\n"
+
+    done, told = checked(here, tmp_path, text + "[clients.x]\nkey_env = 'X'\n", X="sk-of-x")
+
+    path = tmp_path / "cachemw.toml"
+    assert done.returncode == 1
+    assert [(state, said[: len(f"{path}:0: pick in [routes.a]")]) for state, said in told] == [
+        ("wrong", f"{path}:1: [routes.a]: it has no targets"[: len(f"{path}:0: pick in [routes.a]")]),
+        ("wrong", f"{path}:2: pick in [routes.a]"),
+        ("wrong", f"{path}:4: targets in [routes.b]"[: len(f"{path}:0: pick in [routes.a]")]),
+        ("wrong", f"{path}:6: api_key in [providers.groq]"[: len(f"{path}:0: pick in [routes.a]")]),
+    ]
+    assert "clients" not in findings(done)
+    assert "sk-" not in done.stdout
+
+
+def test_a_key_file_that_cannot_be_read_is_told(here: Here, tmp_path: Path) -> None:
+    _, told = checked(here, tmp_path, "[providers.groq]\nkey_file = '/there/is/none'\n")
+
+    assert told == [("wrong", "[providers.groq]: cannot read /there/is/none: No such file or directory")]
+
+
+def test_what_is_wrong_with_the_file_of_client_keys_is_told_once(here: Here, tmp_path: Path) -> None:
+    done, told = checked(here, tmp_path, FILE, CACHEMW_CLIENT_KEYS_FILE="/there/is/none")
+
+    assert told == []
+    assert [state for state, _ in findings(done)["clients"]] == ["wrong"]
+
+
+def test_a_file_without_routes_says_nothing_of_them(here: Here, tmp_path: Path) -> None:
+    assert checked(here, tmp_path, "[serve]\n")[1] == []
+
+
+@pytest.mark.parametrize("text", ["[routes.a]\n", "[route.a]\n"])
+def test_nothing_is_served_with_a_file_that_is_wrong(here: Here, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "cachemw.toml"
+    path.write_text(text)
+
+    told = refusal(here("serve", "--config", path, "--port", "0"))
+
+    assert str(path) in told
