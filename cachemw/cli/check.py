@@ -9,15 +9,13 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from cachemw.cli.banner import how_many_keys
+from cachemw.cli.check_online import asked
 from cachemw.cli.check_routes import about_routes
 from cachemw.cli.finding import Finding
 from cachemw.cli.serve import elsewhere, refuse_callers, try_out
-from cachemw.errors import CacheError, ConfigurationError, KeyMissing, StoreError, UpstreamError
-from cachemw.limits import GIB, MIB, Limits, Timeouts
-from cachemw.messages import Head
+from cachemw.errors import CacheError, ConfigurationError, StoreError
+from cachemw.limits import GIB, MIB, Limits
 from cachemw.proxy import Settings
 from cachemw.proxy.client_keys import read_client_keys
 from cachemw.proxy.lending import lent_paths
@@ -25,9 +23,7 @@ from cachemw.proxy.settings import gathered, refuse_unknown_variables
 from cachemw.stores import Store
 from cachemw.stores.base import records
 from cachemw.stores.disk.files import FREE_SPACE, prepare_directory, refuse_network
-from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.base_urls import as_written
-from cachemw.upstreams.http import HttpUpstream
 from cachemw.upstreams.providers import PROVIDERS
 from cachemw.wire.hosts import hosts_of
 
@@ -36,9 +32,6 @@ SOUND_SQLITE = (3, 51, 3)
 
 FEW_FILES = 1024
 """So many open files, or fewer, are a limit that a proxy may meet: each client takes one, and each call of the upstream."""
-
-_ONLINE = Timeouts(first_byte=10.0, idle=10.0, total=20.0)
-_LONGEST_LIST = 4 * MIB
 
 
 def examine(environment: Mapping[str, str], file: str, *, online: bool) -> list[Finding]:
@@ -49,7 +42,7 @@ def examine(environment: Mapping[str, str], file: str, *, online: bool) -> list[
         *_settings(settings, environment, file, faults),
         *_listening(settings),
         *_upstream(settings, online),
-        *about_routes(settings, environment),
+        *about_routes(settings, environment, online=online),
         *_store(settings),
         about_sqlite(sqlite3.sqlite_version_info, settings.workers),
         _limits(settings),
@@ -112,7 +105,7 @@ def _upstream(settings: Settings, online: bool) -> Iterator[Finding]:
         yield Finding("ok", "upstream", f"{as_written(upstream.place)}, which was not asked (--online does)")
         return
     with closing(upstream):
-        yield _answer(upstream, settings.key_variable)
+        yield asked(upstream, settings.key_variable)[0]
 
 
 def _key(settings: Settings) -> Finding:
@@ -127,42 +120,6 @@ def _key(settings: Settings) -> Finding:
         text = f"{variable} is not set, and no key of a client's is ever sent: every miss will be refused"
         return Finding("wrong", "key", text, f"set {variable}")
     return Finding("note", "key", f"{variable} is not set: the upstream is sent no key")
-
-
-def _answer(upstream: HttpUpstream, variable: str) -> Finding:
-    """Ask for the models there are."""
-    asked = UpstreamRequest("GET", b"/v1/models", b"", ((b"accept", b"application/json"),), b"", timeouts=_ONLINE)
-    try:
-        with closing(upstream.open(asked)) as response:
-            head, body = response.head, b""
-            while len(body) <= _LONGEST_LIST and (chunk := response.read(None)) is not None:
-                body += chunk
-    except KeyMissing:
-        return Finding("note", "upstream", f"{as_written(upstream.place)} was not asked: it takes a key", f"set {variable}")
-    except UpstreamError as exc:
-        cause = f": {exc.__cause__}" if exc.__cause__ is not None and str(exc.__cause__) not in str(exc) else ""
-        return Finding("wrong", "upstream", f"{as_written(upstream.place)}: {exc}{cause}", "is the URL right, and is it up?")
-    return _judged(as_written(upstream.place), head, body, variable)
-
-
-def _judged(place: str, head: Head, body: bytes, variable: str) -> Finding:
-    match head.status:
-        case 200:
-            return Finding("ok", "upstream", f"{place} answers, and names {_how_many_models(body)}")
-        case 401 | 403:
-            return Finding("wrong", "upstream", f"{place} refuses the key ({head.status})", f"is {variable} the right one?")
-        case 404:
-            return Finding("note", "upstream", f"{place} answers, and has no list of models (404)", "is it the API's base URL?")
-    return Finding("wrong", "upstream", f"{place} answers with {head.status}")
-
-
-def _how_many_models(body: bytes) -> str:
-    try:
-        listed = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        listed = None
-    models = listed.get("data") if isinstance(listed, dict) else listed
-    return "no models in a way that we read" if not isinstance(models, list) else f"{len(models):,} models"
 
 
 def _store(settings: Settings) -> Iterator[Finding]:

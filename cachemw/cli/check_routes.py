@@ -1,14 +1,17 @@
 """What `cachemw check` says of a gateway's file: the plan of every route, who is off and why, and all faults at once."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 
 from cachemw.cache.plans import Pick
+from cachemw.cli.check_online import asked
 from cachemw.cli.finding import Finding
 from cachemw.errors import ConfigurationError, ConfigurationFaults
 from cachemw.gateway.files import provider_key
-from cachemw.gateway.routes import GatewayConfig, RouteEntry
+from cachemw.gateway.routes import GatewayConfig, ProviderEntry, RouteEntry
 from cachemw.money import Price, in_dollars
 from cachemw.proxy import Settings
+from cachemw.upstreams.http import HttpUpstream
 
 _PICKS: Mapping[Pick, str] = {
     "first": "in this order",
@@ -19,8 +22,11 @@ _PICKS: Mapping[Pick, str] = {
 }
 
 
-def about_routes(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Say what the file's routes come to; nothing where it has no tables for a gateway."""
+def about_routes(settings: Settings, environment: Mapping[str, str], *, online: bool) -> Iterator[Finding]:
+    """Say what the file's routes come to; nothing where it has no tables for a gateway.
+
+    Nobody is contacted unless it is `online`: then each provider that routes name is asked for its models.
+    """
     try:
         config = settings.gateway_config(environment)
     except ConfigurationFaults as exc:
@@ -28,19 +34,38 @@ def about_routes(settings: Settings, environment: Mapping[str, str]) -> Iterator
         return
     except ConfigurationError:  # of the file of client keys, of which it is said elsewhere
         return
-    if config is not None:
-        yield from _about_keys(config, environment)
-        yield from (Finding("note", "routes", warning) for warning in config.warnings)
-        yield from (Finding("ok", "routes", _plan(route, config)) for route in config.routes.values())
-        yield from (Finding("ok", "routes", f"{name} is another name for {meant}") for name, meant in config.models.items())
-
-
-def _about_keys(config: GatewayConfig, environment: Mapping[str, str]) -> Iterator[Finding]:
+    if config is None:
+        return
+    yield from (Finding("note", "routes", warning) for warning in config.warnings)
+    yield from (Finding("ok", "routes", _plan(route, config)) for route in config.routes.values())
+    yield from (Finding("ok", "routes", f"{name} is another name for {meant}") for name, meant in config.models.items())
     for entry in config.providers.values():
-        try:
-            provider_key(entry, environment)
-        except ConfigurationError as exc:
-            yield Finding("wrong", "routes", f"[providers.{entry.name}]: {exc}")
+        yield from _about_provider(entry, config, environment, online)
+
+
+def _about_provider(
+    entry: ProviderEntry, config: GatewayConfig, environment: Mapping[str, str], online: bool
+) -> Iterator[Finding]:
+    """Say whether its key can be read and, where it is asked, whether it has the models that routes name."""
+    models = [target.model for target in config.targets.values() if target.provider == entry.name]
+    try:
+        key = provider_key(entry, environment)
+    except ConfigurationError as exc:
+        yield Finding("wrong", "routes", f"[providers.{entry.name}]: {exc}")
+        return
+    if not online or not models or entry.name in config.off:
+        return
+    try:
+        upstream = HttpUpstream(entry.base_url, api_key=key, provider=entry.known)
+    except ConfigurationError as exc:
+        yield Finding("wrong", "routes", f"[providers.{entry.name}]: {exc}")
+        return
+    with closing(upstream):
+        told, named = asked(upstream, " or ".join(entry.key_env) or entry.key_file or "its key", "routes")
+    yield told
+    for model in models:
+        if named and not any(name == model or name.endswith(f"/{model}") for name in named):
+            yield Finding("note", "routes", f"{entry.name} does not name {model} among its models", "is it spelt as there?")
 
 
 def _plan(route: RouteEntry, config: GatewayConfig) -> str:

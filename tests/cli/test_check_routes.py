@@ -1,12 +1,14 @@
 """`cachemw check` of a file with routes: every route's plan, who is off and why, and all faults at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.command import Done, refusal
 from tests.cli.test_check import findings
+from tests.serving import serving_in_thread
+from tests.upstream import Told, Upstream, always
 
 Here = Callable[..., Done]
 
@@ -112,6 +114,67 @@ def test_what_is_wrong_with_the_file_of_client_keys_is_told_once(here: Here, tmp
 
 def test_a_file_without_routes_says_nothing_of_them(here: Here, tmp_path: Path) -> None:
     assert checked(here, tmp_path, "[serve]\n")[1] == []
+
+
+@pytest.fixture
+def behind() -> Iterator[tuple[Upstream, str]]:
+    upstream = Upstream()
+    with serving_in_thread(upstream) as url:
+        yield upstream, f"{url}/v1"
+
+
+ONLINE = """
+[providers.local]
+base_url = "URL"
+key_env = "LOCAL_KEY"
+[routes.a]
+targets = ["local/a", "local/b", "local/c", "groq/d"]
+"""
+
+
+def test_online_each_provider_is_asked_for_its_models_with_its_own_key(
+    here: Here, tmp_path: Path, behind: tuple[Upstream, str]
+) -> None:
+    """D2, G9: those without a key are not asked."""
+    upstream, url = behind
+    upstream.respond = always(Told([b'{"data":[{"id":"a"},{"id":"models/b"},{"id":"x"},{},1]}']))
+    given = {"LOCAL_KEY": "sk-local", "CACHEMW_UPSTREAM": "xai", "CEREBRAS_API_KEY": "sk-other"}
+
+    offline = checked(here, tmp_path, ONLINE.replace("URL", url), **given)[1]
+    calls = upstream.calls
+    done = here("check", tmp_path / "cachemw.toml", "--online", "--json", **given)
+
+    assert calls == 0
+    told = [(state, said.removesuffix(" -> ")) for state, said in findings(done)["routes"]]
+    assert told == [
+        *offline,
+        ("ok", f"{url} answers, and names 5 models"),
+        ("note", "local does not name c among its models -> is it spelt as there?"),
+    ]
+    assert [asked.header(b"authorization") for asked in upstream.asked] == [b"Bearer sk-local"]
+    assert "sk-" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "state", "text"),
+    [
+        ("groq", 401, "wrong", "refuses the key (401) -> is GROQ_API_KEY the right one?"),
+        ("anthropic", 401, "note", "answers; whether it takes the key is not known -> "),
+        ("anthropic", 503, "wrong", "answers with 503 -> "),
+    ],
+)
+def test_online_a_refusal_is_told_for_what_it_is(
+    here: Here, tmp_path: Path, behind: tuple[Upstream, str], provider: str, status: int, state: str, text: str
+) -> None:
+    """D2."""
+    upstream, url = behind
+    upstream.respond = always(Told([b"{}"], status=status))
+    (tmp_path / "cachemw.toml").write_text(f"[routes.a]\ntargets = ['{provider}/a']\n")
+    variables = {f"{provider.upper()}_BASE_URL": url, f"{provider.upper()}_API_KEY": "sk-x", "CACHEMW_UPSTREAM": "xai"}
+
+    told = findings(here("check", tmp_path / "cachemw.toml", "--online", "--json", **variables))["routes"]
+
+    assert told[-1] == (state, f"{url} {text}")
 
 
 @pytest.mark.parametrize("text", ["[routes.a]\n", "[route.a]\n"])
