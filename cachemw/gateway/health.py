@@ -1,9 +1,13 @@
 """The health of targets and of keys: values, and what every attempt changes in them."""
 
+import math
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
+from cachemw.gateway.failure_kinds import TREATMENTS, Cools, Failure, FailureKind
 from cachemw.redaction import redacted_repr
 
 Readiness = Literal["ready", "probe", "cooling"]
@@ -27,6 +31,55 @@ Quantiles = tuple[float, float, float, float]
 """The p50, p90, p95 and p99 of the seconds in which the last answers of a target began."""
 
 
+_SLOT = 3.0
+_SLOTS = 10
+_FEWEST, _SHARE = 5, 0.5
+_IN_A_ROW = 3
+_MOST_STRIKES = 16
+_QUIET = 300.0
+_JITTER = 0.2
+_HALF_LIFE = 60.0
+_KEPT, _FEWEST_KEPT = 64, 8
+_PROBE_LAPSE = 120.0
+_PROBE_PAUSE = 1.0
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """How many attempts ended well, and how many badly, in the same three seconds."""
+
+    number: int
+    good: int = 0
+    bad: int = 0
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """The health of what failures are about: a key, a key with one model, or a model with every key.
+
+    Times are in monotonic seconds. `why`: it is cooled `until` then, and on probation after that, until an attempt that was
+    begun later goes well; `probe` is when the one that finds out was begun. `strikes` double the next cooldown, and halve with
+    every five minutes of quiet. `slots` are the last 30 seconds; `recent` are the seconds in which the last answers began.
+    """
+
+    until: float = 0.0
+    why: FailureKind | None = None
+    probe: float | None = None
+    strikes: int = 0
+    in_a_row: int = 0
+    slots: tuple[Slot, ...] = ()
+    first_token: float | None = None
+    rate: float | None = None
+    measured_at: float = 0.0
+    recent: tuple[float, ...] = ()
+    quantiles: Quantiles | None = None
+    busy: int = 0
+
+    __repr__ = redacted_repr
+
+
+FRESH = Standing()
+"""That of which nothing is known."""
+
+
 class Health(msgspec.Struct, frozen=True):
     """The health of one target, as it is for one credential: that of its key, of its model, and of both, together.
 
@@ -43,3 +96,135 @@ class Health(msgspec.Struct, frozen=True):
     quantiles: Quantiles | None = None
 
     __repr__ = redacted_repr
+
+
+def readiness(standing: Standing, now: float) -> Readiness:
+    """Say whether requests may go there: all of them, one that finds out, or none."""
+    if standing.why is None:
+        return "ready"
+    return "cooling" if now < standing.until or _is_probed(standing, now) else "probe"
+
+
+def _is_probed(standing: Standing, now: float) -> bool:
+    return standing.probe is not None and now - standing.probe < _PROBE_LAPSE
+
+
+def begun(standing: Standing, now: float) -> Standing:
+    """Return the standing when an attempt begins. Where one is to find out, it is this one."""
+    probe = now if readiness(standing, now) == "probe" else standing.probe
+    return replace(standing, busy=standing.busy + 1, probe=probe)
+
+
+def answering(standing: Standing, began: float) -> Standing:
+    """Return the standing when the attempt that `began` then gets a sound answer, which may take long to end."""
+    if standing.why is None or began < standing.until:
+        return standing  # what was asked before the cooldown ended says nothing of what is asked now
+    return replace(standing, why=None, probe=None, in_a_row=0)
+
+
+def ended(
+    standing: Standing, result: Good | Failure | Gone, now: float, *, began: float | None = None, roll: float = 0.5
+) -> Standing:
+    """Return the standing when an attempt ends. `began` is when it did; `None`: after everything that was known.
+
+    The `roll`, at least 0 and below 1, spreads the cooldowns that nobody gave a hint for.
+    """
+    is_probe = began is None or began == standing.probe
+    standing = replace(standing, busy=max(0, standing.busy - 1), probe=None if is_probe else standing.probe)
+    began = now if began is None else began
+    if isinstance(result, Good):
+        return _measured(_counted(answering(standing, began), now, good=1), result, now)
+    if isinstance(result, Failure) and TREATMENTS[result.kind].cools is not Cools.NEVER:
+        return _failed(_counted(standing, now, bad=1), result, now, began, roll)
+    return standing
+
+
+def _counted(standing: Standing, now: float, *, good: int = 0, bad: int = 0) -> Standing:
+    """Return a standing with one more in its last 30 seconds; those in a row are counted by `_failed`."""
+    number = int(now // _SLOT)
+    kept = [slot for slot in standing.slots if number - _SLOTS < slot.number]
+    slot = kept.pop() if kept and kept[-1].number >= number else Slot(number)
+    kept.append(Slot(slot.number, slot.good + good, slot.bad + bad))
+    return replace(standing, slots=tuple(kept), in_a_row=0 if good else standing.in_a_row)
+
+
+def _failed(standing: Standing, failure: Failure, now: float, began: float, roll: float) -> Standing:
+    cools = TREATMENTS[failure.kind].cools
+    in_a_row = standing.in_a_row + (cools is Cools.IN_A_ROW)
+    standing = replace(standing, in_a_row=in_a_row)
+    is_on_probation = standing.why is not None and now >= standing.until and began >= standing.until
+    is_at_once = cools is Cools.AT_ONCE or failure.hint is not None or is_on_probation
+    if is_at_once or in_a_row >= _IN_A_ROW or _fails_often(standing):
+        return _cooled(standing, failure, now, roll)
+    return standing
+
+
+def _fails_often(standing: Standing) -> bool:
+    bad = sum(slot.bad for slot in standing.slots)
+    total = bad + sum(slot.good for slot in standing.slots)
+    return total >= _FEWEST and bad >= _SHARE * total
+
+
+def _cooled(standing: Standing, failure: Failure, now: float, roll: float) -> Standing:
+    """Return a standing that is cooled, for no less long than it is already. Failures in one cooldown are one strike."""
+    is_cooling = standing.why is not None and now < standing.until
+    strikes = max(1, standing.strikes) if is_cooling else _left_of(standing, now) + 1
+    until = max(standing.until, now + _seconds(failure, strikes, roll))
+    why = standing.why if is_cooling and until == standing.until else failure.kind
+    return replace(standing, until=until, why=why, probe=None, strikes=min(strikes, _MOST_STRIKES))
+
+
+def _left_of(standing: Standing, now: float) -> int:
+    """Return the strikes that the quiet since the last cooldown has left."""
+    return standing.strikes >> int(min(max(0.0, now - standing.until) // _QUIET, _MOST_STRIKES))
+
+
+def _seconds(failure: Failure, strikes: int, roll: float) -> float:
+    if failure.hint is not None:
+        return failure.hint
+    treatment = TREATMENTS[failure.kind]
+    return min(treatment.cap, treatment.first * 2.0 ** (strikes - 1)) * (1.0 + _JITTER * (2.0 * roll - 1.0))
+
+
+def _measured(standing: Standing, good: Good, now: float) -> Standing:
+    """Return a standing that has measured an answer. Half of what it knew fades in a minute; what is worse counts at once."""
+    weight = 0.5 ** (max(0.0, now - standing.measured_at) / _HALF_LIFE)
+    first_token, rate, recent = standing.first_token, standing.rate, standing.recent
+    if good.tokens_per_second is not None:
+        rate = (
+            good.tokens_per_second
+            if rate is None
+            else min(good.tokens_per_second, _mixed(rate, good.tokens_per_second, weight))
+        )
+    if good.first_token is None:
+        return replace(standing, rate=rate, measured_at=now)
+    mixed = good.first_token if first_token is None else max(good.first_token, _mixed(first_token, good.first_token, weight))
+    recent = (*recent[1 - _KEPT :], good.first_token)
+    return replace(standing, first_token=mixed, rate=rate, measured_at=now, recent=recent, quantiles=_quantiles(recent))
+
+
+def _mixed(old: float, new: float, weight: float) -> float:
+    return old * weight + new * (1.0 - weight)
+
+
+def _quantiles(recent: tuple[float, ...]) -> Quantiles | None:
+    """Return the quantiles of what was measured; `None` where that is too little to tell."""
+    if len(recent) < _FEWEST_KEPT:
+        return None
+    ordered = sorted(recent)
+    p50, p90, p95, p99 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.5, 0.9, 0.95, 0.99))
+    return p50, p90, p95, p99
+
+
+def health_of(standings: Iterable[Standing], measured: Standing, now: float) -> Health:
+    """Return the health of a target of which these are the standings; `measured` has what its answers took."""
+    found: Readiness = "ready"
+    until, why = 0.0, ""
+    for standing in standings:
+        one = readiness(standing, now)
+        if one == "ready" or one == "probe" and found == "cooling":
+            continue
+        end = standing.until if now < standing.until or one == "probe" else now + _PROBE_PAUSE
+        if one != found or end > until:
+            found, until, why = one, end, standing.why.value if standing.why else ""
+    return Health(found, until, why, measured.first_token, measured.rate, measured.busy, measured.quantiles)
