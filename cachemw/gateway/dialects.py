@@ -99,7 +99,7 @@ DIALECTS: Mapping[str, tuple[Recogniser, ...]] = {
         _row(FailureKind.QUOTA, 403, message="key limit exceeded"),
         _row(FailureKind.REFUSED, 403, message="guardrail|moderation|flagged"),
         # What these lack depends on the request too, so that the model is not cooled for others.
-        _row(FailureKind.UNSUPPORTED, 404, message="endpoints found that|no allowed providers"),
+        _row(FailureKind.UNSUPPORTED, 404, message="endpoints found (?:that|matching)|no allowed providers"),
         _row(FailureKind.UNSUPPORTED, 503, message="meets? your routing requirements"),
         _row(FailureKind.BROKEN, code="provider_unavailable"),
     ),
@@ -159,6 +159,12 @@ ALL_DIALECTS = (
     ),
     _row(
         FailureKind.NO_MODEL, 400, message=r"\A(?:invalid model\b|\S+ is not a valid model|the model \S+ (?:does not|has been))"
+    ),
+    _row(
+        FailureKind.NO_MODEL,
+        403,
+        message="access(?:ing)? (?:to )?(?:the )?model|must be verified to use|not allowed to sample",
+        scope=_ONE_MODEL,
     ),
     _row(
         FailureKind.AUTH,

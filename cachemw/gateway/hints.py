@@ -9,7 +9,7 @@ from cachemw.messages import Headers, by_name
 LONGEST_HINT = 86_400.0
 """A day, in seconds. Whoever says more is not believed."""
 
-_NUMBER = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
+_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|us|µs|ns|[dhms]))+")
 _PART = re.compile(r"([0-9.]+)([a-zµ]+)")
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}

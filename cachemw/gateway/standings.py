@@ -1,6 +1,7 @@
 """Keep the health of all targets and keys: what every attempt says of them, and what that comes to."""
 
 import logging
+import math
 import random
 import threading
 import time
@@ -60,7 +61,8 @@ class Standings:
             for scope in scopes:
                 if scope in kept or scope is scopes[-1]:
                     _put(kept, scope, begun(kept.get(scope, FRESH), now))
-        return BegunAttempt(provider, model, key, is_callers, now, is_late)
+        began = math.nextafter(now, math.inf) if is_late else now  # never at the very time of the one that finds out
+        return BegunAttempt(provider, model, key, is_callers, began, is_late)
 
     def answering(self, attempt: BegunAttempt) -> None:
         """Note that an attempt gets a sound answer, which may take long to end."""
