@@ -166,9 +166,13 @@ def _fails_often(standing: Standing) -> bool:
 
 
 def _cooled(standing: Standing, failure: Failure, now: float, roll: float) -> Standing:
-    """Return a standing that is cooled, for no less long than it is already. Failures in one cooldown are one strike."""
+    """Return a standing that is cooled, for no less long than it is already.
+
+    Failures in one cooldown are one strike, and none where they come with a hint: that says all about how long it takes.
+    """
     is_cooling = standing.why is not None and now < standing.until
-    strikes = max(1, standing.strikes) if is_cooling else _left_of(standing, now) + 1
+    left = standing.strikes if is_cooling else _left_of(standing, now)
+    strikes = max(1, left) if is_cooling and failure.hint is None else left + (failure.hint is None)
     until = max(standing.until, now + _seconds(failure, strikes, roll))
     why = standing.why if is_cooling and until == standing.until else failure.kind
     return replace(standing, until=until, why=why, probe=None, strikes=min(strikes, _MOST_STRIKES))

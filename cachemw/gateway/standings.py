@@ -49,6 +49,7 @@ class Standings:
         self._clock, self._roll = clock, roll
         self._ours: dict[Scope, Standing] = {}
         self._callers: dict[Scope, Standing] = {}
+        self._refusing: set[str] = set()
         self._lock = threading.Lock()
 
     def begun(self, provider: str, model: str, key: str, *, is_callers: bool = False) -> BegunAttempt:
@@ -85,8 +86,8 @@ class Standings:
                     told = result if scope == struck or isinstance(result, Good) else GONE
                     _put(kept, scope, ended(kept.get(scope, FRESH), told, now, began=attempt.began, roll=roll))
             health = _health(kept, scopes, now)
-        if _is_loud(attempt, result) and not was_cooling:
-            logger.warning("the provider %s does not take our key: it is left out for a while", attempt.provider)
+        if not was_cooling:
+            self._log(attempt, result)
         return health.until - now if health.readiness == "cooling" else None
 
     def health(self, provider: str, model: str, key: str, *, is_callers: bool = False) -> Health:
@@ -94,6 +95,16 @@ class Standings:
         scopes = _scopes(provider, model, key, is_callers)
         with self._lock:
             return _health(self._kept(is_callers), scopes, self._clock())
+
+    def _log(self, attempt: BegunAttempt, result: Good | Failure | Gone) -> None:
+        """Log what only the operator can change, and nobody would notice while another target answers."""
+        if attempt.is_callers or not isinstance(result, Failure):
+            return
+        if result.kind is FailureKind.AUTH:
+            logger.warning("the provider %s does not take our key: it is left out for a while", attempt.provider)
+        elif result.kind is FailureKind.UNSUPPORTED and attempt.provider not in self._refusing:
+            self._refusing.add(attempt.provider)
+            logger.info("the provider %s does not take a parameter that it was sent: `drop` leaves it out", attempt.provider)
 
     def _kept(self, is_callers: bool) -> dict[Scope, Standing]:
         return self._callers if is_callers else self._ours
@@ -120,10 +131,6 @@ def _struck(scopes: tuple[Scope, ...], result: Good | Failure | Gone) -> Scope |
 def _is_late(standing: Standing, now: float) -> bool:
     """Say whether a target has ended to cool, and another attempt finds out how it is."""
     return now >= standing.until and readiness(standing, now) == "cooling"
-
-
-def _is_loud(attempt: BegunAttempt, result: Good | Failure | Gone) -> bool:
-    return isinstance(result, Failure) and result.kind is FailureKind.AUTH and not attempt.is_callers
 
 
 def _health(kept: dict[Scope, Standing], scopes: tuple[Scope, ...], now: float) -> Health:

@@ -340,7 +340,12 @@ OPENROUTER = (
         *("openrouter", 429, FailureKind.RATE),
         open_router(
             *(429, "Rate limit exceeded: free-models-per-day"),
-            headers={"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1764500000000"},
+            headers={
+                "X-RateLimit-Limit": "50",
+                "X-RateLimit-Remaining": "0",
+                "X-RateLimit-Reset": "1764500000000",
+                "X-Other": 1,
+            },
         ),
         {"date": "Sun, 30 Nov 2025 10:00:00 GMT"},
         hint=3200.0,

@@ -81,7 +81,13 @@ def test_an_error_is_recognised_where_another_provider_answers_in_that_shape(row
 
 SAYING_NOTHING = (
     *(b"", b"<html><body>Bad Gateway: insufficient_quota</body></html>", b"null", b"[]", b"[[]]", b'"x"', b"{}", b"\xff"),
-    *(b'{"error": null}', b'{"error": {"code": null, "type": 7.5, "message": [1]}}', b"{" * 60_000, b"[" * 60_000),
+    *(
+        b'{"error": null}',
+        b'{"error": [1, "insufficient_quota"]}',
+        b'{"error": {"code": null, "type": 7.5, "message": [1]}}',
+        b"{" * 60_000,
+        b"[" * 60_000,
+    ),
     json.dumps({"error": {"code": "insufficient_quota", "message": "x" * BODY_LIMIT}}).encode(),
 )
 
@@ -191,6 +197,13 @@ def test_what_is_too_large_for_this_target_goes_on_and_cools_nothing(row: Provid
 def test_a_policy_ends_a_plan_and_so_does_a_bad_request() -> None:
     """G23: what else fails may be asked of another target."""
     assert {kind for kind in FailureKind if not kind.goes_on} == {K.REFUSED, K.BAD_REQUEST}
+
+
+def test_what_somebody_has_to_change_first_is_not_transient() -> None:
+    """G24: so that a client is told not to retry where nothing else failed."""
+    lasting = {K.QUOTA, K.AUTH, K.NO_MODEL, K.TOO_LARGE, K.UNSUPPORTED, K.REFUSED, K.BAD_REQUEST}
+
+    assert {kind for kind in FailureKind if not kind.is_transient} == lasting
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,14 @@ def test_a_429_without_a_hint_cools_too_and_a_hint_is_obeyed_to_the_second() -> 
     assert standing.until == 1011.0
 
 
+def test_failures_with_a_hint_are_no_strikes() -> None:
+    standing = after([failing(K.RATE, 1.0)] * 20, each=2.0)
+
+    assert standing.strikes == 0
+    assert after([LIMITED], at=1100.0, start=standing).until == 1105.0
+    assert ended(standing, LIMITED, standing.until - 0.5).until == standing.until + 4.5
+
+
 @pytest.mark.parametrize(("roll", "seconds"), [(0.0, 4.0), (0.5, 5.0), (0.999999, 6.0)])
 def test_a_cooldown_without_a_hint_is_spread_by_a_fifth(roll: float, seconds: float) -> None:
     assert ended(FRESH, BUSY, 0.0, roll=roll).until == pytest.approx(seconds, abs=0.001)

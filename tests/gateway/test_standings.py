@@ -29,17 +29,9 @@ class World:
         self.clock = Clock()
         self.standings = Standings(clock=self.clock, roll=lambda: 0.5)
 
-    def ask(
-        self,
-        result: Good | Failure | Gone,
-        provider: str = "groq",
-        model: str = "m",
-        key: str = "k",
-        *,
-        is_callers: bool = False,
-    ) -> float | None:
+    def ask(self, result: Good | Failure | Gone, model: str = "m", key: str = "k", *, is_callers: bool = False) -> float | None:
         """Let an attempt begin and end at once; return for how long its target cools."""
-        attempt = self.standings.begun(provider, model, key, is_callers=is_callers)
+        attempt = self.standings.begun("groq", model, key, is_callers=is_callers)
         return self.standings.ended(attempt, result)
 
     def readiness(self, provider: str = "groq", model: str = "m", key: str = "k", *, is_callers: bool = False) -> str:
@@ -86,10 +78,10 @@ def test_an_overload_is_one_of_a_model_with_every_key() -> None:
     world = World()
 
     assert world.ask(BUSY) == 5.0
-    assert (world.readiness(), world.readiness(model="other"), world.readiness(key="another")) == (
+    assert (world.readiness(), world.readiness(key="another"), world.readiness(model="other")) == (
+        "cooling",
         "cooling",
         "ready",
-        "cooling",
     )
 
 
@@ -211,6 +203,20 @@ def test_a_bad_key_is_one_warning_for_each_cooldown_that_names_the_provider_alon
     assert "secret" not in caplog.text
 
 
+def test_a_provider_that_does_not_take_a_parameter_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    refused = failed(422, b'{"detail": [{"type": "extra_forbidden", "msg": "secret"}]}')
+    with caplog.at_level(logging.DEBUG):
+        world.ask(refused, key="own", is_callers=True)
+        assert caplog.records == []
+        for _ in range(5):
+            world.ask(refused, "secret-model")
+
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "groq" in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_the_oldest_that_nobody_needs_goes_and_callers_push_out_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STANDINGS_LIMIT", 8)
     world = World()
@@ -227,6 +233,15 @@ def test_the_oldest_that_nobody_needs_goes_and_callers_push_out_nobody_else(monk
     assert world.readiness(model="m-99") == "cooling"
     assert world.standings.health("groq", "busy", "k").busy == 1
     assert world.standings.ended(busy, BUSY) == 5.0
+
+
+def test_more_are_kept_than_the_limit_where_all_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STANDINGS_LIMIT", 2)
+    world = World()
+    for number in range(5):
+        world.standings.begun("groq", f"m-{number}", "k")
+
+    assert [world.standings.health("groq", f"m-{number}", "k").busy for number in range(5)] == [1] * 5
 
 
 def test_many_threads_lose_nothing() -> None:
