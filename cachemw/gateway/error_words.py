@@ -1,5 +1,6 @@
 """Read what the error of a provider says, wherever in its body that is, and whoever's shape it has."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,14 +9,17 @@ import msgspec
 from cachemw.gateway.hints import duration_hint
 from cachemw.messages import Headers
 from cachemw.redaction import redacted_repr
+from cachemw.wire.strict_json import is_too_complex
 
 BODY_LIMIT = 65_536
 """The bytes of an error that are read. A larger one goes by its status."""
 
+_WORK_LIMIT = 1 << 22
 _MESSAGE_LIMIT = 4096
 _CODE_LIMIT = 128
 _LARGEST_CODE = 1_000_000
 _FEW = 16
+_MOST_PARTS, _MOST_CODES = 64, 32
 _CODES = ("code", "type", "status", "error_type", "reason", "quotaId")
 _STATUSES = ("status_code", "code", "status")
 _MESSAGES = ("message", "error", "detail", "msg", "raw")
@@ -41,8 +45,8 @@ NO_WORDS = ErrorWords()
 
 
 def document_of(body: bytes) -> Any:
-    """Return what a body says as JSON; `None` where it is none, or too large."""
-    if len(body) > BODY_LIMIT:
+    """Return what a body says as JSON; `None` where it is none, or too much work to read."""
+    if len(body) > BODY_LIMIT or is_too_complex(body, _WORK_LIMIT):
         return None
     try:
         return msgspec.json.decode(body)
@@ -65,11 +69,11 @@ def has_error(document: object) -> bool:
 
 def words_of(document: object) -> ErrorWords:
     """Return the words of an error, or of a document that has one."""
-    parts = list(_parts(document, depth=4))
+    parts = list(itertools.islice(_parts(document, depth=4), _MOST_PARTS))
     numbers = (part.get(name) for part in parts for name in _STATUSES)
     delays = (duration_hint(part["retryDelay"]) for part in parts if isinstance(part.get("retryDelay"), str))
     return ErrorWords(
-        codes=tuple(code for part in parts for code in _codes(part)),
+        codes=tuple(itertools.islice((code for part in parts for code in _codes(part)), _MOST_CODES)),
         message="\n".join(text for part in parts for text in _messages(part))[:_MESSAGE_LIMIT].lower(),
         status=next((number for number in numbers if type(number) is int and 400 <= number <= 599), None),
         retry_delay=next((delay for delay in delays if delay is not None), None),
