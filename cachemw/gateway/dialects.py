@@ -39,7 +39,7 @@ class Recogniser(msgspec.Struct, frozen=True):
 
 def recognised(provider: str | None, status: int, words: ErrorWords, hint: float | None) -> Recogniser:
     """Return what an error is: by its provider's own dialect, else by what is unmistakable in all, else by its status."""
-    rows = (*DIALECTS.get(provider or "", ()), *ALL_DIALECTS)
+    rows = (*PROVIDER_DIALECTS.get(provider or "", ()), *ALL_DIALECTS)
     return next((row for row in rows if row.knows(status, words, hint)), None) or _by_status(status)
 
 
@@ -72,7 +72,7 @@ def _row(
 
 _ONE_MODEL = ScopeKind.KEY_MODEL
 
-DIALECTS: Mapping[str, tuple[Recogniser, ...]] = {
+PROVIDER_DIALECTS: Mapping[str, tuple[Recogniser, ...]] = {
     "groq": (
         _row(FailureKind.QUOTA, 429, message=r"per day \((?:tpd|rpd)\)", scope=_ONE_MODEL),
         _row(FailureKind.QUOTA, code="blocked_api_access"),

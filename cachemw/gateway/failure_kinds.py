@@ -46,7 +46,7 @@ class ScopeKind(Enum):
     __hash__ = object.__hash__
 
 
-class Repeats(Enum):
+class SameAgain(Enum):
     """When the same target may be asked the same again: once, and only where no other candidate is ready."""
 
     NEVER = "never"
@@ -69,7 +69,7 @@ class Treatment(msgspec.Struct, frozen=True):
     """What a kind of failure leads to. A cooldown takes `first` seconds, twice as long with every strike, and at most `cap`."""
 
     goes_on: bool
-    repeats: Repeats = Repeats.NEVER
+    repeats: SameAgain = SameAgain.NEVER
     cools: Cools = Cools.NEVER
     scope: ScopeKind | None = None
     first: float = 0.0
@@ -80,17 +80,17 @@ class Treatment(msgspec.Struct, frozen=True):
 _MODEL = ScopeKind.PROVIDER_MODEL
 
 TREATMENTS: Mapping[FailureKind, Treatment] = {
-    FailureKind.UNREACHABLE: Treatment(True, Repeats.AT_ONCE, Cools.AT_ONCE, _MODEL, 5.0, 60.0, is_transient=True),
-    FailureKind.SLOW: Treatment(True, Repeats.NEVER, Cools.BY_RATE, _MODEL, 10.0, 60.0, is_transient=True),
-    FailureKind.BROKEN: Treatment(True, Repeats.IF_QUICK, Cools.IN_A_ROW, _MODEL, 5.0, 60.0, is_transient=True),
-    FailureKind.OVERLOAD: Treatment(True, Repeats.SOON, Cools.AT_ONCE, _MODEL, 5.0, 60.0, is_transient=True),
-    FailureKind.RATE: Treatment(True, Repeats.IF_HINTED, Cools.AT_ONCE, ScopeKind.KEY_MODEL, 5.0, 60.0, is_transient=True),
-    FailureKind.QUOTA: Treatment(True, Repeats.NEVER, Cools.AT_ONCE, ScopeKind.KEY, 300.0, 3600.0),
-    FailureKind.AUTH: Treatment(True, Repeats.NEVER, Cools.AT_ONCE, ScopeKind.KEY, 300.0, 300.0),
-    FailureKind.NO_MODEL: Treatment(True, Repeats.NEVER, Cools.AT_ONCE, _MODEL, 600.0, 600.0),
+    FailureKind.UNREACHABLE: Treatment(True, SameAgain.AT_ONCE, Cools.AT_ONCE, _MODEL, 5.0, 60.0, is_transient=True),
+    FailureKind.SLOW: Treatment(True, SameAgain.NEVER, Cools.BY_RATE, _MODEL, 10.0, 60.0, is_transient=True),
+    FailureKind.BROKEN: Treatment(True, SameAgain.IF_QUICK, Cools.IN_A_ROW, _MODEL, 5.0, 60.0, is_transient=True),
+    FailureKind.OVERLOAD: Treatment(True, SameAgain.SOON, Cools.AT_ONCE, _MODEL, 5.0, 60.0, is_transient=True),
+    FailureKind.RATE: Treatment(True, SameAgain.IF_HINTED, Cools.AT_ONCE, ScopeKind.KEY_MODEL, 5.0, 60.0, is_transient=True),
+    FailureKind.QUOTA: Treatment(True, SameAgain.NEVER, Cools.AT_ONCE, ScopeKind.KEY, 300.0, 3600.0),
+    FailureKind.AUTH: Treatment(True, SameAgain.NEVER, Cools.AT_ONCE, ScopeKind.KEY, 300.0, 300.0),
+    FailureKind.NO_MODEL: Treatment(True, SameAgain.NEVER, Cools.AT_ONCE, _MODEL, 600.0, 600.0),
     FailureKind.TOO_LARGE: Treatment(True),
     FailureKind.UNSUPPORTED: Treatment(True),
-    FailureKind.BAD_OUTPUT: Treatment(True, Repeats.NEVER, Cools.BY_RATE, _MODEL, 5.0, 60.0, is_transient=True),
+    FailureKind.BAD_OUTPUT: Treatment(True, SameAgain.NEVER, Cools.BY_RATE, _MODEL, 5.0, 60.0, is_transient=True),
     FailureKind.REFUSED: Treatment(False),
     FailureKind.BAD_REQUEST: Treatment(False),
 }
@@ -117,11 +117,11 @@ _MOMENT = 0.5
 
 def wait_to_repeat(failure: Failure, took: float) -> float | None:
     """Return after how many seconds the same may be asked of a target that failed so, after `took` seconds; `None`: never."""
-    repeats = TREATMENTS[failure.kind].repeats if failure.may_repeat else Repeats.NEVER
+    repeats = TREATMENTS[failure.kind].repeats if failure.may_repeat else SameAgain.NEVER
     if failure.hint is not None and failure.hint > _LONGEST_WAIT:
         return None
-    if repeats is Repeats.AT_ONCE or repeats is Repeats.IF_QUICK and took < _QUICK:
+    if repeats is SameAgain.AT_ONCE or repeats is SameAgain.IF_QUICK and took < _QUICK:
         return failure.hint or 0.0
-    if repeats is Repeats.SOON:
+    if repeats is SameAgain.SOON:
         return failure.hint or _MOMENT
-    return failure.hint if repeats is Repeats.IF_HINTED else None
+    return failure.hint if repeats is SameAgain.IF_HINTED else None

@@ -8,7 +8,7 @@ import msgspec
 from cachemw.errors import UNREACHABLE, Cause, KeyMissing, UpstreamError, UpstreamTimeout
 from cachemw.gateway.dialects import recognised, status_named
 from cachemw.gateway.error_words import NO_WORDS, ErrorWords, document_of, has_error, words_of
-from cachemw.gateway.failure_kinds import TREATMENTS, Failure, FailureKind, Repeats, ScopeKind, wait_to_repeat
+from cachemw.gateway.failure_kinds import TREATMENTS, Failure, FailureKind, SameAgain, ScopeKind, wait_to_repeat
 from cachemw.gateway.hints import bucket_hint, text_hint, waiting_hint
 from cachemw.messages import Headers, header_values
 from cachemw.redaction import redacted_repr
@@ -107,4 +107,4 @@ def _plain(kind: FailureKind, status: int | None = None) -> Failure:
 
 
 def _repeats(kind: FailureKind) -> bool:
-    return TREATMENTS[kind].repeats is not Repeats.NEVER
+    return TREATMENTS[kind].repeats is not SameAgain.NEVER

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.errors import Cause, KeyMissing, TruncatedResponse, UnusableHead, UpstreamError, UpstreamTimeout
-from cachemw.gateway.dialects import DIALECTS
+from cachemw.gateway.dialects import PROVIDER_DIALECTS
 from cachemw.gateway.error_words import BODY_LIMIT
-from cachemw.gateway.failure_kinds import TREATMENTS, Cools, Repeats
+from cachemw.gateway.failure_kinds import TREATMENTS, Cools, SameAgain
 from cachemw.gateway.failures import (
     Failure,
     FailureKind,
@@ -46,7 +46,7 @@ def test_an_error_is_what_its_provider_means_by_it(row: ProviderError) -> None:
 
 
 def test_every_provider_has_rows() -> None:
-    assert {row.provider for row in PROVIDER_ERRORS} == {*DIALECTS, "cerebras", "openai"}
+    assert {row.provider for row in PROVIDER_ERRORS} == {*PROVIDER_DIALECTS, "cerebras", "openai"}
 
 
 OWN_WORDS = {
@@ -104,9 +104,9 @@ SAYING_NOTHING = (
     ],
 )
 def test_what_says_nothing_goes_by_its_status(status: int, kind: FailureKind) -> None:
-    expected = Failure(kind, status, None, OF_KIND.get(kind), TREATMENTS[kind].repeats is not Repeats.NEVER)
+    expected = Failure(kind, status, None, OF_KIND.get(kind), TREATMENTS[kind].repeats is not SameAgain.NEVER)
 
-    for provider, body in itertools.product((None, *DIALECTS), SAYING_NOTHING):
+    for provider, body in itertools.product((None, *PROVIDER_DIALECTS), SAYING_NOTHING):
         assert of_response(provider, status, (), body) == expected, (provider, body[:40])
 
 
@@ -159,7 +159,7 @@ def test_the_hints_of_a_response_hold_for_the_error_in_it() -> None:
 def test_the_words_of_a_client_in_a_message_cool_nothing(echo: str) -> None:
     """E7: nobody cools a key for others by a request of which the error quotes a part."""
     messages = (f"Invalid value: '{echo}'", f"messages.0:\n{echo}")
-    for provider, message in itertools.product((None, *DIALECTS), messages):
+    for provider, message in itertools.product((None, *PROVIDER_DIALECTS), messages):
         failure = of_response(provider, 400, (), json.dumps(wrap(message)).encode())
 
         assert failure is not None
@@ -302,7 +302,7 @@ JSON = st.recursive(
 
 
 @given(
-    provider=st.sampled_from([None, "local", *DIALECTS]),
+    provider=st.sampled_from([None, "local", *PROVIDER_DIALECTS]),
     status=st.integers(100, 999),
     headers=HEADERS,
     body=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()),
