@@ -1,10 +1,11 @@
 """Chat completions: `POST …/chat/completions`."""
 
 from cachemw.endpoints.base import Endpoint
-from cachemw.endpoints.chat.completeness import ChatJudge, read_usage
+from cachemw.endpoints.chat.completeness import ChatJudge
 from cachemw.endpoints.chat.request import FIELDS, read_chat
 from cachemw.endpoints.chat.transcode import derive
 from cachemw.endpoints.errors import OPENAI
+from cachemw.endpoints.usage import read_usage
 from cachemw.wire.sse import DONE_LINE
 
 CHAT = Endpoint(

@@ -1,14 +1,14 @@
 """Judge a chat completion: complete and worth keeping, or why not; the same when it is recorded and when it is read."""
 
 import re
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from cachemw.endpoints.base import ApiCall, Demands
+from cachemw.endpoints.usage import read_usage
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
-from cachemw.messages import Usage
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event, is_done
 from cachemw.wire.strict_json import TOO_COMPLEX, is_too_complex
@@ -82,6 +82,7 @@ class _Body(msgspec.Struct):
     choices: list[_Choice] | None = None
     model: msgspec.Raw = _NULL
     usage: msgspec.Raw = _NULL
+    x_groq: msgspec.Raw = _NULL
     error: msgspec.Raw = _NULL
     message: msgspec.Raw = _NULL
     type: msgspec.Raw = _NULL
@@ -110,7 +111,7 @@ class ChatJudge:
         self.usage: bytes | None = None
         self._call, self._demands, self._work = call, demands, work
         self._fault: str | None = None
-        self._is_over = self._has_ended = False
+        self._is_over = self._has_ended = self._has_usage = False
         self._finished: dict[int, str | None] = {}
         self._said: set[int] = set()
 
@@ -142,7 +143,7 @@ class ChatJudge:
         is_over = self._is_over or self._has_ended and not self._demands.done
         if self._fault is not None or not is_over:
             return self._fault or "incomplete"
-        if self._call.wants_usage and self.usage is None:
+        if self._call.wants_usage and not self._has_usage:
             return "no-usage"
         return self._reasons_fault() or self._choices_fault()
 
@@ -198,8 +199,10 @@ class ChatJudge:
         return None if len(choices) == self._call.choices else "missing-choice"
 
     def _note(self, body: _Body) -> None:
-        if body.usage != _NULL:
-            self.usage = bytes(body.usage)
+        self._has_usage |= body.usage != _NULL
+        usage = body.usage if body.usage != _NULL else _usage_in(body.x_groq)
+        if usage != _NULL:
+            self.usage = bytes(usage)
         if self.model is None:
             self.model = _name_in(body.model)
 
@@ -207,6 +210,24 @@ class ChatJudge:
 def _later(before: str | None, now: str | None) -> str | None:
     """Return the finish reason that holds; an empty one holds only where no other comes."""
     return now or (now if before is None else before)
+
+
+class _OfGroq(msgspec.Struct):
+    """What Groq says besides in a chunk; in the last one, what the answer took."""
+
+    usage: msgspec.Raw = _NULL
+
+    __repr__ = redacted_repr
+
+
+_groq_decoder = msgspec.json.Decoder(_OfGroq)
+
+
+def _usage_in(x_groq: msgspec.Raw) -> msgspec.Raw:
+    try:
+        return _NULL if x_groq == _NULL else _groq_decoder.decode(x_groq).usage
+    except _UNREADABLE:
+        return _NULL
 
 
 def _name_in(raw: msgspec.Raw) -> str | None:
@@ -218,42 +239,6 @@ def _name_in(raw: msgspec.Raw) -> str | None:
     except _UNREADABLE:
         return None
     return value if isinstance(value, str) else None
-
-
-_Tokens = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
-
-
-class _Details(msgspec.Struct):
-    """What the tokens are, of the input or of the output."""
-
-    cached_tokens: _Tokens | None = None
-    reasoning_tokens: _Tokens | None = None
-
-
-class _ChatUsage(msgspec.Struct):
-    """The usage of a completion. Some upstreams say the tokens of reasoning beside the others."""
-
-    prompt_tokens: _Tokens | None = None
-    completion_tokens: _Tokens | None = None
-    reasoning_tokens: _Tokens | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-
-
-_usage_decoder = msgspec.json.Decoder(_ChatUsage)
-_NOTHING = _Details()
-
-
-def read_usage(raw: bytes) -> Usage | None:
-    """Return what a completion says it took; `None` for what is not the usage of one."""
-    try:
-        usage = _usage_decoder.decode(raw)
-    except _UNREADABLE:
-        return None
-    cached = (usage.prompt_tokens_details or _NOTHING).cached_tokens
-    reasoning = (usage.completion_tokens_details or _NOTHING).reasoning_tokens
-    reasoning = usage.reasoning_tokens if reasoning is None else reasoning
-    return Usage(usage.prompt_tokens, usage.completion_tokens, cached, reasoning)
 
 
 def _counts_reasoning(raw: bytes | None) -> bool:
