@@ -8,6 +8,7 @@ CacheError
 ├── Unreadable             a request body that is not JSON in one reading: it bypasses the cache
 ├── Loss                   an answer that cannot be had in another kind: a miss (in `transcode`, which it never leaves)
 ├── PartitionError         nobody can say whose request this is: it bypasses the cache
+├── BookError              an account or the ledger cannot be read or written; told to who spends, or logged
 ├── StoreError             never reaches a client: becomes a miss or an unsaved response
 │   ├── StoreTimeout       it did not answer in time; what it was asked may still be done
 │   ├── PlaceRefused       records would be lost in the place that was named for them
@@ -66,6 +67,10 @@ class Unreadable(CacheError):
 
 class PartitionError(CacheError):
     """Nobody can say whose request this is."""
+
+
+class BookError(CacheError):
+    """An account, or the ledger, cannot be read or written."""
 
 
 class StoreError(CacheError):

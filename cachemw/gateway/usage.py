@@ -21,8 +21,10 @@ BYTES_A_TOKEN = 4
 USUAL_TIERS = frozenset({"default", "standard", "auto", "on_demand"})
 """The tiers of service whose prices are those that tables have."""
 
-# A name in a JSON document: within a text its quotes would be escaped.
-_SAID = re.compile(rb'(?<!\\)"(?:usage"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}(\{)|service_tier"[ \t]{0,8}:[ \t]{0,8}"([a-z_]{1,32})")')
+# Names in a JSON document: within a text their quotes would be escaped.
+_NAME = b'"usage"'
+_USAGE = re.compile(rb'(?<!\\)"usage"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}(\{)')
+_TIER = re.compile(rb'(?<!\\)"service_tier"[ \t]{0,8}:[ \t]{0,8}"([a-z_]{1,32})"')
 _REACH = 192  # no match is longer, with the byte before it
 _decoder = json.JSONDecoder()
 
@@ -52,10 +54,13 @@ class UsageWatch:
         """Take in the next bytes."""
         self._lines += chunk.count(b"\n")
         rest = self._rest + chunk
-        if not self._is_within and b'"usage"' not in rest and b'"service_tier"' not in rest:  # nearly always
+        if b'"service_tier"' in rest:
+            for found in _TIER.finditer(rest, 1):
+                self.tier = found[1].decode("ascii")
+        if self._is_within or _NAME in rest:
+            self._look(rest, len(self._rest))
+        else:  # nearly always
             self._rest = rest[-_REACH:]
-            return
-        self._look(rest, len(self._rest))
 
     def end(self) -> Usage | None:
         """Return what the answer took; `None` where it does not say."""
@@ -73,46 +78,45 @@ class UsageWatch:
         return replace(cost, at_least=True)
 
     def _look(self, rest: bytes, known: int) -> None:
+        """Read what `rest` holds, of which so many bytes were there before, and keep what may be of use."""
         start = 0 if self._is_within else 1
         while True:
             if self._is_within:
-                end = self._whole(rest[start:], max(0, known - start))
-                if end is None:
+                if not self._is_read(rest[start:], max(0, known - start)):
                     self._rest = rest[start:]
                     return
-                self._is_within, start = False, start + end
-            found = _SAID.search(rest, start)
-            if found is None:
+                self._is_within, start = False, start + 1  # another one may stand in it
+            opened = _opened(rest, start)
+            if opened is None:
                 self._rest = rest[start - 1 :][-_REACH:]
                 return
-            start = self._take(found)
+            self._is_within, start = True, opened
 
-    def _take(self, found: re.Match[bytes]) -> int:
-        """Return where to look on."""
-        if found[2] is not None:
-            self.tier = found[2].decode("ascii")
-            return found.end()
-        self._is_within = True
-        return found.start(1)
-
-    def _whole(self, said: bytes, known: int) -> int | None:
-        """Return how long this object is; `None` while it is not whole. One that never gets so has no length."""
-        if b"}" in said[known:] or known == 0:
-            text = said[:LONGEST_USAGE].decode("latin-1")
-            try:
-                _, size = _decoder.raw_decode(text)
-            except (ValueError, RecursionError):
-                size = 0
-            if size:
-                self._note(said[:size])
-                return 1  # a tier may stand in it
-        return None if len(said) < LONGEST_USAGE else 1
+    def _is_read(self, said: bytes, known: int) -> bool:
+        """Take in an object, and say whether it is whole; one that is too long is done with, too."""
+        if known and b"}" not in said[known:]:
+            return len(said) >= LONGEST_USAGE
+        try:
+            _, size = _decoder.raw_decode(said[:LONGEST_USAGE].decode("latin-1"))
+        except (ValueError, RecursionError):
+            return len(said) >= LONGEST_USAGE
+        self._note(said[:size])
+        return True
 
     def _note(self, raw: bytes) -> None:
         usage = read_usage(raw)
         self._has_other |= takes_more(raw)
         if usage is not None:
             self._usage = usage if self._usage is None else _later(self._usage, usage)
+
+
+def _opened(rest: bytes, start: int) -> int | None:
+    """Return where the next object begins that says what an answer took."""
+    while (at := rest.find(_NAME, start)) >= 0:
+        if found := _USAGE.match(rest, at):
+            return found.start(1)
+        start = at + 1
+    return None
 
 
 def _later(before: Usage, now: Usage) -> Usage:

@@ -1,0 +1,114 @@
+"""A small database beside the store's, for money: SQLite, this user's alone, and shared by all processes that open it."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from cachemw.errors import BookError, PlaceRefused
+from cachemw.stores.disk.damage import Identity, identity
+from cachemw.stores.disk.database import tune
+from cachemw.stores.disk.files import prepare_directory, refuse_network, touch
+from cachemw.stores.forks import on_fork
+
+_ERRORS = (sqlite3.Error, OSError, PlaceRefused)
+
+
+class Book:
+    """One database, opened on first use in each process: one connection, which one thread uses at a time.
+
+    `schema` are the statements that make what is not there, `version` is theirs: one of another version is refused. A lock of
+    another process is waited for up to `patience` seconds.
+    """
+
+    def __init__(self, path: Path, schema: Sequence[str], version: int, *, patience: float) -> None:
+        self.path = path
+        self._schema, self._version, self._patience = schema, version, patience
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._opened: Identity | None = None
+        self._is_closed = False
+        on_fork(self)
+
+    @contextmanager
+    def transact(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection in a transaction that writes, and is rolled back where anything is raised. Raises `BookError`."""
+        with self._lock, _translated():
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+                    connection.execute("ROLLBACK")
+                raise
+
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return what a query finds; nothing where there is no such file. Raises `BookError`."""
+        if not self.path.exists():
+            return []
+        with self._lock, _translated():
+            return self._open().execute(query, values).fetchall()
+
+    def close(self) -> None:
+        """Close the connection. May be called twice, and before first use; nothing is opened after."""
+        with self._lock:
+            self._is_closed = True
+            self._let_go()
+
+    def before_fork(self) -> None:
+        """Close it, and let nobody open it: SQLite forbids carrying connections over a fork."""
+        self._lock.acquire()
+        self._let_go()
+
+    def after_fork(self) -> None:
+        """Let it be opened again, in either process."""
+        self._lock.release()
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._is_closed:
+            raise OSError("it is closed")
+        if self._connection is not None and identity(self.path) == self._opened:
+            return self._connection
+        self._let_go()  # it was taken away
+        refuse_network(self.path.parent)
+        prepare_directory(self.path.parent)
+        touch(self.path)
+        connection = sqlite3.connect(self.path, timeout=self._patience, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection, self._opened = connection, identity(self.path)
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        tune(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        ((version,),) = connection.execute("PRAGMA user_version")
+        if version == self._version:
+            return
+        if version != 0 or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise sqlite3.DatabaseError("it is another program's, or another version's")
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in self._schema:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {self._version}")
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except _ERRORS as exc:
+        raise BookError(f"it cannot be read or written: {exc}") from exc
