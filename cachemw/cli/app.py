@@ -20,6 +20,7 @@ from cachemw.cli.finding import in_json, in_words
 from cachemw.cli.listening import listen, url_of
 from cachemw.cli.serve import configured, interrupt_on_sigterm, serve_proxy
 from cachemw.cli.serve import run as run_server
+from cachemw.cli.spend import SpendBy, read_spending, spending_lines, spending_table
 from cachemw.errors import CacheError, InvalidSetting
 from cachemw.gateway.config import SETTINGS_TABLE
 from cachemw.proxy import Settings
@@ -196,6 +197,27 @@ def stats(directory: Directory = "") -> None:
 
 
 @app.command()
+def spend(
+    by: Annotated[SpendBy, typer.Option(help="What to tell the figures apart by; days are those of UTC.")] = SpendBy.TARGET,
+    since: Annotated[
+        str | None, typer.Option(help="How far back to look, as in 90m, 24h or 7d.", metavar="DURATION", show_default="all")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write it for programs.")] = False,
+    directory: Directory = "",
+) -> None:
+    """Show what was spent, and what answers from the store saved, as the ledger beside the store has it."""
+    place = upkeep.directory_of(directory)
+    spending = read_spending(place, by, None if since is None else time.time() - _seconds(since, "--since"))
+    if as_json:
+        typer.echo("\n".join(spending_lines(spending, by)), nl=bool(spending))
+    elif spending:
+        typer.echo(place)
+        Console().print(spending_table(spending, by))
+    else:
+        typer.echo(f"the ledger in {place} has nothing{'' if since is None else ' of that time'}: a gateway writes it")
+
+
+@app.command()
 def purge(
     key: Annotated[str | None, typer.Option(help="The key of one record, as Cache-Status has it.", metavar="KEY")] = None,
     older_than: Annotated[
@@ -208,7 +230,7 @@ def purge(
 
     Say which by exactly one of --key, --older-than and --all.
     """
-    purged = _purge(key, None if older_than is None else _seconds(older_than), everything)
+    purged = _purge(key, None if older_than is None else _seconds(older_than, "--older-than"), everything)
     with upkeep.opened(directory) as store:
         removed = purged(store)
     typer.echo("1 record removed" if removed == 1 else f"{removed:,} records removed")
@@ -226,11 +248,11 @@ def _purge(key: str | None, older_than: float | None, everything: bool) -> Calla
     raise typer.BadParameter("give exactly one of --key, --older-than and --all")
 
 
-def _seconds(duration: str) -> float:
+def _seconds(duration: str, option: str) -> float:
     try:
         return SECONDS.from_text(duration)
     except ValueError as exc:
-        raise typer.BadParameter(str(exc), param_hint="--older-than") from exc
+        raise typer.BadParameter(str(exc), param_hint=option) from exc
 
 
 def _index(key: str) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from rich.table import Column, Table
 
@@ -27,6 +28,11 @@ def opened(directory: str) -> Iterator[Store]:
             yield store
         except StoreError as exc:
             raise CommandError(f"the store in {store.place} does not work: {exc.__cause__ or exc}") from exc
+
+
+def directory_of(directory: str) -> Path:
+    """Return the directory that the proxy's store would have. Raises `ConfigurationError`."""
+    return Path(Settings.read({"dir": directory} if directory else {}, os.environ).store().place)
 
 
 @dataclass(frozen=True, slots=True)

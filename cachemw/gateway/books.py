@@ -10,7 +10,7 @@ from typing import Any
 from cachemw.errors import BookError, PlaceRefused
 from cachemw.stores.disk.damage import Identity, identity
 from cachemw.stores.disk.database import tune
-from cachemw.stores.disk.files import prepare_directory, refuse_network, touch
+from cachemw.stores.disk.files import LOCK_FILE, locked, prepare_directory, refuse_network, touch
 from cachemw.stores.forks import on_fork
 
 _ERRORS = (sqlite3.Error, OSError, PlaceRefused)
@@ -19,8 +19,8 @@ _ERRORS = (sqlite3.Error, OSError, PlaceRefused)
 class Book:
     """One database, opened on first use in each process: one connection, which one thread uses at a time.
 
-    `schema` are the statements that make what is not there, `version` is theirs: one of another version is refused. A lock of
-    another process is waited for up to `patience` seconds.
+    `schema` are the statements that make what is not there, `version` is theirs: one of another version is refused. Another
+    process, or thread, that uses it is waited for up to `patience` seconds.
     """
 
     def __init__(self, path: Path, schema: Sequence[str], version: int, *, patience: float) -> None:
@@ -35,7 +35,7 @@ class Book:
     @contextmanager
     def transact(self) -> Iterator[sqlite3.Connection]:
         """Give a connection in a transaction that writes, and is rolled back where anything is raised. Raises `BookError`."""
-        with self._lock, _translated():
+        with _translated(), self._held():
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -50,7 +50,7 @@ class Book:
         """Return what a query finds; nothing where there is no such file. Raises `BookError`."""
         if not self.path.exists():
             return []
-        with self._lock, _translated():
+        with _translated(), self._held():
             return self._open().execute(query, values).fetchall()
 
     def close(self) -> None:
@@ -67,6 +67,16 @@ class Book:
     def after_fork(self) -> None:
         """Let it be opened again, in either process."""
         self._lock.release()
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the lock; who forks holds it, too, while others end what they do, and would wait for who waits for it."""
+        if not self._lock.acquire(timeout=self._patience):
+            raise TimeoutError("another thread is using it")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _let_go(self) -> None:
         connection, self._connection = self._connection, None
@@ -93,13 +103,16 @@ class Book:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         tune(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
-        ((version,),) = connection.execute("PRAGMA user_version")
-        if version == self._version:
-            return
+        with locked(self.path.with_name(LOCK_FILE), self._patience):  # to begin a log, nobody else may be there
+            connection.execute("PRAGMA journal_mode = WAL")
+            ((version,),) = connection.execute("PRAGMA user_version")
+            if version != self._version:
+                self._make(connection, version)
+
+    def _make(self, connection: sqlite3.Connection, version: int) -> None:
+        connection.execute("BEGIN IMMEDIATE")
         if version != 0 or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise sqlite3.DatabaseError("it is another program's, or another version's")
-        connection.execute("BEGIN IMMEDIATE")
         for statement in self._schema:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {self._version}")

@@ -23,9 +23,9 @@ USUAL_TIERS = frozenset({"default", "standard", "auto", "on_demand"})
 
 # Names in a JSON document: within a text their quotes would be escaped.
 _NAME = b'"usage"'
-_USAGE = re.compile(rb'(?<!\\)"usage"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}(\{)')
+_USAGE = re.compile(rb'(?<!\\)"usage"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}(\{)')
 _TIER = re.compile(rb'(?<!\\)"service_tier"[ \t]{0,8}:[ \t]{0,8}"([a-z_]{1,32})"')
-_REACH = 192  # no match is longer, with the byte before it
+_REACH = 96  # no match is longer, with the byte before it
 _decoder = json.JSONDecoder()
 
 

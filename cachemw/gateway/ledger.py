@@ -1,0 +1,261 @@
+"""The ledger: what every exchange took and cost, in a file beside the store. Nobody ever waits for it."""
+
+import asyncio
+import logging
+import os
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cachemw.errors import BookError, StoreError
+from cachemw.gateway.books import Book
+from cachemw.messages import Usage
+from cachemw.report import ExchangeReport
+from cachemw.stores.base import Store, Submit
+from cachemw.stores.disk.store import DiskStore
+from cachemw.stores.forks import on_fork
+
+logger = logging.getLogger(__name__)
+
+LEDGER_FILE = "ledger.db"
+
+QUEUED = 10_000
+"""How many reports wait to be written before further ones are dropped, and counted."""
+
+RING = 100_000
+"""How many exchanges are kept one by one; the sums of all are kept longer."""
+
+SURPLUS = 1_000
+"""How many exchanges more than that there are before the oldest go, at once."""
+
+WRITE_EVERY = 0.5
+"""For how many seconds reports are gathered in an event loop before they are written."""
+
+BATCH = 200
+"""How many reports are written in one transaction: the store's own work waits no longer."""
+
+LEDGER_PATIENCE = 0.05
+"""The seconds for which another process that writes to the ledger is waited for: the rows are tried again later."""
+
+CLOSING_SECONDS = 2.0
+
+NOT_WRITTEN = "dropped"
+"""The outcome under which the ledger counts exchanges of which it knows no more."""
+
+BOUGHT = ("miss", "refresh", "bypass", "passed")
+"""The outcomes in which an upstream was asked for this very exchange, and is to be paid."""
+
+LATENCIES = (*(f"below_{2**power}_ms" for power in range(19)), "above_ms")
+
+_MINUTES_OF = {"hour": 60, "day": 24 * 60}
+_MINUTES_KEPT, _HOURS_KEPT = 2 * _MINUTES_OF["day"], 366 * _MINUTES_OF["day"]
+_UPKEEP_SECONDS = 3600.0
+_LONGEST_NAME = 200
+_LARGEST_SUM = 2**48  # of one row, in nano-dollars a quarter of a million dollars: SQLite adds up to 2**63
+
+_VERSION = 1
+_OF_WHOM = ("minute", "client", "route", "target", "model", "endpoint", "outcome")
+_SUMS = (
+    *("count", "input_tokens", "output_tokens", "cached_tokens", "spent", "saved", "ms_saved"),
+    *("unpriced", "at_least", "estimated", *LATENCIES),
+)
+_DETAILS = (
+    *("id", "at_ms", "worker", "outcome", "detail", "key", "client", "route", "target", "model", "answered_model", "endpoint"),
+    *("status", "fwd_status", "bytes_in", "bytes_out", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
+    *("cache_write_tokens", "cost", "cost_basis", "at_least", "saved", "first_ms", "total_ms", "attempts", "count", "sketch"),
+)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+_SCHEMA = (
+    f"CREATE TABLE minutes ({_listed(_OF_WHOM)}, {_listed(f'{name} INTEGER NOT NULL' for name in _SUMS)},"
+    f" PRIMARY KEY ({_listed(_OF_WHOM)})) WITHOUT ROWID",
+    f"CREATE TABLE exchanges (place INTEGER PRIMARY KEY, {_listed(_DETAILS)})",
+)
+_ADDED = f"ON CONFLICT DO UPDATE SET {_listed(f'{name} = {name} + excluded.{name}' for name in _SUMS)}"
+_MARKS = _listed("?" * len((*_OF_WHOM, *_SUMS)))
+_ADD = f"INSERT INTO minutes ({_listed((*_OF_WHOM, *_SUMS))}) VALUES ({_MARKS}) {_ADDED}"  # noqa: S608 - of constants
+_APPEND = f"INSERT INTO exchanges ({_listed(_DETAILS)}) VALUES ({_listed('?' * len(_DETAILS))})"  # noqa: S608 - of constants
+_FOLD = (
+    f"INSERT INTO minutes ({_listed((*_OF_WHOM, *_SUMS))})"  # noqa: S608 - of constants
+    f" SELECT minute - minute % 60, {_listed(_OF_WHOM[1:])}, {_listed(f'sum({name})' for name in _SUMS)} FROM minutes"
+    f" WHERE minute < ? AND minute % 60 GROUP BY 1, {_listed(_OF_WHOM[1:])} {_ADDED}"
+)
+_DELETE_FOLDED = "DELETE FROM minutes WHERE minute < ? AND minute % 60"
+_DELETE_OLD = "DELETE FROM minutes WHERE minute < ?"
+_PLACES = "SELECT coalesce(max(place) - min(place) + 1, 0), max(place) FROM exchanges"
+_DELETE_SURPLUS = "DELETE FROM exchanges WHERE place <= ?"
+
+
+def book_of(directory: Path) -> Book:
+    """Return the book in which the ledger of the store in this directory is."""
+    return Book(directory / LEDGER_FILE, _SCHEMA, _VERSION, patience=LEDGER_PATIENCE)
+
+
+def ledger_beside(store: Store) -> "Ledger | None":
+    """Return the ledger of a store; `None` for one that is not in a directory of its own, or does not write in a thread."""
+    return Ledger(store.path, store.submit) if isinstance(store, DiskStore) else None
+
+
+class Ledger:
+    """A hook that writes down exchanges: never what was said, nor header fields, nor credentials.
+
+    It is written by the store's own thread, through `submit`, in batches. What does not get there in time is dropped, and
+    counted; where it cannot be written at all, one line in the log says so.
+    """
+
+    def __init__(self, directory: Path, submit: Submit, *, clock: Callable[[], float] = time.time) -> None:
+        self._book, self._submit, self._clock = book_of(directory), submit, clock
+        self._queue: deque[ExchangeReport] = deque()
+        self._dropped = 0
+        self._waits_until = 0.0
+        self._tended_at = 0.0
+        self._is_failing = False
+        self._pid = os.getpid()
+        on_fork(self)
+
+    def __call__(self, report: ExchangeReport, /) -> None:
+        """Take a report, to be written soon."""
+        if len(self._queue) >= QUEUED:
+            self._dropped += report.count
+            return
+        self._queue.append(report)
+        now = time.monotonic()
+        if now >= self._waits_until:
+            self._waits_until = now + 2 * WRITE_EVERY  # else the loop in which that was to be has ended
+            self._begin()
+
+    def close(self) -> None:
+        """Write what waits, and close the file. It may be called twice, and before the store is closed."""
+        while self._queue or self._dropped:
+            try:
+                if not self._submit(self._write).result(CLOSING_SECONDS):
+                    break
+            except (StoreError, TimeoutError):
+                break
+        self._book.close()
+
+    def before_fork(self) -> None:
+        """There is nothing to put in order: the book does that for itself."""
+
+    def after_fork(self) -> None:
+        """Go on; what waited before is the parent's to write."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._queue, self._dropped, self._waits_until = deque(), 0, 0.0
+
+    def _begin(self) -> None:
+        try:
+            asyncio.get_running_loop().call_later(WRITE_EVERY, self._hand_over)
+        except RuntimeError:  # there is none, or it is trio's
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        with suppress(StoreError):  # the store is closed: what is left is written by `close`, or not at all
+            self._submit(self._write)
+
+    def _write(self) -> bool:
+        """Write one batch, and say whether that could be done. What cannot be written stays in the queue."""
+        self._waits_until = 0.0
+        dropped, reports = self._dropped, [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        try:
+            with self._book.transact() as book:
+                self._record(book, reports, dropped)
+        except BookError as exc:
+            self._queue.extendleft(reversed(reports))
+            self._note(exc)
+            return False
+        self._dropped -= dropped
+        self._is_failing = False
+        if self._queue:
+            self._hand_over()  # after what waits for the store's thread
+        return True
+
+    def _record(self, book: sqlite3.Connection, reports: Sequence[ExchangeReport], dropped: int) -> None:
+        now = self._clock()
+        book.executemany(_APPEND, [_details(report, self._pid, now) for report in reports])
+        rows = [(*_of_whom(report, now), *_sums(report)) for report in reports]
+        if dropped:
+            rows.append((int(now) // 60, *[""] * (len(_OF_WHOM) - 2), NOT_WRITTEN, dropped, *[0] * (len(_SUMS) - 1)))
+        book.executemany(_ADD, rows)
+        ((count, last),) = book.execute(_PLACES)
+        if count > RING + SURPLUS:
+            book.execute(_DELETE_SURPLUS, (last - RING,))
+        if now - self._tended_at >= _UPKEEP_SECONDS:
+            self._tended_at = now
+            _tend(book, int(now) // 60)
+
+    def _note(self, exc: BookError) -> None:
+        if not self._is_failing:
+            self._is_failing = True
+            logger.warning("the ledger in %s is not written: %s", self._book.path, exc)
+
+
+def _tend(book: sqlite3.Connection, minute: int) -> None:
+    """Make hours of the minutes of more than two days ago, and forget what is older than a year."""
+    folded = (minute - _MINUTES_KEPT) // 60 * 60
+    book.execute(_FOLD, (folded,))
+    book.execute(_DELETE_FOLDED, (folded,))
+    book.execute(_DELETE_OLD, (minute - _HOURS_KEPT,))
+
+
+def _of_whom(report: ExchangeReport, now: float) -> tuple[object, ...]:
+    """Return whose sums an exchange is in. A model counts by its name only where one of that name has answered."""
+    has_answered = report.status is not None and report.status < 400
+    model = _name(report.model) if has_answered else ""
+    minute = int(now if report.at is None else report.at) // 60
+    names = _name(report.client), _name(report.route), _name(report.target), model, _name(report.endpoint)
+    return minute, *names, report.outcome
+
+
+def _sums(report: ExchangeReport) -> tuple[int, ...]:
+    """Return what an exchange adds to the sums; one that stands for several hits adds them all."""
+    usage, count = report.usage or Usage(), report.count
+    is_unpriced = report.cost is None and report.outcome in BOUGHT and report.status is not None and report.status < 400
+    tokens = usage.input_tokens or 0, usage.output_tokens or 0, usage.cached_tokens or 0
+    buckets = [0] * len(LATENCIES)
+    if report.total is not None:
+        buckets[min(int(report.total * 1000).bit_length(), len(LATENCIES) - 1)] = count
+    return (
+        count,
+        *(min(number * count, _LARGEST_SUM) for number in tokens),
+        min(report.cost or 0, _LARGEST_SUM),
+        min((report.saved or 0) * count, _LARGEST_SUM),
+        0,
+        count if is_unpriced else 0,
+        int(report.cost_at_least),
+        int(report.cost_basis == "estimated"),
+        *buckets,
+    )
+
+
+def _details(report: ExchangeReport, worker: int, now: float) -> tuple[Any, ...]:
+    usage = report.usage or Usage()
+    return (
+        report.id,
+        int((now if report.at is None else report.at) * 1000),
+        worker,
+        report.outcome,
+        report.detail,
+        report.key,
+        *map(_name, (report.client, report.route, report.target, report.model, report.answered_model, report.endpoint)),
+        *(report.status, report.fwd_status, report.bytes_in, report.bytes_out),
+        *(usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens, usage.cache_write_tokens),
+        *(report.cost, report.cost_basis, int(report.cost_at_least), report.saved),
+        *(_in_ms(report.first_byte), _in_ms(report.total), report.attempts, report.count, None),
+    )
+
+
+def _in_ms(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * 1000)
+
+
+def _name(text: str | None) -> str:
+    return (text or "")[:_LONGEST_NAME].encode(errors="replace").decode()  # half a character would not be written

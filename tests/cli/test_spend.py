@@ -1,0 +1,165 @@
+"""`cachemw spend`."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from cachemw.cli.spend import SpendBy, Spent, in_all, read_spending, spending_table
+from cachemw.gateway.ledger import Ledger
+from cachemw.messages import Usage
+from cachemw.report import ExchangeReport
+from tests.cli.command import Done, refusal
+from tests.gateway.test_ledger import at_once
+
+Here = Callable[..., Done]
+
+NOW = datetime(2026, 11, 30, 5, tzinfo=UTC).timestamp()
+MISS = ExchangeReport(
+    at=NOW,
+    fwd="miss",
+    endpoint="chat",
+    target="cerebras/gpt-oss-120b",
+    route="auto",
+    client="evals",
+    model="auto",
+    status=200,
+    usage=Usage(800, 300),
+    cost=421_000,
+    cost_basis="priced",
+)
+HIT = replace(MISS, fwd=None, hit=True, ttl=5, cost=0, cost_basis=None, saved=421_000, count=3)
+DEAR = replace(
+    MISS, at=NOW - 86_400, target="openai/gpt-5.4-mini", client="people", route=None, cost=2_000_000, cost_at_least=True
+)
+UNKNOWN = replace(MISS, target="deepinfra/x", cost=None, cost_basis=None, count=2)
+COLLAPSED = replace(MISS, collapsed=True, cost=0, cost_basis=None)
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    """A directory whose ledger has some exchanges."""
+    with closing(Ledger(tmp_path, at_once, clock=lambda: NOW)) as ledger:
+        for report in (MISS, HIT, DEAR, UNKNOWN, COLLAPSED):
+            ledger(report)
+    return tmp_path
+
+
+def lines(done: Done) -> list[dict[str, Any]]:
+    assert (done.returncode, done.stderr) == (0, "")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_spend_tells_targets_apart_and_what_is_not_known(here: Here, filled: Path) -> None:
+    """E1, G17: amounts are exact texts, and unknown is counted and not 0."""
+    assert lines(here("spend", "--json", "--dir", filled)) == [
+        {
+            "target": "openai/gpt-5.4-mini",
+            "requests": 1,
+            "answered_here": 0,
+            "input_tokens": 800,
+            "output_tokens": 300,
+            "spent_usd": "0.002",
+            "at_least": True,
+            "saved_usd": "0",
+            "unpriced": 0,
+            "estimated": 0,
+            "dropped": 0,
+        },
+        {
+            "target": "cerebras/gpt-oss-120b",
+            "requests": 5,
+            "answered_here": 4,
+            "input_tokens": 800,
+            "output_tokens": 300,
+            "spent_usd": "0.000421",
+            "at_least": False,
+            "saved_usd": "0.001263",
+            "unpriced": 0,
+            "estimated": 0,
+            "dropped": 0,
+        },
+        {
+            "target": "deepinfra/x",
+            "requests": 2,
+            "answered_here": 0,
+            "input_tokens": 1600,
+            "output_tokens": 600,
+            "spent_usd": "0",
+            "at_least": True,
+            "saved_usd": "0",
+            "unpriced": 2,
+            "estimated": 0,
+            "dropped": 0,
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by", "names"),
+    [
+        ("client", ["people", "evals"]),
+        ("route", [None, "auto"]),
+        ("model", ["auto"]),
+        ("endpoint", ["chat"]),
+        ("day", ["2026-11-29", "2026-11-30"]),
+    ],
+)
+def test_spend_tells_apart_by(here: Here, filled: Path, by: str, names: list[str | None]) -> None:
+    """E12"""
+    assert [line[by] for line in lines(here("spend", "--by", by, "--json", "--dir", filled))] == names
+
+
+def test_a_span_that_had_drops_says_at_least(filled: Path) -> None:
+    """G1"""
+    spent = Spent("a", 1, 0, 0, 0, 5, 0, 0, 0, 0, 1)
+
+    assert spent.is_least
+    assert spent.notes == "1 request not written down"
+
+
+def test_only_what_is_of_that_time_is_shown(filled: Path) -> None:
+    assert [spent.name for spent in read_spending(filled, SpendBy.CLIENT, NOW - 3600)] == ["evals"]
+
+
+def test_the_sum_is_of_everything(filled: Path) -> None:
+    total = in_all(read_spending(filled, SpendBy.TARGET, None))
+
+    assert total == Spent("in all", 8, 4, 3200, 1200, 2_421_000, 1_263_000, 2, 1, 0, 0)
+    assert total.notes == "2 answers of unknown price, 1 that may have cost more"
+    assert spending_table([total], SpendBy.TARGET).row_count == 2
+
+
+def test_people_are_shown_a_table(here: Here, filled: Path) -> None:
+    done = here("spend", "--dir", filled, COLUMNS="160")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{filled}\n")
+    assert "at least $0.002421" in done.stdout
+    assert "2 answers of unknown price" in done.stdout
+
+
+@pytest.mark.parametrize("since", [[], ["--since", "1h"]])
+def test_an_empty_ledger_is_said_to_be_empty(here: Here, tmp_path: Path, since: list[str]) -> None:
+    done = here("spend", "--dir", tmp_path / "nowhere", *since)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"the ledger in {tmp_path}/nowhere has nothing")
+    assert not (tmp_path / "nowhere").exists()
+    assert lines(here("spend", "--json", "--dir", tmp_path)) == []
+
+
+def test_what_is_no_ledger_is_one_line(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"x" * 5000)
+
+    assert refusal(here("spend", "--dir", tmp_path)).startswith(f"the ledger in {tmp_path}/ledger.db cannot be read")
+
+
+@pytest.mark.parametrize("arguments", [("--since", "soon"), ("--by", "colour")])
+def test_what_spend_cannot_do_is_refused(here: Here, filled: Path, arguments: tuple[str, ...]) -> None:
+    assert here("spend", "--dir", filled, *arguments).returncode == 2
