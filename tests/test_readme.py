@@ -140,6 +140,8 @@ OTHER_OPTIONS = {
     "--key",
     "--all",
     "--older-than",
+    "--since",
+    "--json",
     "--cachemw",
     "--block-network",
     "--peers",

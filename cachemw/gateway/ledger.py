@@ -57,6 +57,7 @@ _UPKEEP_SECONDS = 3600.0
 _LONGEST_NAME = 200
 _LARGEST_SUM = 2**48  # of one row, in nano-dollars a quarter of a million dollars: SQLite adds up to 2**63
 
+_UNKNOWN = Usage()
 _VERSION = 1
 _OF_WHOM = ("minute", "client", "route", "target", "model", "endpoint", "outcome")
 _SUMS = (
@@ -165,6 +166,8 @@ class Ledger:
         """Write one batch, and say whether that could be done. What cannot be written stays in the queue."""
         self._waits_until = 0.0
         dropped, reports = self._dropped, [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        if not reports and not dropped:
+            return True
         try:
             with self._book.transact() as book:
                 self._record(book, reports, dropped)
@@ -181,10 +184,11 @@ class Ledger:
     def _record(self, book: sqlite3.Connection, reports: Sequence[ExchangeReport], dropped: int) -> None:
         now = self._clock()
         book.executemany(_APPEND, [_details(report, self._pid, now) for report in reports])
-        rows = [(*_of_whom(report, now), *_sums(report)) for report in reports]
+        sums = _summed(reports, now)
         if dropped:
-            rows.append((int(now) // 60, *[""] * (len(_OF_WHOM) - 2), NOT_WRITTEN, dropped, *[0] * (len(_SUMS) - 1)))
-        book.executemany(_ADD, rows)
+            nobody = (int(now) // 60, *[""] * (len(_OF_WHOM) - 2), NOT_WRITTEN)
+            sums[nobody] = [dropped, *[0] * (len(_SUMS) - 1)]
+        book.executemany(_ADD, [(*of_whom, *numbers) for of_whom, numbers in sums.items()])
         ((count, last),) = book.execute(_PLACES)
         if count > RING + SURPLUS:
             book.execute(_DELETE_SURPLUS, (last - RING,))
@@ -206,6 +210,19 @@ def _tend(book: sqlite3.Connection, minute: int) -> None:
     book.execute(_DELETE_OLD, (minute - _HOURS_KEPT,))
 
 
+def _summed(reports: Iterable[ExchangeReport], now: float) -> dict[tuple[object, ...], list[int]]:
+    """Return what these exchanges add to the sums, by whose they are."""
+    sums: dict[tuple[object, ...], list[int]] = {}
+    for report in reports:
+        numbers = sums.setdefault(_of_whom(report, now), [0] * len(_SUMS))
+        for place, number in enumerate(_counted(report)):
+            numbers[place] += number
+        if report.total is not None:
+            power = min(int(report.total * 1000).bit_length(), len(LATENCIES) - 1)
+            numbers[power - len(LATENCIES)] += report.count
+    return sums
+
+
 def _of_whom(report: ExchangeReport, now: float) -> tuple[object, ...]:
     """Return whose sums an exchange is in. A model counts by its name only where one of that name has answered."""
     has_answered = report.status is not None and report.status < 400
@@ -215,29 +232,26 @@ def _of_whom(report: ExchangeReport, now: float) -> tuple[object, ...]:
     return minute, *names, report.outcome
 
 
-def _sums(report: ExchangeReport) -> tuple[int, ...]:
-    """Return what an exchange adds to the sums; one that stands for several hits adds them all."""
-    usage, count = report.usage or Usage(), report.count
-    is_unpriced = report.cost is None and report.outcome in BOUGHT and report.status is not None and report.status < 400
-    tokens = usage.input_tokens or 0, usage.output_tokens or 0, usage.cached_tokens or 0
-    buckets = [0] * len(LATENCIES)
-    if report.total is not None:
-        buckets[min(int(report.total * 1000).bit_length(), len(LATENCIES) - 1)] = count
+def _counted(report: ExchangeReport) -> tuple[int, ...]:
+    """Return what an exchange counts for; one that stands for several hits counts for all of them."""
+    usage, count, outcome = report.usage or _UNKNOWN, report.count, report.outcome
+    is_unpriced = report.cost is None and outcome in BOUGHT and report.status is not None and report.status < 400
     return (
         count,
-        *(min(number * count, _LARGEST_SUM) for number in tokens),
+        min((usage.input_tokens or 0) * count, _LARGEST_SUM),
+        min((usage.output_tokens or 0) * count, _LARGEST_SUM),
+        min((usage.cached_tokens or 0) * count, _LARGEST_SUM),
         min(report.cost or 0, _LARGEST_SUM),
         min((report.saved or 0) * count, _LARGEST_SUM),
         0,
         count if is_unpriced else 0,
         int(report.cost_at_least),
         int(report.cost_basis == "estimated"),
-        *buckets,
     )
 
 
 def _details(report: ExchangeReport, worker: int, now: float) -> tuple[Any, ...]:
-    usage = report.usage or Usage()
+    usage = report.usage or _UNKNOWN
     return (
         report.id,
         int((now if report.at is None else report.at) * 1000),
@@ -258,4 +272,8 @@ def _in_ms(seconds: float | None) -> int | None:
 
 
 def _name(text: str | None) -> str:
-    return (text or "")[:_LONGEST_NAME].encode(errors="replace").decode()  # half a character would not be written
+    if text is None:
+        return ""
+    if len(text) > _LONGEST_NAME:
+        text = text[:_LONGEST_NAME]
+    return text if text.isascii() else text.encode(errors="replace").decode()  # half a character would not be written

@@ -116,7 +116,6 @@ def test_spend_tells_apart_by(here: Here, filled: Path, by: str, names: list[str
 
 
 def test_a_span_that_had_drops_says_at_least(filled: Path) -> None:
-    """G1"""
     spent = Spent("a", 1, 0, 0, 0, 5, 0, 0, 0, 0, 1)
 
     assert spent.is_least

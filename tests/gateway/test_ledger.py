@@ -194,7 +194,6 @@ def test_the_ledger_holds_nothing_of_what_was_said(tmp_path: Path) -> None:
 def test_reports_are_written_in_batches_between_which_others_have_their_turn(
     ledger: Ledger, hand: ByHand, tmp_path: Path
 ) -> None:
-    """G1"""
     for _ in range(2 * BATCH + 1):
         ledger(MISS)
     assert len(hand.calls) == 1
@@ -237,7 +236,7 @@ def test_what_an_event_loop_left_behind_is_written_with_the_next(
 
 
 def test_what_cannot_wait_is_dropped_and_counted(ledger: Ledger, hand: ByHand, tmp_path: Path) -> None:
-    """G1: any view whose span has drops can say so."""
+    """So that any view whose span has drops can say so."""
     for _ in range(QUEUED):
         ledger(MISS)
     ledger(replace(HIT, count=7))
@@ -316,7 +315,6 @@ def test_two_workers_write_one_ledger(tmp_path: Path) -> None:
 
 
 def test_the_ledger_of_a_store_is_written_by_that_stores_thread(tmp_path: Path) -> None:
-    """G1"""
     with closing(DiskStore(tmp_path / "store")) as store:
         ledger = ledger_beside(store)
         assert ledger is not None
@@ -329,7 +327,6 @@ def test_the_ledger_of_a_store_is_written_by_that_stores_thread(tmp_path: Path) 
 
 
 def test_a_store_in_memory_has_no_ledger() -> None:
-    """G1"""
     assert ledger_beside(MemoryStore()) is None
 
 
