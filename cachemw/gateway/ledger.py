@@ -38,8 +38,11 @@ WRITE_EVERY = 0.5
 BATCH = 200
 """How many reports are written in one transaction: the store's own work waits no longer."""
 
-LEDGER_PATIENCE = 0.05
-"""The seconds for which another process that writes to the ledger is waited for: the rows are tried again later."""
+LEDGER_PATIENCE = 0.02
+"""The seconds for which another process that writes to the ledger is waited for: the store's own work waits meanwhile."""
+
+TRY_AGAIN = 2.0
+"""The seconds after which a ledger that could not be written is tried again."""
 
 CLOSING_SECONDS = 2.0
 
@@ -173,6 +176,7 @@ class Ledger:
                 self._record(book, reports, dropped)
         except BookError as exc:
             self._queue.extendleft(reversed(reports))
+            self._waits_until = time.monotonic() + TRY_AGAIN
             self._note(exc)
             return False
         self._dropped -= dropped

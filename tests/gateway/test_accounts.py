@@ -147,8 +147,8 @@ def test_memory_and_file_keep_the_same_accounts(
                 open_ones.append((mine, theirs))
             if cost is not None and open_ones:
                 one, other = open_ones.pop(cost % len(open_ones))
-                memory.settle(one, cost)
-                file.settle(other, cost)
+                memory.settle(one, min(cost, one.nano))
+                file.settle(other, min(cost, other.nano))
             assert memory.taken("c", BRIEF, now) == file.taken("c", BRIEF, now)
             assert memory.taken("c", BRIEF, now) < BRIEF.nano + 50
 

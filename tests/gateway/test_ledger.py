@@ -248,8 +248,9 @@ def test_what_cannot_wait_is_dropped_and_counted(ledger: Ledger, hand: ByHand, t
 
 
 def test_a_ledger_that_cannot_be_written_is_one_line_and_keeps_what_it_has(
-    ledger: Ledger, hand: ByHand, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ledger: Ledger, hand: ByHand, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ledgers, "TRY_AGAIN", 0.0)
     caplog.set_level(logging.WARNING)
     with closing(sqlite3.connect(tmp_path / LEDGER_FILE, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode = WAL")
@@ -263,6 +264,17 @@ def test_a_ledger_that_cannot_be_written_is_one_line_and_keeps_what_it_has(
 
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert found(tmp_path, "SELECT id FROM exchanges") == [("0",), ("1",), ("2",), ("3",)]
+
+
+def test_a_ledger_that_cannot_be_written_is_not_tried_with_every_report(ledger: Ledger, hand: ByHand, tmp_path: Path) -> None:
+    """The store's own thread would have nothing else to do."""
+    (tmp_path / LEDGER_FILE).write_bytes(b"x" * 5000)
+    for _ in range(9):
+        ledger(MISS)
+        hand.work()
+
+    ledger(MISS)
+    assert hand.calls == []
 
 
 def test_the_oldest_exchanges_go_where_there_are_too_many(
