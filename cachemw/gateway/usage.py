@@ -18,6 +18,8 @@ LONGEST_USAGE = 8192
 BYTES_A_TOKEN = 4
 """The bytes of text that a token is taken for where nobody has counted."""
 
+NOTHING_SAID = Usage()
+
 USUAL_TIERS = frozenset({"default", "standard", "auto", "on_demand"})
 """The tiers of service whose prices are those that tables have."""
 
@@ -25,6 +27,7 @@ USUAL_TIERS = frozenset({"default", "standard", "auto", "on_demand"})
 _NAME = b'"usage"'
 _USAGE = re.compile(rb'(?<!\\)"usage"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}(\{)')
 _TIER = re.compile(rb'(?<!\\)"service_tier"[ \t]{0,8}:[ \t]{0,8}"([a-z_]{1,32})"')
+_OPENERS = (b"{", b"[")
 _REACH = 96  # no match is longer, with the byte before it
 _decoder = json.JSONDecoder()
 
@@ -43,15 +46,18 @@ class UsageWatch:
         self._usage: Usage | None = None
         self._rest = b"\n"  # what may be the beginning of a match, after the byte before it, or of what is said
         self._lines = 0
+        self._is_json: bool | None = None  # nothing has come yet but blanks
         self._is_within = False
 
     @property
     def events(self) -> int:
-        """About how many events of a stream have passed: most are a line and a blank one."""
-        return self._lines // 2
+        """About how many events of a stream have passed: most are a line and a blank one. Of JSON, none."""
+        return 0 if self._is_json else self._lines // 2
 
     def feed(self, chunk: bytes) -> None:
         """Take in the next bytes."""
+        if self._is_json is None and (begin := chunk.lstrip()[:1]):
+            self._is_json = begin in _OPENERS
         self._lines += chunk.count(b"\n")
         rest = self._rest + chunk
         if b'"service_tier"' in rest:
@@ -71,11 +77,25 @@ class UsageWatch:
 
         Another tier of service has another price, which no table has.
         """
-        has_its_price = self.tier is None or self.tier in USUAL_TIERS
-        cost = cost_of(self._usage, price if has_its_price else None)
+        cost = cost_of(self._usage, self._own(price))
         if cost is None or cost.basis == "reported" or not self._has_other:
             return cost
         return replace(cost, at_least=True)
+
+    def partial_cost(self, price: Price | None, bytes_in: int, bytes_out: int) -> Cost | None:
+        """Return about what an answer cost that broke off, or does not say what it took; the bytes are those of both bodies.
+
+        By then it may have said what its input took, and only the beginning of its output, as Anthropic's do.
+        """
+        told = self.cost(price)
+        if told is not None and told.basis == "reported":
+            return told
+        likely = estimated(bytes_in, bytes_out, self._own(price), events=self.events, said=self._usage or NOTHING_SAID)
+        is_all_told = told is not None and likely is not None and likely.nano <= told.nano
+        return told if is_all_told else likely
+
+    def _own(self, price: Price | None) -> Price | None:
+        return price if self.tier is None or self.tier in USUAL_TIERS else None
 
     def _look(self, rest: bytes, known: int) -> None:
         """Read what `rest` holds, of which so many bytes were there before, and keep what may be of use."""
@@ -131,15 +151,18 @@ def usage_of(content: Mapping[str, Any] | bytes) -> Usage | None:
     return watch.end()
 
 
-def estimated(bytes_in: int, bytes_out: int, price: Price | None, *, events: int = 0) -> Cost | None:
-    """Return what an answer may have cost of which nobody has said what it took, by its sizes; `None` without a price.
+def estimated(
+    bytes_in: int, bytes_out: int, price: Price | None, *, events: int = 0, said: Usage = NOTHING_SAID
+) -> Cost | None:
+    """Return what an answer may have cost, by the sizes of the two bodies and what is `said` of it; `None` without a price.
 
-    The bytes are those of the two bodies. In a stream most bytes are no text, but most of its `events` are a token.
+    In a stream most bytes are no text, but most of its `events` are a token.
     """
     if price is None:
         return None
-    output = events or _tokens(bytes_out)
-    cost = priced(Usage(_tokens(bytes_in), output), price)
+    output = max(said.output_tokens or 0, events or _tokens(bytes_out))
+    tokens = _tokens(bytes_in) if said.input_tokens is None else said.input_tokens
+    cost = priced(replace(said, input_tokens=tokens, output_tokens=output), price)
     return None if cost is None else Cost(cost.nano, "estimated", cost.at_least)
 
 

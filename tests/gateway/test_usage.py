@@ -176,6 +176,26 @@ def test_an_answer_whose_client_hung_up_is_estimated_by_its_sizes(
     assert estimated(bytes_in, bytes_out, PRICE, events=events) == Cost(nano, "estimated")
 
 
+@pytest.mark.parametrize(
+    ("body", "cost"),
+    [
+        (stream(*[HELLO] * 9), Cost(200 + 60, "estimated")),
+        (stream({"message": {"usage": {"input_tokens": 3, "output_tokens": 1}}}, *[HELLO] * 8), Cost(6 + 60, "estimated")),
+        (stream(*[HELLO] * 2, {"usage": {"prompt_tokens": 3, "completion_tokens": 50}}), Cost(6 + 300, "priced")),
+        (stream(*[HELLO] * 2, {"usage": {"cost": 0.25}}), Cost(NANO // 4, "reported")),
+        (stream({**HELLO, "service_tier": "flex"}), None),
+        (b"\n\n \n\n" + b'{"choices": [{}],\n\n\n' + b" " * 374, Cost(200 + 600, "estimated")),
+    ],
+)
+def test_an_answer_that_broke_off_is_estimated_where_it_has_not_told_all(body: bytes, cost: Cost | None) -> None:
+    """G19: Anthropic's tell the first token of their output in the first event, and all of them in the last."""
+    watch = watched(body)
+    price = Price(Rates(2_000_000, 6_000_000))
+
+    assert watch.partial_cost(price, 400, 400) == cost
+    assert watch.partial_cost(None, 400, 400) == (cost if cost and cost.basis == "reported" else None)
+
+
 def test_without_a_price_nothing_is_estimated() -> None:
     """G17"""
     assert estimated(100, 100, None) is None
