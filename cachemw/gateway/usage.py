@@ -15,10 +15,10 @@ from cachemw.money import Cost, Price, cost_of, priced
 LONGEST_USAGE = 8192
 """The bytes of what an answer says it took that are kept until it is whole; what is longer is not read."""
 
-BYTES_A_TOKEN = 4
-"""The bytes of text that a token is taken for where nobody has counted."""
+_BYTES_A_TOKEN = 4  # of text, where nobody has counted
 
 NOTHING_SAID = Usage()
+"""The usage of an answer that has not said anything of it."""
 
 USUAL_TIERS = frozenset({"default", "standard", "auto", "on_demand"})
 """The tiers of service whose prices are those that tables have."""
@@ -167,4 +167,4 @@ def estimated(
 
 
 def _tokens(size: int) -> int:
-    return -(-size // BYTES_A_TOKEN)
+    return -(-size // _BYTES_A_TOKEN)
