@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache, partial
@@ -232,9 +232,14 @@ def likely_member(unknown: str) -> str | None:
     name = unknown.lower()
     if name in _WORDS:
         return _WORDS[name]
-    known = [word for word in (*_MEMBERS, *_VALUES) if _distance(name, word) <= (1 if len(name) < 5 else 2)]
-    near = min(known, key=partial(_distance, name), default=None)
+    near = nearest(name, (*_MEMBERS, *_VALUES))
     return _VALUES.get(near, near) if near is not None else None
+
+
+def nearest(name: str, words: Iterable[str]) -> str | None:
+    """Return the word that was probably meant by a name; `None` where it is near to none of them."""
+    near = [word for word in words if _distance(name, word) <= (1 if len(name) < 5 else 2)]
+    return min(near, key=partial(_distance, name), default=None)
 
 
 def _distance(one: str, other: str) -> float:
