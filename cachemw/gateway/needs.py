@@ -36,7 +36,7 @@ class Needs(msgspec.Struct, frozen=True):
     `present` are the members that are there, `meant` those that ask for something; of messages and tools, a few by their paths.
     `text_bytes` are those of messages, tools and schemas; `attached_bytes` those of sounds and files in them; `images` and
     `choices` are numbers. `max_tokens` is the limit that the caller sets itself. `conversation` is the same for every request
-    of one conversation.
+    of one conversation. `room` is how many tokens input and output probably have together.
     """
 
     present: frozenset[str] = frozenset()
@@ -47,13 +47,14 @@ class Needs(msgspec.Struct, frozen=True):
     choices: int = 1
     max_tokens: int | None = None
     conversation: bytes = b""
+    room: int = 0
 
     __repr__ = redacted_repr
 
     @property
     def input_tokens(self) -> int:
         """Return how many tokens the input probably has."""
-        return -(-self.text_bytes // BYTES_A_TOKEN)
+        return _tokens(self.text_bytes)
 
     @property
     def most_input_tokens(self) -> int:
@@ -79,18 +80,20 @@ def needs_of(body: Mapping[str, Any]) -> Needs:
     messages = _messages_of(body)
     attached, images, inside = _looked_through(messages)
     limits = [body.get("max_completion_tokens"), body.get("max_tokens")]
-    text = sum(len(msgspec.json.encode(body[name])) for name in _WITH_TEXT if body.get(name))
+    most = next(filter(None, map(_count, limits)), None)
+    text = sum(len(msgspec.json.encode(body[name])) for name in _WITH_TEXT if body.get(name)) - attached - images[1]
     present = {name for name, value in body.items() if value is not None}
     inside |= _strict_in(body)
     return Needs(
         present=frozenset(present | inside),
         meant=frozenset({name for name in present if _is_meant(name, body[name])} | inside | _hot(body)),
-        text_bytes=max(0, text - attached - images[1]),
+        text_bytes=text,
         attached_bytes=attached,
         images=images[0],
         choices=_count(body.get("n")) or 1,
-        max_tokens=next(filter(None, map(_count, limits)), None),
+        max_tokens=most,
         conversation=_conversation(messages),
+        room=_tokens(text) + (most or 0),
     )
 
 
@@ -104,17 +107,25 @@ def lacks_of(known: str | None, target: TargetEntry) -> Lacks:
     return Lacks(unsettled[0], unsettled[1], target.context)
 
 
+def can_take(needs: Needs, lacks: Lacks) -> bool:
+    """Say whether a target takes a request as it is."""
+    has_room = lacks.context is None or needs.room <= lacks.context
+    return has_room and needs.present.isdisjoint(lacks.refuses) and needs.meant.isdisjoint(lacks.ignores)
+
+
 def lack_of(needs: Needs, lacks: Lacks) -> frozenset[str]:
     """Return the members of a request that a target does not take, and `CONTEXT` where it has no room for it."""
     missing = (needs.present & lacks.refuses) | (needs.meant & lacks.ignores)
-    if lacks.context is not None and needs.input_tokens + (needs.max_tokens or 0) > lacks.context:
-        return missing | {CONTEXT}
-    return missing
+    return missing if lacks.context is None or needs.room <= lacks.context else missing | {CONTEXT}
 
 
 def param_of(lack: str) -> str:
     """Return the member that a lack is about, as errors name it."""
     return "messages" if lack == CONTEXT else lack.partition(">")[0]
+
+
+def _tokens(text_bytes: int) -> int:
+    return -(-text_bytes // BYTES_A_TOKEN)
 
 
 def _root(name: str) -> str:
@@ -210,7 +221,10 @@ _ROWS: Mapping[str, _Row] = {
         _names("presence_penalty frequency_penalty"),
         of_models=(
             (re.compile(r"^grok-(?:3-mini|4|code)(?!.*non-reasoning)"), _names("stop")),
-            (re.compile(r"^grok-(?:3(?!-mini)|4(?:-0709|-latest|-1?-?fast.*|\.20-[0-9]{4}.*)?$|code)"), _names("reasoning_effort")),
+            (
+                re.compile(r"^grok-(?:3(?!-mini)|4(?:-0709|-latest|-1?-?fast.*|\.20-[0-9]{4}.*)?$|code)"),
+                _names("reasoning_effort"),
+            ),
         ),
     ),
     "anthropic": _Row(

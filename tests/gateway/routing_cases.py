@@ -1,0 +1,42 @@
+"""Routes, targets and their health, for tests of plans."""
+
+from cachemw.cache.plans import Bid
+from cachemw.gateway.health import Health
+from cachemw.gateway.plan import Contender, contenders_of
+from cachemw.gateway.routes import RouteEntry
+from cachemw.messages import HttpTarget
+from cachemw.money import Price, Rates
+
+NOW = 1000.0
+
+
+def bid(name: str, price: Price | None = None) -> Bid:
+    """Return a bid of this name."""
+    return Bid(name, HttpTarget(f"https://{name.partition('/')[0]}.example/v1/chat/completions"), price=price)
+
+
+def dollars(rate: int) -> Price:
+    """Return a price of so many nano-dollars a million tokens, whichever way they go."""
+    return Price(Rates(rate, rate))
+
+
+def cast_of(route: RouteEntry, **prices: int) -> tuple[Contender, ...]:
+    """Return the contenders of a route whose targets are called by single letters."""
+    named = (*route.targets, *route.spares)
+    return contenders_of(route, {name: bid(name, dollars(prices[name]) if name in prices else None) for name in named}, {})
+
+
+def measured(first_token: float, *, busy: int = 0, rate: float | None = None) -> Health:
+    """Return the health of a target that answers in so many seconds."""
+    p50 = first_token
+    return Health(first_token=first_token, rate=rate, busy=busy, quantiles=(p50, p50 * 2, p50 * 3, p50 * 4))
+
+
+def cooling(seconds: float, why: str = "rate") -> Health:
+    """Return the health of a target that is left alone for so many seconds."""
+    return Health("cooling", NOW + seconds, why, first_token=0.1)
+
+
+def probed(first_token: float | None = None) -> Health:
+    """Return the health of a target whose cooldown is over, which nobody has asked since."""
+    return Health("probe", NOW - 1, "broken", first_token=first_token)
