@@ -17,6 +17,7 @@ from benchmarks.plan import Plan
 from benchmarks.pulls import pulls
 from benchmarks.records import records
 from benchmarks.relays import relays
+from benchmarks.routes import routes
 from benchmarks.stores import stores
 from benchmarks.tables import Table
 
@@ -30,13 +31,14 @@ SECTIONS: Mapping[str, Callable[[Plan], Sequence[Table]]] = {
     "records": records,
     "misses": misses,
     "flights": flights,
+    "routes": routes,
     "footprint": footprint,
 }
 
 
 def main() -> None:
     asked = _arguments()
-    plan = Plan(asked.seconds, asked.rounds, Cores.of_this_machine(), asked.records, asked.peers)
+    plan = Plan(asked.seconds, asked.rounds, Cores.of_this_machine(), asked.records, asked.peers, asked.requests)
     print(_machine(plan), end="\n\n")
     tables = []
     for name in asked.only or SECTIONS:
@@ -54,6 +56,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="how many rounds the medians are of (default: 5)")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="measure only this; may be repeated")
     parser.add_argument("--records", type=int, default=100_000, help="how many the fuller store holds (default: 100,000)")
+    parser.add_argument(
+        "--requests", type=int, default=100_000, help="how many there are in a scripted world (default: 100,000)"
+    )
     parser.add_argument("--peers", action="store_true", help="install other caches from PyPI, and measure their hits, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     return parser.parse_args()

@@ -10,6 +10,7 @@ class Plan:
     """`seconds` is a round of load; a single function gets a tenth of that. Figures are medians of `rounds`.
 
     `records` are in the fuller one of two stores; `with_peers`: other caches are installed and measured, too.
+    `requests` are made in a scripted world.
     """
 
     seconds: float
@@ -17,6 +18,7 @@ class Plan:
     cores: Cores
     records: int
     with_peers: bool
+    requests: int
 
     @property
     def moment(self) -> float:

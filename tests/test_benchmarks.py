@@ -66,20 +66,42 @@ ROWS = {
     "mounted": [f"{size} request, {store}" for size in ("1 KB", "45 KB") for store in ("memory", "disk")],
     "records": ["1,000", "1,100"],
     "misses": ["stream", "JSON"],
+    "plans": [
+        *(f"pick={pick}, 20 targets" for pick in ("first", "cheapest", "fastest", "weighted", "race")),
+        *(f"the needs of {size}" for size in ("1 KB", "45 KB")),
+    ],
+    "weather": [
+        "answered, of those that any target could answer, %",
+        "sent to a target known to be down, %",
+        "changes of the preferred target",
+        "attempts for a request",
+    ],
     "flights": ["one, opted in", "100, opted in", "100, not opted in", "100, at the upstream itself"],
 }
-TABLES = {"hits": ["hits", "throughput"]}
+TABLES = {"hits": ["hits", "throughput"], "routes": ["plans", "weather"]}
 """Of a section; the others have one of their own name."""
 
-SECTIONS = (
-    [name for name in ROWS if name != "throughput"] if THOROUGH else ["keys", "stores", "relays", "pulls", "records", "misses"]
-)
+_QUICK = ["keys", "stores", "relays", "pulls", "records", "misses", "routes"]
+_OF_OTHERS = {"throughput", "plans", "weather"}
+SECTIONS = [*(name for name in ROWS if name not in _OF_OTHERS), "routes"] if THOROUGH else _QUICK
 """The others start half a dozen servers each; the size of an installation is a download."""
 
 
 @pytest.mark.timeout(600)
 def test_the_benchmarks_fill_every_row_of_every_table(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks", "--seconds", "0.05", "--rounds", "1", "--records", "1100"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "--seconds",
+        "0.05",
+        "--rounds",
+        "1",
+        "--records",
+        "1100",
+        "--requests",
+        "1000",
+    ]
     only = [word for name in SECTIONS for word in ("--only", name)]
     rows = {table: ROWS[table] for name in SECTIONS for table in TABLES.get(name, [name])}
 

@@ -40,6 +40,8 @@ _QUIET = 300.0
 _JITTER = 0.2
 _HALF_LIFE = 60.0
 _KEPT, _FEWEST_KEPT = 64, 8
+_USUAL = 31
+_PROOF = 8
 _PROBE_LAPSE = 120.0
 _PROBE_PAUSE = 1.0
 
@@ -57,7 +59,8 @@ class Standing(msgspec.Struct, frozen=True):
 
     Times are in monotonic seconds. `why`: it is cooled `until` then, and on probation after that, until an attempt that was
     begun later goes well; `probe` is when the one that finds out was begun. `strikes` double the next cooldown, and halve with
-    every five minutes of quiet. `slots` are the last 30 seconds; `recent` are the seconds in which the last answers began.
+    every five minutes of quiet. `slots` are the last 30 seconds; `recent` are the seconds in which the last answers began, and
+    `recent_rates` the tokens a second in which they came.
     """
 
     until: float = 0.0
@@ -65,12 +68,16 @@ class Standing(msgspec.Struct, frozen=True):
     probe: float | None = None
     strikes: int = 0
     in_a_row: int = 0
+    good_in_a_row: int = 0
     slots: tuple[Slot, ...] = ()
     first_token: float | None = None
     rate: float | None = None
     measured_at: float = 0.0
     recent: tuple[float, ...] = ()
+    recent_rates: tuple[float, ...] = ()
     quantiles: Quantiles | None = None
+    usual_first_token: float | None = None
+    usual_rate: float | None = None
     busy: int = 0
 
     __repr__ = redacted_repr
@@ -84,7 +91,9 @@ class Health(msgspec.Struct, frozen=True):
     """The health of one target, as it is for one credential: that of its key, of its model, and of both, together.
 
     `until` is when its cooldown ends, in monotonic seconds, and `why` is the kind of failure that began it. `first_token`, in
-    seconds, and `rate`, in tokens a second, are those of its last good answers; `busy` is how many requests it has of ours.
+    seconds, and `rate`, in tokens a second, are those of its last good answers, the worst most of all; `usual_first_token` and
+    `usual_rate` are the medians of a few more. `busy` is how many requests it has of ours. One that `is_unproven` has failed
+    lately, and answered too seldom since to be relied on.
     """
 
     readiness: Readiness = "ready"
@@ -94,6 +103,9 @@ class Health(msgspec.Struct, frozen=True):
     rate: float | None = None
     busy: int = 0
     quantiles: Quantiles | None = None
+    usual_first_token: float | None = None
+    usual_rate: float | None = None
+    is_unproven: bool = False
 
     __repr__ = redacted_repr
 
@@ -145,7 +157,8 @@ def _counted(standing: Standing, now: float, *, good: int = 0, bad: int = 0) -> 
     kept = [slot for slot in standing.slots if number - _SLOTS < slot.number]
     slot = kept.pop() if kept and kept[-1].number >= number else Slot(number)
     kept.append(Slot(slot.number, slot.good + good, slot.bad + bad))
-    return replace(standing, slots=tuple(kept), in_a_row=0 if good else standing.in_a_row)
+    in_a_row, good_in_a_row = (0, standing.good_in_a_row + 1) if good else (standing.in_a_row, 0)
+    return replace(standing, slots=tuple(kept), in_a_row=in_a_row, good_in_a_row=good_in_a_row)
 
 
 def _failed(standing: Standing, failure: Failure, now: float, began: float, roll: float) -> Standing:
@@ -193,18 +206,31 @@ def _seconds(failure: Failure, strikes: int, roll: float) -> float:
 def _measured(standing: Standing, good: Good, now: float) -> Standing:
     """Return a standing that has measured an answer. Half of what it knew fades in a minute; what is worse counts at once."""
     weight = 0.5 ** (max(0.0, now - standing.measured_at) / _HALF_LIFE)
-    first_token, rate, recent = standing.first_token, standing.rate, standing.recent
     if good.tokens_per_second is not None:
-        rate = (
-            good.tokens_per_second
-            if rate is None
-            else min(good.tokens_per_second, _mixed(rate, good.tokens_per_second, weight))
-        )
+        standing = _with_rate(standing, good.tokens_per_second, weight)
     if good.first_token is None:
-        return replace(standing, rate=rate, measured_at=now)
+        return replace(standing, measured_at=now)
+    first_token = standing.first_token
     mixed = good.first_token if first_token is None else max(good.first_token, _mixed(first_token, good.first_token, weight))
-    recent = (*recent[1 - _KEPT :], good.first_token)
-    return replace(standing, first_token=mixed, rate=rate, measured_at=now, recent=recent, quantiles=_quantiles(recent))
+    recent = (*standing.recent[1 - _KEPT :], good.first_token)
+    return replace(
+        standing,
+        first_token=mixed,
+        measured_at=now,
+        recent=recent,
+        quantiles=_quantiles(recent),
+        usual_first_token=_median(recent[-_USUAL:]),
+    )
+
+
+def _with_rate(standing: Standing, new: float, weight: float) -> Standing:
+    rate = new if standing.rate is None else min(new, _mixed(standing.rate, new, weight))
+    recent = (*standing.recent_rates[1 - _USUAL :], new)
+    return replace(standing, rate=rate, recent_rates=recent, usual_rate=_median(recent))
+
+
+def _median(values: tuple[float, ...]) -> float | None:
+    return sorted(values)[len(values) // 2] if len(values) >= _FEWEST_KEPT else None
 
 
 def _mixed(old: float, new: float, weight: float) -> float:
@@ -223,12 +249,28 @@ def _quantiles(recent: tuple[float, ...]) -> Quantiles | None:
 def health_of(standings: Iterable[Standing], measured: Standing, now: float) -> Health:
     """Return the health of a target of which these are the standings; `measured` has what its answers took."""
     found: Readiness = "ready"
-    until, why = 0.0, ""
+    until, why, is_unproven = 0.0, "", False
     for standing in standings:
+        is_unproven = is_unproven or _is_unproven(standing, now)
         one = readiness(standing, now)
         if one == "ready" or one == "probe" and found == "cooling":
             continue
         end = standing.until if now < standing.until or one == "probe" else now + _PROBE_PAUSE
         if one != found or end > until:
             found, until, why = one, end, standing.why.value if standing.why else ""
-    return Health(found, until, why, measured.first_token, measured.rate, measured.busy, measured.quantiles)
+    return Health(
+        found,
+        until,
+        why,
+        measured.first_token,
+        measured.rate,
+        measured.busy,
+        measured.quantiles,
+        measured.usual_first_token,
+        measured.usual_rate,
+        is_unproven,
+    )
+
+
+def _is_unproven(standing: Standing, now: float) -> bool:
+    return standing.good_in_a_row < _PROOF and standing.strikes > 0 and _left_of(standing, now) > 0

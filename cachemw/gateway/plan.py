@@ -10,7 +10,7 @@ from cachemw.cache.plans import Bid, Closed, Hedge, Pick, Plan
 from cachemw.endpoints.errors import Refusal
 from cachemw.gateway.health import Health
 from cachemw.gateway.needs import NO_NEEDS, Lacks, Needs, can_take, lack_of, param_of
-from cachemw.gateway.ranking import MILLION, Outlook, Runner, expected_cost, preferred_among, ranked
+from cachemw.gateway.ranking import MILLION, Outlook, Runner, expected_cost, ranked
 from cachemw.gateway.routes import RouteEntry
 from cachemw.gateway.wishes import NO_WISHES, Wishes
 from cachemw.redaction import redacted_repr
@@ -86,11 +86,10 @@ def plan_of(
     eligible = _eligible(route, contenders, needs, wishes, circumstances)
     if isinstance(eligible, Plan):
         return eligible
-    runners = [Runner(place, one.bid, healths.get(one.bid.name, _UNTRIED), one.weight) for place, one in enumerate(eligible)]
-    ready = [runner for runner in runners if runner.health.readiness != "cooling"]
+    ready, standing_by, cold = _by_readiness(eligible, healths)
     outlook = Outlook(needs, circumstances.mean_output, circumstances.preferred, circumstances.roll)
-    peers = ranked([runner for runner in ready if not eligible[runner.place].is_spare], pick, outlook)
-    spares = ranked([runner for runner in ready if eligible[runner.place].is_spare], "first", outlook)
+    peers, preferred = ranked(ready, pick, outlook)
+    spares, _ = ranked(standing_by, "first", outlook)
     plan = Plan(
         tuple([one.bid for one in eligible]),
         tuple([runner.place for runner in (*peers, *spares)]),
@@ -101,11 +100,25 @@ def plan_of(
         first_token=route.first_token,
         answer=route.answer,
         deadline=wishes.deadline,
-        tried=tuple([_cooling(runner, circumstances.now) for runner in runners if runner.health.readiness == "cooling"]),
+        tried=tuple([_cooling(runner, circumstances.now) for runner in cold]),
         detail=detail,
-        preferred=_preferred(pick, contenders, eligible, peers, outlook),
+        preferred=outlook.preferred if _is_left_out(outlook.preferred, contenders, eligible) else preferred,
     )
-    return plan if ready else _soonest(plan, runners, circumstances.now)
+    return plan if plan.order else _soonest(plan, cold, circumstances.now)
+
+
+def _by_readiness(
+    eligible: Sequence[Contender], healths: Mapping[str, Health]
+) -> tuple[list[Runner], list[Runner], list[Runner]]:
+    """Return the targets that may be asked now, the spares that may be, and all that are cooling."""
+    peers: list[Runner] = []
+    spares: list[Runner] = []
+    cold: list[Runner] = []
+    for place, one in enumerate(eligible):
+        health = healths.get(one.bid.name, _UNTRIED)
+        chosen = cold if health.readiness == "cooling" else spares if one.is_spare else peers
+        chosen.append(Runner(place, one.bid, health, one.weight))
+    return peers, spares, cold
 
 
 def plan_of_one(
@@ -204,17 +217,8 @@ def _after(after: float | Literal["p50", "p90", "p95", "p99"], health: Health) -
     return None if health.quantiles is None else health.quantiles[_PERCENTILES.index(after)]
 
 
-def _preferred(
-    pick: Pick, contenders: Sequence[Contender], eligible: Sequence[Contender], peers: Sequence[Runner], outlook: Outlook
-) -> str | None:
-    """Return who is preferred from now on; a request that could not have gone to the preferred one says nothing of it."""
-    if pick not in ("fastest", "race") or _is_left_out(outlook.preferred, contenders, eligible):
-        return outlook.preferred
-    return preferred_among(peers, outlook)
-
-
 def _is_left_out(name: str | None, contenders: Sequence[Contender], eligible: Sequence[Contender]) -> bool:
-    """Say whether the request itself is why a contender is not eligible."""
+    """Say whether a request could not have gone to the preferred target, so that it says nothing of who that is."""
     if len(eligible) == len(contenders) or any(one.bid.name == name for one in eligible):
         return False
     return any(one.bid.name == name for one in contenders)

@@ -16,7 +16,10 @@ EXPLORED = 0.02
 """The share of requests that measure a target that is not the fastest, as far as is known."""
 
 LOYALTY = 0.8
-"""Another target has to take less than this share of the preferred one's time: else their caches stay cold, and it flaps."""
+"""Another target has to take less than this share of the time that the preferred one usually takes, to be asked before it.
+
+Else their caches would stay cold. The usual is a median: with what every single answer takes, it would go to and fro.
+"""
 
 MILLION = 1_000_000
 _DRAWS = 2**64
@@ -33,6 +36,10 @@ class Runner(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
+_Keyed = tuple[float, int, Runner]
+"""A key to sort by, the runner's place, and the runner."""
+
+
 class Outlook(msgspec.Struct, frozen=True):
     """What the order depends on, besides the runners: a request's needs, the mean length of an answer, and what came before.
 
@@ -47,15 +54,17 @@ class Outlook(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
-def ranked(runners: Sequence[Runner], pick: Pick, outlook: Outlook) -> list[Runner]:
-    """Return the runners in the order of a pick. One of those that are probed keeps its place, the others come last.
+def ranked(runners: Sequence[Runner], pick: Pick, outlook: Outlook) -> tuple[list[Runner], str | None]:
+    """Return the runners in the order of a pick, and the name of who is preferred from now on.
 
-    So the first request after a cooldown finds out whether it is over, where the target is wanted at all; and no request
-    waits for two such targets before one that is known to answer.
+    One of those that are probed keeps its place, the others come last. So the first request after a cooldown finds out whether
+    it is over, where the target is wanted at all; and no request waits for two such targets before one that is known to answer.
     """
-    in_order = _ORDERS[pick](runners, outlook)
+    in_order, preferred = _ORDERS[pick](runners, outlook) if runners else ([], outlook.preferred)
     probes = [runner for runner in in_order if runner.health.readiness == "probe"]
-    return in_order if len(probes) < 2 else [one for one in in_order if one not in probes[1:]] + probes[1:]
+    if len(probes) < 2:
+        return in_order, preferred
+    return [one for one in in_order if one not in probes[1:]] + probes[1:], preferred
 
 
 def expected_cost(price: Price | None, input_tokens: int, output_tokens: int) -> float:
@@ -66,77 +75,113 @@ def expected_cost(price: Price | None, input_tokens: int, output_tokens: int) ->
     return input_tokens * rates.input_rate + output_tokens * rates.output_rate
 
 
-def preferred_among(runners: Sequence[Runner], outlook: Outlook) -> str | None:
-    """Return the name of the fastest target that is ready, however busy it is; the preferred one while it is nearly so."""
-    timed = [
-        (seconds * (LOYALTY if runner.bid.name == outlook.preferred else 1.0), runner.bid.name)
-        for runner in runners
-        if runner.health.readiness == "ready" and (seconds := _seconds(runner.health, outlook)) is not None
-    ]
-    return min(timed)[1] if timed else outlook.preferred
+_Ranking = tuple[list[Runner], str | None]
 
 
-def _as_written(runners: Sequence[Runner], _: Outlook) -> list[Runner]:
-    return list(runners)
+def _as_written(runners: Sequence[Runner], outlook: Outlook) -> _Ranking:
+    return list(runners), outlook.preferred
 
 
-def _by_cost(runners: Sequence[Runner], outlook: Outlook) -> list[Runner]:
+def _by_cost(runners: Sequence[Runner], outlook: Outlook) -> _Ranking:
     """Cheapest first; whose price is not known comes last."""
     needs, tokens = outlook.needs, outlook.needs.input_tokens
     output = math.ceil(min(needs.max_tokens or math.inf, outlook.mean_output)) * needs.choices
-    return _sorted([(expected_cost(runner.bid.price, tokens, output), runner.place, runner) for runner in runners])
+    costs = [(expected_cost(runner.bid.price, tokens, output), runner.place, runner) for runner in runners]
+    return _sorted(costs), outlook.preferred
 
 
-def _sorted(keyed: list[tuple[float, int, Runner]]) -> list[Runner]:
+def _sorted(keyed: list[_Keyed]) -> list[Runner]:
     """Return runners by their keys, and as they are written where those are the same."""
     keyed.sort()  # no two have the same place, so that nobody compares runners
     return [runner for _, _, runner in keyed]
 
 
-def _by_speed(runners: Sequence[Runner], outlook: Outlook) -> list[Runner]:
+def _by_speed(runners: Sequence[Runner], outlook: Outlook) -> _Ranking:
     """Fastest first; now and then another one, to see how fast it is today."""
-    in_order = _by_time(runners, outlook)
+    in_order, preferred = _by_time(runners, outlook)
     if outlook.roll >= EXPLORED or len(in_order) < 2 or not _is_known(in_order[0].health):
-        return in_order
+        return in_order, preferred
     explored = 1 + int(outlook.roll / EXPLORED * (len(in_order) - 1))
-    return [in_order[explored], *in_order[:explored], *in_order[explored + 1 :]]
+    return [in_order[explored], *in_order[:explored], *in_order[explored + 1 :]], preferred
 
 
-def _by_time(runners: Sequence[Runner], outlook: Outlook) -> list[Runner]:
-    return _sorted([(_wait(runner, outlook), runner.place, runner) for runner in runners])
+def _by_time(runners: Sequence[Runner], outlook: Outlook) -> _Ranking:
+    """Fastest first, by what each is busy with; but the preferred one leads them while it is nearly so.
+
+    Who is preferred from now on does not depend on what they are busy with: that is over in a moment.
+    """
+    busy, known = _timed(runners, outlook.mean_output)
+    place = next((runner.place for runner in runners if runner.bid.name == outlook.preferred), None)
+    leader = _leader(busy, place, outlook, is_idle=False)
+    preferred = _leader(known, place, outlook, is_idle=True).bid.name if known else outlook.preferred
+    return [leader, *[runner for runner in _sorted(busy) if runner is not leader]], preferred
 
 
-def _wait(runner: Runner, outlook: Outlook) -> float:
-    """Return what an answer's end is waited for, as it is compared. Who was never measured comes first, but for one request."""
-    health = runner.health
-    seconds = _seconds(health, outlook)
-    if seconds is None:
-        return math.inf if health.busy else -1.0
-    return seconds * (1 + health.busy) * (LOYALTY if runner.bid.name == outlook.preferred else 1.0)
+def _timed(runners: Sequence[Runner], tokens: float) -> tuple[list[_Keyed], list[_Keyed]]:
+    """Return all runners by the seconds to an answer's end, with what they are busy with, and those that are known, without.
+
+    Who was never measured takes less than no time, to be measured; one request is enough for that.
+    """
+    busy: list[_Keyed] = []
+    known: list[_Keyed] = []
+    for runner in runners:
+        health = runner.health
+        if health.first_token is None:
+            busy.append((math.inf if health.busy else -1.0, runner.place, runner))
+            continue
+        seconds = health.first_token + (tokens / health.rate if health.rate else 0.0)
+        busy.append((seconds * (1 + health.busy), runner.place, runner))
+        if health.readiness == "ready":
+            known.append((seconds, runner.place, runner))
+    return busy, known
 
 
-def _seconds(health: Health, outlook: Outlook) -> float | None:
-    if health.first_token is None:
-        return None
-    return health.first_token + (outlook.mean_output / health.rate if health.rate else 0.0)
+def _leader(timed: Sequence[_Keyed], place: int | None, outlook: Outlook, *, is_idle: bool) -> Runner:
+    """Return the fastest one, and the preferred one, at this place, while it is nearly so."""
+    preferred = next((one for one in timed if one[1] == place), None)
+    if preferred is None:
+        return min(timed)[2]
+    limit = LOYALTY * _usual_wait(preferred, outlook, is_idle)
+    faster = [one for one in timed if one < preferred and _may_lead(one, outlook, is_idle, limit)]
+    return min(faster, default=preferred)[2]
+
+
+def _may_lead(one: _Keyed, outlook: Outlook, is_idle: bool, limit: float) -> bool:
+    """Say whether a target that is faster just now may take the place of the preferred one: it usually is, by far.
+
+    One that failed lately is tried out by one request; it leads when it has shown that it was not for a moment only.
+    """
+    health = one[2].health
+    is_relied_on = not health.is_unproven or health.readiness == "probe"
+    return is_relied_on and _usual_wait(one, outlook, is_idle) < limit
+
+
+def _usual_wait(one: _Keyed, outlook: Outlook, is_idle: bool) -> float:
+    """Return the key of a runner, but by what it usually takes, where that is known."""
+    health = one[2].health
+    if health.usual_first_token is None:
+        return one[0]
+    rate = health.usual_rate or health.rate
+    seconds = health.usual_first_token + (outlook.mean_output / rate if rate else 0.0)
+    return seconds if is_idle else seconds * (1 + health.busy)
 
 
 def _is_known(health: Health) -> bool:
     return health.readiness == "ready" and health.first_token is not None
 
 
-def _by_conversation(runners: Sequence[Runner], outlook: Outlook) -> list[Runner]:
+def _by_conversation(runners: Sequence[Runner], outlook: Outlook) -> _Ranking:
     """By rendezvous: one conversation stays where it is, as long as that is there, and each gets its share of them."""
-    conversation = outlook.needs.conversation
-    return _sorted([(_draw(runner, conversation), runner.place, runner) for runner in runners])
+    seed = xxhash.xxh3_64_intdigest(outlook.needs.conversation)
+    return _sorted([(_draw(one, seed), one.place, one) for one in runners]), outlook.preferred
 
 
-def _draw(runner: Runner, conversation: bytes) -> float:
-    drawn = xxhash.xxh3_64_intdigest(conversation + runner.bid.name.encode())
+def _draw(runner: Runner, seed: int) -> float:
+    drawn = xxhash.xxh3_64_intdigest(runner.bid.name.encode(), seed)
     return -math.log((drawn + 1) / _DRAWS) / runner.weight if runner.weight > 0 else math.inf
 
 
-_ORDERS: dict[Pick, Callable[[Sequence[Runner], Outlook], list[Runner]]] = {
+_ORDERS: dict[Pick, Callable[[Sequence[Runner], Outlook], _Ranking]] = {
     "first": _as_written,
     "cheapest": _by_cost,
     "fastest": _by_speed,

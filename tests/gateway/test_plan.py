@@ -97,6 +97,39 @@ def test_a_preferred_target_stays_so_until_another_takes_a_fifth_less() -> None:
     assert planned("fastest", nearly).preferred == "b"
 
 
+def usual(first_token: float, usually: float, **told: Any) -> Health:
+    """Return the health of a target whose last answers took so long, and which usually takes another time."""
+    return Health(first_token=first_token, usual_first_token=usually, usual_rate=100.0, **told)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "first"),
+    [
+        (usual(9.0, 1.0), usual(0.5, 0.9), "a"),  # one answer of a took long: that happens
+        (usual(9.0, 9.0), usual(0.5, 0.9), "b"),
+        (usual(1.0, 9.0), usual(2.0, 0.9), "a"),  # b was fast, and is not now
+        (usual(9.0, 9.0), usual(0.5, 0.9, is_unproven=True), "a"),
+        (measured(9.0), measured(0.5), "b"),
+    ],
+)
+def test_one_slow_answer_does_not_change_who_is_preferred_and_one_good_answer_after_a_failure_does_not(
+    a: Health, b: Health, first: str
+) -> None:
+    route = RouteEntry("auto", ("a", "b"), pick="fastest")
+
+    plan = plan_of(route, cast_of(route), NO_NEEDS, {"a": a, "b": b}, Circumstances(NOW, preferred="a", mean_output=0.0))
+
+    assert (asked(plan)[0], plan.preferred) == (first, first)
+
+
+def test_a_target_that_failed_lately_is_asked_where_the_preferred_one_cannot_be() -> None:
+    healths = {"a": cooling(9), "b": usual(1.0, 1.0, is_unproven=True), "c": measured(5.0)}
+
+    plan = planned("fastest", healths, Circumstances(NOW, preferred="a"))
+
+    assert (asked(plan), plan.preferred) == ("bcyz", "b")
+
+
 def test_what_a_target_is_busy_with_changes_who_is_asked_and_not_who_is_preferred() -> None:
     plan = planned("fastest", {**SPEEDS, "c": measured(1.0, busy=9)}, Circumstances(NOW, preferred="c"))
 
