@@ -14,7 +14,7 @@ PURE_MODULES = {
     *("cachemw.errors", "cachemw.messages", "cachemw.report", "cachemw.limits", "cachemw.redaction", "cachemw.toml"),
     *("cachemw.money", "cachemw.routing"),
     *("cachemw.proxy.admission", "cachemw.proxy.formats", "cachemw.proxy.lending"),
-    *(f"cachemw.gateway.{room}" for room in "routes config members route_tables client_tables failure_kinds failures health usage prices budgets wishes needs ranking plan".split()),
+    *(f"cachemw.gateway.{room}" for room in "routes config members route_tables client_tables failure_kinds failures health usage prices budgets wishes needs ranking plan dialects error_words hints".split()),
     *("cachemw.drivers.pull", "cachemw.drivers.pull_effects", "cachemw.flights.pulled"),
 }
 

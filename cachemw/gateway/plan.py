@@ -85,7 +85,7 @@ def plan_of(
         contenders = _in_tiers(contenders, pick)
     eligible = _eligible(route, contenders, needs, wishes, circumstances)
     if isinstance(eligible, Plan):
-        return eligible
+        return msgspec.structs.replace(eligible, preferred=circumstances.preferred)
     ready, standing_by, cold = _by_readiness(eligible, healths)
     outlook = Outlook(needs, circumstances.mean_output, circumstances.preferred, circumstances.roll)
     peers, preferred = ranked(ready, pick, outlook)
@@ -137,7 +137,7 @@ def plan_of_one(
     """
     plan = Plan((bid,), (0,), deadline=wishes.deadline)
     if wishes.only is not None and bid.name not in wishes.only:
-        return _refused(_only_nobody("what was asked for"))
+        return _refused(_nobody_left("only does not name the target that is asked for", wishes))
     if _is_dear(bid, needs, wishes, circumstances):
         return _too_dear((bid,), None)
     if health.readiness != "cooling" or is_callers or health.why in _SAID_BY_ITSELF:
@@ -171,7 +171,7 @@ def _eligible(
     """Return who may be asked, or what the client is told where that is nobody."""
     wanted = [one for one in contenders if _is_wanted(one, wishes)] if wishes is not NO_WISHES else contenders
     if not wanted:
-        return _refused(_only_nobody(f"the route {route.name}"), route.name)
+        return _refused(_nobody_left(f"nothing is left of the route {route.name}", wishes), route.name)
     able = [one for one in wanted if can_take(needs, one.lacks)]
     if not able:
         return _refused(_nobody_takes([lack_of(needs, one.lacks) for one in wanted], route.name), route.name)
@@ -246,11 +246,9 @@ def _cooling_refusal(route: str | None, why: str, seconds: float) -> Refusal:
     return Refusal(429 if why in ("rate", "quota") else 503, message, code="no_target_ready")
 
 
-def _only_nobody(of: str) -> Refusal:
-    message = (
-        f"Cachemw-Route leaves nobody to ask: {of} is none of those that only names, or a spare where there are to be none"
-    )
-    return Refusal(400, message, _INVALID, "only", "invalid_cachemw_route")
+def _nobody_left(what: str, wishes: Wishes) -> Refusal:
+    param = "spares" if wishes.only is None else "only"
+    return Refusal(400, f"Cachemw-Route leaves nobody to ask: {what}", _INVALID, param, "invalid_cachemw_route")
 
 
 def _nobody_takes(missing: Sequence[frozenset[str]], route: str) -> Refusal:

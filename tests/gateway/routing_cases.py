@@ -1,13 +1,19 @@
 """Routes, targets and their health, for tests of plans."""
 
-from cachemw.cache.plans import Bid
+from collections.abc import Mapping
+from typing import Any
+
+from cachemw.cache.plans import Bid, Pick, Plan
 from cachemw.gateway.health import Health
-from cachemw.gateway.plan import Contender, contenders_of
+from cachemw.gateway.needs import NO_NEEDS
+from cachemw.gateway.plan import Circumstances, Contender, contenders_of, plan_of
 from cachemw.gateway.routes import RouteEntry
 from cachemw.messages import HttpTarget
 from cachemw.money import Price, Rates
 
 NOW = 1000.0
+AT = Circumstances(NOW)
+Healths = Mapping[str, Health]
 
 
 def bid(name: str, price: Price | None = None) -> Bid:
@@ -40,3 +46,14 @@ def cooling(seconds: float, why: str = "rate") -> Health:
 def probed(first_token: float | None = None) -> Health:
     """Return the health of a target whose cooldown is over, which nobody has asked since."""
     return Health("probe", NOW - 1, "broken", first_token=first_token)
+
+
+def planned(pick: Pick, healths: Healths, circumstances: Circumstances = AT, **told: Any) -> Plan:
+    """Return the plan of a route with the targets a, b and c, and the spares y and z."""
+    route = RouteEntry("auto", ("a", "b", "c"), ("y", "z"), pick=pick)
+    return plan_of(route, cast_of(route, c=1, b=2, y=0), NO_NEEDS, healths, circumstances, **told)
+
+
+def asked(plan: Plan) -> str:
+    """Return the names of those that are asked, in order."""
+    return "".join([plan.bids[place].name for place in plan.order])

@@ -228,6 +228,38 @@ def test_the_quantiles_are_of_the_last_64_answers_and_there_are_none_of_a_few() 
     assert standing.quantiles == (68.0, 94.0, 97.0, 100.0)
 
 
+def test_what_is_usual_is_the_median_of_the_last_31_answers_whatever_one_of_them_took() -> None:
+    standing = after([Good(9.0, 9.0)] * 40 + [Good(1.0, 100.0)] * 16 + [Good(50.0, 1.0)] * 15)
+
+    health = health_of([standing], standing, 1000.0)
+
+    assert (health.usual_first_token, health.usual_rate) == (1.0, 100.0)
+    assert (health.first_token, health.rate) == (50.0, 1.0)
+    assert after([Good(1.0, 100.0)] * 7).usual_first_token is after([Good(1.0, 100.0)] * 7).usual_rate is None
+
+
+@pytest.mark.parametrize(
+    ("results", "quiet", "is_unproven"),
+    [
+        ([], 0.0, False),
+        ([OK], 0.0, False),
+        ([BROKEN], 0.0, False),
+        ([BUSY], 0.0, True),
+        ([BUSY, *[OK] * 7], 10.0, True),
+        ([BUSY, *[OK] * 8], 10.0, False),
+        ([BUSY, *[OK] * 7, BROKEN, *[OK] * 7], 10.0, True),
+        ([BUSY], 310.0, False),
+        ([failing(K.RATE, 30.0)], 31.0, False),
+    ],
+)
+def test_a_target_that_cooled_is_unproven_until_it_answered_eight_times_or_was_quiet_for_five_minutes(
+    results: list[Good | Failure], quiet: float, is_unproven: bool
+) -> None:
+    standing = after(results)
+
+    assert health_of([FRESH, standing], FRESH, 1000.0 + quiet).is_unproven is is_unproven
+
+
 def test_the_worst_of_its_standings_is_the_health_of_a_target() -> None:
     cooling, longer = after([LIMITED]), after([failing(K.QUOTA)])
     measured = after([OK, OK])
@@ -270,4 +302,5 @@ def test_whatever_happens_a_cooldown_ends_later_only_and_what_is_kept_is_bounded
         assert not is_cooling or readiness(standing, now + took) == "cooling"
         assert standing.until <= now + took + 86_400.0
         assert (standing.busy, len(standing.slots) <= 10, len(standing.recent) <= 64) == (0, True, True)
+        assert len(standing.recent_rates) <= 31
         assert readiness(standing, standing.until + 121.0) != "cooling"
