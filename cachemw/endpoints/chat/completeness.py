@@ -1,6 +1,7 @@
 """Judge a chat completion: complete and worth keeping, or why not; the same when it is recorded and when it is read."""
 
 import re
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -101,6 +102,44 @@ class _Body(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Body)
+
+
+class Saying(Enum):
+    """How much an event says by which a stream begins, or a whole completion."""
+
+    NOTHING = "nothing yet"
+    SOMETHING = "some of the answer, or more than can be looked at"
+    ERROR = "that there is no answer"
+    UNREADABLE = "what is no part of an answer"
+
+
+class Beginning(msgspec.Struct, frozen=True):
+    """The beginning of an answer: how much it says, how many choices it has, and for which reasons they are over."""
+
+    saying: Saying
+    choices: int = 0
+    finish_reasons: tuple[str, ...] = ()
+
+    __repr__ = redacted_repr
+
+
+def beginning_of(raw: bytes, *, is_whole: bool, work: Work = Work()) -> Beginning:
+    """Return what an event says by which a stream begins, or a completion that `is_whole`."""
+    try:
+        body = _read_body(raw, work)
+        return Beginning(Saying.ERROR) if body.is_error(work) else _beginning(body.choices or [], is_whole, work)
+    except _UNREADABLE:
+        return Beginning(Saying.UNREADABLE)
+    except Unreadable:
+        return Beginning(Saying.SOMETHING)
+
+
+def _beginning(choices: list[_Choice], is_whole: bool, work: Work) -> Beginning:
+    reasons = tuple([choice.finish_reason for choice in choices if choice.finish_reason])
+    if "error" in reasons:  # as OpenRouter ends a stream
+        return Beginning(Saying.ERROR)
+    says = any(_says_something(choice.message if is_whole else choice.delta, work) for choice in choices)
+    return Beginning(Saying.SOMETHING if says else Saying.NOTHING, len(choices), reasons)
 
 
 class ChatJudge:

@@ -1,0 +1,160 @@
+"""The desk of a routed request: where its attempts get their upstreams, say how they ended, and have their cost counted."""
+
+import time
+from typing import Protocol
+
+from cachemw.cache.plans import AskedBid
+from cachemw.errors import UpstreamError, UpstreamTimeout
+from cachemw.gateway.bout import Attempted, Bout, Shown
+from cachemw.gateway.commitment import Judgement
+from cachemw.gateway.failure_kinds import Failure
+from cachemw.gateway.failures import of_error
+from cachemw.gateway.health import GONE, Gone, Good
+from cachemw.routing import Bill, RoutedHead
+from cachemw.upstreams.base import AsyncUpstream, SyncUpstream, UpstreamRequest
+
+_TAIL = 16
+_DONE = b"[DONE]"
+_SOON = 0.1
+
+
+class Watch(Protocol):
+    """Sees the bytes of an answer that is shown, and settles its `bill` at the end."""
+
+    @property
+    def bill(self) -> Bill:
+        """Its bill, open until the end."""
+
+    def feed(self, chunk: bytes) -> None:
+        """See what has come."""
+
+    def end(self, complete: bool) -> None:
+        """Settle the bill. Not `complete`: it broke off, or its reader left."""
+
+
+class Desk(Protocol):
+    """What a gateway does for the attempts of one request; every one that has `begun` is `ended`, once."""
+
+    def is_callers(self, asked: AskedBid) -> bool:
+        """Say whether the caller's own credential is sent there."""
+
+    def begun(self, asked: AskedBid) -> None:
+        """Note that it is being asked."""
+
+    def ended(self, asked: AskedBid, result: Good | Failure | Gone) -> float | None:
+        """Note how that ended. Return for how many seconds it is not asked now; `None`: it may be."""
+
+    def may_repeat(self, asked: AskedBid) -> bool:
+        """Say whether it may be asked the same again, within what there is for such attempts, and count it."""
+
+    def watch(self, asked: AskedBid, unsettled: tuple[AskedBid, ...]) -> Watch:
+        """Watch the answer of one; the cost of attempts at the `unsettled` will never be known."""
+
+
+class SyncDesk(Desk, Protocol):
+    """A desk for threads."""
+
+    def contact(self, asked: AskedBid) -> SyncUpstream:
+        """Return the upstream of its provider."""
+
+    def reserve(self, asked: AskedBid) -> None:
+        """Reserve what an attempt may cost. Raises `UpstreamError` where the caller cannot pay it."""
+
+
+class AsyncDesk(Desk, Protocol):
+    """A desk for event loops."""
+
+    def contact(self, asked: AskedBid) -> AsyncUpstream:
+        """Return the upstream of its provider."""
+
+    async def areserve(self, asked: AskedBid) -> None:
+        """Reserve what an attempt may cost. Raises `UpstreamError` where the caller cannot pay it."""
+
+
+def bout_of(request: UpstreamRequest, desk: Desk, now: float) -> Bout:
+    """Return the state of a request with bids, before anybody is asked."""
+    assert request.bids is not None  # noqa: S101 - others are not a gateway's
+    is_chat = request.raw_path.rstrip(b"/").endswith(b"/chat/completions")
+    return Bout(request.bids, now, request.timeouts, desk.is_callers, is_chat=is_chat)
+
+
+class RoutedAnswer:
+    """Follows what is shown to its end, and then tells the desk and the watch, once."""
+
+    def __init__(self, desk: Desk, bout: Bout, shown: Shown) -> None:
+        self._desk, self._asked, self._open = desk, shown.asked, shown.open
+        self._watch = desk.watch(shown.asked, tuple(bout.unsettled))
+        routed = bout.routed(shown.asked, self._watch.bill, is_exhausted=shown.is_exhausted)
+        self.head = RoutedHead(shown.head.status, shown.head.headers, shown.head.delimited, routed=routed)
+        self._idle = bout.timeouts.idle
+        self._shown_at = self._waits_since = time.monotonic()
+        self._first_token = None if self._open is None else self._open.ended - self._open.began
+        self._tail = b""
+        self._is_over = False
+        if self._open is not None and self._open.commitment is not None:
+            self._open.commitment.forget()
+
+    def waits(self) -> None:
+        """Note that more is being waited for."""
+        self._waits_since = time.monotonic()
+
+    def feed(self, chunk: bytes) -> None:
+        """See what is given to the client."""
+        self._watch.feed(chunk)
+        self._tail = chunk[-_TAIL:] if len(chunk) >= _TAIL else (self._tail + chunk)[-_TAIL:]
+
+    def judge(self, chunk: bytes) -> None:
+        """Look at what comes of an answer that is shown before it is known to be good: nobody else could have answered."""
+        commitment = None if self._open is None else self._open.commitment
+        if commitment is None or commitment.judgement is not Judgement.HOLDING:
+            return
+        if commitment.feed(chunk) is not Judgement.HOLDING:
+            self._note_judged()
+            commitment.forget()
+
+    def end(self) -> None:
+        """Note that it has ended by itself."""
+        commitment = None if self._open is None else self._open.commitment
+        if commitment is not None and commitment.judgement is Judgement.HOLDING:
+            commitment.end()
+            self._note_judged()
+        self._finish(None, complete=True)
+
+    def fail(self, error: UpstreamError) -> None:
+        """Note that it broke off."""
+        self._finish(of_error(error), complete=False)
+
+    def leave(self) -> None:
+        """Note that its reader wants no more: it has had the last event, or has left, or it has waited in vain."""
+        if self._tail.rstrip(b" \t\r\n").endswith(_DONE):
+            self._finish(None, complete=True)
+        elif time.monotonic() - self._waits_since > self._idle - _SOON:
+            self.fail(UpstreamTimeout("it fell silent"))
+        else:
+            self._finish(GONE, complete=False)
+
+    def _note_judged(self) -> None:
+        now = time.monotonic()
+        self._first_token = (self._first_token or 0.0) + now - self._shown_at
+        self._shown_at = now
+
+    def _finish(self, result: Failure | Gone | None, *, complete: bool) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        self._watch.end(complete)
+        if self._open is not None and self._open.failure is None:
+            self._desk.ended(self._asked, result or self._judged(self._open))
+
+    def _judged(self, attempted: Attempted) -> Good | Failure:
+        commitment = attempted.commitment
+        if commitment is not None and commitment.failure is not None:
+            return commitment.failure  # it was shown all the same (G21)
+        return Good(self._first_token, self._rate(attempted))
+
+    def _rate(self, attempted: Attempted) -> float | None:
+        """Return the tokens a second of an answer that came bit by bit."""
+        usage, took = self._watch.bill.usage, time.monotonic() - self._shown_at
+        if attempted.has_ended or usage is None or not usage.output_tokens or took <= 0.0:
+            return None
+        return usage.output_tokens / took
