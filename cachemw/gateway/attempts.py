@@ -81,9 +81,9 @@ class PauseUntil(msgspec.Struct, frozen=True):
     until: float
 
 
-Step = Reserve | OpenBid | ReadBid | DropBid | TellDesk | AskRepeat | PauseUntil
-Attempt = Generator[Step, StepResult, Attempted]
-Steps = Generator[Step, StepResult, Shown]
+AttemptStep = Reserve | OpenBid | ReadBid | DropBid | TellDesk | AskRepeat | PauseUntil
+Attempt = Generator[AttemptStep, StepResult, Attempted]
+Steps = Generator[AttemptStep, StepResult, Shown]
 
 
 def in_turn(bout: Bout) -> Steps:
@@ -123,7 +123,7 @@ def _unpaid(bout: Bout, attempted: Attempted) -> Shown:
     return bout.exhausted()
 
 
-def _next(bout: Bout, failed: AskedBid, now: float) -> Generator[Step, StepResult, AskedBid | None]:
+def _next(bout: Bout, failed: AskedBid, now: float) -> Generator[AttemptStep, StepResult, AskedBid | None]:
     """Return whom to ask after a failure: the next, else the same again, else nobody."""
     following = bout.take()
     if following is not None:

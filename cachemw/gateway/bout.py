@@ -51,12 +51,12 @@ class Attempted(msgspec.Struct, frozen=True):
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """What the client is shown: of an attempt that is `open` the rest is read on; of another, `body` is all there is."""
+    """What the client is shown: of an attempt that is `under_way` the rest is read on; of another, `body` is all there is."""
 
     asked: AskedBid
     head: Head
     body: tuple[bytes, ...] = ()
-    open: Attempted | None = None
+    under_way: Attempted | None = None
     is_exhausted: bool = False
 
     __repr__ = redacted_repr
@@ -99,8 +99,9 @@ class Bout:
         return self._waiting.popleft() if self._waiting else None
 
     def close(self) -> None:
-        """Ask nobody else: the caller cannot pay for it."""
+        """Ask nobody any more: the caller cannot pay for it, or must not."""
         self._waiting.clear()
+        self._is_repeated = True
 
     def patience(self, asked: AskedBid) -> float:
         """Return how many seconds a candidate has that is not the last (G4; E9: where nothing is to be seen it has longer)."""

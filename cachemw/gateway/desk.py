@@ -82,7 +82,7 @@ class RoutedAnswer:
     """Follows what is shown to its end, and then tells the desk and the watch, once."""
 
     def __init__(self, desk: Desk, bout: Bout, shown: Shown) -> None:
-        self._desk, self._asked, self._open = desk, shown.asked, shown.open
+        self._desk, self._asked, self._open = desk, shown.asked, shown.under_way
         self._watch = desk.watch(shown.asked, tuple(bout.unsettled))
         routed = bout.routed(shown.asked, self._watch.bill, is_exhausted=shown.is_exhausted)
         self.head = RoutedHead(shown.head.status, shown.head.headers, shown.head.delimited, routed=routed)

@@ -15,12 +15,12 @@ from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.gateway.attempts import (
     LATE,
     AskRepeat,
+    AttemptStep,
     DropBid,
     OpenBid,
     PauseUntil,
     ReadBid,
     Reserve,
-    Step,
     StepResult,
     TellDesk,
     in_turn,
@@ -102,7 +102,7 @@ class SyncPerformer(_Performer):
         self._sync_desk = desk
         self.response: SyncResponse | None = None
 
-    def run(self, steps: Generator[Step, StepResult, Shown]) -> Shown:
+    def run(self, steps: Generator[AttemptStep, StepResult, Shown]) -> Shown:
         """Perform all that is asked for, and return what comes of it."""
         with contextlib.closing(steps):
             try:
@@ -115,7 +115,7 @@ class SyncPerformer(_Performer):
 
     def show(self, bout: Bout, shown: Shown) -> "SyncRoutedResponse":
         """Return the response of what is shown; what is open and is not shown is closed."""
-        if shown.open is None:
+        if shown.under_way is None:
             self.close()
         answer = RoutedAnswer(self.desk, bout, shown)
         self.hand_over()
@@ -134,13 +134,13 @@ class SyncPerformer(_Performer):
             with contextlib.suppress(UpstreamError):
                 response.close()
 
-    def _result(self, step: Step) -> StepResult:
+    def _result(self, step: AttemptStep) -> StepResult:
         value, now = self._perform(step), time.monotonic()
         if value is LATE and isinstance(step, OpenBid | ReadBid):
             now = max(now, step.until)  # a timer of the system's may be a little early
         return StepResult(value, now)
 
-    def _perform(self, step: Step) -> Any:
+    def _perform(self, step: AttemptStep) -> Any:
         match step:
             case Reserve(asked):
                 return self._reserve(asked)
@@ -203,7 +203,7 @@ class AsyncPerformer(_Performer):
         self._async_desk = desk
         self.response: AsyncResponse | None = None
 
-    async def run(self, steps: Generator[Step, StepResult, Any]) -> Any:
+    async def run(self, steps: Generator[AttemptStep, StepResult, Any]) -> Any:
         """Perform all that is asked for, and return what comes of it."""
         with contextlib.closing(steps):
             try:
@@ -215,7 +215,7 @@ class AsyncPerformer(_Performer):
 
     async def show(self, bout: Bout, shown: Shown) -> "AsyncRoutedResponse":
         """Return the response of what is shown; what is open and is not shown is closed."""
-        if shown.open is None:
+        if shown.under_way is None:
             await self.close()
         answer = RoutedAnswer(self.desk, bout, shown)
         self.hand_over()
@@ -234,7 +234,7 @@ class AsyncPerformer(_Performer):
             with anyio.move_on_after(CLOSE_WITHIN, shield=True), contextlib.suppress(UpstreamError):
                 await response.aclose()
 
-    async def _perform(self, step: Step) -> Any:
+    async def _perform(self, step: AttemptStep) -> Any:
         match step:
             case Reserve(asked):
                 return await self._reserve(asked)
@@ -287,7 +287,7 @@ class _RoutedResponse:
         self.head: RoutedHead = answer.head
         self._answer = answer
         self._held = b"".join(shown.body)
-        self._has_ended = not is_open or shown.open is not None and shown.open.has_ended
+        self._has_ended = not is_open or shown.under_way is not None and shown.under_way.has_ended
 
     def _take_held(self) -> bytes:
         held, self._held = self._held, b""

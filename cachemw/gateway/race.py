@@ -55,11 +55,15 @@ class Race:
 
     async def run(self) -> AsyncRoutedResponse:
         """Return the response of the one that won, or what is shown when all have failed."""
+        winner, escaped = None, None
         async with anyio.create_task_group() as tasks:
             try:
                 winner = await self._winner(tasks)
-            finally:
-                tasks.cancel_scope.cancel()
+            except Exception as exc:  # noqa: BLE001 - raised again: from in here it would arrive in a group
+                escaped = exc
+            tasks.cancel_scope.cancel()
+        if escaped is not None:
+            raise escaped
         for entrant in self._running:
             await self._lose(entrant)
         if winner is None or winner.attempted is None:
@@ -75,6 +79,8 @@ class Race:
         """Return whose answer is shown; `None`: all have failed."""
         self._start(tasks)
         while self._running:
+            with anyio.CancelScope(deadline=self._next_due):
+                await self._news.wait()
             self._news = anyio.Event()
             for entrant in [entrant for entrant in self._running if entrant.is_over]:
                 self._running.remove(entrant)
@@ -85,8 +91,6 @@ class Race:
             self._leave_silent(tasks)
             if anyio.current_time() >= self._hedge_at:
                 self._replace(tasks)
-            with anyio.CancelScope(deadline=self._next_due):
-                await self._news.wait()
         return None
 
     def _start(self, tasks: TaskGroup) -> None:
@@ -115,25 +119,29 @@ class Race:
             self._news.set()
 
     def _replace(self, tasks: TaskGroup) -> None:
-        """Start the next one, unless too many run; a spare only where nobody runs whom it stands in for."""
-        following = self._bout.following
-        if following is None or len(self._running) >= self._most:
-            return
-        if self._bout.plan.pick == "first" or all(entrant.asked.bid.tier >= following.bid.tier for entrant in self._running):
+        """Start the next one, where there is room."""
+        if self._has_room:
             self._start(tasks)
 
     @property
+    def _has_room(self) -> bool:
+        """Say whether one more may be asked: a spare only where nobody runs whom it stands in for."""
+        following = self._bout.following
+        if following is None or len(self._running) >= self._most:
+            return False
+        is_first = self._bout.plan.pick == "first"  # where each stands in for the one before it
+        return is_first or all(entrant.asked.bid.tier >= following.bid.tier for entrant in self._running)
+
+    @property
     def _hedge_at(self) -> float:
-        """Return when one more may be asked."""
-        has_room = len(self._running) < self._most and self._bout.following is not None
-        return self._last_began + self._after if has_room else math.inf
+        """Return when one more is asked."""
+        return self._last_began + self._after if self._has_room else math.inf
 
     @property
     def _next_due(self) -> float:
         """Return when something is to be done though nothing has come."""
-        now = anyio.current_time()
-        dues = [self._hedge_at, *(entrant.leave_at for entrant in self._running if self._may_leave)]
-        return min((due for due in dues if due > now), default=math.inf)
+        leaves = [entrant.leave_at for entrant in self._running] if self._may_leave else []
+        return min([self._hedge_at, *leaves])
 
     @property
     def _may_leave(self) -> bool:

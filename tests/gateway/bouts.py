@@ -2,12 +2,11 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-from msgspec.structs import replace
 
 from cachemw.cache.plans import AskedBid, AskedBids, Bid, Plan
 from cachemw.errors import Cause, TruncatedResponse, UpstreamError, UpstreamTimeout
@@ -16,7 +15,7 @@ from cachemw.gateway.fallback import AsyncRoutedResponse, aopen_in_turn, open_in
 from cachemw.gateway.health import Gone, Good
 from cachemw.gateway.race import aopen_hedged
 from cachemw.limits import Timeouts
-from cachemw.messages import ANONYMOUS_CALLER, Head, Headers, HttpRecipient, HttpTarget, Usage
+from cachemw.messages import ANONYMOUS_CALLER, Head, HttpRecipient, HttpTarget, Usage
 from cachemw.routing import Bill, Routed, RoutedHead
 from cachemw.upstreams.base import UpstreamRequest
 from tests.upstream import EVENT_STREAM, JSON, completion, event, stream_events
@@ -221,7 +220,7 @@ def word_of(result: Good | Failure | Gone) -> str:
 
 @dataclass(slots=True)
 class Asking:
-    """A request to targets by their scripts, in order, and its desk. Scripts of one call are as good as a list of one."""
+    """A request to targets that do what their scripts say, and its desk. All that is done stands in the `log`."""
 
     desk: FakeDesk
     request: UpstreamRequest
@@ -243,20 +242,18 @@ def asking(
     tiers: Sequence[int] = (),
     path: bytes = b"/v1/chat/completions",
     timeouts: Timeouts = Timeouts(),
-    headers: Headers = (),
-    desk: Callable[[FakeDesk], FakeDesk] = lambda desk: desk,
     plan: dict[str, Any] | None = None,
-    **scripts: Sequence[Part] | Sequence[Sequence[Part]],
+    **scripts: Any,
 ) -> Asking:
-    """Return a request for targets named `a`, `b`, …: each has its script, or one for every call."""
+    """Return a request for targets named `a`, `b`, …: each has its script, or a list with one for every call."""
     log: list[str] = []
     upstreams = {name: Scripts(name, _listed(script), log) for name, script in scripts.items()}
     bids = [bid_of(name, tier) for name, tier in zip(scripts, tiers or [0] * len(scripts), strict=True)]
     the_plan = Plan(tuple(bids), tuple(range(len(bids))), **{"route": "auto", **(plan or {})})
     asked = tuple(AskedBid(place, bid, b'{"model": "%s"}' % bid.name.encode()) for place, bid in enumerate(bids))
     group = AskedBids(the_plan, asked, is_stream, ANONYMOUS_CALLER)
-    request = UpstreamRequest("POST", path, b"", headers, b"{}", timeouts=timeouts, bids=group)
-    return Asking(desk(FakeDesk(upstreams)), request, log)
+    request = UpstreamRequest("POST", path, b"", (), b"{}", timeouts=timeouts, bids=group)
+    return Asking(FakeDesk(upstreams), request, log)
 
 
 def bid_of(name: str, tier: int = 0) -> Bid:
@@ -264,15 +261,7 @@ def bid_of(name: str, tier: int = 0) -> Bid:
 
 
 def _listed(script: Sequence[Any]) -> Sequence[Sequence[Part]]:
-    return script if isinstance(script[0], list) else [script]
-
-
-def as_only(asking: Asking, **changes: Any) -> Asking:
-    """Return the same with another plan."""
-    bids = asking.request.bids
-    assert bids is not None
-    asking.request = replace(asking.request, bids=replace(bids, plan=replace(bids.plan, **changes)))
-    return asking
+    return script if script and isinstance(script[0], list) else [script]
 
 
 @dataclass(slots=True)

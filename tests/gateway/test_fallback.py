@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
+from cachemw.cache.plans import AskedBid, AskedBids, Plan
 from cachemw.errors import Cause, KeyMissing, UpstreamTimeout
 from cachemw.gateway.bout import Bout
 from cachemw.gateway.fallback import open_in_turn
@@ -148,8 +150,6 @@ def test_hidden_reasoning_is_waited_for_as_json_is() -> None:
 
 
 def bout_for(name: str) -> Bout:
-    from cachemw.cache.plans import AskedBid, AskedBids, Plan
-
     bid = bid_of(name)
     bids = AskedBids(Plan((bid,), (0,)), (AskedBid(0, bid, b"{}"),), True, ANONYMOUS_CALLER)
     return Bout(bids, 0.0, Timeouts(), lambda _: False, is_chat=True)
@@ -201,7 +201,7 @@ def test_a_refusal_is_routed_around_where_the_operator_says_so(mode: str) -> Non
 
 def test_a_filter_within_a_200_ends_the_plan_too(mode: str) -> None:
     """G23."""
-    script = [STREAM_HEAD, ROLE, event({}, "content_filter"), DONE]
+    script: list[Part] = [STREAM_HEAD, ROLE, event({}, "content_filter"), DONE]
     question = asking(a=script, b=streamed())
 
     heard = hear(mode, question)
@@ -227,7 +227,7 @@ def test_a_callers_own_bad_key_is_for_the_caller_to_see(mode: str) -> None:
     assert (heard.status, heard.tried, question.asked) == (401, [], ["a"])
 
 
-ALL_FAIL: dict[str, tuple[dict[str, list[Part]], dict[str, float], int, bytes, list[bytes], list[bytes]]] = {
+ALL_FAIL: dict[str, tuple[dict[str, Any], dict[str, float], int, bytes, list[bytes], list[bytes]]] = {
     "the first error is shown, with the soonest end": (
         {"a": refusal(429, b"A"), "b": refusal(503, b"B")},
         {"a": 12.0, "b": 4.2},
@@ -248,7 +248,7 @@ ALL_FAIL: dict[str, tuple[dict[str, list[Part]], dict[str, float], int, bytes, l
 
 @pytest.mark.parametrize("row", ALL_FAIL.values(), ids=ALL_FAIL)
 def test_when_all_fail_the_first_targets_own_error_is_shown(
-    mode: str, row: tuple[dict[str, list[Part]], dict[str, float], int, bytes, list[bytes], list[bytes]]
+    mode: str, row: tuple[dict[str, Any], dict[str, float], int, bytes, list[bytes], list[bytes]]
 ) -> None:
     """G14, G24: and a time to try again only where everybody has one."""
     scripts, cooling, status, body, retry_after, should_retry = row
@@ -410,8 +410,9 @@ def test_a_pinned_answer_with_nothing_in_it_is_shown_and_is_no_success(mode: str
     assert question.desk.words in (["a broken"], ["a bad-output"])
 
 
+@pytest.mark.parametrize("mode", MODES[:3])
 def test_an_error_larger_than_what_is_held_is_shown_whole_where_it_is_the_last_word(mode: str) -> None:
-    page = [Head(500, JSON), *[b"x" * 32_768] * 4]
+    page: list[Part] = [Head(500, JSON), *[b"x" * 32_768] * 4]
     question = asking(a=page)
     question.desk.repeats = False
 
@@ -419,7 +420,7 @@ def test_an_error_larger_than_what_is_held_is_shown_whole_where_it_is_the_last_w
 
 
 def test_of_an_error_that_was_left_no_more_is_shown_than_was_held(mode: str) -> None:
-    page = [Head(500, (*JSON, (b"content-length", b"131072"), (b"connection", b"close"))), *[b"x" * 32_768] * 4]
+    page: list[Part] = [Head(500, (*JSON, (b"content-length", b"131072"), (b"connection", b"close"))), *[b"x" * 32_768] * 4]
     question = asking(a=page, b=refusal(500))
     question.desk.repeats = False
 

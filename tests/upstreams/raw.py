@@ -46,6 +46,7 @@ class RawServer:
 
     parts: Iterable[Part] = field(default=(answer(),))
     requests: list[bytes] = field(default_factory=list)
+    asked: anyio.Event = field(default_factory=anyio.Event)  # set when there is a request
     left: anyio.Event = field(default_factory=anyio.Event)  # set when a client hung up first
     url: str = ""
 
@@ -71,6 +72,7 @@ class RawServer:
         with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
             async with stream:
                 self.requests.append(await _whole_request(stream))
+                self.asked.set()
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._watch, stream, tasks.cancel_scope)
                     await self._say(stream)
