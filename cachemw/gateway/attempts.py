@@ -1,7 +1,7 @@
 """Ask bids one after the other: what is to be done is yielded, for two performers, one with `await` and one without."""
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from enum import Enum
 from typing import Any
 
@@ -101,7 +101,7 @@ def _ask_on(bout: Bout, asked: AskedBid | None) -> Steps:
     while asked is not None:
         is_last = bout.following is None
         patience = math.inf if is_last else bout.patience(asked)
-        attempted = yield from attempt(bout, asked, patience, is_last=is_last)
+        attempted = yield from attempt(bout, asked, patience, lambda: bout.following is None)
         if attempted.failure is None and attempted.head is not None:
             return bout.sound(attempted)
         if attempted.failure is None:
@@ -139,10 +139,10 @@ def _next(bout: Bout, failed: AskedBid, now: float) -> Generator[AttemptStep, St
     return failed
 
 
-def attempt(bout: Bout, asked: AskedBid, patience: float, *, is_last: bool) -> Attempt:
+def attempt(bout: Bout, asked: AskedBid, patience: float, is_last: Callable[[], bool]) -> Attempt:
     """Ask one, and hold its answer until it is known to be good, or to be none. It has `patience` seconds to begin one.
 
-    JSON of the last one is shown before it is whole, where that takes long.
+    JSON of one that `is_last` is shown before it is whole, where that takes long.
     """
     reserved = yield Reserve(asked)
     began = reserved.now
@@ -159,7 +159,9 @@ def attempt(bout: Bout, asked: AskedBid, patience: float, *, is_last: bool) -> A
     return (yield from _judged(bout, asked, opened, began, until, is_last))
 
 
-def _judged(bout: Bout, asked: AskedBid, opened: StepResult, began: float, until: float, is_last: bool) -> Attempt:
+def _judged(
+    bout: Bout, asked: AskedBid, opened: StepResult, began: float, until: float, is_last: Callable[[], bool]
+) -> Attempt:
     head, now = opened.value, opened.now
     commitment = Commitment(asked.bid.target.recipient.provider, head, is_stream=bout.bids.is_stream, is_chat=bout.is_chat)
     if bout.is_pinned and not commitment.is_refusal:
@@ -177,7 +179,7 @@ def _judged(bout: Bout, asked: AskedBid, opened: StepResult, began: float, until
             commitment.end()
         else:
             commitment.cut(_error_of(bout, asked, came))
-        if is_last and commitment.is_json and commitment.has_content:
+        if commitment.is_json and commitment.has_content and is_last():
             release_at = min(release_at, now + JSON_HOLD)
     return Attempted(asked, began, now, head, commitment, commitment.failure, commitment.error, has_ended)
 

@@ -86,8 +86,8 @@ class Bout:
 
     @property
     def is_pinned(self) -> bool:
-        """Say whether there is nobody else: then nothing is held."""
-        return len(self.bids.asked) == 1
+        """Say whether nobody else could answer, however long it takes: then nothing is held."""
+        return len(self.bids.asked) == 1 and self.plan.deadline is None
 
     @property
     def following(self) -> AskedBid | None:

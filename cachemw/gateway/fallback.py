@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Coroutine, Generator
@@ -33,6 +34,8 @@ from cachemw.limits import Timeouts
 from cachemw.messages import Head
 from cachemw.routing import RoutedHead
 from cachemw.upstreams.base import AsyncResponse, SyncResponse, UpstreamRequest
+
+logger = logging.getLogger(__name__)
 
 CLOSE_WITHIN = 1.0
 """The seconds that an attempt which is given up may take to close its connection."""
@@ -87,7 +90,11 @@ class _Performer:
     def tell(self, result: Failure | Gone) -> float | None:
         """Tell the desk how the attempt ended that is under way, if any is."""
         asked, self._under_way = self._under_way, None
-        return None if asked is None else self.desk.ended(asked, result)
+        if asked is None:
+            return None
+        if isinstance(result, Failure):
+            logger.info("the target %s failed: %s", asked.bid.name, result.kind.value)
+        return self.desk.ended(asked, result)
 
     def hand_over(self) -> None:
         """Leave it to who shows the answer to tell how it ends."""

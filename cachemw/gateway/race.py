@@ -108,7 +108,7 @@ class Race:
     async def _enter(self, entrant: Entrant) -> None:
         try:
             with entrant.scope:
-                steps = attempt(self._bout, entrant.asked, math.inf, is_last=False)
+                steps = attempt(self._bout, entrant.asked, math.inf, lambda: not self._may_leave)
                 entrant.attempted = await entrant.performer.run(steps)
         except Exception as exc:  # noqa: BLE001 - raised again by who waits: from in here it would arrive in a group
             entrant.escaped = exc

@@ -227,6 +227,27 @@ def test_a_callers_own_bad_key_is_for_the_caller_to_see(mode: str) -> None:
     assert (heard.status, heard.tried, question.asked) == (401, [], ["a"])
 
 
+def test_nor_is_another_target_asked_for_who_brings_no_key_of_their_own(mode: str) -> None:
+    question = asking(a=[KeyMissing("KEY", can_be_sent=True)], b=streamed())
+    question.desk.callers = frozenset("a")
+
+    assert isinstance(hear(mode, question).error, KeyMissing)
+    assert question.asked == ["a"]
+
+
+def test_a_pinned_target_has_to_begin_within_the_deadline_too(mode: str) -> None:
+    question = asking(plan={"deadline": 0.05}, a=[STREAM_HEAD, ROLE, SILENCE])
+
+    assert isinstance(hear(mode, question).error, UpstreamTimeout)
+
+
+def test_each_failure_is_logged_by_its_target_and_kind(mode: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "cachemw.gateway"):
+        hear(mode, asking(a=refusal(429, b'{"error": {"message": "secret"}}'), b=streamed()))
+
+    assert caplog.messages == ["the target a failed: rate"]
+
+
 ALL_FAIL: dict[str, tuple[dict[str, Any], dict[str, float], int, bytes, list[bytes], list[bytes]]] = {
     "the first error is shown, with the soonest end": (
         {"a": refusal(429, b"A"), "b": refusal(503, b"B")},
@@ -528,15 +549,16 @@ def test_a_bug_of_a_target_is_a_crash_and_leaves_nothing_open(mode: str) -> None
     assert question.log[-1] == "a closed"
 
 
-def test_json_that_is_slow_is_shown_before_its_end_only_by_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_that_is_slow_is_shown_before_its_end_only_by_the_last(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """E9: so many seconds after its first byte; blanks do not begin it."""
     monkeypatch.setattr("cachemw.gateway.attempts.JSON_HOLD", 0.01)
-    question = asking(is_stream=False, a=refusal(500), b=[JSON_HEAD, b"\n", b'{"choices": [', SILENCE])
+    question = asking(
+        is_stream=False, timeouts=Timeouts(idle=0.2), a=refusal(500), b=[JSON_HEAD, b"\n", b'{"choices": [', SILENCE]
+    )
 
-    response = open_in_turn(question.request, question.desk)
+    heard = hear(mode, question)
 
-    assert (response.head.status, response.read(None)) == (200, b'\n{"choices": [')
-    response.close()
+    assert (heard.status, heard.body) == (200, b'\n{"choices": [')
 
 
 def test_the_same_answer_comes_whichever_way_it_is_asked_for() -> None:
