@@ -17,11 +17,11 @@ from cachemw.messages import Head
 from cachemw.redaction import redacted_repr
 
 JSON_HOLD = 10.0
-"""The seconds after its first byte for which the last candidate's JSON is held (E9)."""
+"""The seconds after its first byte for which the last candidate's JSON is held (E9); it is shown when more of it comes then."""
 
 
 class Late(Enum):
-    """The result of a wait in which nothing came."""
+    """The result of a wait in which nothing came. A read that was broken off so cannot be taken up again."""
 
     LATE = "late"
 
@@ -82,8 +82,8 @@ class PauseUntil(msgspec.Struct, frozen=True):
 
 
 AttemptStep = Reserve | OpenBid | ReadBid | DropBid | TellDesk | AskRepeat | PauseUntil
-Attempt = Generator[AttemptStep, StepResult, Attempted]
-Steps = Generator[AttemptStep, StepResult, Shown]
+Attempt = Generator[AttemptStep, Any, Attempted]
+Steps = Generator[AttemptStep, Any, Shown]
 
 
 def in_turn(bout: Bout) -> Steps:
@@ -166,21 +166,20 @@ def _judged(
     commitment = Commitment(asked.bid.target.recipient.provider, head, is_stream=bout.bids.is_stream, is_chat=bout.is_chat)
     if bout.is_pinned and not commitment.is_refusal:
         return Attempted(asked, began, now, head, commitment)
-    release_at, has_ended = math.inf, False
+    first_byte, has_ended = math.inf, False
     while commitment.judgement is Judgement.HOLDING:
-        came = yield ReadBid(min(until, release_at, now + bout.timeouts.idle))
+        came = yield ReadBid(min(until, now + bout.timeouts.idle))
         now = came.now
-        if came.value is LATE and release_at <= now < bout.latest:
-            commitment.release()
-        elif isinstance(came.value, bytes):
+        if isinstance(came.value, bytes):
             commitment.feed(came.value)
+            first_byte = min(first_byte, now if commitment.has_content else math.inf)
+            if commitment.is_json and now - first_byte >= JSON_HOLD and is_last():
+                commitment.release()
         elif came.value is None:
             has_ended = True
             commitment.end()
         else:
             commitment.cut(_error_of(bout, asked, came))
-        if commitment.is_json and commitment.has_content and is_last():
-            release_at = min(release_at, now + JSON_HOLD)
     return Attempted(asked, began, now, head, commitment, commitment.failure, commitment.error, has_ended)
 
 

@@ -100,8 +100,9 @@ class Commitment:
         return self.judgement
 
     def release(self) -> None:
-        """Show it, whatever it says: it is too large, or too slow, to be held any longer."""
-        self.judgement = Judgement.COMMITTED
+        """Show it, unless it is known to be a failure: it is too large, or too slow, to be held any longer."""
+        if self.judgement is Judgement.HOLDING:
+            self.judgement = Judgement.COMMITTED
 
     def forget(self) -> None:
         """Hold nothing of what has come: it is shown, and only looked at."""

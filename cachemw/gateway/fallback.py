@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Generator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from msgspec.structs import replace
 
 from cachemw.cache.plans import AskedBid
@@ -109,7 +110,7 @@ class SyncPerformer(_Performer):
         self._sync_desk = desk
         self.response: SyncResponse | None = None
 
-    def run(self, steps: Generator[AttemptStep, StepResult, Shown]) -> Shown:
+    def run(self, steps: Generator[AttemptStep, StepResult | None, Shown]) -> Shown:
         """Perform all that is asked for, and return what comes of it."""
         with contextlib.closing(steps):
             try:
@@ -208,17 +209,28 @@ class AsyncPerformer(_Performer):
     def __init__(self, request: UpstreamRequest, desk: AsyncDesk) -> None:
         super().__init__(request, desk)
         self._async_desk = desk
+        self._patience = anyio.CancelScope()
         self.response: AsyncResponse | None = None
 
-    async def run(self, steps: Generator[AttemptStep, StepResult, Any]) -> Any:
+    async def run(self, steps: Generator[AttemptStep, StepResult | None, Any]) -> Any:
         """Perform all that is asked for, and return what comes of it."""
+        result: StepResult | None = None
         with contextlib.closing(steps):
-            try:
-                step = next(steps)
-                while True:
-                    step = steps.send(StepResult(await self._perform(step), anyio.current_time()))
-            except StopIteration as stop:
-                return stop.value
+            while True:
+                with anyio.CancelScope() as self._patience:  # one around each read would cost more than the read
+                    return await self._run_on(steps, result)
+                result = StepResult(LATE, anyio.current_time())
+
+    async def _run_on(self, steps: Generator[AttemptStep, StepResult | None, Any], result: StepResult | None) -> Any:
+        """Do so until a wait is over before anything has come."""
+        try:
+            while True:
+                value = await self._perform(steps.send(result))
+                if self._patience.cancel_called:  # something came at the last moment
+                    await anyio.lowlevel.checkpoint()
+                result = StepResult(value, anyio.current_time())
+        except StopIteration as stop:
+            return stop.value
 
     async def show(self, bout: Bout, shown: Shown) -> "AsyncRoutedResponse":
         """Return the response of what is shown; what is open and is not shown is closed."""
@@ -244,12 +256,15 @@ class AsyncPerformer(_Performer):
     async def _perform(self, step: AttemptStep) -> Any:
         match step:
             case Reserve(asked):
+                self._wait_until(math.inf)
                 return await self._reserve(asked)
             case OpenBid():
-                return await self._within(step.until, self._open(step))
+                self._wait_until(step.until)
+                return await _or_error(self._open(step))
             case ReadBid(until):
                 assert self.response is not None  # noqa: S101 - it is open
-                return await self._within(until, self.response.read())
+                self._wait_until(until)
+                return await _or_error(self.response.read())
             case DropBid():
                 await self.close()
             case TellDesk(_, failure):
@@ -257,15 +272,13 @@ class AsyncPerformer(_Performer):
             case AskRepeat(asked):
                 return self.desk.may_repeat(asked)
             case PauseUntil(until):
+                self._wait_until(math.inf)
                 await anyio.sleep_until(until)
         return None
 
-    async def _within(self, until: float, awaited: Coroutine[Any, Any, Any]) -> Any:
-        if until == math.inf:
-            return await _or_error(awaited)
-        with anyio.CancelScope(deadline=until):
-            return await _or_error(awaited)
-        return LATE
+    def _wait_until(self, until: float) -> None:
+        if until != self._patience.deadline:
+            self._patience.deadline = until
 
     async def _open(self, step: OpenBid) -> Head:
         request = self._begin(step)

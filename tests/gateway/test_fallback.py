@@ -551,14 +551,14 @@ def test_a_bug_of_a_target_is_a_crash_and_leaves_nothing_open(mode: str) -> None
 
 def test_json_that_is_slow_is_shown_before_its_end_only_by_the_last(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """E9: so many seconds after its first byte; blanks do not begin it."""
-    monkeypatch.setattr("cachemw.gateway.attempts.JSON_HOLD", 0.01)
-    question = asking(
-        is_stream=False, timeouts=Timeouts(idle=0.2), a=refusal(500), b=[JSON_HEAD, b"\n", b'{"choices": [', SILENCE]
-    )
+    monkeypatch.setattr("cachemw.gateway.attempts.JSON_HOLD", 0.0)
+    slow: list[Part] = [JSON_HEAD, b"\n", b'{"choices": [', cut()]
 
-    heard = hear(mode, question)
+    last = hear(mode, asking(is_stream=False, a=refusal(500), b=slow))
+    first = hear(mode, asking(is_stream=False, a=slow, b=whole()))
 
-    assert (heard.status, heard.body) == (200, b'\n{"choices": [')
+    assert (last.status, last.body, last.error is not None) == (200, b'\n{"choices": [', True)
+    assert (first.body, first.tried) == (body_of(whole()), ["a broken"])
 
 
 def test_the_same_answer_comes_whichever_way_it_is_asked_for() -> None:
