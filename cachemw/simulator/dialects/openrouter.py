@@ -26,7 +26,7 @@ def _failed(status: int, message: str, kind: str | None = None, **headers: str) 
     return at_once(status, _router_error(status, message, kind), **headers)
 
 
-GONE = _router_error(502, "Provider returned error", "provider_unavailable", provider_name="Simulated")
+UNAVAILABLE = _router_error(502, "Provider returned error", "provider_unavailable", provider_name="Simulated")
 
 
 class OpenRouter(OpenAI):
@@ -41,7 +41,7 @@ class OpenRouter(OpenAI):
             x_ratelimit_remaining="0",
         ),
         "overloaded": _failed(503, "Provider returned error", "provider_overloaded"),
-        "unavailable": at_once(502, GONE),
+        "unavailable": at_once(502, UNAVAILABLE),
         "payment": _failed(402, "Insufficient credits. Add more using https://openrouter.ai/credits", "payment_required"),
         "afford": at_once(402, _router_error(402, AFFORD, provider_name=None)),
         "too-large": _failed(
@@ -66,8 +66,8 @@ class OpenRouter(OpenAI):
         "model": _failed(404, "Model simulated was not found", "not_found"),
         "no-endpoints": _failed(404, "No endpoints found for simulated."),
         "no-provider": _failed(503, "There is no available model provider that meets your routing requirements"),
-        "in-200": ErrorWithin(at_once(200, GONE), GONE, BROKEN_ENTRY),
-        "mid-stream": ErrorWithin(at_once(200, GONE), GONE, BROKEN_ENTRY, after=5),
+        "in-200": ErrorWithin(at_once(200, UNAVAILABLE), UNAVAILABLE, BROKEN_ENTRY),
+        "mid-stream": ErrorWithin(at_once(200, UNAVAILABLE), UNAVAILABLE, BROKEN_ENTRY, after=5),
     }
 
     def usage(self, answer: SimulatedAnswer) -> Json:
