@@ -14,13 +14,20 @@ PURE_MODULES = {
     *("cachemw.errors", "cachemw.messages", "cachemw.report", "cachemw.limits", "cachemw.redaction", "cachemw.toml"),
     *("cachemw.money", "cachemw.routing"),
     *("cachemw.proxy.admission", "cachemw.proxy.formats", "cachemw.proxy.lending"),
-    *(f"cachemw.gateway.{room}" for room in "routes config members route_tables client_tables failure_kinds failures health usage prices budgets wishes needs ranking plan dialects error_words hints".split()),
     *("cachemw.drivers.pull", "cachemw.drivers.pull_effects", "cachemw.flights.pulled"),
 }
+GATEWAY = "cachemw.gateway."
+DOES = frozenset(
+    "accounts books contacts desk fallback files gateway_desk ledger model_list planning price_tables race repeats standings"
+    " upstream".split()
+)
+"""The modules of the gateway that do; all others decide."""
 
 
 def is_pure(path: Path) -> bool:
     name = name_of(path)
+    if name.startswith(GATEWAY):
+        return name.removeprefix(GATEWAY) not in DOES
     return name in PURE_MODULES or name.startswith(PURE_PACKAGES)
 
 

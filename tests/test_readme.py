@@ -146,6 +146,8 @@ OTHER_OPTIONS = {
     "--block-network",
     "--peers",
     "--records",
+    "--dialect",
+    "--fail",
 }
 """Options of commands that are not `cachemw serve`, and of other programs."""
 

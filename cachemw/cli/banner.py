@@ -5,24 +5,53 @@ import socket
 from collections.abc import Iterator
 
 from cachemw.cli.listening import EVERYWHERE, is_loopback, own_names, url, url_of
+from cachemw.gateway.routes import GatewayConfig
 from cachemw.proxy import Settings
 from cachemw.proxy.admission import AccessRules
 
 
-def banner(settings: Settings, rules: AccessRules, listener: socket.socket, upstream: str, kept: str) -> str:
-    """Return them; `upstream` is where misses go, and `kept` says what becomes of answers."""
-    return "\n".join(_lines(settings, rules, listener, upstream, kept))
+def banner(
+    settings: Settings,
+    rules: AccessRules,
+    listener: socket.socket,
+    upstream: str,
+    kept: str,
+    routes: GatewayConfig | None = None,
+) -> str:
+    """Return them; `upstream` is where misses go that no one of the `routes` takes, `kept` says what becomes of answers."""
+    return "\n".join(_lines(settings, rules, listener, upstream, kept, routes))
 
 
-def _lines(settings: Settings, rules: AccessRules, listener: socket.socket, upstream: str, kept: str) -> Iterator[str]:
+def _lines(
+    settings: Settings,
+    rules: AccessRules,
+    listener: socket.socket,
+    upstream: str,
+    kept: str,
+    routes: GatewayConfig | None,
+) -> Iterator[str]:
     place = listener.getsockname() if settings.uds else f"{url_of(listener)}/v1"
     yield f"cachemw listens on {place} (Ctrl-C ends it)"
-    yield f"misses go to {upstream}; {whose_key(settings, rules)}"
+    if routes is None:
+        yield f"misses go to {upstream}; {whose_key(settings, rules)}"
+    else:
+        yield from _of_routes(routes)
+        yield f"other models go to {upstream}; {whose_key(settings, rules)}"
     yield kept
     if settings.uds:
         yield _who_may_connect(settings, rules, place)
     elif not is_loopback(settings.host):
         yield _which_names(settings, rules, listener.getsockname()[1])
+
+
+def _of_routes(routes: GatewayConfig) -> Iterator[str]:
+    """Say which routes there are, what is off, and whose prices nobody knows."""
+    named = [*routes.routes, *routes.models]
+    yield f"models that are routed: {', '.join(named) or 'none'}, and any provider/model (cachemw check tells each plan)"
+    yield from routes.warnings
+    unpriced = [name for name, target in routes.targets.items() if target.price is None]
+    if unpriced:
+        yield f"nobody knows the price of {', '.join(unpriced)}: what their answers cost is unknown, unless they say it"
 
 
 def whose_key(settings: Settings, rules: AccessRules) -> str:

@@ -23,6 +23,7 @@ from cachemw.errors import CommandError, ConfigurationError, PlaceRefused, Store
 from cachemw.limits import Limits
 from cachemw.proxy import Settings
 from cachemw.proxy.app import ProxyMaker
+from cachemw.proxy.gateways import gateway_of
 from cachemw.proxy.listener import GuardedProtocol
 from cachemw.proxy.logs import logging_config
 from cachemw.proxy.reloading import hold_hangups, take_hangup
@@ -137,12 +138,13 @@ def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits =
     settings = replace(settings, insecure=settings.insecure and bool(settings.uds or not is_loopback(settings.host)))
     rules, upstream, store = settings.rules(), settings.open_upstream(), settings.store()
     settings.limits(limits)
-    settings.gateway_config()
-    if settings.client_keys_file:
+    gateway = gateway_of(settings, store)
+    if settings.client_keys_file or gateway is not None:
         hold_hangups()  # before there is another thread, which would hear of one and end all
     kept = try_out(store, settings, limits) or f"answers are kept in {store.place}"
     with _listening(settings) as listener:
-        said = banner(settings, rules, listener, as_written(upstream.place) + _through(upstream.proxy), kept)
+        place = as_written(upstream.place) + _through(upstream.proxy)
+        said = banner(settings, rules, listener, place, kept, None if gateway is None else gateway.config)
         os.environ.update(settings.to_environment())  # every worker makes its proxy from there
         make, protocol = ProxyMaker(limits, rules.named_keys), partial(GuardedProtocol, limits=limits)
         config = configured(
@@ -157,7 +159,7 @@ def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits =
 
 
 def _read_keys(settings: Settings, make: ProxyMaker) -> None:
-    """Let workers that are begun from now on admit by the client keys that the file holds now, as the others do."""
+    """Let workers that are begun from now on admit by the client keys that the files hold now, as the others do."""
     with contextlib.suppress(ConfigurationError):  # which the workers tell
         make.named_keys = settings.rules().named_keys
 

@@ -47,6 +47,7 @@ _TAKEN = (
     "SELECT (SELECT coalesce(sum(nano), 0) FROM spent WHERE client = ?1 AND per = ?2 AND since = ?3)"
     " + (SELECT coalesce(sum(nano), 0) FROM reserved WHERE client = ?1 AND per = ?2 AND since = ?3)"
 )
+_COUNTED = "SELECT requests FROM counted WHERE client = ? AND per = ? AND since = ?"
 _WORDS = {"refuse": "refused", "allow": "let through"}
 _LARGEST = 2**53  # nano-dollars of one booking: nine million dollars, and sums of them are integers still
 
@@ -62,6 +63,9 @@ class Accounts(Protocol):
 
     def count(self, client: str, limit: RequestLimit, now: float) -> bool:
         """Count a request that is to be forwarded, and say whether it may be: one that may not is not counted."""
+
+    def counted(self, client: str, limit: RequestLimit, now: float) -> int:
+        """Return how many requests were counted in this period."""
 
     def taken(self, client: str, limit: SpendingLimit, now: float) -> int:
         """Return what is spent and reserved in this period, in nano-dollars."""
@@ -112,6 +116,10 @@ class FileAccounts:
             book.execute("INSERT OR REPLACE INTO counted VALUES (?, ?, ?, ?)", (client, limit.per, counted + 1, since))
         return True
 
+    def counted(self, client: str, limit: RequestLimit, now: float) -> int:
+        rows = self._book.rows(_COUNTED, (client, limit.per, begin_of(limit.per, now)))
+        return int(rows[0][0]) if rows else 0
+
     def taken(self, client: str, limit: SpendingLimit, now: float) -> int:
         rows = self._book.rows(_TAKEN, (client, limit.per, begin_of(limit.per, now)))
         return int(rows[0][0]) if rows else 0
@@ -160,6 +168,12 @@ class MemoryAccounts:
             self._counted[account] = since, counted + 1
             return True
 
+    def counted(self, client: str, limit: RequestLimit, now: float) -> int:
+        since = begin_of(limit.per, now)
+        with self._lock:
+            begun, counted = self._counted.get((client, limit.per), (since, 0))
+            return counted if begun == since else 0
+
     def taken(self, client: str, limit: SpendingLimit, now: float) -> int:
         with self._lock:
             return self._taken(client, limit.per, begin_of(limit.per, now))
@@ -193,6 +207,18 @@ class Treasurer:
     def __init__(self, accounts: Accounts, on_error: Literal["refuse", "allow"]) -> None:
         self._accounts, self._on_error = accounts, on_error
         self._is_failing = False
+
+    def closed(self, client: ClientEntry, now: float) -> Closed | None:
+        """Return why nothing is forwarded for a client just now; nothing is reserved or counted."""
+        try:
+            if client.budget is not None and not has_left(client.budget, self._accounts.taken(client.name, client.budget, now)):
+                return budget_spent(client.name, client.budget, now)
+            rate = client.rate
+            if rate is not None and self._accounts.counted(client.name, rate, now) >= rate.requests:
+                return too_many_requests(client.name, rate, now)
+        except BookError as exc:
+            return self._failed(exc, client)
+        return None
 
     def reserve(self, client: ClientEntry, target: str, most: int | None, now: float) -> Reservation | Closed | None:
         """Reserve the `most` that an attempt at a target can cost; `None` for a client without a budget.

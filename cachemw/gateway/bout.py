@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from cachemw.cache.plans import AskedBid, AskedBids
+from cachemw.endpoints.errors import LONGEST_RETRY
 from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.gateway.commitment import Commitment
 from cachemw.gateway.failure_kinds import Failure, FailureKind, wait_to_repeat
@@ -16,9 +17,6 @@ from cachemw.messages import Head, Headers
 from cachemw.redaction import redacted_repr
 from cachemw.routing import Bill, Routed, Tried
 from cachemw.wire.fields import end_to_end, without
-
-LONGEST_RETRY = 60.0
-"""The seconds after which a client may try again, at most: who is told more sleeps for days, or does not read it."""
 
 NO_RETRY = ((b"x-should-retry", b"false"),)
 
@@ -79,7 +77,8 @@ class Bout:
         self._is_callers = is_callers
         self._waiting = deque(bids.asked)
         self._failed: list[tuple[Attempted, float | None]] = []
-        self._is_repeated = self._is_reopened = False
+        self._is_reopened = False
+        self._is_repeated = bids.plan.route is None  # who named one target is answered as by that alone
         deadline = math.inf if self.plan.deadline is None else self.plan.deadline
         self.latest = began + min(deadline, timeouts.total)
         self._is_deadline = deadline <= timeouts.total

@@ -81,7 +81,8 @@ class _Performer:
             self.desk.begun(asked)
             self._under_way = asked
         sent, is_recorded = self._request, self._is_recorded
-        return replace(sent, body=asked.body, rewritten=asked.rewritten, bids=None, recorded=is_recorded)
+        body = sent.body if asked.body is None else asked.body
+        return replace(sent, body=body, rewritten=asked.rewritten, bids=None, recorded=is_recorded)
 
     @property
     def is_under_way(self) -> bool:

@@ -2,7 +2,7 @@
 
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,14 +20,16 @@ from cachemw.drivers.recalling import Recaller
 from cachemw.endpoints import endpoint_of
 from cachemw.endpoints import errors as refusals
 from cachemw.errors import ClientLeftError
+from cachemw.gateway.ledger import ledger_beside
 from cachemw.limits import Limits
 from cachemw.messages import Unread
 from cachemw.proxy.admission import HEALTH, READINESS
 from cachemw.proxy.gate import Gate
+from cachemw.proxy.gateways import gateway_of
 from cachemw.proxy.lending import WARMING, is_api
 from cachemw.proxy.logs import log_exchange
 from cachemw.proxy.readiness import WatchedGateway, WatchedUpstream, readiness
-from cachemw.proxy.reloading import admit_anew, on_hangup
+from cachemw.proxy.reloading import on_hangup, read_anew
 from cachemw.proxy.settings import Settings
 from cachemw.report import Hook
 from cachemw.stores import Store
@@ -38,7 +40,7 @@ class Proxy:
     """An ASGI app that answers chat requests from the store or the upstream, and passes all others to the upstream.
 
     In the place of the upstream there may be a `gateway`, which asks one of several.
-    The default store is `DiskStore()`, closed with the lifespan; one that is given is, too, where `closes_store`.
+    The default store is `DiskStore()`, closed with the lifespan; `closes` are called when that has ended.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Proxy:
         policy: Policy | None = None,
         limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
-        closes_store: bool = False,
+        closes: Iterable[Callable[[], None]] = (),
     ) -> None:
         pages = Router(
             [
@@ -60,7 +62,7 @@ class Proxy:
                 *[Route(path.decode(), _warm) for path in WARMING],
                 Mount("/", self._pass_on),
             ],
-            lifespan=_closing(store if closes_store else None),
+            lifespan=_closing(tuple(closes)),
         )
         watched = None if gateway is None else WatchedGateway(gateway)
         alone = None if upstream is None else WatchedUpstream(upstream)
@@ -124,21 +126,28 @@ def create(limits: Limits = Limits(), named_keys: Mapping[bytes, str] | None = N
     """Make the proxy that the environment describes, behind its gate; see `Settings.rules`. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
     rules, limits = settings.rules(named_keys), settings.limits(limits)
-    hooks = [log_exchange] if settings.access_log else []
-    upstream, store = settings.open_upstream(), settings.store()
-    proxy = Proxy(upstream, store=store, policy=rules.policy, limits=limits, hooks=hooks, closes_store=True)
+    store = settings.store()
+    gateway, ledger = gateway_of(settings, store), None
+    hooks: list[Hook] = [log_exchange] if settings.access_log else []
+    if gateway is not None and (ledger := ledger_beside(store)):
+        hooks.append(ledger)
+    upstream = settings.open_upstream() if gateway is None else None
+    closes = (ledger.close,) if ledger else ()
+    proxy = Proxy(
+        upstream, gateway=gateway, store=store, policy=rules.policy, limits=limits, hooks=hooks, closes=(*closes, store.close)
+    )
     gate = Gate(proxy, rules, limits=limits, bodies=proxy.bodies, recaller=proxy.recaller)
-    if settings.client_keys_file:
-        gate.meanwhile = partial(on_hangup, partial(admit_anew, gate, settings.client_keys_file))
+    if settings.client_keys_file or gateway is not None:
+        gate.meanwhile = partial(on_hangup, partial(read_anew, gate, settings, gateway))
     return gate
 
 
-def _closing(store: Store | None) -> Lifespan[Router]:
+def _closing(closes: Iterable[Callable[[], None]]) -> Lifespan[Router]:
     @contextlib.asynccontextmanager
     async def lifespan(_: Router) -> AsyncIterator[None]:
         yield
-        if store is not None:
-            store.close()
+        for close in closes:
+            close()
 
     return lifespan
 

@@ -1,4 +1,4 @@
-"""SIGHUP: read the client keys again, while requests go on."""
+"""SIGHUP: read the client keys, and the routes, again, while requests go on."""
 
 import asyncio
 import contextlib
@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from cachemw.errors import ConfigurationError
-from cachemw.proxy.client_keys import read_client_keys
+from cachemw.gateway.upstream import Gateway
 from cachemw.proxy.gate import Gate
+from cachemw.proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +45,19 @@ def on_hangup(do: Callable[[], None]) -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGHUP)
 
 
-def admit_anew(gate: Gate, path: str) -> None:
-    """Admit by the client keys that a file holds now; where it holds none that can be, by those that it held before."""
+def read_anew(gate: Gate, settings: Settings, gateway: Gateway | None) -> None:
+    """Admit, and route, by what the files say now; where they say nothing that can be, by what they said before."""
     try:
-        rules = replace(gate.rules, named_keys=read_client_keys(path))
+        rules = replace(gate.rules, named_keys=settings.named_keys())
+        config = settings.gateway_config()
+        if gateway is not None and config is not None:
+            gateway.renew(config)
     except ConfigurationError as exc:
-        logger.warning("the client keys stay as they were: %s", exc)
+        logger.warning("client keys and routes stay as they were: %s", "; ".join(str(exc).splitlines()))
         return
     gate.admit_by(rules)
     clients = set(rules.named_keys.values())
-    logger.info("the client keys are read again (keys: %d, clients: %d)", len(rules.named_keys), len(clients))
+    routes = 0 if config is None else len(config.routes)
+    logger.info(
+        "client keys and routes are read again (keys: %d, clients: %d, routes: %d)", len(rules.named_keys), len(clients), routes
+    )

@@ -63,7 +63,7 @@ def test_keys_are_read_again_by_every_worker(
         output = serving.said + serving.output.read()
 
     assert "clients bring one of 2 keys (2 clients with a name), and CACHEMW_UPSTREAM_API_KEY goes there" in output
-    assert output.count("the client keys are read again (keys: 1, clients: 1)") == workers
+    assert output.count("client keys and routes are read again (keys: 1, clients: 1, routes: 0)") == workers
     assert "sk-" not in output
 
 

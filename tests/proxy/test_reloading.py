@@ -13,7 +13,8 @@ from cachemw import ExchangeReport, MemoryStore, Policy
 from cachemw.proxy import Gate, Proxy
 from cachemw.proxy.admission import AccessRules
 from cachemw.proxy.client_keys import read_client_keys
-from cachemw.proxy.reloading import admit_anew
+from cachemw.proxy.reloading import read_anew
+from cachemw.proxy.settings import Settings
 from cachemw.upstreams import HttpUpstream
 from tests.asgi_driver import Reply, call
 from tests.proxy.guarded import status_of
@@ -55,7 +56,7 @@ class House:
         """Write the file, and have it read."""
         if text is not None:
             self.write(text)
-        admit_anew(self.gate, str(self.path))
+        read_anew(self.gate, Settings(client_keys_file=str(self.path)), None)
 
     async def ask(self, key: str, what: str = "hello", header: tuple[bytes, bytes] | None = None) -> Reply:
         credential = header or (b"authorization", b"Bearer " + key.encode())
@@ -134,7 +135,7 @@ async def test_a_file_that_has_become_bad_changes_nothing_and_is_one_line(
 
     assert [said(await house.ask(key)) for key in ("sk-a1", "sk-a2")] == ["hit", "401"]
     (line,) = caplog.messages
-    assert line.startswith("the client keys stay as they were: ")
+    assert line.startswith("client keys and routes stay as they were: ")
     assert "sk-" not in line
 
 
@@ -146,14 +147,14 @@ async def test_a_file_that_is_gone_or_open_to_others_changes_nothing(house: Hous
     house.reload()
 
     assert said(await house.ask("sk-a1")) == "miss"
-    assert [message.startswith("the client keys stay as they were: ") for message in caplog.messages] == [True, True]
+    assert [message.startswith("client keys and routes stay as they were: ") for message in caplog.messages] == [True, True]
 
 
 async def test_that_keys_were_read_again_is_logged_without_them(house: House, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "cachemw"):
         house.reload('alice = ["sk-a1", "sk-a2"]')
 
-    assert caplog.messages == ["the client keys are read again (keys: 2, clients: 1)"]
+    assert caplog.messages == ["client keys and routes are read again (keys: 2, clients: 1, routes: 0)"]
 
 
 async def test_a_request_under_way_is_answered_and_not_remembered(tmp_path: Path) -> None:

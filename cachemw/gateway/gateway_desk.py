@@ -1,0 +1,137 @@
+"""Serve the attempts of one request: contact its targets, keep their standings, and reserve and settle what they cost."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import anyio.to_thread
+
+from cachemw.cache.plans import AskedBid, AskedBids, Closed
+from cachemw.errors import RequestDeclined
+from cachemw.gateway.accounts import Treasurer
+from cachemw.gateway.billing import BillingWatch
+from cachemw.gateway.budgets import Reservation, most_of
+from cachemw.gateway.failure_kinds import Failure, FailureKind
+from cachemw.gateway.health import Gone, Good
+from cachemw.gateway.needs import needs_of
+from cachemw.gateway.planning import RoutePlanner, key_of, parts_of
+from cachemw.gateway.repeats import Repeats
+from cachemw.gateway.standings import BegunAttempt, Standings
+from cachemw.messages import Usage
+from cachemw.money import Cost
+from cachemw.upstreams.http import HttpUpstream
+from cachemw.wire.strict_json import parse
+
+
+class GatewayDesk:
+    """The desk of one request. `contacts` are the providers' upstreams by name, as they were when it was planned.
+
+    `settle` books what an attempt cost, some time soon.
+    """
+
+    def __init__(
+        self,
+        bids: AskedBids,
+        planner: RoutePlanner,
+        contacts: Mapping[str, HttpUpstream],
+        standings: Standings,
+        repeats: Repeats,
+        treasurer: Treasurer | None,
+        settle: Callable[[Reservation, int | None], None],
+    ) -> None:
+        self._plan, self._caller = bids.plan, bids.caller
+        self._planner, self._contacts, self._standings, self._repeats = planner, contacts, standings, repeats
+        self._treasurer, self._book = treasurer, settle
+        self._client = planner.config.clients.get(bids.caller.name or "")
+        self._under_way: dict[int, BegunAttempt] = {}
+        self._reserved: dict[int, Reservation] = {}
+        self._is_counted = False
+
+    def contact(self, asked: AskedBid) -> HttpUpstream:
+        """Return the upstream of its provider."""
+        return self._contacts[self._parts(asked)[0]]
+
+    def is_callers(self, asked: AskedBid) -> bool:
+        """Say whether the caller's own credential is sent there."""
+        return key_of(self._caller, asked.bid.target)[1]
+
+    def begun(self, asked: AskedBid) -> None:
+        """Note that it is being asked."""
+        provider, model = self._parts(asked)
+        key, is_callers = key_of(self._caller, asked.bid.target)
+        if self._under_way and self._plan.route is not None:
+            self._planner.hedged(self._plan.route)
+        self._repeats.note(provider)
+        self._under_way[asked.position] = self._standings.begun(provider, model, key, is_callers=is_callers)
+
+    def ended(self, asked: AskedBid, result: Good | Failure | Gone) -> float | None:
+        """Note how that ended. Return for how many seconds it is not asked now; `None`: it may be."""
+        attempt = self._under_way.pop(asked.position, None)
+        self._settle(asked, 0 if isinstance(result, Failure) and _is_free(result) else None)
+        return None if attempt is None else self._standings.ended(attempt, result)
+
+    def may_repeat(self, asked: AskedBid) -> bool:
+        """Say whether it may be asked the same again, within what there is for such attempts, and count it."""
+        return self._repeats.take(self._parts(asked)[0])
+
+    def watch(self, asked: AskedBid, unsettled: tuple[AskedBid, ...]) -> BillingWatch:
+        """Watch the answer of one; the cost of attempts at the `unsettled` will never be known."""
+        attempt = self._under_way.get(asked.position)
+        if attempt is not None:
+            self._standings.answering(attempt)
+
+        def settled(cost: Cost | None, usage: Usage | None) -> None:
+            if self._plan.route is not None and usage is not None and usage.output_tokens is not None:
+                self._planner.answered(self._plan.route, usage.output_tokens)
+            self._settle(asked, None if cost is None else cost.nano)
+
+        return BillingWatch(len(asked.body or b""), asked.bid.price, settled, is_certain=not unsettled)
+
+    def reserve(self, asked: AskedBid) -> None:
+        """Reserve what an attempt may cost. Raises `RequestDeclined` where the caller cannot pay it, or asks too often."""
+        client, treasurer = self._client, self._treasurer
+        if client is None or treasurer is None:
+            return
+        now = time.time()
+        if not self._is_counted and (closed := treasurer.count(client, now)):
+            raise RequestDeclined(closed)
+        self._is_counted = True
+        reserved = treasurer.reserve(client, asked.bid.name, self._most(asked), now)
+        if isinstance(reserved, Closed):
+            raise RequestDeclined(reserved)
+        if reserved is not None:
+            self._reserved[asked.position] = reserved
+
+    async def areserve(self, asked: AskedBid) -> None:
+        """Do the same beside the event loop: an account is a file."""
+        if self._client is not None and self._treasurer is not None:
+            await anyio.to_thread.run_sync(self.reserve, asked)
+
+    def _settle(self, asked: AskedBid, nano: int | None) -> None:
+        """Book what an attempt cost; `None`: nobody knows, and what was reserved is booked."""
+        reserved = self._reserved.pop(asked.position, None)
+        if reserved is not None:
+            self._book(reserved, nano)
+
+    def _most(self, asked: AskedBid) -> int | None:
+        """Return the most that an attempt can cost; `None` where nobody knows."""
+        price = asked.bid.price
+        if price is None or asked.body is None:
+            return None
+        needs = needs_of(parse(asked.body))
+        entry = self._planner.config.targets.get(asked.bid.name)
+        return most_of(
+            price,
+            text_bytes=needs.most_input_tokens,
+            images=needs.images,
+            choices=needs.choices,
+            max_tokens=needs.max_tokens,
+            limit=None if entry is None else entry.context,
+        )
+
+    def _parts(self, asked: AskedBid) -> tuple[str, str]:
+        return parts_of(asked.bid.name, self._planner.config.default)
+
+
+def _is_free(failure: Failure) -> bool:
+    """Say whether nobody is paid for an attempt that ended so: it reached nobody, or was answered with an error."""
+    return failure.kind is FailureKind.UNREACHABLE or (failure.status is not None and failure.status >= 400)
