@@ -20,7 +20,7 @@ from cachemw.cli.finding import in_json, in_words
 from cachemw.cli.listening import listen, url_of
 from cachemw.cli.serve import configured, interrupt_on_sigterm, serve_proxy
 from cachemw.cli.serve import run as run_server
-from cachemw.cli.spend import SpendBy, read_spending, spending_lines, spending_table
+from cachemw.cli.spend import SpendBy, read_spending, spending_lines, spending_notes, spending_table
 from cachemw.errors import CacheError, InvalidSetting
 from cachemw.gateway.config import SETTINGS_TABLE
 from cachemw.proxy import Settings
@@ -213,6 +213,7 @@ def spend(
     elif spending:
         typer.echo(place)
         Console().print(spending_table(spending, by))
+        typer.echo("\n".join(spending_notes(spending)), nl=any(spent.notes for spent in spending))
     else:
         typer.echo(f"the ledger in {place} has nothing{'' if since is None else ' of that time'}: a gateway writes it")
 

@@ -18,6 +18,7 @@ from cachemw.errors import CacheError, ConfigurationError, StoreError
 from cachemw.limits import GIB, MIB, Limits
 from cachemw.proxy import Settings
 from cachemw.proxy.client_keys import read_client_keys
+from cachemw.proxy.gateways import default_upstream
 from cachemw.proxy.lending import lent_paths
 from cachemw.proxy.settings import gathered, refuse_unknown_variables
 from cachemw.stores import Store
@@ -97,7 +98,7 @@ def _listening(settings: Settings) -> Iterator[Finding]:
 def _upstream(settings: Settings, online: bool) -> Iterator[Finding]:
     yield _key(settings)
     try:
-        upstream = settings.open_upstream()
+        upstream = default_upstream(settings)
     except ConfigurationError as exc:
         yield Finding("wrong", "upstream", str(exc))
         return
@@ -116,6 +117,9 @@ def _key(settings: Settings) -> Finding:
     if not settings.demands_keys:
         instead = "each client has to bring a key of its own" if is_known else "a client's own key is sent, if it brings one"
         return Finding("note", "key", f"{variable} is not set: {instead}")
+    if settings.config:
+        refused = "models that no route and no provider/model here names are refused"
+        return Finding("note", "key", f"{variable} is not set: {refused}")
     if is_known:
         text = f"{variable} is not set, and no key of a client's is ever sent: every miss will be refused"
         return Finding("wrong", "key", text, f"set {variable}")

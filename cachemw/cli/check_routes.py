@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from datetime import UTC, datetime
 
 from cachemw.cache.plans import Pick
 from cachemw.cli.check_online import asked
 from cachemw.cli.finding import Finding
 from cachemw.errors import ConfigurationError, ConfigurationFaults
-from cachemw.gateway.files import provider_key
+from cachemw.gateway.contacts import contact_of
+from cachemw.gateway.price_tables import PriceTables, priced_by
 from cachemw.gateway.routes import GatewayConfig, ProviderEntry, RouteEntry
 from cachemw.money import Price, in_dollars
 from cachemw.proxy import Settings
-from cachemw.upstreams.http import HttpUpstream
 
 _PICKS: Mapping[Pick, str] = {
     "first": "in this order",
@@ -36,6 +37,7 @@ def about_routes(settings: Settings, environment: Mapping[str, str], *, online: 
         return
     if config is None:
         return
+    config, _ = priced_by(PriceTables(datetime.now(UTC).date()), config)
     yield from (Finding("note", "routes", warning) for warning in config.warnings)
     yield from (Finding("ok", "routes", _plan(route, config)) for route in config.routes.values())
     yield from (Finding("ok", "routes", f"{name} is another name for {meant}") for name, meant in config.models.items())
@@ -46,19 +48,14 @@ def about_routes(settings: Settings, environment: Mapping[str, str], *, online: 
 def _about_provider(
     entry: ProviderEntry, config: GatewayConfig, environment: Mapping[str, str], online: bool
 ) -> Iterator[Finding]:
-    """Say whether its key can be read and, where it is asked, whether it has the models that routes name."""
+    """Say whether it can be asked with its key and, where it is, whether it has the models that routes name."""
     models = [target.model for target in config.targets.values() if target.provider == entry.name]
     try:
-        key = provider_key(entry, environment)
+        upstream = contact_of(entry, environment, "lend")
     except ConfigurationError as exc:
         yield Finding("wrong", "routes", f"[providers.{entry.name}]: {exc}")
         return
     if not online or not models or entry.name in config.off:
-        return
-    try:
-        upstream = HttpUpstream(entry.base_url, api_key=key, provider=entry.known)
-    except ConfigurationError as exc:
-        yield Finding("wrong", "routes", f"[providers.{entry.name}]: {exc}")
         return
     with closing(upstream):
         told, named = asked(upstream, " or ".join(entry.key_env) or entry.key_file or "its key", "routes")
@@ -83,7 +80,7 @@ def _plan(route: RouteEntry, config: GatewayConfig) -> str:
 
 def _target(name: str, config: GatewayConfig) -> str:
     entry = config.targets[name]
-    price = _prices(entry.price) if entry.price else "no price in the file"
+    price = _prices(entry.price) if entry.price else "price unknown"
     return f"{name} ({'off, ' if entry.provider in config.off else ''}{price})"
 
 

@@ -23,7 +23,7 @@ from cachemw.errors import CommandError, ConfigurationError, PlaceRefused, Store
 from cachemw.limits import Limits
 from cachemw.proxy import Settings
 from cachemw.proxy.app import ProxyMaker
-from cachemw.proxy.gateways import gateway_of
+from cachemw.proxy.gateways import default_upstream, gateway_of
 from cachemw.proxy.listener import GuardedProtocol
 from cachemw.proxy.logs import logging_config
 from cachemw.proxy.reloading import hold_hangups, take_hangup
@@ -136,7 +136,7 @@ def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits =
     """Check, say where, and serve until a signal ends it. Raises `CommandError` and `ConfigurationError`."""
     refuse_callers(settings)
     settings = replace(settings, insecure=settings.insecure and bool(settings.uds or not is_loopback(settings.host)))
-    rules, upstream, store = settings.rules(), settings.open_upstream(), settings.store()
+    rules, upstream, store = settings.rules(), default_upstream(settings), settings.store()
     settings.limits(limits)
     gateway = gateway_of(settings, store)
     if settings.client_keys_file or gateway is not None:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from cachemw.errors import BookError, CommandError
@@ -104,17 +105,21 @@ def in_all(spending: Sequence[Spent]) -> Spent:
 
 
 def spending_table(spending: Sequence[Spent], by: SpendBy) -> Table:
-    """Show what was spent, as people read it, with the sum below."""
-    shown = Table(Column(by.value, overflow="fold"))
-    for heading in ("requests", "answered here", "tokens in", "tokens out", "spent", "saved"):
-        shown.add_column(heading, justify="right")
-    shown.add_column("of these", overflow="fold")
+    """Show what was spent, as people read it, with the sum below: amounts are never cut, names are where they are long."""
+    shown = Table(Column(by.value, overflow="fold", min_width=12), box=SIMPLE_HEAD)
+    for heading in ("requests", "from store", "tokens in/out", "spent", "saved"):
+        shown.add_column(heading, justify="right", no_wrap=True)
     for spent in spending:
         shown.add_row(*_cells(spent, spent.name or "-"))
     shown.add_section()
     total = in_all(spending)
     shown.add_row(*_cells(total, total.name))
     return shown
+
+
+def spending_notes(spending: Iterable[Spent]) -> Iterator[str]:
+    """Yield how far each amount is known, where that is not all."""
+    yield from (f"{spent.name or '-'}: {notes}" for spent in spending if (notes := spent.notes))
 
 
 def spending_lines(spending: Iterable[Spent], by: SpendBy) -> Iterator[str]:
@@ -139,10 +144,11 @@ def spending_lines(spending: Iterable[Spent], by: SpendBy) -> Iterator[str]:
 
 def _cells(spent: Spent, name: str) -> Iterator[str]:
     yield name
-    yield from (f"{number:,}" for number in (spent.requests, spent.answered_here, spent.input_tokens, spent.output_tokens))
-    yield f"{'at least ' if spent.is_least else ''}${in_dollars(spent.nano)}"
+    yield f"{spent.requests:,}"
+    yield f"{spent.answered_here:,}"
+    yield f"{spent.input_tokens:,} / {spent.output_tokens:,}"
+    yield f"{'> ' if spent.is_least else ''}${in_dollars(spent.nano)}"
     yield f"${in_dollars(spent.saved)}"
-    yield spent.notes
 
 
 def _numbers(spent: Spent) -> tuple[int, ...]:

@@ -13,13 +13,14 @@ def contacts_of(config: GatewayConfig, environment: Mapping[str, str], credentia
 
     `credentials` says whose are sent, as for `HttpUpstream`. Raises `ConfigurationError`.
     """
-    contacts = {name: _contact(entry, environment, credentials) for name, entry in config.providers.items()}
+    contacts = {name: contact_of(entry, environment, credentials) for name, entry in config.providers.items()}
     if config.default not in contacts:
         contacts[config.default] = upstream_of(config.default, credentials=credentials)
     return contacts
 
 
-def _contact(entry: ProviderEntry, environment: Mapping[str, str], credentials: Credentials) -> HttpUpstream:
+def contact_of(entry: ProviderEntry, environment: Mapping[str, str], credentials: Credentials) -> HttpUpstream:
+    """Return a provider as an upstream. Raises `ConfigurationError`."""
     row = PROVIDERS.get(entry.known or "")
     variable = entry.key_env[0] if entry.key_env else ""
     key = provider_key(entry, environment)

@@ -33,7 +33,7 @@ from cachemw.proxy.settings_file import Given, as_it_is, from_file, meant, of_ga
 from cachemw.stores import DiskStore, Store
 from cachemw.stores.disk.files import SECRET_VARIABLE
 from cachemw.upstreams.base_urls import refuse_incomplete, refuse_without_scheme
-from cachemw.upstreams.http import HttpUpstream
+from cachemw.upstreams.http import Credentials, HttpUpstream
 from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS, upstream_of
 from cachemw.wire.hosts import host_of, hosts_of
 
@@ -165,6 +165,11 @@ class Settings:
         """Say whether clients have to bring a key."""
         return bool(self.client_keys or self.client_keys_file or self.has_clients)
 
+    @property
+    def credentials(self) -> Credentials:
+        """Return whose credential upstreams are sent, as `HttpUpstream` has it."""
+        return "lend" if self.demands_keys else "pass"
+
     def gateway_config(self, environment: Mapping[str, str] = os.environ) -> GatewayConfig | None:
         """Return what the file now says of a gateway; `None` where it has no tables for one. Raises `ConfigurationError`."""
         if not self.config:
@@ -183,7 +188,7 @@ class Settings:
         provider, option = PROVIDERS.get(self.upstream), SETTINGS["upstream"].option
         if provider is None:
             refuse_without_scheme(self.upstream, option)
-        upstream = upstream_of(self.upstream, credentials="lend" if self.demands_keys else "pass")
+        upstream = upstream_of(self.upstream, credentials=self.credentials)
         refuse_incomplete(upstream.base_url, option if provider is None else provider.url_variable)
         return upstream
 

@@ -359,7 +359,7 @@ def test_a_directory_with_another_database_is_no_reason_not_to_serve(command: Co
 
 
 IN_FILE = {
-    "[providers]": "unknown in {path}: 'providers'; there may be [serve]",
+    "[routes.auto]": "{path}:1: [routes.auto]: it has no targets",
     "[serve]\nlife_time = 1": "unknown in [serve] of {path}: 'life_time' (is it lifetime?)",
     '[serve]\nhost = "0.0.0.0"': "'0.0.0.0' is not a loopback address",
     "[serve": "{path} is not TOML: ",
