@@ -33,8 +33,8 @@ def answered_by(report: ExchangeReport, head: Head, bids: Sequence[Bid]) -> Exch
 
 
 def asked_before(report: ExchangeReport, routed: Routed | None) -> ExchangeReport:
-    """Return a report that names who was asked in vain."""
-    if routed is None:
+    """Return a report that names who was asked in vain; who follows another's forward asked nobody."""
+    if routed is None or report.collapsed:
         return report
     return replace(report, attempts=routed.attempts, tried=(*(report.tried or ()), *routed.tried))
 

@@ -105,10 +105,10 @@ def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> Scri
             return (yield from _unsatisfiable(query, found))
         why = found.detail or why
         if slate.closed is not None:
-            return _declined(survey, slate.closed, _forwarding(query, found.fwd, why))
+            return _declined(survey, slate.closed, _forwarding(query, found.fwd, slate.detail, why))
         if claimed is not ClaimResult.LEAD:  # who was let alone may have waited for long
             order = yield from order_of(why)
-        report = _forwarding(query, found.fwd, why, order if isinstance(order, str) else _last_refusal(query, order))
+        report = _forwarding(query, found.fwd, slate.detail, why, _last_refusal(query, order))
         if asked.wants_fresh_answer or is_leading:
             return (yield from _forward(slate, survey, verified, report, order))
         sender = sender or sender_of(received.request, received.policy)
@@ -312,8 +312,10 @@ def _forwarding(query: Query, fwd: Fwd, *why: str | None) -> ExchangeReport:
     return replace(query.report, fwd=fwd, stored=stored, details=_details(asked, refusal, *why))
 
 
-def _last_refusal(query: Query, order: Ordered) -> str | None:
-    """Return why the last answer was not kept: the head of a stream could not say so."""
+def _last_refusal(query: Query, order: Ordered | str) -> str | None:
+    """Return why the answer will not be kept, or why the last one was not: the head of a stream could not say so."""
+    if isinstance(order, str):
+        return order
     detail = query.refusals.last(query.key.index, order.order.generation)
     return None if detail is None else was(detail)
 

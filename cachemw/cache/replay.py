@@ -4,6 +4,8 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
 
+from msgspec.structs import replace
+
 from cachemw.cache.directives import InvalidControl
 from cachemw.cache.effects import Declined, Failed, Serve, Unacceptable, Unsatisfiable
 from cachemw.cache.freshness import age
@@ -85,4 +87,5 @@ def respond(outcome: DirectOutcome) -> tuple[Part, ...]:
         case Unacceptable(report, _, shape):
             refusal, body = errors.invalid_path(shape)
     headers = announce(refusal.headers, report, is_stream=False) if report.opted_in else refusal.headers
-    return Head(refusal.status, with_route(headers, report)), body
+    nobodys = replace(report, target=None)  # whom it was for, or who failed, is not whose answer this is
+    return Head(refusal.status, with_route(headers, nobodys)), body

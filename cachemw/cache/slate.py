@@ -101,6 +101,11 @@ class Slate(msgspec.Struct, frozen=True):
         return None if self.plan is None else self.plan.closed
 
     @property
+    def detail(self) -> str | None:
+        """Return what the plan says of itself."""
+        return None if self.plan is None else self.plan.detail
+
+    @property
     def first(self) -> Query:
         """Return the query of who is asked first."""
         return self.queries[self.order[0] if self.order else 0]
