@@ -22,10 +22,10 @@ Else their caches would stay cold. The usual is a median: with what every single
 """
 
 MILLION = 1_000_000
-_DRAWS = 2**64
+_DRAW = 2.0**-64
 
 
-class Runner(msgspec.Struct, frozen=True):
+class Runner(msgspec.Struct, frozen=True, gc=False):
     """A target that may be asked now: its `place` in the plan's bids, and its health. `weight` is the operator's."""
 
     place: int
@@ -111,10 +111,8 @@ def _by_time(runners: Sequence[Runner], outlook: Outlook) -> _Ranking:
     Who is preferred from now on does not depend on what they are busy with: that is over in a moment.
     """
     busy, known = _timed(runners, outlook.mean_output)
-    place = next((runner.place for runner in runners if runner.bid.name == outlook.preferred), None)
-    leader = _leader(busy, place, outlook, is_idle=False)
-    preferred = _leader(known, place, outlook, is_idle=True).bid.name if known else outlook.preferred
-    return [leader, *[runner for runner in _sorted(busy) if runner is not leader]], preferred
+    in_order = _led(busy, outlook, is_idle=False)
+    return in_order, _led(known, outlook, is_idle=True)[0].bid.name if known else outlook.preferred
 
 
 def _timed(runners: Sequence[Runner], tokens: float) -> tuple[list[_Keyed], list[_Keyed]]:
@@ -136,14 +134,15 @@ def _timed(runners: Sequence[Runner], tokens: float) -> tuple[list[_Keyed], list
     return busy, known
 
 
-def _leader(timed: Sequence[_Keyed], place: int | None, outlook: Outlook, *, is_idle: bool) -> Runner:
-    """Return the fastest one, and the preferred one, at this place, while it is nearly so."""
-    preferred = next((one for one in timed if one[1] == place), None)
-    if preferred is None:
-        return min(timed)[2]
-    limit = LOYALTY * _usual_wait(preferred, outlook, is_idle)
-    faster = [one for one in timed if one < preferred and _may_lead(one, outlook, is_idle, limit)]
-    return min(faster, default=preferred)[2]
+def _led(timed: list[_Keyed], outlook: Outlook, *, is_idle: bool) -> list[Runner]:
+    """Return the runners by their keys, with the preferred one at their head while it is nearly the fastest."""
+    in_order = _sorted(timed)
+    place = next((place for place, runner in enumerate(in_order) if runner.bid.name == outlook.preferred), 0)
+    if place == 0:
+        return in_order
+    limit = LOYALTY * _usual_wait(timed[place], outlook, is_idle)
+    leader = next((faster for faster in range(place) if _may_lead(timed[faster], outlook, is_idle, limit)), place)
+    return [in_order[leader], *in_order[:leader], *in_order[leader + 1 :]]
 
 
 def _may_lead(one: _Keyed, outlook: Outlook, is_idle: bool, limit: float) -> bool:
@@ -178,7 +177,7 @@ def _by_conversation(runners: Sequence[Runner], outlook: Outlook) -> _Ranking:
 
 def _draw(runner: Runner, seed: int) -> float:
     drawn = xxhash.xxh3_64_intdigest(runner.bid.name.encode(), seed)
-    return -math.log((drawn + 1) / _DRAWS) / runner.weight if runner.weight > 0 else math.inf
+    return -math.log((drawn + 1) * _DRAW) / runner.weight if runner.weight > 0 else math.inf
 
 
 _ORDERS: dict[Pick, Callable[[Sequence[Runner], Outlook], _Ranking]] = {
