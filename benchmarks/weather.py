@@ -55,18 +55,18 @@ SPELLS = (
     Spell("cedar", 3.6 * HOUR, 4.2 * HOUR, FailureKind.QUOTA, hint=0.6 * HOUR),
     Spell("ash", 3.8 * HOUR, 4.0 * HOUR, FailureKind.SLOW),
     *(Spell(peer, _PEERS_OUT, _PEERS_OUT + 600.0, FailureKind.UNREACHABLE) for peer in PEERS),
-    *(Spell(target, _ALL_OUT, _ALL_OUT + 120.0, FailureKind.OVERLOAD) for target in (*PEERS, *SPARES)),
+    *(Spell(target, _ALL_OUT, _ALL_OUT + 120.0, FailureKind.UNREACHABLE) for target in (*PEERS, *SPARES)),
 )
-OUTAGES = len({(spell.begin, spell.end) for spell in SPELLS})
-"""How often something happens; where it happens to several at once, that is one."""
+OUTAGES = sum(spell.target in PEERS for spell in SPELLS)
+"""How often the preferred target may have to change, and to change back."""
 
 
 @dataclass(slots=True)
 class Account:
     """What came of all requests. `answerable` are those that some target would have answered when they came.
 
-    `known_down` are the attempts at a target that was down, and had failed since it was; `changes` is how often another target
-    became the preferred one.
+    `known_down` are the attempts at a target that was down, and had failed since it was, while another one was up; `changes` is
+    how often another target became the preferred one.
     """
 
     requests: int = 0
@@ -122,7 +122,7 @@ class World:
 
     def _request(self) -> Iterator[float]:
         self.account.requests += 1
-        is_answerable = any(not self._is_down(one.bid.name) for one in self._contenders)
+        is_answerable = self._is_anyone_up()
         self.account.answerable += is_answerable
         plan = self._plan()
         yield plan.waits
@@ -146,7 +146,7 @@ class World:
 
     def _attempt(self, name: str, patience: float) -> Generator[float, None, bool]:
         self.account.attempts += 1
-        self.account.known_down += self._is_down(name) and name in self._failed_at
+        self.account.known_down += self._is_down(name) and name in self._failed_at and self._is_anyone_up()
         attempt = self._standings.begun(name, "m", "key")
         spell = self._failing(name)
         if spell is not None and spell.kind is not None:
@@ -175,6 +175,9 @@ class World:
 
     def _is_down(self, name: str) -> bool:
         return any(spell.is_outage for spell in self._spells(name))
+
+    def _is_anyone_up(self) -> bool:
+        return any(not self._is_down(one.bid.name) for one in self._contenders)
 
     def _failing(self, name: str) -> Spell | None:
         """Return what makes this answer of a target fail, where it does."""

@@ -57,13 +57,14 @@ class Slot(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct, frozen=True):
     """The health of what failures are about: a key, a key with one model, or a model with every key.
 
-    Times are in monotonic seconds. `why`: it is cooled `until` then, and on probation after that, until an attempt that was
-    begun later goes well; `probe` is when the one that finds out was begun. `strikes` double the next cooldown, and halve with
-    every five minutes of quiet. `slots` are the last 30 seconds; `recent` are the seconds in which the last answers began, and
-    `recent_rates` the tokens a second in which they came.
+    Times are in monotonic seconds. `why`: it was `cooled_at` a failure, `until` then, and is on probation after that, until an
+    attempt goes well that was begun later than the failure; `probe` is when the one that finds out was begun. `strikes` double
+    the next cooldown, and halve with every five minutes of quiet. `slots` are the last 30 seconds; `recent` are the seconds in
+    which the last answers began, and `recent_rates` the tokens a second in which they came.
     """
 
     until: float = 0.0
+    cooled_at: float = 0.0
     why: FailureKind | None = None
     probe: float | None = None
     strikes: int = 0
@@ -129,9 +130,9 @@ def begun(standing: Standing, now: float) -> Standing:
 
 def answering(standing: Standing, began: float) -> Standing:
     """Return the standing when the attempt that `began` then gets a sound answer, which may take long to end."""
-    if standing.why is None or began < standing.until:
-        return standing  # what was asked before the cooldown ended says nothing of what is asked now
-    return replace(standing, why=None, probe=None, in_a_row=0)
+    if standing.why is None or began <= standing.cooled_at:
+        return standing  # what was asked before the last failure says nothing of what is asked now
+    return replace(standing, until=min(standing.until, began), why=None, probe=None, in_a_row=0)
 
 
 def ended(
@@ -188,7 +189,7 @@ def _cooled(standing: Standing, failure: Failure, now: float, roll: float) -> St
     strikes = max(1, left) if is_cooling and failure.hint is None else left + (failure.hint is None)
     until = max(standing.until, now + _seconds(failure, strikes, roll))
     why = standing.why if is_cooling and until == standing.until else failure.kind
-    return replace(standing, until=until, why=why, probe=None, strikes=min(strikes, _MOST_STRIKES))
+    return replace(standing, until=until, cooled_at=now, why=why, probe=None, strikes=min(strikes, _MOST_STRIKES))
 
 
 def _left_of(standing: Standing, now: float) -> int:

@@ -8,6 +8,7 @@ import msgspec
 
 from cachemw.cache.plans import Bid, Closed, Hedge, Pick, Plan
 from cachemw.endpoints.errors import Refusal
+from cachemw.gateway.failure_kinds import FailureKind
 from cachemw.gateway.health import Health
 from cachemw.gateway.needs import NO_NEEDS, Lacks, Needs, can_take, lack_of, param_of
 from cachemw.gateway.ranking import MILLION, Outlook, Runner, expected_cost, ranked
@@ -25,7 +26,9 @@ NO_HEDGE = "no-hedge"
 
 _NO_LACKS = Lacks()
 _UNTRIED = Health()
-_SAID_BY_ITSELF = frozenset({"auth", "no-model"})
+_UNREACHED = FailureKind.UNREACHABLE.value
+_RATES = frozenset({FailureKind.RATE.value, FailureKind.QUOTA.value})
+_SAID_BY_ITSELF = frozenset({FailureKind.AUTH.value, FailureKind.NO_MODEL.value})
 _MEAN_OUTPUT = 400.0
 _INVALID = "invalid_request_error"
 _PERCENTILES = ("p50", "p90", "p95", "p99")
@@ -225,9 +228,13 @@ def _is_left_out(name: str | None, contenders: Sequence[Contender], eligible: Se
 
 
 def _soonest(plan: Plan, runners: Sequence[Runner], now: float) -> Plan:
-    """Return the plan where all are cooling: the one that is so for the shortest time is waited for, else nobody is asked."""
-    soonest = min(runners, key=lambda runner: runner.health.until)
-    seconds = max(0.0, soonest.health.until - now)
+    """Return the plan where all are cooling: the one that is so for the shortest time is waited for, else nobody is asked.
+
+    One that could not be reached is asked at once: that costs nothing, and shows at once when our own network is back.
+    """
+    unreached = [runner for runner in runners if runner.health.why == _UNREACHED]
+    soonest = min(unreached or runners, key=lambda runner: runner.health.until)
+    seconds = 0.0 if unreached else max(0.0, soonest.health.until - now)
     if seconds <= min(LONGEST_WAIT, math.inf if plan.deadline is None else plan.deadline):
         others = tuple([one for one in plan.tried if one.name != soonest.bid.name])
         return msgspec.structs.replace(plan, order=(soonest.place,), hedge=None, waits=seconds, tried=others)
@@ -243,7 +250,7 @@ def _cooling(runner: Runner, now: float) -> Tried:
 def _cooling_refusal(route: str | None, why: str, seconds: float) -> Refusal:
     who = "the target" if route is None else f"every target of the route {route}"
     message = f"{who} is cooling after failures ({why}): try again in {math.ceil(seconds)} seconds"
-    return Refusal(429 if why in ("rate", "quota") else 503, message, code="no_target_ready")
+    return Refusal(429 if why in _RATES else 503, message, code="no_target_ready")
 
 
 def _nobody_left(what: str, wishes: Wishes) -> Refusal:

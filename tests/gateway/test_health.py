@@ -187,6 +187,18 @@ def test_an_answer_that_was_asked_for_before_a_cooldown_does_not_end_it() -> Non
     assert answering(standing, 999.0) == standing
 
 
+def test_an_answer_to_what_was_asked_in_a_cooldown_ends_it_for_all() -> None:
+    """Who asks although it cools has no other choice, or asks by its name."""
+    standing = begun(after([failing(K.QUOTA, 3600.0)]), 1001.0)
+
+    well = ended(standing, OK, 1002.0, began=1001.0)
+    assert readiness(well, 1002.0) == "ready"
+    assert ended(begun(well, 1003.0), BUSY, 1003.0, began=1003.0).until < 1015.0
+
+    failed_again = after([BUSY], at=1001.5, start=standing)
+    assert readiness(ended(failed_again, OK, 1002.0, began=1001.0), 1002.0) == "cooling"
+
+
 def test_a_probe_that_is_never_heard_of_again_lapses() -> None:
     probing = begun(after([BUSY]), 1005.0)
 
@@ -289,7 +301,7 @@ STEPS = st.lists(st.tuples(st.floats(0.0, 100.0), RESULTS, st.floats(0.0, 50.0),
 
 
 @given(STEPS)
-def test_whatever_happens_a_cooldown_ends_later_only_and_what_is_kept_is_bounded(steps: list[tuple[Any, ...]]) -> None:
+def test_whatever_fails_a_cooldown_ends_later_only_and_what_is_kept_is_bounded(steps: list[tuple[Any, ...]]) -> None:
     """G11."""
     standing, now = FRESH, 1000.0
     for wait, result, took, roll in steps:
@@ -298,8 +310,10 @@ def test_whatever_happens_a_cooldown_ends_later_only_and_what_is_kept_is_bounded
         standing = ended(begun(standing, now), result, now + took, began=now, roll=roll)
         is_cooling = before.why is not None and now + took < before.until
 
-        assert standing.until >= before.until
-        assert not is_cooling or readiness(standing, now + took) == "cooling"
+        is_well = isinstance(result, Good) and standing.why is None
+
+        assert standing.until >= before.until or is_well
+        assert not is_cooling or is_well or readiness(standing, now + took) == "cooling"
         assert standing.until <= now + took + 86_400.0
         assert (standing.busy, len(standing.slots) <= 10, len(standing.recent) <= 64) == (0, True, True)
         assert len(standing.recent_rates) <= 31

@@ -27,6 +27,8 @@ from tests.gateway.routing_cases import AT, NOW, Healths, asked, bid, cast_of, c
         ({"a": cooling(9, "quota"), "b": cooling(30, "broken")}, 429, 0.0, ""),
         ({"a": cooling(60, "quota"), "b": cooling(30, "broken")}, 503, 0.0, ""),
         ({"a": cooling(60, "auth"), "b": cooling(90, "overload")}, 503, 0.0, ""),
+        ({"a": cooling(5), "b": cooling(90, "unreachable")}, None, 0.0, "b"),
+        ({"a": cooling(99, "unreachable"), "b": cooling(90, "unreachable")}, None, 0.0, "b"),
     ],
 )
 def test_where_all_are_cooling_the_soonest_answers_or_it_is_said_when(
@@ -66,6 +68,7 @@ def test_nobody_waits_for_a_target_longer_than_for_the_answer() -> None:
         (cooling(9.0), False, 429, 0.0),
         (cooling(9.0, "broken"), False, 503, 0.0),
         (cooling(9.0), True, None, 0.0),
+        (cooling(9.0, "unreachable"), False, None, 0.0),
         (cooling(9.0, "auth"), False, None, 0.0),
         (cooling(9.0, "no-model"), False, None, 0.0),
     ],
