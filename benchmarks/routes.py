@@ -54,7 +54,7 @@ def _planning(pick: Pick, needs: Needs, plan: Plan) -> float:
         name: Health(first_token=1.0 + number / 9, rate=50.0, busy=number % 3, quantiles=(1.0, 2.0, 3.0, 4.0))
         for number, name in enumerate(TARGETS)
     }
-    now = Circumstances(1.0, preferred=TARGETS[3])
+    now = Circumstances(1.0, preferred=TARGETS[0])
     return _seconds(lambda: plan_of(route, contenders, needs, healths, now), plan) * 1e6
 
 

@@ -22,7 +22,7 @@ Else their caches would stay cold. The usual is a median: with what every single
 """
 
 MILLION = 1_000_000
-_DRAW = 2.0**-64
+_DRAW = 2.0**-32
 
 
 class Runner(msgspec.Struct, frozen=True, gc=False):
@@ -111,8 +111,10 @@ def _by_time(runners: Sequence[Runner], outlook: Outlook) -> _Ranking:
     Who is preferred from now on does not depend on what they are busy with: that is over in a moment.
     """
     busy, known = _timed(runners, outlook.mean_output)
-    in_order = _led(busy, outlook, is_idle=False)
-    return in_order, _led(known, outlook, is_idle=True)[0].bid.name if known else outlook.preferred
+    preferred = min(known)[2].bid.name if known else outlook.preferred
+    if preferred != outlook.preferred:
+        preferred = _led(known, outlook, is_idle=True)[0].bid.name
+    return _led(busy, outlook, is_idle=False), preferred
 
 
 def _timed(runners: Sequence[Runner], tokens: float) -> tuple[list[_Keyed], list[_Keyed]]:
@@ -171,13 +173,13 @@ def _is_known(health: Health) -> bool:
 
 def _by_conversation(runners: Sequence[Runner], outlook: Outlook) -> _Ranking:
     """By rendezvous: one conversation stays where it is, as long as that is there, and each gets its share of them."""
-    seed = xxhash.xxh3_64_intdigest(outlook.needs.conversation)
-    return _sorted([(_draw(one, seed), one.place, one) for one in runners]), outlook.preferred
-
-
-def _draw(runner: Runner, seed: int) -> float:
-    drawn = xxhash.xxh3_64_intdigest(runner.bid.name.encode(), seed)
-    return -math.log((drawn + 1) * _DRAW) / runner.weight if runner.weight > 0 else math.inf
+    digest, log = xxhash.xxh32_intdigest, math.log
+    seed = digest(outlook.needs.conversation)
+    draws = [
+        (-log((digest(one.bid.name.encode(), seed) + 1) * _DRAW) / one.weight if one.weight else math.inf, one.place, one)
+        for one in runners
+    ]
+    return _sorted(draws), outlook.preferred
 
 
 _ORDERS: dict[Pick, Callable[[Sequence[Runner], Outlook], _Ranking]] = {
