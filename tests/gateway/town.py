@@ -15,7 +15,7 @@ import cachemw.httpx
 import cachemw.wsgi
 from cachemw import ExchangeReport, MemoryStore, Policy
 from cachemw._wsgi_environ import Environ, StartResponse
-from cachemw.gateway.upstream import Gateway
+from cachemw.gateway import Gateway
 from cachemw.proxy import Proxy
 from cachemw.simulator import Simulator
 from tests.serving import serving_in_thread
