@@ -6,7 +6,7 @@ from typing import Protocol
 from cachemw.cache.plans import AskedBid
 from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.gateway.bout import Attempted, Bout, Shown
-from cachemw.gateway.commitment import Judgement
+from cachemw.gateway.commitment import Commitment, Judgement
 from cachemw.gateway.failure_kinds import Failure
 from cachemw.gateway.failures import of_error
 from cachemw.gateway.health import GONE, Gone, Good
@@ -79,7 +79,10 @@ def bout_of(request: UpstreamRequest, desk: Desk, now: float) -> Bout:
 
 
 class RoutedAnswer:
-    """Follows what is shown to its end, and then tells the desk and the watch, once."""
+    """Follows what is shown to its end, and then tells the desk and the watch, once.
+
+    `waits_since`, by the clock of this machine, is set by who reads it, before each read.
+    """
 
     def __init__(self, desk: Desk, bout: Bout, shown: Shown) -> None:
         self._desk, self._asked, self._open = desk, shown.asked, shown.under_way
@@ -87,36 +90,32 @@ class RoutedAnswer:
         routed = bout.routed(shown.asked, self._watch.bill, is_exhausted=shown.is_exhausted)
         self.head = RoutedHead(shown.head.status, shown.head.headers, shown.head.delimited, routed=routed)
         self._idle = bout.timeouts.idle
-        self._shown_at = self._waits_since = time.monotonic()
+        self._shown_at = self.waits_since = time.monotonic()
         self._first_token = None if self._open is None else self._open.ended - self._open.began
-        self._tail = b""
+        self._last = self._last_but_one = b""
         self._is_over = False
-        if self._open is not None and self._open.commitment is not None:
-            self._open.commitment.forget()
-
-    def waits(self) -> None:
-        """Note that more is being waited for."""
-        self._waits_since = time.monotonic()
+        self._judging = None if self._open is None else self._open.commitment
+        if self._judging is not None and self._judging.judgement is not Judgement.HOLDING:
+            self._judging.forget()
+            self._judging = None
 
     def feed(self, chunk: bytes) -> None:
         """See what is given to the client."""
         self._watch.feed(chunk)
-        self._tail = chunk[-_TAIL:] if len(chunk) >= _TAIL else (self._tail + chunk)[-_TAIL:]
+        self._last_but_one, self._last = self._last, chunk
+        if self._judging is not None:
+            self._judge_on(self._judging, chunk)
 
-    def judge(self, chunk: bytes) -> None:
+    def _judge_on(self, commitment: Commitment, chunk: bytes) -> None:
         """Look at what comes of an answer that is shown before it is known to be good: nobody else could have answered."""
-        commitment = None if self._open is None else self._open.commitment
-        if commitment is None or commitment.judgement is not Judgement.HOLDING:
-            return
         if commitment.feed(chunk) is not Judgement.HOLDING:
             self._note_judged()
             commitment.forget()
 
     def end(self) -> None:
         """Note that it has ended by itself."""
-        commitment = None if self._open is None else self._open.commitment
-        if commitment is not None and commitment.judgement is Judgement.HOLDING:
-            commitment.end()
+        if self._judging is not None:
+            self._judging.end()
             self._note_judged()
         self._finish(None, complete=True)
 
@@ -126,14 +125,15 @@ class RoutedAnswer:
 
     def leave(self) -> None:
         """Note that its reader wants no more: it has had the last event, or has left, or it has waited in vain."""
-        if self._tail.rstrip(b" \t\r\n").endswith(_DONE):
+        if (self._last_but_one[-_TAIL:] + self._last)[-_TAIL:].rstrip(b" \t\r\n").endswith(_DONE):
             self._finish(None, complete=True)
-        elif time.monotonic() - self._waits_since > self._idle - _SOON:
+        elif time.monotonic() - self.waits_since > self._idle - _SOON:
             self.fail(UpstreamTimeout("it fell silent"))
         else:
             self._finish(GONE, complete=False)
 
     def _note_judged(self) -> None:
+        self._judging = None
         now = time.monotonic()
         self._first_token = (self._first_token or 0.0) + now - self._shown_at
         self._shown_at = now

@@ -320,7 +320,6 @@ class _RoutedResponse:
             self._has_ended = True
             self._answer.end()
         else:
-            self._answer.judge(chunk)
             self._answer.feed(chunk)
         return chunk
 
@@ -338,7 +337,7 @@ class SyncRoutedResponse(_RoutedResponse):
             return self._take_held()
         if self._has_ended or self._response is None:
             return self._take(None)
-        self._answer.waits()
+        self._answer.waits_since = time.monotonic()
         try:
             return self._take(self._response.read(within))
         except UpstreamError as error:
@@ -366,7 +365,7 @@ class AsyncRoutedResponse(_RoutedResponse):
             return self._take_held()
         if self._has_ended or self._response is None:
             return self._take(None)
-        self._answer.waits()
+        self._answer.waits_since = time.monotonic()
         try:
             return self._take(await self._response.read())
         except UpstreamError as error:
