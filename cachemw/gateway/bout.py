@@ -63,13 +63,22 @@ class Shown(msgspec.Struct, frozen=True):
 class Bout:
     """Keeps who was asked for one request. `is_callers` says to whom the caller's own credential is sent.
 
-    `is_chat`: an answer has choices. All is over at `latest`. Times are in seconds, by any one clock.
+    `is_chat`: an answer has choices. `is_insistent`: the client tries again by itself. All is over at `latest`. Times are in
+    seconds, by any one clock.
     """
 
     def __init__(
-        self, bids: AskedBids, began: float, timeouts: Timeouts, is_callers: Callable[[AskedBid], bool], *, is_chat: bool
+        self,
+        bids: AskedBids,
+        began: float,
+        timeouts: Timeouts,
+        is_callers: Callable[[AskedBid], bool],
+        *,
+        is_chat: bool,
+        is_insistent: bool = False,
     ) -> None:
         self.bids, self.plan, self.timeouts, self.is_chat = bids, bids.plan, timeouts, is_chat
+        self._is_insistent = is_insistent
         self.attempts = 0
         self.tried: list[Tried] = []
         self.unsettled: list[AskedBid] = []
@@ -138,8 +147,10 @@ class Bout:
         """Return in how many seconds the last who failed may be asked the same again, once, as nobody else is left (E8)."""
         attempted, cooling = self._failed[-1]
         assert attempted.failure is not None  # noqa: S101 - it failed
-        is_cooled = attempted.failure.kind is FailureKind.BROKEN and cooling is not None
-        if self._is_repeated or is_cooled:
+        kind = attempted.failure.kind
+        is_cooled = kind is FailureKind.BROKEN and cooling is not None
+        is_waited_for = self._is_insistent and kind in (FailureKind.OVERLOAD, FailureKind.RATE)  # G24: not twice by each
+        if self._is_repeated or is_cooled or is_waited_for:
             return None
         return wait_to_repeat(attempted.failure, attempted.ended - attempted.began)
 

@@ -10,9 +10,11 @@ from cachemw.gateway.commitment import Commitment, Judgement
 from cachemw.gateway.failure_kinds import Failure
 from cachemw.gateway.failures import of_error
 from cachemw.gateway.health import GONE, Gone, Good
+from cachemw.messages import header_values
 from cachemw.routing import Bill, RoutedHead
 from cachemw.upstreams.base import AsyncUpstream, SyncUpstream, UpstreamRequest
 
+_COUNTS_RETRIES = b"x-stainless-retry-count"  # the SDKs' own, from their first try on
 _TAIL = 16
 _DONE = b"[DONE]"
 _SOON = 0.1
@@ -75,7 +77,8 @@ def bout_of(request: UpstreamRequest, desk: Desk, now: float) -> Bout:
     """Return the state of a request with bids, before anybody is asked."""
     assert request.bids is not None  # noqa: S101 - others are not a gateway's
     is_chat = request.raw_path.rstrip(b"/").endswith(b"/chat/completions")
-    return Bout(request.bids, now, request.timeouts, desk.is_callers, is_chat=is_chat)
+    is_insistent = bool(header_values(request.headers, _COUNTS_RETRIES))
+    return Bout(request.bids, now, request.timeouts, desk.is_callers, is_chat=is_chat, is_insistent=is_insistent)
 
 
 class RoutedAnswer:
