@@ -193,8 +193,9 @@ class Race:
 
     async def _lose(self, entrant: Entrant) -> None:
         """Give up one that was not the first."""
-        if entrant.attempted is not None and entrant.attempted.failure is not None:
-            self._fail(entrant, entrant.attempted)
+        attempted = entrant.attempted
+        if attempted is not None and attempted.failure is not None:
+            self._bout.note(attempted, entrant.performer.tell(attempted.failure))
         elif entrant.performer.is_under_way:
             self._bout.lose(entrant.asked)
         await entrant.performer.give_up(GONE)
