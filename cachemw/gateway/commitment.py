@@ -91,10 +91,10 @@ class Commitment:
         return self.judgement
 
     def cut(self, error: UpstreamError) -> Judgement:
-        """Note that it broke off, or came too slowly; of a status that says enough the rest is not needed."""
+        """Note that it broke off, or came too slowly, before it was decided; where the status says enough that is no matter."""
         if self._form is _Form.REFUSAL:
             self._judge_status()
-        elif self.judgement is Judgement.HOLDING:
+        else:
             self._fail(of_error(error))
             self.error = error
         return self.judgement
@@ -166,15 +166,14 @@ class Commitment:
     def _judge_status(self) -> None:
         head = self._head
         failure = of_response(self._provider, head.status, head.headers, b"".join(self._pieces)[: self._limit])
-        if failure is None:
-            self.release()
-        else:
-            self._fail(failure)
+        self._fail(failure or self._no_answer())
 
     def _fail_by(self, raw: bytes) -> None:
         """Fail by an error in an answer; one that nobody knows is the target's own."""
-        failure = of_object(self._provider, raw, headers=self._head.headers)
-        self._fail(failure or of_error(TruncatedResponse("it says that there is no answer")))
+        self._fail(of_object(self._provider, raw, headers=self._head.headers) or self._no_answer())
+
+    def _no_answer(self) -> Failure:
+        return of_error(TruncatedResponse("it says that there is no answer"))
 
     def _break(self) -> None:
         self.error = TruncatedResponse("it broke off, or can be read in no way, before its answer began")

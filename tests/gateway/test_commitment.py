@@ -61,6 +61,7 @@ FAILS = {
     "the finish reason of an error": (choice({}, "error"), "broken"),
     "a filter": (choice({}, "content_filter"), "refused"),
     "no JSON": (b"data: <html>\n\n", "broken"),
+    "an error that is nothing but its name": (b'event: error\ndata: "overloaded"\n\n', "broken"),
     "another shape": (b'data: [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED"}}]\n\n', "rate"),
     "a limit of the rate": (b'data: {"error": {"code": 429, "message": "slow down"}}\n\n', "rate"),
 }
@@ -210,6 +211,21 @@ def test_an_answer_that_breaks_off_before_it_has_begun_cannot_be_shown() -> None
     assert judged.failure is not None
     assert judged.failure.kind.value == "slow"
     assert judged.error is error
+
+
+def test_an_event_that_only_the_end_of_the_stream_completes_counts() -> None:
+    judged = commitment()
+
+    assert judged.feed(choice({"content": "h"}).replace(b"\n\n", b"\r\r")) is HOLDING
+    assert judged.end() is COMMITTED
+
+
+def test_what_is_known_to_be_a_failure_is_not_released() -> None:
+    judged = commitment()
+    judged.feed(ERROR_EVENT)
+    judged.release()
+
+    assert judged.end() is FAILED
 
 
 OTHERS: dict[str, tuple[Headers, Sequence[bytes]]] = {
