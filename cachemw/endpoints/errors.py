@@ -81,8 +81,8 @@ LONGEST_RETRY = 60.0
 
 def declined(refusal: Refusal, retry_after: float | None, shape: ErrorShape = OPENAI) -> ErrorResponse:
     """Return a gateway's own answer where nobody is asked; `retry_after` is in how many seconds that may change."""
-    after = () if retry_after is None else ((b"retry-after", b"%d" % math.ceil(retry_after)),)
     is_soon = retry_after is not None and retry_after <= LONGEST_RETRY
+    after = () if retry_after is None else ((b"retry-after", b"%d" % math.ceil(retry_after)),)
     return _answer(refusal, after if is_soon else (*after, _NO_RETRY), shape)
 
 

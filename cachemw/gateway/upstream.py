@@ -119,7 +119,7 @@ class Gateway:
         if plan.waits:
             await anyio.sleep(plan.waits)
         request = self._still_ready(request)
-        ask = aopen_in_turn if plan.hedge is None else aopen_hedged
+        ask = aopen_in_turn if plan.hedge is None or _is_alone(request) else aopen_hedged
         return await ask(request, self._desk(request))
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ class Gateway:
     def _still_ready(self, request: UpstreamRequest) -> UpstreamRequest:
         """Leave out who cools by now, or is being tried by another request: one finds out how a target is, and no crowd."""
         bids = request.bids
-        if bids is None or len(bids.asked) == 1:
+        if bids is None or _is_alone(request):
             return request
         ready = tuple([asked for asked in bids.asked if self._planner.is_ready(asked.bid, bids.caller)])
         return replace(request, bids=replace(bids, asked=ready)) if ready and len(ready) < len(bids.asked) else request
@@ -166,6 +166,10 @@ class Gateway:
     def _models(self, request: UpstreamRequest) -> bytes:
         client = None if request.bids is None else self.config.clients.get(request.bids.caller.name or "")
         return models_of(self.config, () if client is None else client.routes)
+
+
+def _is_alone(request: UpstreamRequest) -> bool:
+    return request.bids is None or len(request.bids.asked) == 1
 
 
 def _known(config: GatewayConfig, provider: str) -> str | None:
