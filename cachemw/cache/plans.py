@@ -15,6 +15,10 @@ Pick = Literal["first", "cheapest", "fastest", "weighted", "race"]
 OnRefusal = Literal["stop", "next"]
 
 
+NO_HEDGE = "no-hedge"
+"""Nobody is asked beside another one, though the route, or the client, wants it."""
+
+
 class Bid(msgspec.Struct, frozen=True):
     """A target that may answer a request.
 
@@ -80,6 +84,11 @@ class Plan(msgspec.Struct, frozen=True):
     preferred: str | None = None
 
     __repr__ = redacted_repr
+
+
+def in_turn(plan: Plan) -> Plan:
+    """Return a plan for who asks one after the other, in one thread: nobody is asked beside another one, and that is told."""
+    return plan if plan.hedge is None else msgspec.structs.replace(plan, hedge=None, detail=NO_HEDGE)
 
 
 class AskedBid(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from cachemw.cache.effects import (
     not_kept,
 )
 from cachemw.cache.live_response import Put, Relay
-from cachemw.cache.plans import Planner
+from cachemw.cache.plans import Planner, in_turn
 from cachemw.cache.policy import Policy
 from cachemw.cache.sharing import Course
 from cachemw.drivers.fitting import fitted
@@ -200,7 +200,7 @@ class SyncAnswer:
             case GetAccount():
                 return driver.store.account()
             case AskPlan(request):
-                return planned(driver.planner, request)
+                return in_turn(planned(driver.planner, request))
             case Put():
                 return self._put(effect)
             case Open(recorded, rewritten, bids):

@@ -1,15 +1,16 @@
 """Serve the attempts of one request: contact its targets, keep their standings, and reserve and settle what they cost."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import anyio.to_thread
 
-from cachemw.cache.plans import AskedBid, AskedBids, Closed
+from cachemw.cache.plans import AskedBid, Closed
 from cachemw.errors import RequestDeclined
 from cachemw.gateway.accounts import Treasurer
 from cachemw.gateway.billing import BillingWatch
 from cachemw.gateway.budgets import Reservation, most_of
+from cachemw.gateway.contacts import Contacts
 from cachemw.gateway.failure_kinds import Failure, FailureKind
 from cachemw.gateway.health import Gone, Good
 from cachemw.gateway.needs import needs_of
@@ -18,26 +19,26 @@ from cachemw.gateway.repeats import Repeats
 from cachemw.gateway.standings import BegunAttempt, Standings
 from cachemw.messages import Usage
 from cachemw.money import Cost
+from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.http import HttpUpstream
 from cachemw.wire.strict_json import parse
 
 
 class GatewayDesk:
-    """The desk of one request. `contacts` are the providers' upstreams by name, as they were when it was planned.
-
-    `settle` books what an attempt cost, some time soon.
-    """
+    """The desk of one request. `settle` books what an attempt cost, some time soon."""
 
     def __init__(
         self,
-        bids: AskedBids,
+        request: UpstreamRequest,
         planner: RoutePlanner,
-        contacts: Mapping[str, HttpUpstream],
+        contacts: Contacts,
         standings: Standings,
         repeats: Repeats,
         treasurer: Treasurer | None,
         settle: Callable[[Reservation, int | None], None],
     ) -> None:
+        assert request.bids is not None  # noqa: S101 - the script sends no request without
+        bids, self._path, self._query = request.bids, request.raw_path, request.query
         self._plan, self._caller = bids.plan, bids.caller
         self._planner, self._contacts, self._standings, self._repeats = planner, contacts, standings, repeats
         self._treasurer, self._book = treasurer, settle
@@ -48,7 +49,7 @@ class GatewayDesk:
 
     def contact(self, asked: AskedBid) -> HttpUpstream:
         """Return the upstream of its provider."""
-        return self._contacts[self._parts(asked)[0]]
+        return self._contacts.of(self._parts(asked)[0], asked.bid.target, self._path, self._query)
 
     def is_callers(self, asked: AskedBid) -> bool:
         """Say whether the caller's own credential is sent there."""
@@ -105,6 +106,11 @@ class GatewayDesk:
         """Do the same beside the event loop: an account is a file."""
         if self._client is not None and self._treasurer is not None:
             await anyio.to_thread.run_sync(self.reserve, asked)
+
+    def give_back(self) -> None:
+        """Release what was reserved for attempts that have not begun, and will not."""
+        for position in self._reserved.keys() - self._under_way.keys():
+            self._book(self._reserved.pop(position), 0)
 
     def _settle(self, asked: AskedBid, nano: int | None) -> None:
         """Book what an attempt cost; `None`: nobody knows, and what was reserved is booked."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from cachemw.cache.plans import Bid, Closed, Hedge, Pick, Plan
+from cachemw.cache.plans import NO_HEDGE, Bid, Closed, Hedge, Pick, Plan
 from cachemw.endpoints.errors import Refusal
 from cachemw.gateway.failure_kinds import FailureKind
 from cachemw.gateway.health import Health
@@ -21,8 +21,6 @@ LONGEST_WAIT = 2.0
 """The seconds that a request waits for the end of a cooldown, where nobody else can answer."""
 
 RACERS = 3
-NO_HEDGE = "no-hedge"
-"""Why a race or a hedge that was wished for is none: the route has no word of it."""
 
 _NO_LACKS = Lacks()
 _UNTRIED = Health()

@@ -15,7 +15,7 @@ from cachemw.errors import ConfigurationFaults
 from cachemw.gateway.accounts import Accounts, MemoryAccounts, Treasurer
 from cachemw.gateway.budgets import Reservation
 from cachemw.gateway.config import unpriced
-from cachemw.gateway.contacts import contacts_of
+from cachemw.gateway.contacts import Contacts
 from cachemw.gateway.fallback import aopen_in_turn, open_in_turn
 from cachemw.gateway.files import read_gateway
 from cachemw.gateway.gateway_desk import GatewayDesk
@@ -28,7 +28,7 @@ from cachemw.gateway.routes import GatewayConfig
 from cachemw.gateway.standings import Standings
 from cachemw.messages import HttpRecipient, Request, RouteTarget, Sends
 from cachemw.upstreams.base import AsyncResponse, SyncResponse, UpstreamRequest
-from cachemw.upstreams.http import Credentials, HttpUpstream
+from cachemw.upstreams.http import Credentials
 
 
 class Gateway:
@@ -47,12 +47,10 @@ class Gateway:
         credentials: Credentials = "lend",
         accounts: Accounts | None = None,
     ) -> None:
-        self._environment, self._credentials = environment, credentials
         self._accounts = MemoryAccounts() if accounts is None else accounts
         self._standings, self._repeats = Standings(), Repeats()
-        self._retired: list[HttpUpstream] = []
         self._bookkeeper: ThreadPoolExecutor | None = None
-        self._contacts: dict[str, HttpUpstream] = {}
+        self._contacts = Contacts(environment, credentials)
         self._recipient = HttpRecipient(sends=Sends.OURS if credentials == "lend" else Sends.CALLERS_OR_OURS)
         self.renew(config)
 
@@ -72,7 +70,7 @@ class Gateway:
     @property
     def place(self) -> str:
         """Return where requests go, as people are told of it."""
-        return f"{len(self.config.routes)} routes to {len(self._contacts)} providers"
+        return f"{len(self.config.routes)} routes"
 
     def renew(self, config: GatewayConfig) -> None:
         """Plan by another file from now on; requests under way keep their plans, and targets of the same name their standing.
@@ -82,17 +80,16 @@ class Gateway:
         tables = PriceTables(datetime.datetime.now(datetime.UTC).date())
         priced, self.unpriced = priced_by(tables, config)
         _refuse_unpriced(priced)
-        contacts = contacts_of(priced, self._environment, self._credentials)
+        made = self._contacts.made_for(priced)
         treasurer = Treasurer(self._accounts, priced.on_budget_error) if priced.clients else None
         planner = RoutePlanner(
             priced,
-            contacts,
+            self._contacts.take(made),
             self._standings,
             treasurer=treasurer,
             price=lambda entry: tables.price(_known(priced, entry.provider), entry.model),
         )
-        self._retired += self._contacts.values()  # requests under way may be asking them
-        self._planner, self._contacts, self._treasurer = planner, contacts, treasurer
+        self._planner, self._treasurer = planner, treasurer
 
     def target(self, raw_path: bytes, query: bytes) -> RouteTarget:
         """Return what stands as a request's target until its plan names one."""
@@ -120,24 +117,30 @@ class Gateway:
             await anyio.sleep(plan.waits)
         request = self._still_ready(request)
         ask = aopen_in_turn if plan.hedge is None or _is_alone(request) else aopen_hedged
-        return await ask(request, self._desk(request))
+        desk = self._desk(request)
+        try:
+            return await ask(request, desk)
+        except BaseException:  # its client left while it was being reserved, too
+            desk.give_back()
+            raise
 
     def close(self) -> None:
         """Close the connections that were opened without `await`. May be called twice, and before first use."""
-        for contact in (*self._contacts.values(), *self._retired):
+        for contact in self._contacts:
             contact.close()
         self._end_books()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. May be called twice, and before first use."""
-        for contact in (*self._contacts.values(), *self._retired):
+        for contact in self._contacts:
             await contact.aclose()
         self._end_books()
 
     def _desk(self, request: UpstreamRequest) -> GatewayDesk:
         assert request.bids is not None  # noqa: S101 - the script sends no request without
-        treasurer = self._treasurer
-        return GatewayDesk(request.bids, self._planner, self._contacts, self._standings, self._repeats, treasurer, self._settle)
+        return GatewayDesk(
+            request, self._planner, self._contacts, self._standings, self._repeats, self._treasurer, self._settle
+        )
 
     def _settle(self, reservation: Reservation, nano: int | None) -> None:
         """Book in a thread of its own: another process may be writing, and nobody here waits for that."""

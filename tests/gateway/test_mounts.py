@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from cachemw import Policy
-from tests.gateway.town import FIRST, MOUNTS, PRICES, SECOND, SPARE, Ask, Town, town
+from tests.gateway.town import FIRST, MOUNTS, PEERS, PRICES, SECOND, SPARE, Ask, Town, over_transport, over_wsgi, town
 
 ON = Policy(default="on")
 OFF = Policy()
@@ -117,3 +117,14 @@ def test_when_all_fail_the_first_targets_own_error_is_said(over: Over, tmp_path:
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("over", [over_wsgi, over_transport], ids=["WSGI", "transport"])
+def test_one_thread_asks_in_turn_and_says_so(over: Over, tmp_path: Path) -> None:
+    routes = PEERS + 'pick = "race"\n' + PRICES
+    with town(tmp_path, routes=routes) as here, over(here, ON) as ask:
+        response = ask()
+
+        assert is_clean(response)
+        assert "no-hedge" in response.headers["cache-status"]
+        assert len(here.asked) == 1
