@@ -38,6 +38,8 @@ def route_field(report: ExchangeReport) -> bytes | None:
 
 def with_route(headers: Headers, report: ExchangeReport) -> Headers:
     """Return response fields with ours, where there is one; none that an upstream sent stays, for it speaks in our name."""
+    if report.tried is None:  # a hit without a gateway is made of few calls
+        return headers
     field = route_field(report)
     return headers if field is None else (*without(headers, (ROUTE_HEADER,)), (ROUTE_HEADER, field))
 
