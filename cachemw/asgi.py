@@ -357,18 +357,14 @@ class CacheMiddleware:
         if self._recaller is not None and isinstance(classified, OptedIn):
             door = incoming.scope.get(DOOR) or incoming.door(self._recaller)
         try:
-            body = await incoming.read(self.body_limit(classified, incoming))
+            is_routed = self._planner is not None and may_name_model(incoming.method, incoming.headers)
+            body = await incoming.read(body_limit(classified, self.policy, is_routed=is_routed))
             if door is None or not door.is_known or not await give_again(door, body, send):
                 await self.drive(classified, self.request(incoming, body), incoming, send, door)
         except ClientLeftError:
             pass
         finally:
             incoming.let_go()
-
-    def body_limit(self, classified: Classified, incoming: AsgiRequest) -> int | None:
-        """Return how many bytes of a request's body are read before it is answered, as `cache.classify` has it."""
-        is_routed = self._planner is not None and may_name_model(incoming.method, incoming.headers)
-        return body_limit(classified, self.policy, is_routed=is_routed)
 
     def drive(
         self, classified: Classified, request: Request, incoming: AsgiRequest, send: Send, door: Door | None = None

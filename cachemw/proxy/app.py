@@ -14,7 +14,7 @@ from starlette.websockets import WebSocketClose
 
 from cachemw.asgi import AsgiClient, AsgiRequest, CacheMiddleware, path_below, raw_path_below
 from cachemw.budget import Budget
-from cachemw.cache.classify import classify
+from cachemw.cache.classify import body_limit, classify, may_name_model
 from cachemw.cache.policy import Policy
 from cachemw.drivers.recalling import Recaller
 from cachemw.endpoints import endpoint_of
@@ -113,8 +113,9 @@ class Proxy:
         policy, incoming = self._cache.policy, AsgiRequest(scope, receive, self._cache.bodies)
         classified = classify(incoming.method, incoming.path, incoming.headers, policy)
         try:
-            body = await incoming.read(self._cache.body_limit(classified, incoming) or 0)
-            request = self._cache.request(incoming, body if self._is_routed else Unread.LEFT_ALONE)
+            is_routed = self._is_routed and may_name_model(incoming.method, incoming.headers)
+            body = await incoming.read(body_limit(classified, policy, is_routed=is_routed) if is_routed else 0)
+            request = self._cache.request(incoming, body if is_routed else Unread.LEFT_ALONE)
             await self._cache.drive(classified, request, incoming, send)
         except ClientLeftError:
             pass
