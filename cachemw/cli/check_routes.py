@@ -8,6 +8,7 @@ from cachemw.cache.plans import Pick
 from cachemw.cli.check_online import asked
 from cachemw.cli.finding import Finding
 from cachemw.errors import ConfigurationError, ConfigurationFaults
+from cachemw.gateway.config import unpriced_budgets
 from cachemw.gateway.contacts import contact_of
 from cachemw.gateway.price_tables import PriceTables, priced_by
 from cachemw.gateway.routes import GatewayConfig, ProviderEntry, RouteEntry
@@ -38,6 +39,7 @@ def about_routes(settings: Settings, environment: Mapping[str, str], *, online: 
     if config is None:
         return
     config, _ = priced_by(PriceTables(datetime.now(UTC).date()), config)
+    yield from (Finding("wrong", "routes", fault) for fault in unpriced_budgets(config))
     yield from (Finding("note", "routes", warning) for warning in config.warnings)
     yield from (Finding("ok", "routes", _plan(route, config)) for route in config.routes.values())
     yield from (Finding("ok", "routes", f"{name} is another name for {meant}") for name, meant in config.models.items())
@@ -73,7 +75,7 @@ def _plan(route: RouteEntry, config: GatewayConfig) -> str:
     if hedge is None:
         hedged = ""
     else:
-        after = hedge.after if isinstance(hedge.after, str) else f"{hedge.after:g} s"
+        after = f"the {hedge.after} of the first's answers" if isinstance(hedge.after, str) else f"{hedge.after:g} s"
         hedged = f"; a second one is asked after {after}, for {100 * hedge.extra:g} % of requests at most"
     return f"{route.name}: {picked}{spares if route.spares else ''}{hedged}"
 

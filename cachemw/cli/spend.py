@@ -106,8 +106,9 @@ def in_all(spending: Sequence[Spent]) -> Spent:
 
 def spending_table(spending: Sequence[Spent], by: SpendBy) -> Table:
     """Show what was spent, as people read it, with the sum below: amounts are never cut, names are where they are long."""
-    shown = Table(Column(by.value, overflow="fold", min_width=12), box=SIMPLE_HEAD)
-    for heading in ("requests", "from store", "tokens in/out", "spent", "saved"):
+    name = Column(by.value, overflow="fold", min_width=12)
+    shown = Table(name, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for heading in ("requests", "from\nstore", "tokens\nin / out", "spent", "saved"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for spent in spending:
         shown.add_row(*_cells(spent, spent.name or "-"))

@@ -87,6 +87,15 @@ def entry_of(config: GatewayConfig, name: str) -> TargetEntry | None:
     return plain_target(name)
 
 
+def unpriced_budgets(config: GatewayConfig) -> tuple[str, ...]:
+    """Return what is wrong with each client that has a budget and may use what nobody knows the price of."""
+    return tuple(
+        f"[clients.{client}] has a budget, and nobody knows the price of {', '.join(names)}: say it in [targets], or leave"
+        f" these out of its routes"
+        for client, names in unpriced(config, frozenset()).items()
+    )
+
+
 def unpriced(config: GatewayConfig, priced_names: AbstractSet[str]) -> dict[str, tuple[str, ...]]:
     """Return the targets of unknown price that each client with a budget may use, by the client; none that are off.
 

@@ -7,6 +7,7 @@ import msgspec
 from cachemw.cache.plans import Bid
 from cachemw.gateway.routes import GatewayConfig
 from cachemw.messages import HttpTarget
+from cachemw.money import Cost
 from cachemw.routing import Bill, Routed, RoutedHead
 from cachemw.wire.paths import below_version
 
@@ -39,13 +40,20 @@ class OwnAnswer:
 
     def __init__(self, content: bytes, method: str) -> None:
         fields = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(content)))
-        self.head = RoutedHead(200, fields, routed=Routed(0, 0, (), Bill()))
+        self.head = RoutedHead(200, fields, routed=Routed(0, 0, (), _free()))
         self._content: bytes | None = None if method == "HEAD" else content
 
     def take(self) -> bytes | None:
         """Return the content, once."""
         content, self._content = self._content, None
         return content
+
+
+def _free() -> Bill:
+    """Return the bill of what nobody was asked for."""
+    bill = Bill()
+    bill.cost = Cost(0, "priced")
+    return bill
 
 
 class SyncOwnAnswer(OwnAnswer):

@@ -96,6 +96,8 @@ class RoutePlanner:
         plan = self._planned(request, body or {}, wishes, client)
         if body is None and request.method == "POST":
             plan = replace(plan, detail=NOT_ROUTED)
+        elif plan.detail is None and wishes.ignored:
+            plan = replace(plan, detail=f"ignored-{wishes.ignored[0]}")
         until = math.inf if client is None or client.expires is None else _midnight(client.expires)
         return replace(plan, is_stream=(body or {}).get("stream") is True, until=until)
 

@@ -14,7 +14,7 @@ from cachemw.cache.plans import Plan
 from cachemw.errors import ConfigurationFaults
 from cachemw.gateway.accounts import Accounts, MemoryAccounts, Treasurer
 from cachemw.gateway.budgets import Reservation
-from cachemw.gateway.config import unpriced
+from cachemw.gateway.config import unpriced_budgets
 from cachemw.gateway.contacts import Contacts
 from cachemw.gateway.fallback import aopen_in_turn, open_in_turn
 from cachemw.gateway.files import read_gateway
@@ -79,7 +79,8 @@ class Gateway:
         """
         tables = PriceTables(datetime.datetime.now(datetime.UTC).date())
         priced, self.unpriced = priced_by(tables, config)
-        _refuse_unpriced(priced)
+        if faults := unpriced_budgets(priced):
+            raise ConfigurationFaults(faults)
         made = self._contacts.made_for(priced)
         treasurer = Treasurer(self._accounts, priced.on_budget_error) if priced.clients else None
         planner = RoutePlanner(
@@ -178,13 +179,3 @@ def _is_alone(request: UpstreamRequest) -> bool:
 def _known(config: GatewayConfig, provider: str) -> str | None:
     entry = config.providers.get(provider)
     return provider if entry is None else entry.known
-
-
-def _refuse_unpriced(config: GatewayConfig) -> None:
-    """Raise `ConfigurationError` for a client with a budget that may use what nobody knows the price of."""
-    if faults := tuple(
-        f"[clients.{client}] has a budget, and nobody knows the price of {', '.join(names)}: say it in [targets], or leave"
-        f" these out of its routes"
-        for client, names in unpriced(config, frozenset()).items()
-    ):
-        raise ConfigurationFaults(faults)

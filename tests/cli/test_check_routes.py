@@ -59,7 +59,8 @@ def test_every_routes_plan_is_told(here: Here, tmp_path: Path) -> None:
         (
             "ok",
             f"auto: the fastest of {first}, groq/openai/gpt-oss-120b {priced}; where none of these can answer,"
-            f" openai/gpt-5.4-mini {off}; a second one is asked after p95, for 10 % of requests at most",
+            f" openai/gpt-5.4-mini {off}; a second one is asked after the p95 of the first's answers, for 10 % of requests at"
+            " most",
         ),
         (
             "ok",
@@ -99,6 +100,17 @@ def test_all_faults_are_told_at_once_and_each_alone(here: Here, tmp_path: Path) 
     ]
     assert "clients" not in findings(done)
     assert "sk-" not in done.stdout
+
+
+def test_a_budget_that_nobody_could_keep_is_wrong(here: Here, tmp_path: Path) -> None:
+    """E10: for it keeps `cachemw serve` from starting."""
+    text = "[routes.a]\ntargets = ['groq/unheard-of']\n[clients.x]\nkey_env = 'X'\nbudget = { usd = 1, per = 'day' }\n"
+
+    done, told = checked(here, tmp_path, text, X="sk-of-x", GROQ_API_KEY="sk-g")
+
+    wrong = "[clients.x] has a budget, and nobody knows the price of groq/unheard-of: say it in [targets], or leave these out"
+    assert told == [("wrong", f"{wrong} of its routes"), ("ok", "a: groq/unheard-of (price unknown)")]
+    assert done.returncode == 1
 
 
 def test_a_key_file_that_cannot_be_read_is_told(here: Here, tmp_path: Path) -> None:

@@ -162,3 +162,13 @@ def test_what_is_no_ledger_is_one_line(here: Here, tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [("--since", "soon"), ("--by", "colour")])
 def test_what_spend_cannot_do_is_refused(here: Here, filled: Path, arguments: tuple[str, ...]) -> None:
     assert here("spend", "--dir", filled, *arguments).returncode == 2
+
+
+@pytest.mark.parametrize("by", list(SpendBy))
+def test_no_number_is_cut_in_a_window_of_eighty_columns(here: Here, filled: Path, by: SpendBy) -> None:
+    """E1: names are folded instead."""
+    done = here("spend", "--by", by.value, "--dir", filled, COLUMNS="80")
+
+    assert "…" not in done.stdout
+    assert {"$0.002421", "$0.001263"} <= set(done.stdout.split())
+    assert [line for line in done.stdout.splitlines()[1:] if len(line) > 80] == []

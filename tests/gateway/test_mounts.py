@@ -8,8 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from cachemw import Policy
+from cachemw import MemoryStore, Policy
+from cachemw.proxy import Proxy
 from tests.gateway.town import FIRST, MOUNTS, PEERS, PRICES, SECOND, SPARE, Ask, Town, over_transport, over_wsgi, town
+from tests.serving import serving_in_thread
 
 ON = Policy(default="on")
 OFF = Policy()
@@ -128,3 +130,28 @@ def test_one_thread_asks_in_turn_and_says_so(over: Over, tmp_path: Path) -> None
         assert is_clean(response)
         assert "no-hedge" in response.headers["cache-status"]
         assert len(here.asked) == 1
+
+
+def test_the_list_of_models_costs_nothing(tmp_path: Path) -> None:
+    """G17: nobody is asked for it, so that its price is not unknown."""
+    with town(tmp_path) as here:
+        proxy = Proxy(gateway=here.gateway(), store=MemoryStore(), hooks=[here.reports.append])
+        with serving_in_thread(proxy) as url:
+            listed = httpx.get(f"{url}/v1/models").json()
+
+    assert [model["id"] for model in listed["data"]] == ["auto", FIRST, SECOND]
+    assert [(report.cost, report.attempts) for report in here.reports] == [(0, 0)]
+
+
+@pytest.mark.parametrize("policy", [ON, OFF], ids=["on", "off"])
+@pytest.mark.parametrize(
+    ("wish", "detail"), [("hedge=0.5", "no-hedge"), ("pick=race", "no-hedge"), ("tries=3, spares", "ignored-tries")]
+)
+def test_a_wish_that_is_not_obeyed_is_told(over: Over, tmp_path: Path, wish: str, detail: str, policy: Policy) -> None:
+    """E1: whether the request opted in or not; in its report where there is no `Cache-Status`."""
+    with town(tmp_path) as here, over(here, policy) as ask:
+        response = ask(headers={"Cachemw-Route": wish})
+
+    assert response.status_code == 200
+    assert [report.details for report in here.reports] == [(detail,)]
+    assert policy is OFF or f"detail={detail}" in response.headers["cache-status"]
