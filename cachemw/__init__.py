@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         UpstreamError,
         UpstreamTimeout,
     )
+    from cachemw.gateway.upstream import Gateway
     from cachemw.limits import Limits, Timeouts
     from cachemw.report import ExchangeReport, Hook
     from cachemw.stores import DiskStore, FileStore, MemoryStore, Store
@@ -28,6 +29,7 @@ __all__ = [
     "DiskStore",
     "ExchangeReport",
     "FileStore",
+    "Gateway",
     "Hook",
     "Limits",
     "MemoryStore",
@@ -43,7 +45,14 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-_HOMES = ("cachemw.errors", "cachemw.limits", "cachemw.report", "cachemw.cache.policy", "cachemw.stores")
+_HOMES = (
+    "cachemw.errors",
+    "cachemw.limits",
+    "cachemw.report",
+    "cachemw.cache.policy",
+    "cachemw.stores",
+    "cachemw.gateway.upstream",
+)
 
 
 if not TYPE_CHECKING:  # who checks types is told above which names there are

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from cachemw import Policy
 from cachemw.cache.context import ENVIRON, ENVIRON_PREFIXES, EXTENSIONS, SCOPE, Member
 from cachemw.cache.header_rules import OTHERS, ROWS, Counts, Row
+from cachemw.gateway.failure_kinds import TREATMENTS, Cools, FailureKind, SameAgain, ScopeKind, Treatment
 from cachemw.proxy.settings import SETTINGS
 from cachemw.upstreams.providers import PROVIDERS
 from tests import house
@@ -82,6 +83,50 @@ def policy() -> Iterator[str]:
             yield f"| `{field.name}` | {_default(field.default)} | {told[field.name]} |"
 
 
+WHAT_FAILS: Mapping[FailureKind, str] = {
+    FailureKind.UNREACHABLE: "no connection, or it was closed before there was a head",
+    FailureKind.SLOW: "silent for `first_token` or `answer` seconds",
+    FailureKind.BROKEN: "500, 502, 504, 408, 409, …; or it broke off before it said anything",
+    FailureKind.OVERLOAD: "503, 529, or it says that it is overloaded",
+    FailureKind.RATE: "429: too many requests or tokens a minute",
+    FailureKind.QUOTA: "402, or it says that credits, plan or the day's tokens are used up",
+    FailureKind.AUTH: "401, 403: it does not take the key",
+    FailureKind.NO_MODEL: "404: it has no such model",
+    FailureKind.TOO_LARGE: "the request is too long for it, or for the plan",
+    FailureKind.UNSUPPORTED: "it refuses a parameter",
+    FailureKind.BAD_OUTPUT: "a 200 that says nothing, or a call that the model could not write",
+    FailureKind.REFUSED: "a policy, a filter or a guardrail refuses",
+    FailureKind.BAD_REQUEST: "any other 4xx",
+}
+_SCOPES = {ScopeKind.KEY: "the key", ScopeKind.KEY_MODEL: "the model, for this key", ScopeKind.PROVIDER_MODEL: "the model"}
+
+
+def failures() -> Iterator[str]:
+    """What becomes of each kind of failure of a target."""
+    yield "| `why` | what happened | the next is asked | the same once more | left alone | for |"
+    yield "|---|---|---|---|---|---|"
+    for kind, treatment in TREATMENTS.items():
+        again = "no" if treatment.repeats is SameAgain.NEVER else treatment.repeats.value
+        yield f"| `{kind.value}` | {WHAT_FAILS[kind]} | {_next(kind)} | {again} | {_left_alone(treatment)} |"
+
+
+def _next(kind: FailureKind) -> str:
+    if kind is FailureKind.REFUSED:
+        return '**no**, or `on_refusal = "next"`'
+    if kind is FailureKind.AUTH:
+        return "yes; no, if it is the caller's own"
+    return "yes" if kind.goes_on else "**no**"
+
+
+def _left_alone(treatment: Treatment) -> str:
+    if treatment.cools is Cools.NEVER or treatment.scope is None:
+        return "no |"
+    first, cap = treatment.first, treatment.cap
+    seconds = f"{first:g} s" if first == cap else f"{first:g} to {cap:g} s"
+    when = "" if treatment.cools is Cools.AT_ONCE else f", after {treatment.cools.value}"
+    return f"{_SCOPES[treatment.scope]}{when} | {seconds}"
+
+
 def _told(docstring: str) -> dict[str, str]:
     """Return what is said of each name that begins a line; what is indented goes on with the line before it."""
     told: dict[str, str] = {}
@@ -104,6 +149,7 @@ def _default(value: object) -> str:
 TABLES: Mapping[str, tuple[str, ...]] = {
     "docs/key.md": ("\n".join(header_fields()), "\n".join(bookkeeping())),
     "docs/policy.md": ("\n".join(policy()),),
+    "docs/routes.md": ("\n".join(failures()),),
     "docs/proxy.md": ("\n".join(providers()), "\n".join(settings())),
     "SECURITY.md": (
         "\n".join(members("ASGI scope", SCOPE)),

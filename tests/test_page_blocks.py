@@ -33,6 +33,7 @@ def test_a_block_of_a_page_runs(page: str, title: str, code: str, tmp_path: Path
         monkeypatch.setenv(name, str(value))
     monkeypatch.delenv("CI", raising=False)  # where it is set, the page's cassette replays what nobody has recorded
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "cachemw.toml").write_text(blocks("routes.md", "toml")[0][1])
 
     made = run(code, page)
 
