@@ -83,6 +83,7 @@ NOT_CODES = {"cachemw_error", "invalid_request_error", "status_code"}
         "endpoints/chat/completeness",
         "endpoints/chat/transcode/reading",
         "wire/strict_json",
+        "cache/authors",
         "cache/exchange",
         "cache/classify",
         "cache/lookup",
@@ -146,6 +147,7 @@ OTHER_OPTIONS = {
     "--block-network",
     "--peers",
     "--records",
+    "--by",
     "--dialect",
     "--fail",
 }

@@ -17,8 +17,13 @@ from tests.pages import DOCS, blocks
 
 Here = Callable[..., Done]
 
-PAGES = ("routes.md", "costs.md")
-FILES = [pytest.param(text, id=f"{page} {title}") for page in PAGES for title, text in blocks(page, "toml")]
+PAGES = ("routes.md", "costs.md", "deploy.md")
+FILES = [
+    pytest.param(text, id=f"{page} {title}")
+    for page in PAGES
+    for title, text in blocks(page, "toml")
+    if "[routes." in text or page != "deploy.md"
+]
 KEYS = {"CEREBRAS_API_KEY": "sk-c", "GROQ_API_KEY": "sk-g", "TEAM_OPENAI_KEY": "sk-o", "EVALS_KEY": "sk-of-evals"}
 [WHOLE] = [text for title, text in blocks("routes.md", "toml") if title == "The file"]
 
@@ -26,7 +31,7 @@ KEYS = {"CEREBRAS_API_KEY": "sk-c", "GROQ_API_KEY": "sk-g", "TEAM_OPENAI_KEY": "
 def read(text: str, directory: Path) -> GatewayConfig:
     path = directory / "cachemw.toml"
     path.write_text(text)
-    return read_gateway(str(path), KEYS)
+    return read_gateway(str(path), KEYS, keyed={"alice"} & set(re.findall(r"clients\.([a-z]+)", text)))
 
 
 @pytest.mark.parametrize("text", FILES)
