@@ -101,7 +101,7 @@ class Standings:
         if attempt.is_callers or not isinstance(result, Failure):
             return
         if result.kind is FailureKind.AUTH:
-            logger.warning("the provider %s does not take our key: it is left out for a while", attempt.provider)
+            logger.warning("there is no key that the provider %s takes: it is left alone for a while", attempt.provider)
         elif result.kind is FailureKind.UNSUPPORTED and attempt.provider not in self._refusing:
             self._refusing.add(attempt.provider)
             logger.info("the provider %s does not take a parameter that it was sent: `drop` leaves it out", attempt.provider)
