@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
+from rich.text import Text
 
 from cachemw.errors import BookError, CommandError
 from cachemw.gateway.ledger import BOUGHT, NOT_WRITTEN, book_of
@@ -100,27 +101,27 @@ def read_spending(directory: Path, by: SpendBy, since: float | None) -> list[Spe
 
 def in_all(spending: Sequence[Spent]) -> Spent:
     """Return the sum of these."""
-    sums = (sum(values) for values in zip(*map(_numbers, spending), strict=True))
+    nothing = Spent("in all", *[0] * (len(Spent.__dataclass_fields__) - 1))
+    sums = (sum(values) for values in zip(*map(_numbers, (nothing, *spending)), strict=True))
     return Spent("in all", *sums)
 
 
 def spending_table(spending: Sequence[Spent], by: SpendBy) -> Table:
-    """Show what was spent, as people read it, with the sum below: amounts are never cut, names are where they are long."""
+    """Show what was spent, as people read it, with the sum below: nothing is cut short, names take lines where they are long."""
     name = Column(by.value, overflow="fold", min_width=12)
     shown = Table(name, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for heading in ("requests", "from\nstore", "tokens\nin / out", "spent", "saved"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for spent in spending:
-        shown.add_row(*_cells(spent, spent.name or "-"))
+        shown.add_row(*_cells(spent))
     shown.add_section()
-    total = in_all(spending)
-    shown.add_row(*_cells(total, total.name))
+    shown.add_row(*_cells(in_all(spending)))
     return shown
 
 
 def spending_notes(spending: Iterable[Spent]) -> Iterator[str]:
     """Yield how far each amount is known, where that is not all."""
-    yield from (f"{spent.name or '-'}: {notes}" for spent in spending if (notes := spent.notes))
+    yield from (f"{_shown(spent.name)}: {notes}" for spent in spending if (notes := spent.notes))
 
 
 def spending_lines(spending: Iterable[Spent], by: SpendBy) -> Iterator[str]:
@@ -143,12 +144,17 @@ def spending_lines(spending: Iterable[Spent], by: SpendBy) -> Iterator[str]:
         ).decode()
 
 
-def _cells(spent: Spent, name: str) -> Iterator[str]:
-    yield name
+def _shown(name: str) -> str:
+    """Return a name, which may be a client's text, as nothing that a terminal obeys."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in name) or "-"
+
+
+def _cells(spent: Spent) -> Iterator[str | Text]:
+    yield Text(_shown(spent.name))  # a string may have markup
     yield f"{spent.requests:,}"
     yield f"{spent.answered_here:,}"
     yield f"{spent.input_tokens:,} / {spent.output_tokens:,}"
-    yield f"{'> ' if spent.is_least else ''}${in_dollars(spent.nano)}"
+    yield f"{'at least ' if spent.is_least else ''}${in_dollars(spent.nano)}"
     yield f"${in_dollars(spent.saved)}"
 
 

@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from rich.console import Console
 
 from cachemw.cli.spend import SpendBy, Spent, in_all, read_spending, spending_table
 from cachemw.gateway.ledger import Ledger
@@ -141,6 +143,39 @@ def test_people_are_shown_a_table(here: Here, filled: Path) -> None:
     assert done.stdout.startswith(f"{filled}\n")
     assert "> $0.002421" in done.stdout
     assert "2 answers of unknown price" in done.stdout
+
+
+def test_no_figure_is_cut_short_in_a_narrow_terminal(here: Here, filled: Path) -> None:
+    done = here("spend", "--dir", filled, COLUMNS="80")
+
+    assert {"$0.002421", "$0.001263", "3,200", "1,200"} <= set(done.stdout.split())
+    assert "…" not in done.stdout
+    assert max(map(len, done.stdout.splitlines()[1:])) <= 80
+
+
+def test_a_long_name_and_large_figures_are_shown_whole() -> None:
+    name, heard = "openrouter/openai/gpt-oss-120b", StringIO()
+    spent = Spent(name, 12_800, 4_000, 123_456_789, 24_100_000, 22_412_345_678, 3_123, 0, 1, 0, 0)
+
+    Console(file=heard, width=80).print(spending_table([spent], SpendBy.TARGET))
+
+    lines = heard.getvalue().splitlines()
+    assert {"12,800", "4,000", "123,456,789", "24,100,000", "$22.412345678", "$0.000003123"} <= set(heard.getvalue().split())
+    assert name in "".join(line.partition(" ")[0] for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("cerebras/[/bold]", "cerebras/[/bold]"), ("cerebras/\x1b[2J", r"cerebras/\x1b[2J")]
+)
+def test_a_name_that_a_client_chose_is_obeyed_by_nobody(here: Here, tmp_path: Path, name: str, shown: str) -> None:
+    with closing(Ledger(tmp_path, at_once, clock=lambda: NOW)) as ledger:
+        ledger(replace(MISS, target=name, status=404, cost=None, cost_basis=None))
+
+    done = here("spend", "--dir", tmp_path)
+
+    assert done.returncode == 0
+    assert shown in done.stdout
 
 
 @pytest.mark.parametrize("since", [[], ["--since", "1h"]])
