@@ -16,6 +16,7 @@ from cachemw.cache.key import indexes_beside
 from cachemw.cli import demo as demonstration
 from cachemw.cli import store as upkeep
 from cachemw.cli.check import examine
+from cachemw.cli.demo_routes import perform_routes
 from cachemw.cli.finding import in_json, in_words
 from cachemw.cli.listening import listen, url_of
 from cachemw.cli.serve import configured, interrupt_on_sigterm, serve_proxy
@@ -178,13 +179,15 @@ def simulate(
 
 
 @app.command()
-def demo() -> None:
-    """Show a miss and a hit, and check them.
+def demo(
+    routes: Annotated[bool, typer.Option("--routes", help="Show routes to three providers, and what answers cost.")] = False,
+) -> None:
+    """Show a miss and a hit, and check them; with --routes, who answers when a provider fails or is slow.
 
     Everything runs on this machine, without a key; the exit code is 1 if anything that is claimed is not true.
     """
     interrupt_on_sigterm()
-    raise typer.Exit(demonstration.perform(Console()))
+    raise typer.Exit(perform_routes(Console()) if routes else demonstration.perform(Console()))
 
 
 @app.command()

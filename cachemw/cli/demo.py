@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import msgspec
@@ -64,7 +65,7 @@ class Round:
     @property
     def unpaid_tokens(self) -> int:
         """Return what the second answer says it cost, where nobody was asked for it."""
-        return total_tokens(self.again.body, self.kind) if self.again.is_hit and not self.again.calls else 0
+        return total_tokens(self.again.body) if self.again.is_hit and not self.again.calls else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +133,16 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:,.0f} ms"
 
 
-def total_tokens(body: bytes, kind: str) -> int:
-    """Return the tokens that an answer says it cost."""
-    documents = [event.data for event in Parser().feed(body)] if kind == "stream" else [body]
+def told_usage(body: bytes) -> Mapping[str, Any]:
+    """Return the usage that an answer tells, the last of a stream; empty where it tells none."""
+    documents = [body] if body.startswith(b"{") else [event.data for event in Parser().feed(body)]
     told = [msgspec.json.decode(document).get("usage") for document in documents if document.startswith(b"{")]
-    return next((usage["total_tokens"] for usage in reversed(told) if usage), 0)
+    return next((usage for usage in reversed(told) if usage), {})
+
+
+def total_tokens(body: bytes) -> int:
+    """Return the tokens that an answer says it cost."""
+    return int(told_usage(body).get("total_tokens", 0))
 
 
 CALLERS = 10
@@ -263,17 +269,17 @@ def _calls(count: int) -> str:
 def perform(console: Console, *, simulator: Simulator | None = None, policy: Policy | None = None) -> int:
     """Show misses and hits; return the exit code: 0 if everything that was claimed about them is true, else 1."""
     upstream = simulator or Simulator(first_token_seconds=FIRST_TOKEN_SECONDS, tokens_per_second=TOKENS_PER_SECOND)
-    _say(console, BEGINNING)
+    say(console, BEGINNING)
     with console.status("asking", spinner="line"):
         played = play(upstream, policy)
     points = played.points()
     for point in points:
-        for line in _judged(point, console):
-            _say(console, line)
-    _say(console, "\nEach answer says in its Cache-Status header what happened:")
+        for line in judged(point, console):
+            say(console, line)
+    say(console, "\nEach answer says in its Cache-Status header what happened:")
     for name, reply in played.replies():
-        _say(console, f"  {name:<15} {_status(reply)}")
-    _say(console, ENDING)
+        say(console, f"  {name:<15} {_status(reply)}")
+    say(console, ENDING)
     return 0 if all(point.is_true for point in points) else 1
 
 
@@ -297,7 +303,7 @@ def _status(reply: Reply) -> str:
     return _KEY.sub(r"\1...", reply.cache_status)
 
 
-def _judged(point: Point, console: Console) -> Iterator[Text]:
+def judged(point: Point, console: Console) -> Iterator[Text]:
     """Say whether a point is true; below one that is not, each claim that is false."""
     good, bad = ("ok", "NO") if console.options.ascii_only else ("\N{CHECK MARK}", "\N{BALLOT X}")
     if point.is_true:
@@ -309,5 +315,6 @@ def _judged(point: Point, console: Console) -> Iterator[Text]:
             yield Text(f"   not true: {claim.sentence}", "red")
 
 
-def _say(console: Console, text: str | Text) -> None:
+def say(console: Console, text: str | Text) -> None:
+    """Print a line as it is."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)

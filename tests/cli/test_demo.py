@@ -216,6 +216,6 @@ def test_what_is_claimed_of_the_other_kind_is_false_of(other: Reply) -> None:
 def test_tokens_are_counted_as_the_answer_tells_them() -> None:
     stream = b'data: {"usage":null}\n\ndata: {"usage":{"total_tokens":5}}\n\ndata: [DONE]\n\n'
 
-    assert total_tokens(stream, "stream") == 5
-    assert total_tokens(b'{"usage":{"total_tokens":3}}', "JSON") == 3
-    assert total_tokens(b"{}", "JSON") == 0
+    assert total_tokens(stream) == 5
+    assert total_tokens(b'{"usage":{"total_tokens":3}}') == 3
+    assert total_tokens(b"{}") == 0
