@@ -56,7 +56,7 @@ from cachemw import Policy
 from cachemw.cli.demo import perform
 from cachemw.simulator import Simulator
 
-sys.exit(perform(Console(), simulator=Simulator(first_token_seconds=0.05), policy=Policy(max_record_bytes=0)))
+sys.exit(perform(Console(), simulator=Simulator(first_token_seconds=0.3), policy=Policy(max_record_bytes=0)))
 """
 
 MISS = Reply(200, "cachemw; fwd=miss; fwd-status=200; stored", b'{"usage":{"total_tokens":7}}', 2.0, 2.5, calls=1)
