@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 from rich.box import SIMPLE_HEAD
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from cachemw.errors import BookError, CommandError
@@ -107,15 +107,17 @@ def in_all(spending: Sequence[Spent]) -> Spent:
 
 
 def spending_table(spending: Sequence[Spent], by: SpendBy) -> Table:
-    """Show what was spent, as people read it, with the sum below: nothing is cut short, names take lines where they are long."""
-    name = Column(by.value, overflow="fold", min_width=12)
-    shown = Table(name, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for heading in ("requests", "from\nstore", "tokens\nin / out", "spent", "saved"):
-        shown.add_column(heading, justify="right", no_wrap=True)
-    for spent in spending:
-        shown.add_row(*_cells(spent))
+    """Show what was spent, as people read it, with the sum below: no figure is cut, and long names take more lines."""
+    rows = [tuple(_cells(spent)) for spent in (*spending, in_all(spending))]
+    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    shown.add_column(by.value, overflow="fold", min_width=12)
+    for place, heading in enumerate(("requests", "from\nstore", "tokens\nin / out", "spent", "saved"), 1):
+        figures = [word for row in rows for word in str(row[place]).split()]
+        shown.add_column(heading, justify="right", min_width=max(map(len, (*figures, *heading.split()))))
+    for row in rows[:-1]:
+        shown.add_row(*row)
     shown.add_section()
-    shown.add_row(*_cells(in_all(spending)))
+    shown.add_row(*rows[-1])
     return shown
 
 

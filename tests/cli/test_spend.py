@@ -141,7 +141,7 @@ def test_people_are_shown_a_table(here: Here, filled: Path) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{filled}\n")
-    assert "> $0.002421" in done.stdout
+    assert "at least $0.002421" in done.stdout
     assert "2 answers of unknown price" in done.stdout
 
 
