@@ -300,6 +300,8 @@ def _declined(survey: Survey, closed: Closed, report: ExchangeReport) -> Serve |
 def _stand_in(query: Query, usable: Match, report: ExchangeReport, now: float) -> Serve:
     details = tuple(dict.fromkeys((*usable.details, *report.details)))
     report = replace(of_author(report, query), ttl=remaining(usable.stored, now), stored=None, details=details)
+    if query.bid is not None:
+        report = replace(saving(report, query.bid, usable.stored), tried=report.tried)
     return Serve(usable.stored, report, now, query.asked.speed)
 
 

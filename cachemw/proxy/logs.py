@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from uvicorn.config import LOGGING_CONFIG
 
+from cachemw.money import in_dollars
 from cachemw.report import ExchangeReport
 
 SHOWN_NAME = 64
@@ -58,7 +59,7 @@ def log_exchange(report: ExchangeReport) -> None:
 def _members(report: ExchangeReport) -> dict[str, Any]:
     """Return what is told of an exchange; times are in seconds."""
     usage = report.usage
-    return {
+    told = {
         "time": None if report.at is None else _written(report.at),
         "id": report.id,
         "client": _name(report.client),
@@ -74,6 +75,17 @@ def _members(report: ExchangeReport) -> dict[str, Any]:
         "detail": _name(report.detail),
         "count": report.count,
     }
+    return told if report.tried is None else told | _of_gateway(report)
+
+
+def _of_gateway(report: ExchangeReport) -> dict[str, Any]:
+    """Return what a gateway adds to it: who answered, by which route, and for how many dollars."""
+    return {
+        "target": _name(report.target),
+        "route": _name(report.route),
+        "attempts": report.attempts,
+        "cost": None if report.cost is None else in_dollars(report.cost),
+    }
 
 
 def _text(told: dict[str, Any]) -> str:
@@ -81,7 +93,8 @@ def _text(told: dict[str, Any]) -> str:
     words = [_or_dash(told[name]) for name in ("time", "client", "endpoint", "model", "outcome", "status")]
     words += [f"first={_milliseconds(told['first_byte'])}", f"total={_milliseconds(told['total'])}"]
     words += [f"tokens={_or_dash(told['input_tokens'])}/{_or_dash(told['output_tokens'])}"]
-    words += [f"{name}={_or_dash(told[name])}" for name in ("key", "detail", "id")]
+    names = ("target", "route", "attempts", "cost", "key", "detail", "id")  # the first four are a gateway's
+    words += [f"{name}={_or_dash(told[name])}" for name in names if name in told]
     return " ".join([*words, *([f"×{told['count']}"] if told["count"] > 1 else [])])  # noqa: RUF001 - a count of times
 
 

@@ -200,3 +200,15 @@ def test_exchanges_are_logged_whatever_the_level(form: str, level: str, capsys: 
     assert len(lines) == (3 if level in ("info", "debug") else 1)
     assert all(re.match(r"\{.*\}$", line) for line in lines) is (form == "json")
     assert "gpt-oss-120b" in lines[-1]
+
+
+def test_a_gateway_adds_who_answered_and_for_how_much(caplog: pytest.LogCaptureFixture) -> None:
+    """B2: without one nothing is added."""
+    caplog.set_level(logging.INFO, "cachemw.access")
+
+    log_exchange(ExchangeReport(target="groq/openai/gpt-oss-120b", route="auto", attempts=2, cost=421_000, tried=()))
+    log_exchange(ExchangeReport(target="cerebras/m"))
+
+    with_one, without = caplog.messages
+    assert " target=groq/openai/gpt-oss-120b route=auto attempts=2 cost=0.000421 key=- " in with_one
+    assert "target" not in without
