@@ -3,8 +3,9 @@
 import asyncio
 import gc
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import perf_counter, process_time
 
 from starlette.types import ASGIApp, Message, Scope
@@ -16,26 +17,45 @@ SEED = 1234567
 BEFORE, AFTER = chat(1_000, stream=True, seed=SEED).split(b"%d" % SEED)
 
 
-class Caller:
-    """Asks an app one question after the other."""
+def new_stream(number: int) -> bytes:
+    """Return a question that no other number has."""
+    return BEFORE + b"%d" % number + AFTER
 
-    def __init__(self, runner: asyncio.Runner, app: ASGIApp, headers: Fields) -> None:
-        self._runner, self._app, self._headers = runner, app, list(headers)
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """The seconds that some calls took: of processor time, which others on this machine take none of, and in all."""
+
+    cpu: float
+    wall: float
+
+
+class Caller:
+    """Asks an app one question after the other; `question` makes them of their numbers."""
+
+    def __init__(
+        self, runner: asyncio.Runner, app: ASGIApp, headers: Fields, question: Callable[[int], bytes] = new_stream
+    ) -> None:
+        self._runner, self._app, self._headers, self._question = runner, app, list(headers), question
         self._numbers = itertools.count()
 
     def elapsed(self, calls: int) -> float:
-        """Ask so many new questions, and return the seconds of processor time: others on this machine take none of it."""
+        """Ask so many questions, and return the seconds of processor time."""
+        return self.spent(calls).cpu
+
+    def spent(self, calls: int) -> Spent:
+        """Ask so many questions."""
         return self._runner.run(self._ask_anew(calls))
 
     def times(self, bodies: Iterable[bytes]) -> list[float]:
         """Ask these questions, and return the seconds that each took."""
         return self._runner.run(self._time(bodies))
 
-    async def _ask_anew(self, calls: int) -> float:
-        began = process_time()
+    async def _ask_anew(self, calls: int) -> Spent:
+        cpu, wall = process_time(), perf_counter()
         for number in itertools.islice(self._numbers, calls):
-            await self._ask(BEFORE + b"%d" % number + AFTER)
-        return process_time() - began
+            await self._ask(self._question(number))
+        return Spent(process_time() - cpu, perf_counter() - wall)
 
     async def _time(self, bodies: Iterable[bytes]) -> list[float]:
         times = []
@@ -48,8 +68,8 @@ class Caller:
     async def _ask(self, body: bytes) -> None:
         exchange = _Exchange(body)
         await self._app(self._scope(), exchange.receive, exchange.send)
-        if not exchange.ended.is_set():
-            raise RuntimeError("an answer without an end")
+        if not exchange.ended.is_set() or exchange.status != 200:
+            raise RuntimeError(f"an answer without an end, or an error: {exchange.status}")
 
     def _scope(self) -> Scope:
         return {
@@ -73,7 +93,7 @@ class _Exchange:
     """The server's side of one request; its client takes everything at once, and stays."""
 
     def __init__(self, body: bytes) -> None:
-        self.ended = asyncio.Event()
+        self.ended, self.status = asyncio.Event(), 0
         self._request: Message | None = {"type": "http.request", "body": body, "more_body": False}
 
     async def receive(self) -> Message:
@@ -84,7 +104,9 @@ class _Exchange:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif not message.get("more_body", False):
             self.ended.set()
 
 

@@ -143,10 +143,9 @@ class TransportRequest:
         """Say what it is to us."""
         return unfinished(classify(self.request.method, self.request.url.path, self.headers, policy))
 
-    @property
-    def is_routed(self) -> bool:
-        """Say whether a gateway looks into its body."""
-        return self._gateway is not None and may_name_model(self.request.method, self.headers)
+    def is_routed(self, classified: Classified) -> bool:
+        """Say whether a gateway looks into its body, where the cache does not."""
+        return self._gateway is not None and may_name_model(classified, self.request.method, self.headers)
 
     def is_untouched(self, classified: Classified) -> bool:
         """Say whether the very same request goes on; one that says `off` loses just that."""

@@ -357,7 +357,7 @@ class CacheMiddleware:
         if self._recaller is not None and isinstance(classified, OptedIn):
             door = incoming.scope.get(DOOR) or incoming.door(self._recaller)
         try:
-            is_routed = self._planner is not None and may_name_model(incoming.method, incoming.headers)
+            is_routed = self._planner is not None and may_name_model(classified, incoming.method, incoming.headers)
             body = await incoming.read(body_limit(classified, self.policy, is_routed=is_routed))
             if door is None or not door.is_known or not await give_again(door, body, send):
                 await self.drive(classified, self.request(incoming, body), incoming, send, door)

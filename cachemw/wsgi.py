@@ -294,7 +294,7 @@ class CacheMiddleware:
     def _answer(self, classified: Classified, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
         door = incoming.door(self.driver.recaller) if isinstance(classified, OptedIn) else None
         try:
-            is_routed = self._planner is not None and may_name_model(incoming.method, incoming.headers)
+            is_routed = self._planner is not None and may_name_model(classified, incoming.method, incoming.headers)
             body = incoming.read(body_limit(classified, self.driver.policy, is_routed=is_routed))
             found = None if door is None else door.find(body)
             if found is not None:

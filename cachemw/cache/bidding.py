@@ -3,13 +3,15 @@
 from collections.abc import Generator
 from typing import Any
 
+from msgspec.structs import replace
+
 from cachemw.cache.effects import Bidding, Effect, Forward, Ordered
 from cachemw.cache.lookup import NoMatch, Query
 from cachemw.cache.plans import AskedBid, AskedBids, Plan
 from cachemw.cache.policy import Policy
 from cachemw.cache.questions import rewritten_for
 from cachemw.cache.recording import Terms
-from cachemw.cache.slate import Slate, Survey, others_of, sent_to
+from cachemw.cache.slate import Slate, Survey, body_for, others_of
 from cachemw.cache.terms import terms_of
 from cachemw.messages import Request
 from cachemw.report import STORE_SLOW, ExchangeReport
@@ -42,8 +44,8 @@ def _author_first(slate: Slate, author: Query) -> tuple[int, ...]:
 
 def _asked(query: Query, position: int) -> Generator[Effect, Any, AskedBid]:
     assert query.bid is not None  # noqa: S101 - it is one of a plan's
-    body, rewritten = query.request.body, (yield from rewritten_for(query.request, query.policy, query))
-    return AskedBid(position, query.bid, body if isinstance(body, bytes) else None, rewritten)
+    rewritten = yield from rewritten_for(query.request, query.policy, query)
+    return AskedBid(position, query.bid, body_for(query.request, query.bid), rewritten)
 
 
 def _terms(slate: Slate, survey: Survey, position: int, order: Ordered | str) -> Terms | None:
@@ -60,7 +62,7 @@ def relayed_bids(request: Request, policy: Policy, plan: Plan) -> Generator[Effe
     """Return the forward of a request whose answer is only relayed, to all whom its plan asks."""
     bids: list[AskedBid] = []
     for position in plan.order:
-        sent = sent_to(request, plan.bids[position])
-        rewritten = yield from rewritten_for(sent, policy, None)
-        bids.append(AskedBid(position, plan.bids[position], sent.body if isinstance(sent.body, bytes) else None, rewritten))
+        bid = plan.bids[position]
+        rewritten = yield from rewritten_for(replace(request, target=bid.target), policy, None)
+        bids.append(AskedBid(position, bid, body_for(request, bid), rewritten))
     return Bidding(AskedBids(plan, tuple(bids), plan.is_stream, request.caller), (None,) * len(bids))

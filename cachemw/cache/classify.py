@@ -81,9 +81,9 @@ def body_limit(classified: Classified, policy: Policy, *, is_routed: bool = Fals
             return policy.max_request_bytes if is_routed else 0
 
 
-def may_name_model(method: str, headers: Headers) -> bool:
-    """Say whether a request may say in its body which model is asked."""
-    return method == "POST" and not_plain_json(headers) is None
+def may_name_model(classified: Classified, method: str, headers: Headers) -> bool:
+    """Say whether a request may say in its body which model is asked, and that is not read for the cache's sake anyway."""
+    return not isinstance(classified, OptedIn) and method == "POST" and not_plain_json(headers) is None
 
 
 def exchange_for(

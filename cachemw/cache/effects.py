@@ -1,6 +1,6 @@
 """The effects that the script asks of its driver, and the outcomes that it ends in. Values only."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -75,9 +75,15 @@ class GetAccount(msgspec.Struct, frozen=True):
 
 
 class AskPlan(msgspec.Struct, frozen=True):
-    """Ask who may answer a request that goes to a gateway, and who is asked now: sent `Plan`."""
+    """Ask who may answer a request that goes to a gateway, and who is asked now: sent `Plan`.
+
+    `members` are those of its body, where that has been read.
+    """
 
     request: Request
+    members: Mapping[str, Any] | None = None
+
+    __repr__ = redacted_repr
 
 
 class Claim(msgspec.Struct, frozen=True):

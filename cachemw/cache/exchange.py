@@ -65,10 +65,13 @@ def exchange(
     except (PartitionError, StoreError):
         return (yield from bypass("no-partition", endpoint, request, asked, policy))
     on_abandon = _on_abandon(request, asked, policy)
-    received = Received(endpoint, request, asked, policy, limits, partition, on_abandon, verified.refusals, _size_of(request))
+    received = Received(
+        *(endpoint, request, asked, policy, limits, partition, on_abandon, verified.refusals, _size_of(request)),
+        call=replace(call, members=None),  # which take more memory than the body, and there may be long to wait
+    )
     if not isinstance(request.target, RouteTarget):
-        return (yield from _answer(received, Slate((received.query_of(call),)), verified))
-    plan: Plan = yield AskPlan(request)
+        return (yield from _answer(received, Slate((received.query(),)), verified))
+    plan: Plan = yield AskPlan(request, call.members)
     slate = slate_of(received, plan, None)
     if isinstance(slate, Slate):
         return (yield from _answer(received, slate, verified))

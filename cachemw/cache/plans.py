@@ -1,7 +1,8 @@
 """The plan of a routed request: who may answer it, whom to ask, and on which conditions. Values only; a gateway makes them."""
 
 import math
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -122,5 +123,5 @@ class AskedBids(msgspec.Struct, frozen=True):
 class Planner(Protocol):
     """Makes plans; what it knows of its targets changes all the time, so that it is asked each time anew."""
 
-    def plan(self, request: Request) -> Plan:
-        """Return the plan for a request that goes to a gateway."""
+    def plan(self, request: Request, members: Mapping[str, Any] | None = None) -> Plan:
+        """Return the plan for a request that goes to a gateway; `members` are those of its body, where that has been read."""

@@ -36,22 +36,30 @@ class Received(msgspec.Struct, frozen=True):
     on_abandon: Abandon
     refusals: LastRefusals
     bytes_in: int | None
+    call: ApiCall
 
     __repr__ = redacted_repr
 
-    def query_of(self, call: ApiCall) -> Query:
+    def query(self) -> Query:
         """Return the query for the answer of the request's own target."""
-        return self._query(self.request, call, self.request.target.called(call.model))
+        return self._query(self.request, self.call, self.request.target.called(self.call.model))
 
     def bid_query(self, bid: Bid, plan: Plan) -> Query | Bypass:
         """Return the query for the answer of a target, of the request as that is sent it."""
-        request, policy = sent_to(self.request, bid), self.policy
-        call = self.endpoint.read(self.endpoint, request, policy.bookkeeping, self.limits.work, policy.cache_stored)
+        call = self._call_for(bid)
         if isinstance(call, Bypass):
             return call
-        query = self._query(request, call, bid.name)
+        query = self._query(replace(self.request, target=bid.target), call, bid.name)
         report = replace(query.report, route=plan.route, tried=plan.tried)
         return replace(query, bid=bid, report=report)
+
+    def _call_for(self, bid: Bid) -> ApiCall | Bypass:
+        """Return the call that a target is sent; what the operator sets or drops may make it one of another kind."""
+        policy, rewrite = self.policy, bid.rewrite
+        if not (rewrite.set or rewrite.drop):
+            return self.endpoint.sent(self.call, bid.target, rewrite.model, policy.bookkeeping)
+        request = replace(self.request, target=bid.target, body=body_for(self.request, bid) or self.request.body)
+        return self.endpoint.read(self.endpoint, request, policy.bookkeeping, self.limits.work, policy.cache_stored)
 
     def _query(self, request: Request, call: ApiCall, target: str) -> Query:
         asked, policy = self.asked, self.policy
@@ -68,10 +76,9 @@ class Received(msgspec.Struct, frozen=True):
         return Query(key, call, asked, policy, self.limits, self.on_abandon, request, report, self.refusals)
 
 
-def sent_to(request: Request, bid: Bid) -> Request:
-    """Return a request as the target is sent it that bids for it."""
-    body = sent_body(request.body, bid.rewrite) if isinstance(request.body, bytes) else request.body
-    return replace(request, target=bid.target, body=body)
+def body_for(request: Request, bid: Bid) -> bytes | None:
+    """Return the body of a request as the target is sent it that bids for it; `None` where it was not read."""
+    return sent_body(request.body, bid.rewrite) if isinstance(request.body, bytes) else None
 
 
 class Slate(msgspec.Struct, frozen=True):

@@ -47,8 +47,8 @@ def at_once(effect: OwnEffect, store: GuardedStore, clock: Callable[[], float], 
             return Found(store.inline_get(index), clock())
         case ReadSecret() if store.known_secret:
             return store.known_secret
-        case AskPlan(request):
-            return planned(planner, request)
+        case AskPlan():
+            return planned(planner, effect)
     return Later.LATER
 
 
@@ -71,8 +71,8 @@ async def perform(
             return Ordered(await store.order(), clock())
         case GetAccount():
             return await store.account()
-        case AskPlan(request):
-            return planned(planner, request)
+        case AskPlan():
+            return planned(planner, effect)
 
 
 _ONE: RunVar[anyio.CapacityLimiter] = RunVar("cachemw judge")

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 
+from cachemw.cache.effects import AskPlan
 from cachemw.cache.plans import Plan, Planner
 from cachemw.cache.policy import Policy
 from cachemw.errors import PartitionError
@@ -24,10 +25,10 @@ def name_partition(policy: Policy, request: Request) -> bytes | None:
     return name
 
 
-def planned(planner: Planner | None, request: Request) -> Plan:
+def planned(planner: Planner | None, ask: AskPlan) -> Plan:
     """Return the plan of a request that goes to a gateway."""
     assert planner is not None  # noqa: S101 - the script asks only where there is one
-    return planner.plan(request)
+    return planner.plan(ask.request, ask.members)
 
 
 def call_hooks(hooks: Iterable[Hook], report: ExchangeReport) -> None:

@@ -199,8 +199,8 @@ class SyncAnswer:
                 return Ordered(driver.store.order(), driver.clock())
             case GetAccount():
                 return driver.store.account()
-            case AskPlan(request):
-                return in_turn(planned(driver.planner, request))
+            case AskPlan():
+                return in_turn(planned(driver.planner, effect))
             case Put():
                 return self._put(effect)
             case Open(recorded, rewritten, bids):

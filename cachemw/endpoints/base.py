@@ -4,13 +4,13 @@ import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from cachemw.endpoints.errors import ErrorShape
 from cachemw.limits import Work
-from cachemw.messages import Headers, Kind, Request, StoredResponse, Usage, values_of_two
+from cachemw.messages import Headers, HttpTarget, Kind, Request, StoredResponse, Usage, values_of_two
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event
 
@@ -30,6 +30,8 @@ class ApiCall(msgspec.Struct, frozen=True):
     """An API call, as far as it matters here: its canonical body, and what decides how its answer is judged.
 
     `model` is the one that is asked for; `choices` is how many answers; `bounded`: the caller itself limited their length.
+    Of a call that goes to a gateway, which may be sent to many, there are also the `members` of its body as they were read, and
+    by their names, in order, the `forms` in which they stand in a canonical body.
     """
 
     endpoint: "Endpoint"
@@ -39,6 +41,8 @@ class ApiCall(msgspec.Struct, frozen=True):
     choices: int = 1
     bounded: bool = False
     wants_usage: bool = False
+    members: Mapping[str, Any] | None = None
+    forms: tuple[tuple[str, bytes], ...] = ()
 
     __repr__ = redacted_repr
 
@@ -88,7 +92,8 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
 
     `paths` are how the paths end that are posted to it; `fields` says of every documented member of its body where it counts.
     `read` takes the endpoint, a request, the members that its upstream only counts by, and whether an answer that the upstream
-    is to store may be cached. `ends` matches the line of a stream
+    is to store may be cached. `sent` gives one that was read and goes to a gateway as it goes to one of its targets, which has
+    its own name for the model, unless that is `None`. `ends` matches the line of a stream
     at which clients hang up. `derive` gives an answer in another kind, or says why it cannot be had without loss. `usage` reads
     the JSON of what an answer took. `errors` is the shape in which its clients read errors. `Work` bounds what is
     read, judged and derived.
@@ -98,6 +103,7 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
     paths: tuple[str, ...]
     fields: Mapping[str, Place]
     read: "Callable[[Endpoint, Request, frozenset[str], Work, bool], ApiCall | Bypass]"
+    sent: Callable[[ApiCall, HttpTarget, str | None, frozenset[str]], ApiCall]
     judge: Callable[[ApiCall, Demands, Work], Judge]
     ends: re.Pattern[bytes] | None
     derive: Callable[[StoredResponse, Kind, Work], StoredResponse | str]

@@ -21,7 +21,7 @@ from cachemw.gateway.accounts import Treasurer
 from cachemw.gateway.config import entry_of
 from cachemw.gateway.health import Health
 from cachemw.gateway.model_list import MODELS_BID, asks_for_models
-from cachemw.gateway.needs import lacks_of, needs_of
+from cachemw.gateway.needs import NO_NEEDS, lacks_of, needs_of
 from cachemw.gateway.plan import Circumstances, Contender, contenders_of, plan_of, plan_of_one
 from cachemw.gateway.refusals import (
     all_off,
@@ -80,8 +80,8 @@ class RoutePlanner:
         self._contenders = lru_cache(256)(self._contenders_at)
         self._flow = {name: _Flow() for name in config.routes}
 
-    def plan(self, request: Request) -> Plan:
-        """Return the plan of a request whose target is a `RouteTarget`."""
+    def plan(self, request: Request, members: Mapping[str, Any] | None = None) -> Plan:
+        """Return the plan of a request whose target is a `RouteTarget`; `members` are those of its body, if it was read."""
         target = request.target
         assert isinstance(target, RouteTarget)  # noqa: S101 - the script asks for no other
         client = self.config.clients.get(request.caller.name or "")
@@ -92,7 +92,7 @@ class RoutePlanner:
         wishes = read_wishes(request.headers)
         if isinstance(wishes, InvalidWish):
             return _closed(invalid_wish(wishes))
-        body = _members_of(request)
+        body = _members_of(request) if members is None else members
         plan = self._planned(request, body or {}, wishes, client)
         if body is None and request.method == "POST":
             plan = replace(plan, detail=NOT_ROUTED)
@@ -178,7 +178,8 @@ class RoutePlanner:
         bid = self._bid(entry, name, target.raw_path, target.query)
         key, is_callers = key_of(request.caller, bid.target)
         health, circumstances = self._health(bid.name, key, is_callers), Circumstances(self._clock(), self._roll())
-        return plan_of_one(bid, health, circumstances, needs=needs_of(body), wishes=wishes, is_callers=is_callers)
+        needs = NO_NEEDS if wishes.max_cost is None else needs_of(body)  # nothing else of them counts here
+        return plan_of_one(bid, health, circumstances, needs=needs, wishes=wishes, is_callers=is_callers)
 
     def _health(self, name: str, key: str, is_callers: bool) -> Health:
         provider, model = parts_of(name, self.config.default)

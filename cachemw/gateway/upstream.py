@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from typing import Any, Self
 
 import anyio
 from msgspec.structs import replace
@@ -96,9 +96,9 @@ class Gateway:
         """Return what stands as a request's target until its plan names one."""
         return RouteTarget(raw_path, query, self._recipient)
 
-    def plan(self, request: Request) -> Plan:
-        """Return the plan for a request."""
-        return self._planner.plan(request)
+    def plan(self, request: Request, members: Mapping[str, Any] | None = None) -> Plan:
+        """Return the plan for a request; `members` are those of its body, where that has been read."""
+        return self._planner.plan(request, members)
 
     def open(self, request: UpstreamRequest) -> SyncResponse:
         """Ask the bids of a request in turn, in this thread. Raises `UpstreamError`."""

@@ -113,7 +113,7 @@ class Proxy:
         policy, incoming = self._cache.policy, AsgiRequest(scope, receive, self._cache.bodies)
         classified = classify(incoming.method, incoming.path, incoming.headers, policy)
         try:
-            is_routed = self._is_routed and may_name_model(incoming.method, incoming.headers)
+            is_routed = self._is_routed and may_name_model(classified, incoming.method, incoming.headers)
             body = await incoming.read(body_limit(classified, policy, is_routed=is_routed) if is_routed else 0)
             request = self._cache.request(incoming, body if is_routed else Unread.LEFT_ALONE)
             await self._cache.drive(classified, request, incoming, send)

@@ -19,6 +19,7 @@ from cachemw.cache.policy import Policy
 from cachemw.cache.refusals import LastRefusals
 from cachemw.cache.slate import Received, Slate, slate_of
 from cachemw.endpoints import CHAT
+from cachemw.endpoints.base import ApiCall
 from cachemw.endpoints.errors import Refusal
 from cachemw.endpoints.sent import sent_body
 from cachemw.errors import UpstreamError
@@ -50,12 +51,17 @@ def routed_request(words: str = "nothing", **members: Any) -> Request:
     return replace(request(*saying(words), model="auto", **members), target=TARGET)
 
 
+def received_by(partition: bytes, **members: Any) -> Received:
+    request = routed_request(**members)
+    call = CHAT.read(CHAT, request, frozenset(), Limits().work, False)
+    assert isinstance(call, ApiCall)
+    known = (CHAT, request, Directives(), Policy(), Limits(), partition, Abandon.FINISH, LastRefusals(), None)
+    return Received(*known, call=call)
+
+
 def key_at(target: Bid, **members: Any) -> Key:
     """Return the key of the tables' request as this target is sent it."""
-    received = Received(
-        *(CHAT, routed_request(**members), Directives(), Policy(), Limits(), b"anonymous", Abandon.FINISH, LastRefusals(), None)
-    )
-    query = received.bid_query(target, Plan((target,), (0,)))
+    query = received_by(b"anonymous", **members).bid_query(target, Plan((target,), (0,)))
     assert isinstance(query, Query)
     return query.key
 
@@ -315,10 +321,7 @@ NARROWINGS = [
 
 def slate(narrowing: tuple[Pick, OnRefusal, tuple[Bid, ...]], body: dict[str, Any], partition: bytes) -> Slate:
     pick, on_refusal, bids = narrowing
-    received = Received(
-        *(CHAT, routed_request(**body), Directives(), Policy(), Limits(), partition, Abandon.FINISH, LastRefusals(), None)
-    )
-    made = slate_of(received, Plan(bids, (0,), "auto", pick, on_refusal), None)
+    made = slate_of(received_by(partition, **body), Plan(bids, (0,), "auto", pick, on_refusal), None)
     assert isinstance(made, Slate)
     return made
 

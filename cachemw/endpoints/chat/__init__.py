@@ -2,7 +2,7 @@
 
 from cachemw.endpoints.base import Endpoint
 from cachemw.endpoints.chat.completeness import ChatJudge
-from cachemw.endpoints.chat.request import FIELDS, read_chat
+from cachemw.endpoints.chat.request import FIELDS, read_chat, sent_chat
 from cachemw.endpoints.chat.transcode import derive
 from cachemw.endpoints.errors import OPENAI
 from cachemw.endpoints.usage import read_usage
@@ -13,6 +13,7 @@ CHAT = Endpoint(
     paths=("/chat/completions",),
     fields=FIELDS,
     read=read_chat,
+    sent=sent_chat,
     judge=ChatJudge,
     ends=DONE_LINE,
     derive=derive,

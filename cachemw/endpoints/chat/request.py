@@ -1,10 +1,11 @@
 """Read a chat request: its canonical form, and the members that decide how its answer is judged."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from cachemw.endpoints.base import ApiCall, Bypass, Endpoint, Place, not_plain_json
 from cachemw.errors import Unreadable
@@ -25,12 +26,27 @@ def canonical(body: Mapping[str, Any], left_out: frozenset[str]) -> bytes:
     Member order is ignored in the objects that are parsed into named fields, and only there: tools and schemas are
     rendered to the model in the order they came. Arrays, text and numbers stay as they are, in shortest form.
     """
-    kept = {
-        name: _by_name.get(name, _as_it_is)(body[name])
-        for name in sorted(body.keys() - left_out)
-        if not (body[name] is None and name in NULL_IS_ABSENT)
-    }
-    return msgspec.json.encode(kept)
+    return msgspec.json.encode(dict(_kept(body, left_out)))
+
+
+def _kept(body: Mapping[str, Any], left_out: frozenset[str]) -> Iterator[tuple[str, Any]]:
+    for name in sorted(body.keys() - left_out):
+        if not (body[name] is None and name in NULL_IS_ABSENT):
+            yield name, _by_name.get(name, _as_it_is)(body[name])
+
+
+def _forms_of(body: Mapping[str, Any]) -> tuple[tuple[str, bytes], ...]:
+    """Return every member that may be in a canonical body, as it stands there: to put some together is far less work."""
+    return tuple([(name, _form(name, value)) for name, value in _kept(body, HOW_IT_TRAVELS)])
+
+
+def _form(name: str, value: Any) -> bytes:
+    return msgspec.json.encode({name: value})[1:-1]
+
+
+def _put_together(forms: Iterable[tuple[str, bytes]], left_out: frozenset[str]) -> bytes:
+    """Return the canonical JSON that has these members."""
+    return b"{" + b",".join([form for name, form in forms if name not in left_out]) + b"}"
 
 
 def ordered(value: Any) -> Any:
@@ -131,7 +147,21 @@ def read_chat(
         return Bypass("no-messages")
     if detail := _cannot_be_replayed(body, cache_stored):
         return Bypass(detail)
-    return _call(endpoint, body, _left_out(request.target, bookkeeping))
+    call = _call(endpoint, body, _left_out(request.target, bookkeeping))
+    return replace(call, members=body, forms=_forms_of(body)) if isinstance(request.target, RouteTarget) else call
+
+
+def sent_chat(call: ApiCall, target: HttpTarget, model: str | None, bookkeeping: frozenset[str]) -> ApiCall:
+    """Return a call as it is sent to a target of a gateway, by that one's name for its model; `None` leaves the caller's.
+
+    It is what `read_chat` makes of the body that is sent there, without reading that.
+    """
+    forms, left_out = call.forms, _left_out(target, bookkeeping)
+    if model is None:
+        model = call.model
+    else:
+        forms = tuple(sorted([*(one for one in forms if one[0] != "model"), ("model", _form("model", model))]))
+    return replace(call, canonical=_put_together(forms, left_out), model=model, members=None, forms=())
 
 
 def _left_out(target: Target, named: frozenset[str]) -> frozenset[str]:
