@@ -128,7 +128,8 @@ def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> Scri
                 if claimed.leader is None or is_shared(claimed.response.head.status, claimed.leader, sender):
                     return _shown(slate, survey, replace(report, collapsed=True, stored=None), claimed, sender)
                 is_apart = True
-        slate = yield from _again(received, slate)
+        if claimed is not ClaimResult.LEAD:  # who leads at once has waited for nobody
+            slate = yield from _again(received, slate)
 
 
 def _unsatisfiable(query: Query, found: NoMatch) -> Script:

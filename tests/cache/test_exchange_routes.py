@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from cachemw.cache.directives import Abandon, Directives
-from cachemw.cache.effects import Claim, Declined, Failed, Forward, Outcome, Serve
+from cachemw.cache.effects import AskPlan, Claim, ClaimResult, Declined, Failed, Forward, Outcome, Serve
 from cachemw.cache.key import SHARED, Key, indexes_beside
 from cachemw.cache.live_response import Relay
 from cachemw.cache.lookup import Query
@@ -352,11 +352,20 @@ def test_the_question_of_one_target_is_its_key() -> None:
 
 
 def test_health_does_not_change_the_question() -> None:
-    """E2: each turn surveys anew, and who leads has claimed what it forwards."""
-    world = World(upstream=head_of(1), plans=[plan(*ALL), plan(1, 2)])
+    """E2: who has waited for another one surveys anew."""
+    world = World(upstream=head_of(1), plans=[plan(*ALL), plan(1, 2)], claims=[ClaimResult.RELEASED, ClaimResult.LEAD])
 
     assert isinstance(run(world), Relay)
     assert asked_in(world) == (1, 2)
+
+
+def test_who_leads_at_once_forwards_what_it_claimed() -> None:
+    """E2: and has one plan, which is made once."""
+    world = World(upstream=head_of(0), plans=[plan(*ALL), plan(1, 2)])
+
+    assert isinstance(run(world), Relay)
+    assert asked_in(world) == ALL
+    assert [type(effect) for effect in world.effects].count(AskPlan) == 1
 
 
 # What is said.

@@ -147,8 +147,11 @@ def read_chat(
         return Bypass("no-messages")
     if detail := _cannot_be_replayed(body, cache_stored):
         return Bypass(detail)
-    call = _call(endpoint, body, _left_out(request.target, bookkeeping))
-    return replace(call, members=body, forms=_forms_of(body)) if isinstance(request.target, RouteTarget) else call
+    left_out = _left_out(request.target, bookkeeping)
+    if not isinstance(request.target, RouteTarget):
+        return _call(endpoint, body, canonical(body, left_out))
+    forms = _forms_of(body)
+    return _call(endpoint, body, _put_together(forms, left_out), body, forms)
 
 
 def sent_chat(call: ApiCall, target: HttpTarget, model: str | None, bookkeeping: frozenset[str]) -> ApiCall:
@@ -180,7 +183,13 @@ def _all_of(known: frozenset[str], named: frozenset[str]) -> frozenset[str]:
     return HOW_IT_TRAVELS | known | named
 
 
-def _call(endpoint: Endpoint, body: Mapping[str, Any], left_out: frozenset[str]) -> ApiCall:
+def _call(
+    endpoint: Endpoint,
+    body: Mapping[str, Any],
+    canonical: bytes,
+    members: Mapping[str, Any] | None = None,
+    forms: tuple[tuple[str, bytes], ...] = (),
+) -> ApiCall:
     options = body.get("stream_options") or {}
     is_stream = body.get("stream") is True
     choices, model = body.get("n"), body.get("model")
@@ -188,12 +197,14 @@ def _call(endpoint: Endpoint, body: Mapping[str, Any], left_out: frozenset[str])
         choices = int(choices)  # to most upstreams 2.0 are two
     return ApiCall(
         endpoint=endpoint,
-        canonical=canonical(body, left_out),
+        canonical=canonical,
         model=model if isinstance(model, str) else None,
         kind=Kind(is_stream, msgspec.json.encode(ordered(options))) if options or is_stream else PLAIN,
         choices=choices if type(choices) is int and choices > 0 else 1,
         bounded=body.get("max_tokens") is not None or body.get("max_completion_tokens") is not None,
         wants_usage=is_stream and options.get("include_usage") is True,
+        members=members,
+        forms=forms,
     )
 
 
