@@ -8,6 +8,8 @@ from typing import get_args
 
 from benchmarks.aims import COLUMNS, at_least, at_most, cells
 from benchmarks.asking import chat
+from benchmarks.attempts import attempts
+from benchmarks.gateways import gateways
 from benchmarks.plan import Plan
 from benchmarks.tables import Cell, Table
 from benchmarks.timing import in_turn, timed
@@ -26,8 +28,8 @@ PICKS: tuple[Pick, ...] = get_args(Pick)
 
 
 def routes(plan: Plan) -> list[Table]:
-    """Measure plans over 20 targets, what they need to know of a request, and a world with bad weather."""
-    return [_plans(plan), _weather(World(plan.requests).run())]
+    """Measure plans over 20 targets, a world with bad weather, and what requests cost that go well, and that go wrong."""
+    return [_plans(plan), _weather(World(plan.requests).run()), gateways(plan), attempts(plan)]
 
 
 def _plans(plan: Plan) -> Table:
