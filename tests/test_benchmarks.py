@@ -76,13 +76,28 @@ ROWS = {
         "changes of the preferred target",
         "attempts for a request",
     ],
+    "gateway": [
+        *(
+            f"{model}, {what}"
+            for model in ("plain model", "pinned target", "route of two")
+            for what in ("hit recalled", "hit", "miss", "miss, stream")
+        )
+    ],
+    "attempts": [
+        "one target, and no other",
+        "two targets, the first answers",
+        "the second, after a 429",
+        "the second, where the first is not there",
+        "two side by side",
+        "the second 20 ms after the first",
+    ],
     "flights": ["one, opted in", "100, opted in", "100, not opted in", "100, at the upstream itself"],
 }
-TABLES = {"hits": ["hits", "throughput"], "routes": ["plans", "weather"]}
+TABLES = {"hits": ["hits", "throughput"], "routes": ["plans", "weather", "gateway", "attempts"]}
 """Of a section; the others have one of their own name."""
 
 _QUICK = ["keys", "stores", "relays", "pulls", "records", "misses", "routes"]
-_OF_OTHERS = {"throughput", "plans", "weather"}
+_OF_OTHERS = {"throughput", *TABLES["routes"]}
 SECTIONS = [*(name for name in ROWS if name not in _OF_OTHERS), "routes"] if THOROUGH else _QUICK
 """The others start half a dozen servers each; the size of an installation is a download."""
 

@@ -93,7 +93,8 @@ def _parts(value: object, depth: int) -> Iterator[Mapping[str, Any]]:
     for item in _objects(value):
         yield item
         for name in _WITHIN if depth else ():
-            yield from _parts(item.get(name), depth - 1)
+            if name in item:  # seldom more than one is
+                yield from _parts(item[name], depth - 1)
 
 
 def _codes(part: Mapping[str, Any]) -> Iterator[str]:

@@ -1,11 +1,12 @@
 """Ask several targets in turn until one has begun a sound answer: a group of bids is an upstream like any other."""
 
+import asyncio
 import contextlib
 import dataclasses
 import logging
 import math
 import time
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import anyio
@@ -209,8 +210,8 @@ class AsyncPerformer(_Performer):
 
     def __init__(self, request: UpstreamRequest, desk: AsyncDesk) -> None:
         super().__init__(request, desk)
-        self._async_desk = desk
-        self._patience = anyio.CancelScope()
+        self._async_desk, self._now = desk, clock_here()
+        self._patience: anyio.CancelScope
         self.response: AsyncResponse | None = None
 
     async def run(self, steps: Generator[AttemptStep, StepResult | None, Any]) -> Any:
@@ -220,7 +221,7 @@ class AsyncPerformer(_Performer):
             while True:
                 with anyio.CancelScope() as self._patience:  # one around each read would cost more than the read
                     return await self._run_on(steps, result)
-                result = StepResult(LATE, anyio.current_time())
+                result = StepResult(LATE, self._now())
 
     async def _run_on(self, steps: Generator[AttemptStep, StepResult | None, Any], result: StepResult | None) -> Any:
         """Do so until a wait is over before anything has come."""
@@ -229,7 +230,7 @@ class AsyncPerformer(_Performer):
                 value = await self._perform(steps.send(result))
                 if self._patience.cancel_called:  # something came at the last moment
                     await anyio.lowlevel.checkpoint()
-                result = StepResult(value, anyio.current_time())
+                result = StepResult(value, self._now())
         except StopIteration as stop:
             return stop.value
 
@@ -292,6 +293,14 @@ class AsyncPerformer(_Performer):
         except UpstreamError as error:
             return error
         return None
+
+
+def clock_here() -> Callable[[], float]:
+    """Return the clock of the running event loop: to find it out anew each time takes longer than to read it."""
+    try:
+        return asyncio.get_running_loop().time
+    except RuntimeError:
+        return anyio.current_time
 
 
 async def _or_error(awaited: Coroutine[Any, Any, Any]) -> Any:

@@ -29,7 +29,7 @@ _REMEMBERED = 1024
 
 
 class PriceTables:
-    """Prices by provider and model. The tables are read when the first is asked for, and never over a network."""
+    """Prices by provider and model. The tables are read when one is asked for, if not before, and never over a network."""
 
     def __init__(self, today: datetime.date) -> None:
         self._today = today
@@ -40,6 +40,10 @@ class PriceTables:
     def are_there(self) -> bool:
         """Say whether the tables are installed."""
         return bool(self._providers())
+
+    def read(self) -> None:
+        """Read the tables now: no request is to wait for that."""
+        self._providers()
 
     def price(self, known: str | None, model: str) -> Price | None:
         """Return the price of a model of a `known` provider; `None` where the tables do not have it, or are not installed."""

@@ -11,7 +11,7 @@ from cachemw.gateway.attempts import after_failure, attempt
 from cachemw.gateway.bout import Attempted, Shown
 from cachemw.gateway.desk import AsyncDesk, bout_of
 from cachemw.gateway.failures import of_error
-from cachemw.gateway.fallback import AsyncPerformer, AsyncRoutedResponse
+from cachemw.gateway.fallback import AsyncPerformer, AsyncRoutedResponse, clock_here
 from cachemw.gateway.health import GONE
 from cachemw.upstreams.base import UpstreamRequest
 
@@ -52,6 +52,7 @@ class Race:
         self._last_began = now
         self._last_failed: AskedBid | None = None
         self._news = anyio.Event()
+        self._now = clock_here()
 
     async def run(self) -> AsyncRoutedResponse:
         """Return the response of the one that won, or what is shown when all have failed."""
@@ -89,7 +90,7 @@ class Race:
                 self._replace(tasks)
                 await entrant.performer.close()
             self._leave_silent(tasks)
-            if anyio.current_time() >= self._hedge_at:
+            if self._now() >= self._hedge_at:
                 self._replace(tasks)
         return None
 
@@ -97,7 +98,7 @@ class Race:
         asked = self._bout.take()
         if asked is None:
             return
-        now = anyio.current_time()
+        now = self._now()
         performer = AsyncPerformer(self._request, self._desk)
         entrant = Entrant(asked, performer, now, self._bout.patience(asked))
         self._performers.append(performer)
@@ -150,7 +151,7 @@ class Race:
 
     def _leave_silent(self, tasks: TaskGroup) -> None:
         """Leave those that have been silent for too long."""
-        now = anyio.current_time()
+        now = self._now()
         for entrant in [entrant for entrant in self._running if now >= entrant.leave_at and not entrant.is_over]:
             if self._may_leave:
                 entrant.scope.cancel()
@@ -205,5 +206,5 @@ class Race:
         assert self._last_failed is not None  # noqa: S101 - all have failed
         performer = AsyncPerformer(self._request, self._desk)
         self._performers.append(performer)
-        shown: Shown = await performer.run(after_failure(self._bout, self._last_failed, anyio.current_time()))
+        shown: Shown = await performer.run(after_failure(self._bout, self._last_failed, self._now()))
         return await performer.show(self._bout, shown)

@@ -78,6 +78,7 @@ class Gateway:
         Raises `ConfigurationError`, and nothing has changed then.
         """
         tables = PriceTables(datetime.datetime.now(datetime.UTC).date())
+        tables.read()  # clients may name what the file does not
         priced, self.unpriced = priced_by(tables, config)
         if faults := unpriced_budgets(priced):
             raise ConfigurationFaults(faults)

@@ -6,11 +6,14 @@ from decimal import Decimal
 
 import pytest
 
+from cachemw.gateway import Gateway
 from cachemw.gateway.price_tables import PriceTables, priced_by
 from cachemw.gateway.prices import PriceRow, RatedTokens, TokenKind, price_of
 from cachemw.gateway.routes import GatewayConfig, ProviderEntry, TargetEntry
 from cachemw.messages import Usage
 from cachemw.money import NANO, Price, Rates, Tier, priced
+from tests.cache.keying import asking, body_of
+from tests.gateway.configuring import config_of
 
 TODAY = datetime.date(2026, 11, 30)
 DAY = datetime.timedelta(days=1)
@@ -138,6 +141,17 @@ def test_without_the_tables_a_price_is_unknown_and_can_be_said_to_be(monkeypatch
 
     assert not tables.are_there
     assert tables.price("openai", "gpt-4o") is None
+
+
+def test_no_request_waits_for_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read with the file, though that has all prices of its own: clients may name what it does not."""
+    gateway = Gateway(config_of(""), environment={})
+    monkeypatch.setitem(sys.modules, "genai_prices.data_snapshot", None)
+    request = asking(body_of(model="openai/gpt-4o"), gateway.target(b"/v1/chat/completions", b""))
+
+    bid = gateway.plan(request).bids[0]
+
+    assert bid.price is not None
 
 
 def test_with_the_tables_they_are_there() -> None:
