@@ -80,9 +80,9 @@ def exchange(
     return Declined(routed_by(early_report(request, endpoint), plan), slate, endpoint.errors)
 
 
-def _again(received: Received, before: Slate) -> Generator[Effect, Any, Slate]:
-    """Ask anew who may answer: how they are changes all the time."""
-    if before.plan is None:
+def _again(received: Received, before: Slate, claimed: object) -> Generator[Effect, Any, Slate]:
+    """Ask anew who may answer: how they are changes all the time. Who leads at once has waited for nobody."""
+    if before.plan is None or claimed is ClaimResult.LEAD:
         return before
     plan: Plan = yield AskPlan(received.request)
     slate = slate_of(received, plan, before)
@@ -128,8 +128,7 @@ def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> Scri
                 if claimed.leader is None or is_shared(claimed.response.head.status, claimed.leader, sender):
                     return _shown(slate, survey, replace(report, collapsed=True, stored=None), claimed, sender)
                 is_apart = True
-        if claimed is not ClaimResult.LEAD:  # who leads at once has waited for nobody
-            slate = yield from _again(received, slate)
+        slate = yield from _again(received, slate, claimed)
 
 
 def _unsatisfiable(query: Query, found: NoMatch) -> Script:
