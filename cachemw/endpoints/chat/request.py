@@ -1,6 +1,6 @@
 """Read a chat request: its canonical form, and the members that decide how its answer is judged."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -26,22 +26,23 @@ def canonical(body: Mapping[str, Any], left_out: frozenset[str]) -> bytes:
     Member order is ignored in the objects that are parsed into named fields, and only there: tools and schemas are
     rendered to the model in the order they came. Arrays, text and numbers stay as they are, in shortest form.
     """
-    return msgspec.json.encode(dict(_kept(body, left_out)))
-
-
-def _kept(body: Mapping[str, Any], left_out: frozenset[str]) -> Iterator[tuple[str, Any]]:
-    for name in sorted(body.keys() - left_out):
-        if not (body[name] is None and name in NULL_IS_ABSENT):
-            yield name, _by_name.get(name, _as_it_is)(body[name])
+    kept = {
+        name: _by_name.get(name, _as_it_is)(body[name])
+        for name in sorted(body.keys() - left_out)
+        if not (body[name] is None and name in NULL_IS_ABSENT)
+    }
+    return msgspec.json.encode(kept)
 
 
 def _forms_of(body: Mapping[str, Any]) -> tuple[tuple[str, bytes], ...]:
     """Return every member that may be in a canonical body, as it stands there: to put some together is far less work."""
-    return tuple([(name, _form(name, value)) for name, value in _kept(body, HOW_IT_TRAVELS)])
+    forms = [(name, _form_of(name, body[name])) for name in sorted(body)]
+    return tuple([one for one in forms if one[1]])
 
 
-def _form(name: str, value: Any) -> bytes:
-    return msgspec.json.encode({name: value})[1:-1]
+def _form_of(name: str, value: Any) -> bytes:
+    """Return a member as it stands in a canonical body; nothing where it is in none."""
+    return canonical({name: value}, HOW_IT_TRAVELS)[1:-1]
 
 
 def _put_together(forms: Iterable[tuple[str, bytes]], left_out: frozenset[str]) -> bytes:
@@ -163,7 +164,7 @@ def sent_chat(call: ApiCall, target: HttpTarget, model: str | None, bookkeeping:
     if model is None:
         model = call.model
     else:
-        forms = tuple(sorted([*(one for one in forms if one[0] != "model"), ("model", _form("model", model))]))
+        forms = tuple(sorted([*(one for one in forms if one[0] != "model"), ("model", _form_of("model", model))]))
     return replace(call, canonical=_put_together(forms, left_out), model=model, members=None, forms=())
 
 
