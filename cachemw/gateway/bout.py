@@ -147,10 +147,8 @@ class Bout:
         """Return in how many seconds the last who failed may be asked the same again, once, as nobody else is left (E8)."""
         attempted, cooling = self._failed[-1]
         assert attempted.failure is not None  # noqa: S101 - it failed
-        kind = attempted.failure.kind
-        is_cooled = kind is FailureKind.BROKEN and cooling is not None
-        is_waited_for = self._is_insistent and kind in (FailureKind.OVERLOAD, FailureKind.RATE)  # G24: not twice by each
-        if self._is_repeated or is_cooled or is_waited_for:
+        is_cooled = attempted.failure.kind is FailureKind.BROKEN and cooling is not None
+        if self._is_repeated or is_cooled or self._is_insistent:  # G24: not twice by each
             return None
         return wait_to_repeat(attempted.failure, attempted.ended - attempted.began)
 
