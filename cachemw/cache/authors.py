@@ -14,6 +14,8 @@ from cachemw.routing import Routed, RoutedHead
 SECOND_CHOICE = "second-choice"
 """Another one answers than who was to be asked first."""
 
+_UNREACHED = "unreachable"
+
 
 def of_author(report: ExchangeReport, query: Query) -> ExchangeReport:
     """Return a report that names the target of a query as the one whose answer this is."""
@@ -51,6 +53,19 @@ def routed_by(report: ExchangeReport, plan: Plan) -> ExchangeReport:
         target=report.target if bid is None else bid.name,
         model=None if bid is None else bid.rewrite.model,
     )
+
+
+def standing_in(report: ExchangeReport, query: Query, stored: StoredResponse) -> ExchangeReport:
+    """Return the report of a stored answer that stands in for those who were asked in vain, which may have cost something."""
+    if query.bid is None:
+        return report
+    in_vain = (report.tried or ())[len(query.report.tried or ()) :]
+    is_least = any(
+        tried.status is None and tried.why != _UNREACHED or (tried.status or 0) in range(200, 300) for tried in in_vain
+    )
+    cost = cost_of(stored.usage, query.bid.price)
+    saved = None if cost is None else cost.nano
+    return replace(report, cost=0, cost_at_least=is_least and not report.collapsed, saved=saved)
 
 
 def saving(report: ExchangeReport, author: Bid, stored: StoredResponse) -> ExchangeReport:

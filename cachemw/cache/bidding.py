@@ -1,11 +1,12 @@
 """Put together what is forwarded: to one target, or to several that are asked in order, each with a body of its own."""
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
 from cachemw.cache.effects import Bidding, Effect, Forward, Ordered
+from cachemw.cache.freshness import is_fresh
 from cachemw.cache.lookup import NoMatch, Query
 from cachemw.cache.plans import AskedBid, AskedBids, Plan
 from cachemw.cache.policy import Policy
@@ -30,9 +31,15 @@ def forward_for(
     positions = _author_first(slate, query) if author_first else survey.order
     for position in positions:
         bids = (*bids, (yield from _asked(slate.queries[position], position)))
-    asked = AskedBids(plan, bids, query.call.kind.stream, query.request.caller)
+    asked = AskedBids(plan, bids, query.call.kind.stream, query.request.caller, _in_reserve(survey))
     terms = tuple([_terms(slate, survey, position, order) for position in positions])
     return Forward(terms[0], query.on_abandon, report, (), errors, Bidding(asked, terms))
+
+
+def _in_reserve(survey: Survey) -> Literal["fresh", "stale"] | None:
+    if survey.stands_in is None:
+        return None
+    return "fresh" if is_fresh(survey.stands_in[1].stored, survey.now) else "stale"
 
 
 def _author_first(slate: Slate, author: Query) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cachemw.cache.authors import answered_by, asked_before, of_author, routed_by, saving
+from cachemw.cache.authors import answered_by, asked_before, of_author, routed_by, saving, standing_in
 from cachemw.cache.bidding import forward_for, relayed_bids
 from cachemw.cache.directives import Abandon, Directives, InvalidControl
 from cachemw.cache.effects import (
@@ -303,9 +303,7 @@ def _declined(survey: Survey, closed: Closed, report: ExchangeReport) -> Serve |
 def _stand_in(query: Query, usable: Match, report: ExchangeReport, now: float) -> Serve:
     details = tuple(dict.fromkeys((*usable.details, *report.details)))
     report = replace(of_author(report, query), ttl=remaining(usable.stored, now), stored=None, details=details)
-    if query.bid is not None:
-        report = replace(saving(report, query.bid, usable.stored), tried=report.tried)
-    return Serve(usable.stored, report, now, query.asked.speed)
+    return Serve(usable.stored, standing_in(report, query, usable.stored), now, query.asked.speed)
 
 
 def _forwarding(query: Query, fwd: Fwd, *why: str | None) -> ExchangeReport:

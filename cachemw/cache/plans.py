@@ -109,13 +109,15 @@ class AskedBid(msgspec.Struct, frozen=True):
 class AskedBids(msgspec.Struct, frozen=True):
     """All that are asked for one request, in order; a gateway's `open` returns when one of them has begun a sound answer.
 
-    `is_stream`: events were asked for. `caller` is on whose account.
+    `is_stream`: events were asked for. `caller` is on whose account. A stored response answers `in_reserve` should all fail:
+    one that is stale, or a fresh one, which is as good as another target.
     """
 
     plan: Plan
     asked: tuple[AskedBid, ...]
     is_stream: bool
     caller: Caller
+    in_reserve: Literal["fresh", "stale"] | None = None
 
     __repr__ = redacted_repr
 

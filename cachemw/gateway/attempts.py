@@ -99,9 +99,8 @@ def after_failure(bout: Bout, asked: AskedBid, now: float) -> Steps:
 def _ask_on(bout: Bout, asked: AskedBid | None) -> Steps:
     attempted = None
     while asked is not None:
-        is_last = bout.following is None
-        patience = math.inf if is_last else bout.patience(asked)
-        attempted = yield from attempt(bout, asked, patience, lambda: bout.following is None)
+        patience = math.inf if bout.is_at_last else bout.patience(asked)
+        attempted = yield from attempt(bout, asked, patience, lambda: bout.is_at_last)
         if attempted.failure is None and attempted.head is not None:
             return bout.sound(attempted)
         if attempted.failure is None:

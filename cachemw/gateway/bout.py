@@ -94,8 +94,13 @@ class Bout:
 
     @property
     def is_pinned(self) -> bool:
-        """Say whether nobody else could answer, however long it takes: then nothing is held."""
-        return len(self.bids.asked) == 1 and self.plan.deadline is None
+        """Say whether nothing else could answer, however long it takes: then nothing is held."""
+        return len(self.bids.asked) == 1 and self.plan.deadline is None and self.bids.in_reserve is None
+
+    @property
+    def is_at_last(self) -> bool:
+        """Say whether nothing is left but who is asked now, who is therefore waited for (G5)."""
+        return not self._waiting and self.bids.in_reserve != "fresh"
 
     @property
     def following(self) -> AskedBid | None:
@@ -148,7 +153,8 @@ class Bout:
         attempted, cooling = self._failed[-1]
         assert attempted.failure is not None  # noqa: S101 - it failed
         is_cooled = attempted.failure.kind is FailureKind.BROKEN and cooling is not None
-        if self._is_repeated or is_cooled or self._is_insistent:  # G24: not twice by each
+        is_helped = self._is_insistent or self.bids.in_reserve == "fresh"  # G24: not twice by each
+        if self._is_repeated or is_cooled or is_helped:
             return None
         return wait_to_repeat(attempted.failure, attempted.ended - attempted.began)
 

@@ -147,7 +147,7 @@ class Race:
     @property
     def _may_leave(self) -> bool:
         """Say whether there is somebody else: the last one is never left (G5)."""
-        return len(self._running) > 1 or self._bout.following is not None
+        return len(self._running) > 1 or not self._bout.is_at_last
 
     def _leave_silent(self, tasks: TaskGroup) -> None:
         """Leave those that have been silent for too long."""
