@@ -189,10 +189,13 @@ class LiveResponse:
         tail = (self._tail + self._body[-3:])[-3:]
         return errors.broken_stream(error, not tail or tail.endswith((b"\n\n", b"\r\r", b"\n\r\n")), self._shape)
 
+    def billed_report(self, report: ExchangeReport) -> ExchangeReport:
+        """Return what is said of an exchange, with what this answer costs as far as that is known."""
+        return billed(report, self.head.routed.bill) if isinstance(self.head, RoutedHead) else report
+
     def final_report(self, report: ExchangeReport) -> ExchangeReport:
         """Return what is said of an exchange, with what has become of this answer; a collapsed one stored nothing."""
-        if isinstance(self.head, RoutedHead):
-            report = billed(report, self.head.routed.bill)
+        report = self.billed_report(report)
         if not (self.faults or self.is_stored):
             return report
         stored = None if report.collapsed else not self.faults

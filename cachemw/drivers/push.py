@@ -130,6 +130,8 @@ class PushExchange:
         report = self._report if self._relay is None else self._relay.early_report
         if self._abandoned is Abandon.CANCEL:
             report = replace(report, stored=None if report.collapsed else False)
+            response = None if self._flight is None else self._flight.response
+            report = report if response is None else response.billed_report(report)
         elif self._flight is not None:
             report = self._flight.final_report(report)
         if not self._was_left:
@@ -196,8 +198,8 @@ class PushExchange:
         """Forward for the flight that was claimed; where a fresh answer is wanted none was, and nobody joins it."""
         led = self._led = self._led or Flight(self._table)
         pump = Pump(led, agreed(forward), self._driver.store, self._driver.clock)
-        led.begin(self._upstream.stop_notice)
         bids = None if forward.bidding is None else forward.bidding.bids
+        led.begin(self._upstream.stop_notice, is_contested=bids is not None and len(bids.asked) > 1)
         self._tasks.start_soon(pump.run, self._upstream.in_flight(led.ending.wait, forward.rewritten, bids))
         return led
 

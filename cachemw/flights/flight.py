@@ -91,7 +91,7 @@ class Flight:
         self._waiting = 0  # how many do
         self._notice = 0.0
         self._held = 0
-        self._is_stopped = self._is_cancelled_when_unread = False
+        self._is_stopped = self._is_cancelled_when_unread = self._is_contested = False
         self._bound = anyio.CancelScope()
         self._bound_at = math.inf
 
@@ -181,7 +181,7 @@ class Flight:
             return None
         if self._is_cancelled_when_unread:
             self.scope.cancel()
-        elif last_left(reader.on_abandon, self.response, self.table.may_detach) is Abandon.FINISH:
+        elif self._may_go_on(reader.on_abandon):
             logger.info("every reader has left a response in progress: it is read on to its end")
             self.detach()
             return Abandon.FINISH
@@ -189,9 +189,17 @@ class Flight:
             self.stop()
         return Abandon.CANCEL
 
-    def begin(self, stop_notice: float) -> None:
-        """Note that it is forwarded; its upstream is told of a stop so many seconds before it is cancelled."""
+    def _may_go_on(self, wish: Abandon) -> bool:
+        is_open = self._is_contested and self.response is None
+        return not is_open and last_left(wish, self.response, self.table.may_detach) is Abandon.FINISH
+
+    def begin(self, stop_notice: float, *, is_contested: bool = False) -> None:
+        """Note that it is forwarded; its upstream is told of a stop so many seconds before it is cancelled.
+
+        `is_contested`: one of several will answer, and until one does there is nothing that could be read on (G7).
+        """
         assert self._state is State.CLAIMED  # noqa: S101
+        self._is_contested = is_contested
         self._notice, self._state = stop_notice, State.OPEN
 
     def show(self, response: LiveResponse) -> None:

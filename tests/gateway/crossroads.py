@@ -22,7 +22,7 @@ from tests.serving import serving_in_thread
 KEYS = {row.key_variables[0]: f"sk-of-{name}" for name, row in PROVIDERS.items()}
 """A key of every provider, as the environment has them."""
 
-PATIENCE = 10.0
+PATIENCE = 5.0
 ON = Policy(default="on")
 
 MESSAGES = [{"role": "user", "content": "Say hello."}]
