@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import ASGIApp
 
 from cachemw.simulator import Simulator
 from cachemw.simulator.dialects import DIALECTS
@@ -21,6 +22,11 @@ def both(tmp_path: Path, first: str = "", text: str = AUTO) -> Any:
     """Give a route to two providers, the first of which fails so."""
     providers = {"cerebras": Simulator(fail=first), "groq": Simulator(dialect="groq")}
     return crossroads(tmp_path, providers, text)
+
+
+def saying(told: Told) -> dict[str, ASGIApp]:
+    """Return both providers, the first of which always says this."""
+    return {"cerebras": Upstream(always(told)), "groq": Simulator(dialect="groq")}
 
 
 def post(here: Crossroads, content: bytes, headers: Mapping[str, str] | None = None) -> httpx.Response:
@@ -127,8 +133,7 @@ def test_a_hint_that_is_absurd_is_none(hint: str, field: str, tmp_path: Path) ->
     """G12: the next one answers, and the target is asked again after a minute at most."""
     said = Told((b'{"error": {"message": "later"}}',), 429, ((field.encode(), hint.encode("latin-1")), *JSON))
     here: Crossroads
-    providers = {"cerebras": Upstream(always(said)), "groq": Simulator(dialect="groq")}
-    with crossroads(tmp_path, providers, AUTO) as here:
+    with crossroads(tmp_path, saying(said), AUTO) as here:
         answer = here.ask()
 
         assert (answer.status_code, author(told(answer))) == (200, SECOND)
@@ -194,8 +199,7 @@ NO_ANSWERS: dict[str, Told] = {
 def test_what_is_no_answer_is_left_for_the_next(said: Told, stream: bool, tmp_path: Path) -> None:
     """G1, G21."""
     here: Crossroads
-    providers = {"cerebras": Upstream(always(said)), "groq": Simulator(dialect="groq")}
-    with crossroads(tmp_path, providers, AUTO) as here:
+    with crossroads(tmp_path, saying(said), AUTO) as here:
         answer = here.ask(stream=stream)
 
         (chat,) = here.providers["groq"].chats
