@@ -20,6 +20,7 @@ from cachemw.cli.banner import banner
 from cachemw.cli.ending import EndingServer, Supervisor
 from cachemw.cli.listening import EVERYBODYS_SOCKET, OWNERS_SOCKET, is_loopback, listen, listening_at, url_of
 from cachemw.errors import CommandError, ConfigurationError, PlaceRefused, StoreError
+from cachemw.gateway.upstream import Gateway
 from cachemw.limits import Limits
 from cachemw.proxy import Settings
 from cachemw.proxy.app import ProxyMaker
@@ -138,7 +139,8 @@ def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits =
     settings = replace(settings, insecure=settings.insecure and bool(settings.uds or not is_loopback(settings.host)))
     rules, upstream, store = settings.rules(), default_upstream(settings), settings.store()
     settings.limits(limits)
-    gateway = gateway_of(settings, store)
+    routes = settings.gateway_config()
+    gateway = gateway_of(settings, store, routes)
     if settings.client_keys_file or gateway is not None:
         hold_hangups()  # before there is another thread, which would hear of one and end all
     kept = try_out(store, settings, limits) or f"answers are kept in {store.place}"
@@ -146,7 +148,7 @@ def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits =
         place = as_written(upstream.place) + _through(upstream.proxy)
         said = banner(settings, rules, listener, place, kept, None if gateway is None else gateway.config)
         os.environ.update(settings.to_environment())  # every worker makes its proxy from there
-        make, protocol = ProxyMaker(limits, rules.named_keys), partial(GuardedProtocol, limits=limits)
+        make, protocol = ProxyMaker(limits, rules.named_keys, routes), partial(GuardedProtocol, limits=limits)
         config = configured(
             make,
             settings.log_level,
@@ -155,13 +157,16 @@ def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits =
             workers=settings.workers,
             protocol=protocol,
         )
-        run(config, listener, partial(say, said), partial(_read_keys, settings, make))
+        run(config, listener, partial(say, said), partial(_read_files, settings, make, gateway))
 
 
-def _read_keys(settings: Settings, make: ProxyMaker) -> None:
-    """Let workers that are begun from now on admit by the client keys that the files hold now, as the others do."""
+def _read_files(settings: Settings, make: ProxyMaker, gateway: Gateway | None) -> None:
+    """Let workers that are begun from now on admit, and route, by what the files hold now, as the others do."""
     with contextlib.suppress(ConfigurationError):  # which the workers tell
-        make.named_keys = settings.rules().named_keys
+        named_keys, routes = settings.rules().named_keys, settings.gateway_config()
+        if gateway is not None and routes is not None:
+            gateway.renew(routes)  # they do, unless it cannot be done
+        make.named_keys, make.routes = named_keys, routes
 
 
 def _through(proxy: HttpProxy | None) -> str:

@@ -21,6 +21,7 @@ from cachemw.endpoints import endpoint_of
 from cachemw.endpoints import errors as refusals
 from cachemw.errors import ClientLeftError
 from cachemw.gateway.ledger import ledger_beside
+from cachemw.gateway.routes import GatewayConfig
 from cachemw.limits import Limits
 from cachemw.messages import Unread
 from cachemw.proxy.admission import HEALTH, READINESS
@@ -123,12 +124,17 @@ class Proxy:
             incoming.let_go()
 
 
-def create(limits: Limits = Limits(), named_keys: Mapping[bytes, str] | None = None) -> Gate:
-    """Make the proxy that the environment describes, behind its gate; see `Settings.rules`. Raises `ConfigurationError`."""
+def create(
+    limits: Limits = Limits(), named_keys: Mapping[bytes, str] | None = None, routes: GatewayConfig | None = None
+) -> Gate:
+    """Make the proxy that the environment describes, behind its gate; see `Settings.rules`. Raises `ConfigurationError`.
+
+    Files are read, unless it is known which `named_keys` they hold, and which `routes`.
+    """
     settings = Settings.from_environment()
     rules, limits = settings.rules(named_keys), settings.limits(limits)
     store = settings.store()
-    gateway, ledger = gateway_of(settings, store), None
+    gateway, ledger = gateway_of(settings, store, routes), None
     hooks: list[Hook] = [log_exchange] if settings.access_log else []
     if gateway is not None and (ledger := ledger_beside(store)):
         hooks.append(ledger)
@@ -169,14 +175,16 @@ async def _warm(_: Page) -> JSONResponse:
 class ProxyMaker:
     """Makes the proxy that the environment describes, in a process that has nothing else to do.
 
-    `named_keys` are the client keys that its file held when it was last read: a worker that is begun later than the others,
-    because one of them was killed, has to admit whom they admit, whatever became of the file.
+    `named_keys` are the client keys that its file held when it was last read, and `routes` what was said of a gateway: a worker
+    that is begun later than the others, because one of them was killed, has to admit whom they admit, and to ask whom they
+    ask, whatever became of the files.
     """
 
     limits: Limits
     named_keys: Mapping[bytes, str] = field(repr=False)
+    routes: GatewayConfig | None = field(default=None, repr=False)
 
     def __call__(self) -> Gate:
         gc.collect()
         gc.freeze()  # what is imported stays: to look through it again and again is a good part of a hit's cost
-        return create(self.limits, self.named_keys)
+        return create(self.limits, self.named_keys, self.routes)

@@ -5,15 +5,19 @@ from collections.abc import Mapping
 
 from cachemw.gateway.accounts import Accounts, FileAccounts
 from cachemw.gateway.contacts import contact_of
+from cachemw.gateway.routes import GatewayConfig
 from cachemw.gateway.upstream import Gateway
 from cachemw.proxy.settings import Settings
 from cachemw.stores import DiskStore, Store
 from cachemw.upstreams import HttpUpstream
 
 
-def gateway_of(settings: Settings, store: Store) -> Gateway | None:
-    """Return the gateway, `None` where the file has no tables for one; nothing is opened. Raises `ConfigurationError`."""
-    config = settings.gateway_config()
+def gateway_of(settings: Settings, store: Store, config: GatewayConfig | None = None) -> Gateway | None:
+    """Return the gateway, `None` where the file has no tables for one; nothing is opened. Raises `ConfigurationError`.
+
+    The file is read, unless it is known what it says.
+    """
+    config = config or settings.gateway_config()
     if config is None:
         return None
     return Gateway(config, credentials=settings.credentials, accounts=_accounts_beside(store))
