@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from cachemw.errors import ConfigurationError
 from cachemw.gateway.upstream import Gateway
+from cachemw.proxy.admission import AccessRules
 from cachemw.proxy.gate import Gate
 from cachemw.proxy.settings import Settings
 
@@ -49,6 +50,7 @@ def read_anew(gate: Gate, settings: Settings, gateway: Gateway | None) -> None:
     """Admit, and route, by what the files say now; where they say nothing that can be, by what they said before."""
     try:
         rules = replace(gate.rules, named_keys=settings.named_keys())
+        _refuse_other_callers(gate.rules, rules)
         config = settings.gateway_config()
         if gateway is not None and config is not None:
             gateway.renew(config)
@@ -61,3 +63,12 @@ def read_anew(gate: Gate, settings: Settings, gateway: Gateway | None) -> None:
     logger.info(
         "client keys and routes are read again (keys: %d, clients: %d, routes: %d)", len(rules.named_keys), len(clients), routes
     )
+
+
+def _refuse_other_callers(before: AccessRules, rules: AccessRules) -> None:
+    """Raise `ConfigurationError` where clients would bring keys from now on, or none: whose key goes upstream follows from that."""
+    if rules.demands_keys is not before.demands_keys:
+        change = (
+            "the first client has a key now" if rules.demands_keys else "no client has a key any more, and all would be let in"
+        )
+        raise ConfigurationError(f"{change}: restart the server for that")
