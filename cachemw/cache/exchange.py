@@ -225,7 +225,8 @@ def _serve(slate: Slate, survey: Survey, awaited: ExchangeReport | None) -> Scri
     )
     if query.bid is not None:
         report = saving(report, query.bid, stored)
-    forward = (yield from _revalidate(slate, survey, report)) if found.revalidate else None
+    may_revalidate = found.revalidate and slate.closed is None
+    forward = (yield from _revalidate(slate, survey, report)) if may_revalidate else None
     basis = basis_in(slate, survey)
     if forward is None:
         return Serve(stored, report, now, query.asked.speed, basis=basis)

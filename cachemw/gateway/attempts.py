@@ -150,7 +150,7 @@ def attempt(bout: Bout, asked: AskedBid, patience: float, is_last: Callable[[], 
     bout.attempts += 1
     until = min(bout.latest, began + patience)
     opened = yield OpenBid(asked, until)
-    if _was_closed(opened.value) and bout.may_reopen(opened.now - began):
+    if _was_closed(opened.value) and bout.may_reopen(asked, opened.now - began):
         opened = yield OpenBid(asked, until, is_anew=True)
     if not isinstance(opened.value, Head):
         error = _error_of(bout, asked, opened)

@@ -121,9 +121,12 @@ class Bout:
         is_seen = self.bids.is_stream and not _HIDES_REASONING.search(asked.bid.name)
         return self.plan.first_token if is_seen else self.plan.answer
 
-    def may_reopen(self, took: float) -> bool:
-        """Say, once, whether a connection that was closed before any byte is opened anew: it may have been an old one (E8)."""
-        may, self._is_reopened = not self._is_reopened and took < _QUICK, True
+    def may_reopen(self, asked: AskedBid, took: float) -> bool:
+        """Say, once, whether a connection that was closed before any byte is opened anew: it may have been an old one (E8).
+
+        Never for a body that is passed on as it comes: a part of it may be gone.
+        """
+        may, self._is_reopened = asked.body is not None and not self._is_reopened and took < _QUICK, True
         return may
 
     def stops_at(self, attempted: Attempted) -> bool:

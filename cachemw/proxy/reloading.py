@@ -66,7 +66,7 @@ def read_anew(gate: Gate, settings: Settings, gateway: Gateway | None) -> None:
 
 
 def _refuse_other_callers(before: AccessRules, rules: AccessRules) -> None:
-    """Raise `ConfigurationError` where clients would bring keys from now on, or none: whose key goes upstream follows from that."""
+    """Raise `ConfigurationError` where clients would bring keys from now on, or none: that decided whose key goes upstream."""
     if rules.demands_keys is not before.demands_keys:
         change = (
             "the first client has a key now" if rules.demands_keys else "no client has a key any more, and all would be let in"

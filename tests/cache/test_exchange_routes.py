@@ -417,3 +417,16 @@ def test_a_hit_is_recalled_with_all_that_it_looked_under(
     else:
         assert outcome.basis is not None
         assert dict(outcome.basis.found) == {key_at(one).index: records.get(key_at(one).index) for one in indexes}
+
+
+@pytest.mark.parametrize(
+    "closed", [Closed(Refusal(402, "spent", code="budget_exceeded")), Closed(Refusal(503, "cooling"), 9.0, True)]
+)
+def test_what_is_stale_is_not_fetched_anew_where_nobody_may_be_asked(closed: Closed) -> None:
+    """G20: it answers all the same, for it costs nothing."""
+    world = World(records=all_of([(A, 70)]), plans=[plan(closed=closed)])
+
+    outcome = decided(routed_request(), world, Policy(default="on", stale_while_revalidate=100))
+
+    assert isinstance(outcome, Serve)
+    assert (outcome.report.target, outcome.revalidate, outcome.bidding) == (A.name, None, None)

@@ -243,14 +243,18 @@ def asking(
     path: bytes = b"/v1/chat/completions",
     timeouts: Timeouts = Timeouts(),
     plan: dict[str, Any] | None = None,
+    body: bytes | None = b'{"model": "%s"}',
     **scripts: Any,
 ) -> Asking:
-    """Return a request for targets named `a`, `b`, …: each has its script, or a list with one for every call."""
+    """Return a request for targets named `a`, `b`, …: each has its script, or a list with one for every call.
+
+    `body` is what each is sent, with its name; `None`: what comes is passed on.
+    """
     log: list[str] = []
     upstreams = {name: Scripts(name, _listed(script), log) for name, script in scripts.items()}
     bids = [bid_of(name, tier) for name, tier in zip(scripts, tiers or [0] * len(scripts), strict=True)]
     the_plan = Plan(tuple(bids), tuple(range(len(bids))), **{"route": "auto", **(plan or {})})
-    asked = tuple(AskedBid(place, bid, b'{"model": "%s"}' % bid.name.encode()) for place, bid in enumerate(bids))
+    asked = tuple(AskedBid(place, bid, body and body % bid.name.encode()) for place, bid in enumerate(bids))
     group = AskedBids(the_plan, asked, is_stream, ANONYMOUS_CALLER)
     request = UpstreamRequest("POST", path, b"", (), b"{}", timeouts=timeouts, bids=group)
     return Asking(FakeDesk(upstreams), request, log)

@@ -379,6 +379,17 @@ def test_a_connection_that_was_closed_before_any_byte_is_opened_anew_and_is_no_f
     assert question.desk.words == ["a good"]
 
 
+def test_a_body_that_is_passed_on_as_it_comes_is_not_sent_again(mode: str) -> None:
+    """E8: what of it was sent is gone, and the rest would be taken for all of it."""
+    question = asking(
+        a=[unreachable(Cause.CLOSED), whole()], is_stream=False, plan={"route": None}, path=b"/v1/files", body=None
+    )
+
+    heard = hear(mode, question)
+
+    assert (heard.tried, question.asked) == (["a unreachable"], ["a"])
+
+
 def test_it_is_opened_anew_only_once(mode: str) -> None:
     """E8, G24."""
     question = asking(a=unreachable(Cause.CLOSED), b=[unreachable(Cause.CLOSED), streamed()])
