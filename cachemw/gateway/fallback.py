@@ -36,6 +36,7 @@ from cachemw.limits import Timeouts
 from cachemw.messages import Head
 from cachemw.routing import RoutedHead
 from cachemw.upstreams.base import AsyncResponse, SyncResponse, UpstreamRequest
+from cachemw.wire.route_field import quoted
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class _Performer:
         if asked is None:
             return None
         if isinstance(result, Failure):
-            logger.info("the target %s failed: %s", asked.bid.name, result.kind.value)
+            logger.info("the target %s failed: %s", quoted(asked.bid.name), result.kind.value)
         return self.desk.ended(asked, result)
 
     def hand_over(self) -> None:

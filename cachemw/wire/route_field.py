@@ -26,12 +26,12 @@ def route_field(report: ExchangeReport) -> bytes | None:
     if report.tried is None:
         return None
     members = [
-        f"by={_string(report.target)}" if report.target is not None else "",
-        f"route={_string(report.route)}" if report.route is not None else "",
+        f"by={quoted(report.target)}" if report.target is not None else "",
+        f"route={quoted(report.route)}" if report.route is not None else "",
         f"attempts={report.attempts}",
         f"tried=({' '.join(map(_attempt, report.tried[:TRIED_LIMIT]))})" if report.tried else "",
         _cost(report),
-        f"saved={_string(in_dollars(report.saved))}" if report.saved is not None else "",
+        f"saved={quoted(in_dollars(report.saved))}" if report.saved is not None else "",
     ]
     return ", ".join(filter(None, members)).encode()
 
@@ -49,14 +49,14 @@ def _cost(report: ExchangeReport) -> str:
     if report.cost is None:
         return ""
     estimated = ";estimated" if report.cost_basis == "estimated" else ""
-    return f"cost={_string(in_dollars(report.cost))}{estimated}{';least' if report.cost_at_least else ''}"
+    return f"cost={quoted(in_dollars(report.cost))}{estimated}{';least' if report.cost_at_least else ''}"
 
 
 def _attempt(tried: Tried) -> str:
     status = f";status={tried.status}" if tried.status is not None else ""
-    why = f";why={tried.why if _TOKEN.fullmatch(tried.why) else _string(tried.why)}"
+    why = f";why={tried.why if _TOKEN.fullmatch(tried.why) else quoted(tried.why)}"
     cooling = f";cooling={_whole(tried.cooling)}" if tried.cooling is not None else ""
-    return f"{_string(tried.name)}{status}{why}{cooling}"
+    return f"{quoted(tried.name)}{status}{why}{cooling}"
 
 
 def _whole(seconds: float) -> int:
@@ -64,7 +64,7 @@ def _whole(seconds: float) -> int:
     return math.ceil(min(max(seconds, 0.0), _LONGEST_SECONDS))
 
 
-def _string(text: str) -> str:
+def quoted(text: str) -> str:
     """Return a String, which is of printable ASCII alone; of other characters it has the code, as Python writes it."""
     shown = _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text[:NAME_CHARACTERS])
     escaped = shown.replace("\\", "\\\\").replace('"', '\\"')

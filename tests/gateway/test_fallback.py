@@ -245,7 +245,7 @@ def test_each_failure_is_logged_by_its_target_and_kind(mode: str, caplog: pytest
     with caplog.at_level("INFO", "cachemw.gateway"):
         hear(mode, asking(a=refusal(429, b'{"error": {"message": "secret"}}'), b=streamed()))
 
-    assert caplog.messages == ["the target a failed: rate"]
+    assert caplog.messages == ['the target "a" failed: rate']
 
 
 ALL_FAIL: dict[str, tuple[dict[str, Any], dict[str, float], int, bytes, list[bytes], list[bytes]]] = {
@@ -574,3 +574,16 @@ def test_json_that_is_slow_is_shown_before_its_end_only_by_the_last(mode: str, m
 
 def test_the_same_answer_comes_whichever_way_it_is_asked_for() -> None:
     assert hear_sync(asking(a=refusal(500), b=streamed())).body == body_of(streamed())
+
+
+def test_a_line_of_the_log_cannot_be_forged_by_the_name_of_a_model(mode: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The name of a target that was named is the caller's text."""
+    question = asking(**{"openai/x\nWARNING: \u2028" + "y" * 1000: refusal(500)}, plan={"route": None})
+
+    with caplog.at_level("INFO", "cachemw"):
+        hear(mode, question)
+
+    (line,) = caplog.messages
+    assert line.startswith('the target "openai/x\\\\nWARNING: \\\\u2028yyy')
+    assert line.isprintable()
+    assert len(line) < 400
