@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Self
 
 import anyio
@@ -140,16 +141,16 @@ class Gateway:
 
     def _desk(self, request: UpstreamRequest) -> GatewayDesk:
         assert request.bids is not None  # noqa: S101 - the script sends no request without
-        return GatewayDesk(
-            request, self._planner, self._contacts, self._standings, self._repeats, self._treasurer, self._settle
-        )
+        treasurer = self._treasurer
+        settle = partial(self._settle, treasurer)
+        return GatewayDesk(request, self._planner, self._contacts, self._standings, self._repeats, treasurer, settle)
 
-    def _settle(self, reservation: Reservation, nano: int | None) -> None:
+    def _settle(self, treasurer: Treasurer | None, reservation: Reservation, nano: int | None) -> None:
         """Book in a thread of its own: another process may be writing, and nobody here waits for that."""
-        assert self._treasurer is not None  # noqa: S101 - it has reserved
+        assert treasurer is not None  # noqa: S101 - it has reserved
         if self._bookkeeper is None:
             self._bookkeeper = ThreadPoolExecutor(1, "cachemw-accounts")
-        self._bookkeeper.submit(self._treasurer.settle, reservation, nano)
+        self._bookkeeper.submit(treasurer.settle, reservation, nano)
 
     def _end_books(self) -> None:
         bookkeeper, self._bookkeeper = self._bookkeeper, None

@@ -7,8 +7,9 @@ import pytest
 from cachemw import ConfigurationError
 from cachemw.cache.plans import AskedBid, AskedBids, Plan
 from cachemw.gateway import Gateway
+from cachemw.gateway.accounts import MemoryAccounts
 from cachemw.gateway.files import read_gateway
-from cachemw.messages import ANONYMOUS_CALLER, Request
+from cachemw.messages import ANONYMOUS_CALLER, Caller, Request
 from cachemw.simulator import Simulator
 from cachemw.upstreams.base import UpstreamRequest
 from tests.gateway.town import KEYS, PEERS, PRICES, Town, town
@@ -87,3 +88,25 @@ def test_targets_of_the_same_name_keep_their_standing(tmp_path: Path) -> None:
 
         assert planned(gateway).order == (1,)
         gateway.close()
+
+
+def test_what_was_reserved_is_settled_though_clients_have_no_budget_any_more(tmp_path: Path) -> None:
+    """E10."""
+    client = f'[clients.alice]\nkey_sha256 = "{"0" * 64}"\nbudget = {{ usd = 1.0, per = "total" }}\n'
+    with town(tmp_path, routes=PEERS + PRICES + client) as here:
+        accounts = MemoryAccounts()
+        gateway = Gateway(read_gateway(str(here.path), KEYS), environment=KEYS, accounts=accounts)
+        limit = gateway.config.clients["alice"].budget
+        assert limit is not None
+        plan = planned(gateway)
+        body = prompt(max_tokens=1000)
+        bids = AskedBids(plan, (AskedBid(0, plan.bids[0], body),), is_stream=False, caller=Caller(name="alice"))
+        response = gateway.open(UpstreamRequest("POST", PATH, b"", JSON, b"", bids=bids))
+        reserved = accounts.taken("alice", limit, 0.0)
+
+        renew(gateway, here, here.path.read_text().replace(client, ""))
+        while response.read(None) is not None:
+            pass
+        gateway.close()
+
+        assert 0 < accounts.taken("alice", limit, 0.0) < reserved
