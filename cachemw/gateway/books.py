@@ -17,26 +17,22 @@ _ERRORS = (sqlite3.Error, OSError, PlaceRefused)
 
 
 class Book:
-    """One database, opened on first use in each process: one connection, which one thread uses at a time.
+    """One database, opened on first use in each process: by one connection to write, and by one to read.
 
     `schema` are the statements that make what is not there, `version` is theirs: one of another version is refused. Another
-    process, or thread, that uses it is waited for up to `patience` seconds.
+    process, or thread, that uses it is waited for up to `patience` seconds; who reads waits for nobody who writes.
     """
 
     def __init__(self, path: Path, schema: Sequence[str], version: int, *, patience: float) -> None:
         self.path = path
-        self._schema, self._version, self._patience = schema, version, patience
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._opened: Identity | None = None
-        self._is_closed = False
+        self._writer = _Connected(path, schema, version, patience)
+        self._reader = _Connected(path, schema, version, patience)
         on_fork(self)
 
     @contextmanager
     def transact(self) -> Iterator[sqlite3.Connection]:
         """Give a connection in a transaction that writes, and is rolled back where anything is raised. Raises `BookError`."""
-        with _translated(), self._held():
-            connection = self._open()
+        with _translated(), self._writer.held() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -50,33 +46,56 @@ class Book:
         """Return what a query finds; nothing where there is no such file. Raises `BookError`."""
         if not self.path.exists():
             return []
-        with _translated(), self._held():
-            return self._open().execute(query, values).fetchall()
+        with _translated(), self._reader.held() as connection:
+            return connection.execute(query, values).fetchall()
 
     def close(self) -> None:
-        """Close the connection. May be called twice, and before first use; nothing is opened after."""
+        """Close the connections. May be called twice, and before first use; nothing is opened after."""
+        self._writer.close()
+        self._reader.close()
+
+    def before_fork(self) -> None:
+        """Close them, and let nobody open them: SQLite forbids carrying connections over a fork."""
+        self._writer.before_fork()
+        self._reader.before_fork()
+
+    def after_fork(self) -> None:
+        """Let them be opened again, in either process."""
+        self._reader.after_fork()
+        self._writer.after_fork()
+
+
+class _Connected:
+    """One connection to a database, which one thread uses at a time."""
+
+    def __init__(self, path: Path, schema: Sequence[str], version: int, patience: float) -> None:
+        self._path, self._schema, self._version, self._patience = path, schema, version, patience
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._opened: Identity | None = None
+        self._is_closed = False
+
+    @contextmanager
+    def held(self) -> Iterator[sqlite3.Connection]:
+        """Hold it; who forks holds it, too, while others end what they do, and would wait for who waits for it."""
+        if not self._lock.acquire(timeout=self._patience):
+            raise TimeoutError("another thread is using it")
+        try:
+            yield self._open()
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
         with self._lock:
             self._is_closed = True
             self._let_go()
 
     def before_fork(self) -> None:
-        """Close it, and let nobody open it: SQLite forbids carrying connections over a fork."""
         self._lock.acquire()
         self._let_go()
 
     def after_fork(self) -> None:
-        """Let it be opened again, in either process."""
         self._lock.release()
-
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """Hold the lock; who forks holds it, too, while others end what they do, and would wait for who waits for it."""
-        if not self._lock.acquire(timeout=self._patience):
-            raise TimeoutError("another thread is using it")
-        try:
-            yield
-        finally:
-            self._lock.release()
 
     def _let_go(self) -> None:
         connection, self._connection = self._connection, None
@@ -86,24 +105,24 @@ class Book:
     def _open(self) -> sqlite3.Connection:
         if self._is_closed:
             raise OSError("it is closed")
-        if self._connection is not None and identity(self.path) == self._opened:
+        if self._connection is not None and identity(self._path) == self._opened:
             return self._connection
         self._let_go()  # it was taken away
-        refuse_network(self.path.parent)
-        prepare_directory(self.path.parent)
-        touch(self.path)
-        connection = sqlite3.connect(self.path, timeout=self._patience, isolation_level=None, check_same_thread=False)
+        refuse_network(self._path.parent)
+        prepare_directory(self._path.parent)
+        touch(self._path)
+        connection = sqlite3.connect(self._path, timeout=self._patience, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(connection)
         except BaseException:
             connection.close()
             raise
-        self._connection, self._opened = connection, identity(self.path)
+        self._connection, self._opened = connection, identity(self._path)
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         tune(connection)
-        with locked(self.path.with_name(LOCK_FILE), self._patience):  # to begin a log, nobody else may be there
+        with locked(self._path.with_name(LOCK_FILE), self._patience):  # to begin a log, nobody else may be there
             connection.execute("PRAGMA journal_mode = WAL")
             ((version,),) = connection.execute("PRAGMA user_version")
             if version != self._version:

@@ -59,7 +59,7 @@ def test_a_thread_that_holds_the_book_is_waited_for_only_so_long(tmp_path: Path)
 
         def look() -> None:
             try:
-                book.rows("SELECT 1")
+                write(book, 1)
             except BookError as exc:
                 failures.append(exc)
 
@@ -68,6 +68,20 @@ def test_a_thread_that_holds_the_book_is_waited_for_only_so_long(tmp_path: Path)
         other.join()
 
     assert len(failures) == 1
+
+
+def test_who_reads_waits_for_nobody_who_writes(book: Book) -> None:
+    """An event loop reads what is spent, and everybody would wait with it."""
+    write(book, 1)
+    found: list[list[int]] = []
+    with book.transact() as connection:
+        connection.execute("INSERT INTO lines VALUES (2)")
+        other = threading.Thread(target=lambda: found.append(lines(book)))
+        other.start()
+        other.join()
+
+    assert found == [[1]]
+    assert lines(book) == [1, 2]
 
 
 def _begin(path: str) -> None:
