@@ -91,11 +91,15 @@ class Slate(msgspec.Struct, frozen=True):
 
     @property
     def question(self) -> bytes:
-        """Return what a forward is claimed under: two requests have one question only if they have one key at every target."""
-        if self.plan is None or len(self.queries) == 1:
+        """Return what a forward is claimed under: two requests have one question only if they have one key at every target.
+
+        Nor has who has a deadline the question of who waits for longer.
+        """
+        deadline = None if self.plan is None else self.plan.deadline
+        if self.plan is None or len(self.queries) == 1 and deadline is None:
             return self.queries[0].key.parts
         tiers = [frame([b"%d" % query.tier, query.key.proof]) for query in self.queries]
-        return frame([b"route", self.plan.pick.encode(), self.plan.on_refusal.encode(), *tiers])
+        return frame([b"route", self.plan.pick.encode(), self.plan.on_refusal.encode(), b"%r" % deadline, *tiers])
 
     @property
     def order(self) -> tuple[int, ...]:

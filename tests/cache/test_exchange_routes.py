@@ -319,9 +319,11 @@ NARROWINGS = [
 ]
 
 
-def slate(narrowing: tuple[Pick, OnRefusal, tuple[Bid, ...]], body: dict[str, Any], partition: bytes) -> Slate:
+def slate(
+    narrowing: tuple[Pick, OnRefusal, tuple[Bid, ...]], body: dict[str, Any], partition: bytes, deadline: float | None = None
+) -> Slate:
     pick, on_refusal, bids = narrowing
-    made = slate_of(received_by(partition, **body), Plan(bids, (0,), "auto", pick, on_refusal), None)
+    made = slate_of(received_by(partition, **body), Plan(bids, (0,), "auto", pick, on_refusal, deadline=deadline), None)
     assert isinstance(made, Slate)
     return made
 
@@ -349,6 +351,14 @@ def test_two_requests_have_one_question_only_if_they_have_one_key_at_every_targe
 def test_the_question_of_one_target_is_its_key() -> None:
     """A pinned request follows, and is followed by, whoever asks that target directly."""
     assert slate(("first", "stop", (A,)), {}, b"anonymous").question == key_at(A).parts
+
+
+@pytest.mark.parametrize("bids", [(A,), BIDS])
+def test_who_has_a_deadline_does_not_wait_with_who_has_none(bids: tuple[Bid, ...]) -> None:
+    """E4: alone it would be told in time that nobody has begun to answer."""
+    questions = {slate(("first", "stop", bids), {}, SHARED, deadline).question for deadline in (None, 0.5, 30.0)}
+
+    assert len(questions) == 3
 
 
 def test_health_does_not_change_the_question() -> None:
