@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 
@@ -244,6 +244,7 @@ def asking(
     timeouts: Timeouts = Timeouts(),
     plan: dict[str, Any] | None = None,
     body: bytes | None = b'{"model": "%s"}',
+    in_reserve: Literal["fresh", "stale"] | None = None,
     **scripts: Any,
 ) -> Asking:
     """Return a request for targets named `a`, `b`, …: each has its script, or a list with one for every call.
@@ -255,7 +256,7 @@ def asking(
     bids = [bid_of(name, tier) for name, tier in zip(scripts, tiers or [0] * len(scripts), strict=True)]
     the_plan = Plan(tuple(bids), tuple(range(len(bids))), **{"route": "auto", **(plan or {})})
     asked = tuple(AskedBid(place, bid, body and body % bid.name.encode()) for place, bid in enumerate(bids))
-    group = AskedBids(the_plan, asked, is_stream, ANONYMOUS_CALLER)
+    group = AskedBids(the_plan, asked, is_stream, ANONYMOUS_CALLER, in_reserve)
     request = UpstreamRequest("POST", path, b"", (), b"{}", timeouts=timeouts, bids=group)
     return Asking(FakeDesk(upstreams), request, log)
 

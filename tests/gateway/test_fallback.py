@@ -576,9 +576,29 @@ def test_the_same_answer_comes_whichever_way_it_is_asked_for() -> None:
     assert hear_sync(asking(a=refusal(500), b=streamed())).body == body_of(streamed())
 
 
+BEGINNINGS = {
+    "silence": [STREAM_HEAD, ROLE, SILENCE],
+    "an error": [STREAM_HEAD, ERROR_EVENT],
+    "a break": [STREAM_HEAD, ROLE, cut()],
+}
+
+
+@pytest.mark.parametrize("beginning", BEGINNINGS.values(), ids=BEGINNINGS)
+def test_who_is_asked_alone_is_not_shown_before_it_answers_where_what_is_stored_could(beginning: list[Part], mode: str) -> None:
+    """E6: a stored spare never makes an answer worse; nor is it waited for longer, or asked twice."""
+    question = asking(a=beginning, in_reserve="fresh", plan={"first_token": 0.05})
+
+    heard = hear(mode, question)
+
+    assert ROLE not in heard.body
+    assert heard.routed.is_exhausted
+    assert question.asked == ["a"]
+
+
 def test_a_line_of_the_log_cannot_be_forged_by_the_name_of_a_model(mode: str, caplog: pytest.LogCaptureFixture) -> None:
     """The name of a target that was named is the caller's text."""
-    question = asking(**{"openai/x\nWARNING: \u2028" + "y" * 1000: refusal(500)}, plan={"route": None})
+    scripts: dict[str, Any] = {"openai/x\nWARNING: \u2028" + "y" * 1000: refusal(500)}
+    question = asking(**scripts, plan={"route": None})
 
     with caplog.at_level("INFO", "cachemw"):
         hear(mode, question)

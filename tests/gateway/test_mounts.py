@@ -87,6 +87,19 @@ def test_what_a_spare_answered_never_becomes_the_primarys(over: Over, tmp_path: 
         assert again.content == primarys.content
 
 
+@pytest.mark.parametrize("members", KINDS)
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_stored_spare_never_makes_an_answer_worse(over: Over, failure: str, members: dict[str, Any], tmp_path: Path) -> None:
+    """E6, G1: the primary alone is asked again, and what is wrong with its answer is nobody's but ours."""
+    with town(tmp_path, first=failure, routes=SPARE + PRICES) as here, over(here, ON) as ask:
+        first, again = ask(**members), ask(**members)
+
+        assert is_clean(again, **members)
+        assert by(again) == SECOND
+        assert again.content == first.content
+        assert len(here.second.models_asked) == 1
+
+
 @pytest.mark.parametrize("failure", ["cerebras:quota", "status:500"])
 def test_a_plain_model_is_the_default_providers_as_ever(over: Over, failure: str, tmp_path: Path) -> None:
     """G26: its error is passed on, and nobody else is asked."""
