@@ -15,6 +15,7 @@ from cachemw.gateway.budgets import (
     account_unreadable,
     begin_of,
     budget_spent,
+    end_of,
     has_left,
     too_many_requests,
     without_bound,
@@ -30,6 +31,9 @@ LAPSE = 4 * 3600.0
 
 ACCOUNT_PATIENCE = 2.0
 """The seconds for which another process that writes to the accounts is waited for."""
+
+_KEPT = 31
+"""How many periods that are over are kept: a clock that was wrong, and is set right, gives nobody a budget anew."""
 
 _VERSION = 1
 _SCHEMA = (
@@ -89,7 +93,9 @@ class FileAccounts:
             for row in book.execute(_LAPSED, (now - LAPSE,)).fetchall():
                 book.execute("DELETE FROM reserved WHERE id = ?", row[:1])
                 book.execute(_SPEND, row[1:])
-            book.execute("DELETE FROM spent WHERE client = ? AND per = ? AND since < ?", (client, limit.per, since))
+            book.execute(
+                "DELETE FROM spent WHERE client = ? AND per = ? AND since < ?", (client, limit.per, _oldest(limit.per, now))
+            )
             ((taken,),) = book.execute(_TAKEN, (client, limit.per, since))
             if not has_left(limit, taken):
                 return None
@@ -126,6 +132,12 @@ class FileAccounts:
 
     def close(self) -> None:
         self._book.close()
+
+
+def _oldest(per: Period, now: float) -> int:
+    """Return when the oldest period began that is kept."""
+    since, end = begin_of(per, now), end_of(per, now)
+    return since if end is None else since - _KEPT * (end - since)
 
 
 class MemoryAccounts:

@@ -102,6 +102,17 @@ def test_what_was_reserved_before_a_period_is_not_spent_in_it(accounts: Accounts
     assert accounts.taken("evals", LIMIT, NOW + DAY) == 20
 
 
+def test_a_clock_that_was_ahead_and_is_set_right_gives_no_budget_anew(tmp_path: Path) -> None:
+    """E10."""
+    with closing(FileAccounts(tmp_path / "store")) as accounts:
+        accounts.settle(reserved(accounts, 100), 100)
+        accounts.settle(reserved(accounts, 5, now=NOW + 2 * DAY), 5)
+
+        assert accounts.reserve("evals", LIMIT, 1, NOW) is None
+        accounts.settle(reserved(accounts, 5, now=NOW + 40 * DAY), 5)
+        assert accounts.taken("evals", LIMIT, NOW) == 0  # what nobody will ask for is not kept for ever
+
+
 def test_a_budget_in_all_has_no_new_period(accounts: Accounts) -> None:
     limit = SpendingLimit(100, "total")
     accounts.settle(reserved(accounts, 100, limit=limit), None)
