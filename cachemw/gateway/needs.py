@@ -79,8 +79,7 @@ def needs_of(body: Mapping[str, Any]) -> Needs:
     """Return what a request needs, whatever its body is: what cannot be read needs nothing."""
     messages = _messages_of(body)
     attached, images, inside = _looked_through(messages)
-    limits = [body.get("max_completion_tokens"), body.get("max_tokens")]
-    most = next(filter(None, map(_count, limits)), None)
+    most = max(filter(None, [_count(body.get(name)) for name in _LIMITS]), default=None)  # whichever of them a target obeys
     text = sum(len(msgspec.json.encode(body[name])) for name in _WITH_TEXT if body.get(name)) - attached - images[1]
     present = {name for name, value in body.items() if value is not None}
     inside |= _strict_in(body)
@@ -90,7 +89,7 @@ def needs_of(body: Mapping[str, Any]) -> Needs:
         text_bytes=text,
         attached_bytes=attached,
         images=images[0],
-        choices=_count(body.get("n")) or 1,
+        choices=max(_count(body.get("n")) or 1, _count(body.get("best_of")) or 1),
         max_tokens=most,
         conversation=_conversation(messages),
         room=_tokens(text) + (most or 0),
@@ -188,7 +187,11 @@ def _conversation(messages: list[dict[str, Any]]) -> bytes:
     return xxhash.xxh3_128_digest(msgspec.json.encode(messages[: first + 1]))
 
 
-_WITH_TEXT = ("messages", "tools", "functions", "response_format")
+_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_WITH_TEXT = (
+    *("messages", "tools", "functions", "response_format", "prediction"),
+    *("prompt", "suffix", "input", "instructions", "query", "documents"),  # of other endpoints
+)
 _IN_MESSAGES = {"name": "messages[].name", "reasoning_content": "messages[].reasoning_content"}
 _STRICT = "tools[].function.strict"
 _HOT = "temperature>1"

@@ -185,3 +185,32 @@ def test_a_stream_needs_what_json_does(body: dict[str, Any], usage: bool, provid
 
     assert lack(needs_of(streamed), provider) == lack(needs_of(body), provider)
     assert needs_of(streamed).conversation == needs_of(body).conversation
+
+
+@pytest.mark.parametrize(
+    ("body", "most"),
+    [
+        ({"max_tokens": 7}, 7),
+        ({"max_completion_tokens": 7}, 7),
+        ({"max_completion_tokens": 1, "max_tokens": 90_000}, 90_000),
+        ({"max_completion_tokens": 90_000, "max_tokens": 1}, 90_000),
+        ({"max_tokens": 1, "max_output_tokens": 90_000}, 90_000),
+        ({"max_tokens": -5}, None),
+        ({"max_tokens": True}, None),
+        ({}, None),
+    ],
+)
+def test_the_most_that_is_answered_is_the_largest_limit(body: dict[str, Any], most: int | None) -> None:
+    """E10: nobody knows which of them a target obeys."""
+    assert needs_of(body).max_tokens == most
+
+
+@pytest.mark.parametrize("member", ["prompt", "input", "instructions", "documents", "prediction"])
+def test_what_other_endpoints_are_told_is_input_too(member: str) -> None:
+    """E10: an upper bound is one wherever a target is asked."""
+    assert needs_of({"max_tokens": 1, member: ["x" * 5000]}).most_input_tokens > 5000
+
+
+def test_completions_of_which_the_best_one_is_shown_are_all_paid_for() -> None:
+    """E10."""
+    assert needs_of({"n": 2, "best_of": 20}).choices == 20
