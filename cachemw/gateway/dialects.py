@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from cachemw.gateway.error_words import ErrorWords
+from cachemw.gateway.error_words import NO_WORDS, ErrorWords
 from cachemw.gateway.failure_kinds import FailureKind, ScopeKind
 from cachemw.redaction import redacted_repr
 
@@ -40,7 +40,7 @@ class Recogniser(msgspec.Struct, frozen=True):
 def recognised(provider: str | None, status: int, words: ErrorWords, hint: float | None) -> Recogniser:
     """Return what an error is: by its provider's own dialect, else by what is unmistakable in all, else by its status."""
     rows = (*PROVIDER_DIALECTS.get(provider or "", ()), *ALL_DIALECTS)
-    return next((row for row in rows if row.knows(status, words, hint)), None) or _by_status(status)
+    return next((row for row in rows if row.knows(status, words, hint)), None) or _by_status(status, words)
 
 
 def status_named(words: ErrorWords) -> int | None:
@@ -210,5 +210,8 @@ _BY_STATUS = {status: Recogniser(kind) for status, kind in _STATUSES.items()}
 _BAD_REQUEST, _BROKEN = Recogniser(FailureKind.BAD_REQUEST), Recogniser(FailureKind.BROKEN)
 
 
-def _by_status(status: int) -> Recogniser:
+def _by_status(status: int, words: ErrorWords) -> Recogniser:
+    """Return what a status says. Something in front of an API forbids one request or other, and says nothing of our key."""
+    if status == 403 and words == NO_WORDS:
+        return _BROKEN
     return _BY_STATUS.get(status, _BAD_REQUEST if 400 <= status < 500 else _BROKEN)

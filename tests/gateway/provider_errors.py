@@ -116,7 +116,7 @@ CEREBRAS = (
     ProviderError("cerebras", 402, FailureKind.QUOTA, SPENT, {"x-should-retry": "false"}),
     ProviderError("cerebras", 401, FailureKind.AUTH, WRONG_KEY),
     ProviderError("cerebras", 403, FailureKind.AUTH, {"detail": "Not authenticated"}),
-    ProviderError("cerebras", 403, FailureKind.AUTH, b"error code: 1010"),
+    ProviderError("cerebras", 403, FailureKind.BROKEN, b"error code: 1010"),  # of the caller's own User-Agent, and not our key
     ProviderError("cerebras", 404, FailureKind.NO_MODEL, NO_SUCH_MODEL),
     ProviderError("cerebras", 404, FailureKind.NO_MODEL, b""),
     ProviderError("cerebras", 400, FailureKind.TOO_LARGE, TOO_LONG),

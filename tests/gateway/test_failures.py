@@ -95,9 +95,12 @@ SAYING_NOTHING = (
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((status, K.BROKEN) for status in (300, 307, 408, 409, 425, 500, 501, 502, 504, 520, 521, 522, 523, 524, 530, 599)),
+        *(
+            (status, K.BROKEN)
+            for status in (300, 307, 403, 408, 409, 425, 500, 501, 502, 504, 520, 521, 522, 523, 524, 530, 599)
+        ),
         *((status, K.OVERLOAD) for status in (498, 503, 529)),
-        *((status, K.AUTH) for status in (401, 403)),
+        (401, K.AUTH),
         *((status, K.NO_MODEL) for status in (404, 410)),
         *((status, K.BAD_REQUEST) for status in (400, 405, 406, 411, 415, 418, 422, 431, 451, 499)),
         *((402, K.QUOTA), (413, K.TOO_LARGE), (429, K.RATE)),
