@@ -12,12 +12,12 @@ from cachemw.gateway.billing import BillingWatch
 from cachemw.gateway.budgets import Reservation, most_of
 from cachemw.gateway.contacts import Contacts
 from cachemw.gateway.failure_kinds import Failure, FailureKind
-from cachemw.gateway.health import Gone, Good
+from cachemw.gateway.health import GONE, Gone, Good
 from cachemw.gateway.needs import needs_of
 from cachemw.gateway.planning import RoutePlanner, key_of, parts_of
 from cachemw.gateway.repeats import Repeats
 from cachemw.gateway.standings import BegunAttempt, Standings
-from cachemw.messages import Usage
+from cachemw.messages import Usage, header_values
 from cachemw.money import Cost
 from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.http import HttpUpstream
@@ -46,6 +46,7 @@ class GatewayDesk:
         self._under_way: dict[int, BegunAttempt] = {}
         self._reserved: dict[int, Reservation] = {}
         self._is_counted = False
+        self._is_impatient = bool(header_values(request.headers, b"queue_threshold"))  # for others the queue may do
 
     def contact(self, asked: AskedBid) -> HttpUpstream:
         """Return the upstream of its provider."""
@@ -68,6 +69,8 @@ class GatewayDesk:
         """Note how that ended. Return for how many seconds it is not asked now; `None`: it may be."""
         attempt = self._under_way.pop(asked.position, None)
         self._settle(asked, 0 if isinstance(result, Failure) and _is_free(result) else None)
+        if self._is_impatient and isinstance(result, Failure) and result.kind is FailureKind.OVERLOAD:
+            result = GONE
         return None if attempt is None else self._standings.ended(attempt, result)
 
     def may_repeat(self, asked: AskedBid) -> bool:
