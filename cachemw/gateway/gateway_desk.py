@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import anyio.to_thread
 
+from cachemw.cache.header_rules import forwarded
 from cachemw.cache.plans import AskedBid, Closed
 from cachemw.errors import RequestDeclined
 from cachemw.gateway.accounts import Treasurer
@@ -17,11 +18,17 @@ from cachemw.gateway.needs import needs_of
 from cachemw.gateway.planning import RoutePlanner, key_of, parts_of
 from cachemw.gateway.repeats import Repeats
 from cachemw.gateway.standings import BegunAttempt, Standings
-from cachemw.messages import Usage, header_values
+from cachemw.messages import Usage
 from cachemw.money import Cost
 from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.http import HttpUpstream
 from cachemw.wire.strict_json import parse
+
+_FAULTS = {
+    FailureKind.OVERLOAD: frozenset({b"queue_threshold"}),
+    FailureKind.AUTH: frozenset({b"openai-organization", b"openai-project"}),
+}
+"""The fields of a caller that a failure of a kind may be about: how long it waits for a turn, and whose account is to pay."""
 
 
 class GatewayDesk:
@@ -46,7 +53,7 @@ class GatewayDesk:
         self._under_way: dict[int, BegunAttempt] = {}
         self._reserved: dict[int, Reservation] = {}
         self._is_counted = False
-        self._is_impatient = bool(header_values(request.headers, b"queue_threshold"))  # for others the queue may do
+        self._headers, self._rules = request.headers, request.rules
 
     def contact(self, asked: AskedBid) -> HttpUpstream:
         """Return the upstream of its provider."""
@@ -69,9 +76,15 @@ class GatewayDesk:
         """Note how that ended. Return for how many seconds it is not asked now; `None`: it may be."""
         attempt = self._under_way.pop(asked.position, None)
         self._settle(asked, 0 if isinstance(result, Failure) and _is_free(result) else None)
-        if self._is_impatient and isinstance(result, Failure) and result.kind is FailureKind.OVERLOAD:
+        if isinstance(result, Failure) and self._is_callers_doing(asked, result):
             result = GONE
         return None if attempt is None else self._standings.ended(attempt, result)
+
+    def _is_callers_doing(self, asked: AskedBid, failure: Failure) -> bool:
+        """Say whether a failure may be about a field that the caller sent: it says nothing of how others would fare."""
+        fields = _FAULTS.get(failure.kind, frozenset())
+        sent = {name.lower() for name, _ in forwarded(self._headers, asked.bid.target.recipient, self._rules)}
+        return not fields.isdisjoint(sent)
 
     def may_repeat(self, asked: AskedBid) -> bool:
         """Say whether it may be asked the same again, within what there is for such attempts, and count it."""

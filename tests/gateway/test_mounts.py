@@ -110,15 +110,6 @@ def test_a_plain_model_is_the_default_providers_as_ever(over: Over, failure: str
         assert here.asked == ["1 gpt-oss-120b"]
 
 
-@pytest.mark.parametrize("mount", ["proxy", "transport"])  # WSGI knows no underscore in a field's name
-def test_who_does_not_want_to_wait_cools_nothing_for_others(mount: str, tmp_path: Path) -> None:
-    """A caller's own queue_threshold says when the queue is too long for it: others may well wait."""
-    with town(tmp_path, first="cerebras:queue x1, ok") as here, MOUNTS[mount](here, ON) as ask:
-        impatient, patient = ask({"queue_threshold": "50"}), ask(seed=1)
-
-        assert [by(impatient), by(patient)] == [SECOND, FIRST]
-
-
 def test_a_refusal_is_not_routed_around(over: Over, tmp_path: Path) -> None:
     """G23."""
     with town(tmp_path, first="openai:policy") as here, over(here, ON) as ask:
