@@ -273,6 +273,8 @@ class Settings:
         )
         if self.demands_keys and not rules.demands_keys:  # else everybody would be let in
             raise ConfigurationError(f"clients bring keys, and no client in {self.config} has one: are their variables set?")
+        if rules.demands_keys and not self.demands_keys:  # else their keys would be taken for those of a provider
+            raise ConfigurationError(f"{self.config} had no clients when the server started: restart it")
         return rules
 
 

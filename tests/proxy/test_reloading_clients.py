@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cachemw import MemoryStore
+from cachemw import ConfigurationError, MemoryStore
 from cachemw.proxy import Gate, Proxy
 from cachemw.proxy.gateways import gateway_of
 from cachemw.proxy.reloading import read_anew
@@ -42,6 +42,16 @@ def ask(url: str, key: str | None) -> int:
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
     return httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers, trust_env=False).status_code
+
+
+def test_a_worker_that_is_begun_later_takes_no_clients_that_the_others_do_not_have(tmp_path: Path) -> None:
+    """G9: its gateway would be one for callers without client keys."""
+    path = tmp_path / "cachemw.toml"
+    path.write_text('[providers.local]\nbase_url = "http://127.0.0.1:9/v1"\nkey_env = "LOCAL_KEY"\n' + AUTO + ALICE)
+
+    assert Settings(config=str(path), has_clients=True).rules().demands_keys
+    with pytest.raises(ConfigurationError, match="restart"):
+        Settings(config=str(path)).rules()
 
 
 @pytest.fixture(autouse=True)
