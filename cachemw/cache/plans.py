@@ -24,7 +24,8 @@ class Bid(msgspec.Struct, frozen=True):
     """A target that may answer a request.
 
     `name` is `provider/model`, or the provider alone where no model was read. Bids of one `tier` are peers: any one's answer is
-    as good. Those of a higher tier stand in for lower ones.
+    as good. Those of a higher tier stand in for lower ones. `context` is how many tokens an answer has at most, if
+    that is known.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Bid(msgspec.Struct, frozen=True):
     rewrite: Rewrite = NO_REWRITE
     tier: int = 0
     price: Price | None = None
+    context: int | None = None
 
     __repr__ = redacted_repr
 

@@ -7,7 +7,7 @@ import anyio.to_thread
 
 from cachemw.cache.header_rules import forwarded
 from cachemw.cache.plans import AskedBid, Closed
-from cachemw.errors import RequestDeclined
+from cachemw.errors import RequestDeclined, Unreadable
 from cachemw.gateway.accounts import Treasurer
 from cachemw.gateway.billing import BillingWatch
 from cachemw.gateway.budgets import Reservation, most_of
@@ -52,7 +52,7 @@ class GatewayDesk:
         self._client = planner.config.clients.get(bids.caller.name or "")
         self._under_way: dict[int, BegunAttempt] = {}
         self._reserved: dict[int, Reservation] = {}
-        self._is_counted = False
+        self._is_counted = self._has_begun = False
         self._headers, self._rules = request.headers, request.rules
 
     def contact(self, asked: AskedBid) -> HttpUpstream:
@@ -67,8 +67,9 @@ class GatewayDesk:
         """Note that it is being asked."""
         provider, model = self._parts(asked)
         key, is_callers = key_of(self._caller, asked.bid.target)
-        if self._under_way and self._plan.route is not None:
-            self._planner.hedged(self._plan.route)
+        if self._plan.route is not None:
+            self._planner.asked(self._plan.route, is_hedge=bool(self._under_way), is_first=not self._has_begun)
+        self._has_begun = True
         self._repeats.note(provider)
         self._under_way[asked.position] = self._standings.begun(provider, model, key, is_callers=is_callers)
 
@@ -139,15 +140,18 @@ class GatewayDesk:
         price = asked.bid.price
         if price is None or asked.body is None:
             return None
-        needs = needs_of(parse(asked.body))
-        entry = self._planner.config.targets.get(asked.bid.name)
+        try:
+            body = parse(asked.body)
+        except Unreadable:  # the default provider gets it as it came
+            return None
+        needs = needs_of(body if isinstance(body, dict) else {})
         return most_of(
             price,
             text_bytes=needs.most_input_tokens,
             images=needs.images,
             choices=needs.choices,
             max_tokens=needs.max_tokens,
-            limit=None if entry is None else entry.context,
+            limit=asked.bid.context,
         )
 
     def _parts(self, asked: AskedBid) -> tuple[str, str]:

@@ -38,7 +38,6 @@ from cachemw.gateway.wishes import InvalidWish, Wishes, read_wishes
 from cachemw.limits import Work
 from cachemw.messages import Caller, HttpTarget, Request, RouteTarget
 from cachemw.money import Price
-from cachemw.routing import NO_REWRITE
 from cachemw.upstreams.http import HttpUpstream
 from cachemw.upstreams.providers import PROVIDERS
 from cachemw.wire.strict_json import parse
@@ -58,7 +57,7 @@ _MEAN_OUTPUT, _WEIGHT = 400.0, 0.1
 class RoutePlanner:
     """Plans by one file, for as long as that holds. Thread-safe.
 
-    `price` gives the price of a target that the file does not name.
+    `price` gives the price of a target that the file does not name, and `context` how many tokens one may take.
     """
 
     def __init__(
@@ -69,12 +68,13 @@ class RoutePlanner:
         *,
         treasurer: Treasurer | None = None,
         price: Callable[[TargetEntry], Price | None] = lambda _: None,
+        context: Callable[[TargetEntry], int | None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         roll: Callable[[], float] = random.random,
     ) -> None:
         self.config, self._contacts, self._standings = config, contacts, standings
-        self._treasurer, self._price = treasurer, price
+        self._treasurer, self._price, self._context = treasurer, price, context
         self._clock, self._now, self._roll = clock, now, roll
         self._lacks = {name: lacks_of(_known(config, entry.provider), entry) for name, entry in config.targets.items()}
         self._contenders = lru_cache(256)(self._contenders_at)
@@ -111,10 +111,11 @@ class RoutePlanner:
         if route in self._flow:
             self._flow[route].answered(output_tokens)
 
-    def hedged(self, route: str) -> None:
-        """Note that a request of a route asks a second target beside the first."""
+    def asked(self, route: str, *, is_hedge: bool, is_first: bool) -> None:
+        """Note that a target of a route is asked: as the first for a request, or beside another one."""
         if route in self._flow:
-            self._flow[route].hedged()
+            extra = self.config.routes[route].hedge
+            self._flow[route].spend(float(is_hedge) - (extra.extra if extra is not None and is_first else 0.0))
 
     def _overdue(self, client: ClientEntry) -> Closed | None:
         is_over = client.expires is not None and self._now() >= _midnight(client.expires)
@@ -166,7 +167,7 @@ class RoutePlanner:
             return _closed(route_needs_server_keys(route.name))
         healths = {one.bid.name: self._health(one.bid.name, key, is_callers) for one in contenders}
         flow = self._flow[route.name]
-        circumstances = Circumstances(self._clock(), self._roll(), flow.preferred, flow.may_hedge(route), flow.mean_output)
+        circumstances = Circumstances(self._clock(), self._roll(), flow.preferred, flow.may_hedge, flow.mean_output)
         plan = plan_of(route, contenders, needs_of(body), healths, circumstances, wishes=wishes)
         flow.preferred = plan.preferred
         return plan
@@ -199,10 +200,12 @@ class RoutePlanner:
         target = self._contacts[provider].target(raw_path, query)
         if entry is None:
             named = f"{provider}/{name}" if name else provider
-            known = None if "://" in provider or not name else self._price(TargetEntry(provider, name))
-            return Bid(named, target, NO_REWRITE, price=known)
-        rewrite = replace(entry.rewrite, model=entry.model)
-        return Bid(entry.name, target, rewrite, price=entry.price or self._price(entry))
+            if "://" in provider or not name:
+                return Bid(named, target)
+            own = TargetEntry(provider, name)
+            return Bid(named, target, price=self._price(own), context=self._context(own))
+        rewrite, price = replace(entry.rewrite, model=entry.model), entry.price or self._price(entry)
+        return Bid(entry.name, target, rewrite, price=price, context=entry.context or self._context(entry))
 
 
 class _Flow:
@@ -215,17 +218,15 @@ class _Flow:
     def answered(self, output_tokens: int) -> None:
         self.mean_output += _WEIGHT * (output_tokens - self.mean_output)
 
-    def may_hedge(self, route: RouteEntry) -> bool:
-        """Earn a request's share of a hedge, and say whether there is a whole one."""
-        if route.hedge is None:
-            return False
-        with self._lock:
-            self._credit = min(10.0, self._credit + route.hedge.extra)
-            return self._credit >= 1.0
+    @property
+    def may_hedge(self) -> bool:
+        """Say whether one more request may be hedged."""
+        return self._credit >= 1.0
 
-    def hedged(self) -> None:
+    def spend(self, hedges: float) -> None:
+        """Count what was hedged; a request that is forwarded earns its share of one, which is less than nothing."""
         with self._lock:
-            self._credit -= 1.0
+            self._credit = min(10.0, self._credit - hedges)
 
 
 def parts_of(name: str, default: str) -> tuple[str, str]:

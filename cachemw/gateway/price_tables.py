@@ -35,6 +35,7 @@ class PriceTables:
         self._today = today
         self._providers = cache(_providers)
         self._found = lru_cache(_REMEMBERED)(self._find)  # clients may name what they like
+        self._found_context = lru_cache(_REMEMBERED)(self._find_context)
 
     @property
     def are_there(self) -> bool:
@@ -49,10 +50,21 @@ class PriceTables:
         """Return the price of a model of a `known` provider; `None` where the tables do not have it, or are not installed."""
         return None if known is None else self._found(known, model)
 
+    def context(self, known: str | None, model: str) -> int | None:
+        """Return how many tokens a model takes in all, and so answers with at most; `None` where nobody knows."""
+        return None if known is None else self._found_context(known, model)
+
+    def _find_context(self, known: str, model: str) -> int | None:
+        found = self._model(known, model)
+        return None if found is None else found.context_window
+
     def _find(self, known: str, model: str) -> Price | None:
-        provider = self._providers().get(_THEIR_NAMES.get(known, known))  # never what another one charges for it
-        found = None if provider is None else provider.find_model(model)
+        found = self._model(known, model)
         return None if found is None else price_of(tuple(_rows(found)), self._today)
+
+    def _model(self, known: str, model: str) -> Any:
+        provider = self._providers().get(_THEIR_NAMES.get(known, known))  # never what another one charges for it
+        return None if provider is None else provider.find_model(model)
 
 
 def priced_by(tables: PriceTables, config: GatewayConfig) -> tuple[GatewayConfig, tuple[str, ...]]:

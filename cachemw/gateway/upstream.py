@@ -91,6 +91,7 @@ class Gateway:
             self._standings,
             treasurer=treasurer,
             price=lambda entry: tables.price(_known(priced, entry.provider), entry.model),
+            context=lambda entry: tables.context(_known(priced, entry.provider), entry.model),
         )
         self._planner, self._treasurer = planner, treasurer
 
