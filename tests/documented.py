@@ -86,11 +86,14 @@ def policy() -> Iterator[str]:
 WHAT_FAILS: Mapping[FailureKind, str] = {
     FailureKind.UNREACHABLE: "no connection, or it was closed before there was a head",
     FailureKind.SLOW: "silent for `first_token` or `answer` seconds",
-    FailureKind.BROKEN: "500, 502, 504, 408, 409, …; or it broke off before it said anything",
+    FailureKind.BROKEN: (
+        "500, 502, 504, 408, 409, …; a 403 that says nothing, of what stands in front of it;"
+        " or it broke off before it said anything"
+    ),
     FailureKind.OVERLOAD: "503, 529, or it says that it is overloaded",
     FailureKind.RATE: "429: too many requests or tokens a minute",
     FailureKind.QUOTA: "402, or it says that credits, plan or the day's tokens are used up",
-    FailureKind.AUTH: "401, 403: it does not take the key",
+    FailureKind.AUTH: "401, or a 403 that says why: it does not take the key",
     FailureKind.NO_MODEL: "404: it has no such model",
     FailureKind.TOO_LARGE: "the request is too long for it, or for the plan",
     FailureKind.UNSUPPORTED: "it refuses a parameter",

@@ -3,6 +3,7 @@
 import math
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from cachemw.cache.plans import AskedBid
@@ -203,6 +204,7 @@ class Race:
 
     async def _without_winner(self) -> AsyncRoutedResponse:
         """Ask the last one the same again, where that may help, or show the first one's error."""
+        await anyio.lowlevel.checkpoint()  # its client may have left: then they were cancelled, and nobody has failed
         assert self._last_failed is not None  # noqa: S101 - all have failed
         performer = AsyncPerformer(self._request, self._desk)
         self._performers.append(performer)

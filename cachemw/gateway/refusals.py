@@ -30,7 +30,8 @@ def only_for_chat(route: str) -> Closed:
 
 def not_allowed(client: str, model: str) -> Closed:
     """Return the 403 for a route, or a target, that is not the client's."""
-    message = f"the client {client!r} may not use {model[:_SHOWN]!r}: routes in [clients.{client}] names what it may"
+    named = repr(model[:_SHOWN]) if model else "what names no model"
+    message = f"the client {client!r} may not use {named}: routes in [clients.{client}] names what it may"
     return Closed(Refusal(403, message, _INVALID, "model", "route_not_allowed"))
 
 

@@ -220,6 +220,7 @@ def test_what_an_answer_took_is_its_providers_word_or_the_files_price() -> None:
     assert taken_by(b"{}") == Taken()
 
 
+@pytest.mark.peers
 def test_the_demo_says_what_is_not_true_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is stored, nobody fails, nobody is slow, and the file has other prices than the claims."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

@@ -63,7 +63,7 @@ def walled(command: Command, tmp_path: Path) -> Iterator[Routed]:
         yield here
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.peers)])
 def test_clients_have_what_the_file_gives_them_and_what_they_spent_is_told(
     walled: Routed, keys: Path, directory: Path, workers: int
 ) -> None:
@@ -130,6 +130,7 @@ def _until_settled(directory: Path, client: str, nano: int) -> None:
     raise AssertionError(f"not booked: {rows}, {waiting}")
 
 
+@pytest.mark.peers
 def test_streams_are_spent_by_the_usage_in_them(walled: Routed, directory: Path) -> None:
     """G16, G17, E1: in the ledger, for their heads have left before."""
     walled.write(AUTO + PRICES + CLIENTS.replace("[clients.carol]", "[clients.eve]\nkey_env = 'CEREBRAS_API_KEY'\n"))
@@ -159,7 +160,7 @@ def test_two_workers_share_the_accounts(command: Command, tmp_path: Path, direct
         assert len(here.first.chats) == 5 + len(paid)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.peers)])
 def test_a_hangup_reads_the_routes_again(command: Command, tmp_path: Path, workers: int) -> None:
     """G26, D2: new ones serve, a broken file changes nothing and is one line of each worker, and no process is another."""
     with routed(command, tmp_path) as here:
@@ -187,6 +188,7 @@ def test_a_hangup_reads_the_routes_again(command: Command, tmp_path: Path, worke
     assert "Traceback" not in here.output
 
 
+@pytest.mark.peers
 def test_workers_that_are_killed_while_the_file_is_bad_are_replaced_by_some_that_route_as_they_did(
     command: Command, tmp_path: Path
 ) -> None:
@@ -213,6 +215,7 @@ def test_workers_that_are_killed_while_the_file_is_bad_are_replaced_by_some_that
     assert here.output.count("died") == len(killed)
 
 
+@pytest.mark.peers
 def test_requests_under_way_keep_their_plan(command: Command, tmp_path: Path) -> None:
     """G26, D2: the one that waits for a silent target is answered by its own second choice."""
     with routed(command, tmp_path, first="silent x1") as here:

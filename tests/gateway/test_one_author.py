@@ -5,7 +5,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cachemw.cache.plans import Hedge
@@ -94,6 +94,7 @@ def test_a_client_hears_one_author_and_every_attempt_ends_once(mode: str, questi
 
 @pytest.mark.parametrize("opener", [aopen_in_turn, aopen_hedged])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@settings(max_examples=200)  # of few moments everything is in the middle of something
 @given(question=questions(), moments=st.integers(0, 40))
 def test_a_client_that_leaves_at_any_moment_leaves_nothing_open(
     opener: Any, backend: str, question: Asking, moments: int

@@ -9,7 +9,7 @@ from cachemw.simulator import Simulator
 from tests.gateway.crossroads import Crossroads, author, crossroads, price, route, told
 
 FIRST, SECOND = "cerebras/m", "groq/m"
-QUICKLY = {"first_token": "0.5", "answer": "0.5"}
+QUICKLY = {"first_token": "0.3", "answer": "0.3"}
 KINDS = [pytest.param({}, id="JSON"), pytest.param({"stream": True}, id="stream")]
 
 FAILURES = {
@@ -27,7 +27,7 @@ FAILURES = {
 UNPAID = {"silence", "silence after its head", "no choices"}
 """After which nobody knows whether the provider will be paid."""
 
-SPARED = f'[routes.auto]\ntargets = ["{FIRST}"]\nspares = ["{SECOND}"]\nfirst_token = 0.5\nanswer = 0.5\n'
+SPARED = f'[routes.auto]\ntargets = ["{FIRST}"]\nspares = ["{SECOND}"]\nfirst_token = 0.3\nanswer = 0.3\n'
 ROUTES = {
     "first to last": route(FIRST, SECOND, **QUICKLY),
     "a spare": SPARED,
