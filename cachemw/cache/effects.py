@@ -77,11 +77,13 @@ class GetAccount(msgspec.Struct, frozen=True):
 class AskPlan(msgspec.Struct, frozen=True):
     """Ask who may answer a request that goes to a gateway, and who is asked now: sent `Plan`.
 
-    `members` are those of its body, where that has been read.
+    `members` are those of its body, where that has been read. `is_call`: it is a call of an endpoint of ours, by the operator's
+    paths.
     """
 
     request: Request
     members: Mapping[str, Any] | None = None
+    is_call: bool = True
 
     __repr__ = redacted_repr
 

@@ -156,7 +156,7 @@ def pass_on(report: ExchangeReport, endpoint: Endpoint | None, request: Request,
     shape, bidding = shape_of(endpoint), None
     rewritten: Headers = ()
     if isinstance(request.target, RouteTarget):
-        plan: Plan = yield AskPlan(request)
+        plan: Plan = yield AskPlan(request, is_call=endpoint is not None)
         report = routed_by(report, plan)
         if plan.closed is not None:
             return Declined(report, plan.closed, shape)

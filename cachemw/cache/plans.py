@@ -65,8 +65,8 @@ class Plan(msgspec.Struct, frozen=True):
     because they are cooling. A candidate that is not the last is left after `first_token` seconds of silence, or after
     `answer` where nothing is to be seen before the end; the answer has to have begun within `deadline`. `detail` says why a
     request was not routed, or a wish not obeyed; `is_stream`: it asks for events. Its client may ask `until` then, in seconds
-    since the epoch. Before the first one is asked, `waits` seconds pass. `preferred` is the target that is the fastest from now
-    on: the next plan of this route is to know.
+    since the epoch. `is_call`: its answer is one that an endpoint of ours can judge. Before the first one is asked, `waits`
+    seconds pass. `preferred` is the target that is the fastest from now on: the next plan of this route is to know.
     """
 
     bids: tuple[Bid, ...]
@@ -82,6 +82,7 @@ class Plan(msgspec.Struct, frozen=True):
     tried: tuple[Tried, ...] = ()
     detail: str | None = None
     is_stream: bool = False
+    is_call: bool = True
     until: float = math.inf
     waits: float = 0.0
     preferred: str | None = None
@@ -127,5 +128,5 @@ class AskedBids(msgspec.Struct, frozen=True):
 class Planner(Protocol):
     """Makes plans; what it knows of its targets changes all the time, so that it is asked each time anew."""
 
-    def plan(self, request: Request, members: Mapping[str, Any] | None = None) -> Plan:
-        """Return the plan for a request that goes to a gateway; `members` are those of its body, where that has been read."""
+    def plan(self, request: Request, members: Mapping[str, Any] | None = None, *, is_call: bool = True) -> Plan:
+        """Return the plan for a request that goes to a gateway; `members` and `is_call` are as in `AskPlan`."""

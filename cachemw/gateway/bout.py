@@ -1,7 +1,6 @@
 """The state of one routed request: who is asked next, who has failed and how, and what is shown when all have."""
 
 import math
-import re
 from collections import deque
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ from cachemw.endpoints.errors import LONGEST_RETRY
 from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.gateway.commitment import Commitment
 from cachemw.gateway.failure_kinds import Failure, FailureKind, wait_to_repeat
+from cachemw.gateway.needs import hides_reasoning
 from cachemw.limits import Timeouts
 from cachemw.messages import Head, Headers
 from cachemw.redaction import redacted_repr
@@ -21,7 +21,6 @@ from cachemw.wire.fields import end_to_end, without
 NO_RETRY = ((b"x-should-retry", b"false"),)
 
 _RETRY_FIELDS = (b"retry-after", b"retry-after-ms", b"x-should-retry")
-_HIDES_REASONING = re.compile(r"openai/(?:o[1-9]|gpt-5)|gemini/gemini-(?:2\.5|[3-9])|xai/grok-4")
 _QUICK = 1.0
 
 
@@ -118,7 +117,8 @@ class Bout:
 
     def patience(self, asked: AskedBid) -> float:
         """Return how many seconds a candidate has that is not the last (G4; E9: where nothing is to be seen it has longer)."""
-        is_seen = self.bids.is_stream and not _HIDES_REASONING.search(asked.bid.name)
+        provider, model = asked.bid.target.recipient.provider, asked.bid.name.partition("/")[2]
+        is_seen = self.bids.is_stream and not hides_reasoning(provider, model)
         return self.plan.first_token if is_seen else self.plan.answer
 
     def may_reopen(self, asked: AskedBid, took: float) -> bool:

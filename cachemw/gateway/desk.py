@@ -76,7 +76,7 @@ class AsyncDesk(Desk, Protocol):
 def bout_of(request: UpstreamRequest, desk: Desk, now: float) -> Bout:
     """Return the state of a request with bids, before anybody is asked."""
     assert request.bids is not None  # noqa: S101 - others are not a gateway's
-    is_chat = request.raw_path.rstrip(b"/").endswith(b"/chat/completions")
+    is_chat = request.bids.plan.is_call  # chat is the one endpoint there is
     is_insistent = bool(header_values(request.headers, _COUNTS_RETRIES))
     return Bout(request.bids, now, request.timeouts, desk.is_callers, is_chat=is_chat, is_insistent=is_insistent)
 

@@ -118,6 +118,12 @@ def lack_of(needs: Needs, lacks: Lacks) -> frozenset[str]:
     return missing if lacks.context is None or needs.room <= lacks.context else missing | {CONTEXT}
 
 
+def hides_reasoning(known: str | None, model: str) -> bool:
+    """Say whether a model of the provider of this name reasons before it streams anything: its silence says nothing (E9)."""
+    hidden = _ROWS.get(known or "", _NOTHING).hidden
+    return hidden is not None and hidden.match(model) is not None
+
+
 def param_of(lack: str) -> str:
     """Return the member that a lack is about, as errors name it."""
     return "messages" if lack == CONTEXT else lack.partition(">")[0]
@@ -199,12 +205,13 @@ _HOT = "temperature>1"
 
 class _Row(msgspec.Struct, frozen=True):
     """What a provider refuses wherever it stands, what it silently ignores or refuses only where it means something, and what
-    models whose names have a pattern refuse besides.
+    models whose names have a pattern refuse besides. `hidden` are those models whose reasoning nobody sees in a stream.
     """
 
     refuses: frozenset[str] = frozenset()
     ignores: frozenset[str] = frozenset()
     of_models: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = ()
+    hidden: re.Pattern[str] | None = None
 
     __repr__ = redacted_repr
 
@@ -216,9 +223,12 @@ def _names(text: str) -> frozenset[str]:
 _NOTHING = _Row()
 _ROWS: Mapping[str, _Row] = {
     "cerebras": _Row(_names("store messages[].reasoning_content")),
-    "openai": _Row(of_models=((re.compile(r"^(?:o[0-9]|gpt-5)(?!.*chat)"), _names("max_tokens")),)),
+    "openai": _Row(
+        of_models=((re.compile(r"^(?:o[0-9]|gpt-5)(?!.*chat)"), _names("max_tokens")),),
+        hidden=re.compile(r"o[1-9]|gpt-5"),
+    ),
     "groq": _Row(_names("messages[].name"), _names("logprobs top_logprobs logit_bias n")),
-    "gemini": _Row(_names("frequency_penalty")),
+    "gemini": _Row(_names("frequency_penalty"), hidden=re.compile(r"gemini-(?:2\.5|[3-9])")),
     "mistral": _Row(_names("store max_completion_tokens seed logit_bias logprobs top_logprobs functions function_call")),
     "xai": _Row(
         _names("presence_penalty frequency_penalty"),
@@ -229,6 +239,7 @@ _ROWS: Mapping[str, _Row] = {
                 _names("reasoning_effort"),
             ),
         ),
+        hidden=re.compile("grok-4"),
     ),
     "anthropic": _Row(
         ignores=_names(

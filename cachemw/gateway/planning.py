@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from cachemw.cache.key import is_lent
 from cachemw.cache.plans import Bid, Closed, Plan
-from cachemw.endpoints import CHAT
 from cachemw.endpoints.base import not_plain_json
 from cachemw.errors import Unreadable
 from cachemw.gateway.accounts import Treasurer
@@ -48,9 +47,6 @@ NOT_ROUTED = "not-routed"
 OPERATORS_KEY = "ours"
 """What standings call the operator's key of a provider."""
 
-_WITH_SLASHES = frozenset({"groq", "openrouter", "deepinfra", "gemini"})
-"""The providers whose own models have names with a slash in them."""
-
 _MEAN_OUTPUT, _WEIGHT = 400.0, 0.1
 
 
@@ -80,8 +76,8 @@ class RoutePlanner:
         self._contenders = lru_cache(256)(self._contenders_at)
         self._flow = {name: _Flow() for name in config.routes}
 
-    def plan(self, request: Request, members: Mapping[str, Any] | None = None) -> Plan:
-        """Return the plan of a request whose target is a `RouteTarget`; `members` are those of its body, if it was read."""
+    def plan(self, request: Request, members: Mapping[str, Any] | None = None, *, is_call: bool = True) -> Plan:
+        """Return the plan of a request whose target is a `RouteTarget`; `members` and `is_call` are as in `AskPlan`."""
         target = request.target
         assert isinstance(target, RouteTarget)  # noqa: S101 - the script asks for no other
         client = self.config.clients.get(request.caller.name or "")
@@ -93,13 +89,13 @@ class RoutePlanner:
         if isinstance(wishes, InvalidWish):
             return _closed(invalid_wish(wishes))
         body = _members_of(request) if members is None else members
-        plan = self._planned(request, body or {}, wishes, client)
+        plan = self._planned(request, body or {}, wishes, client, is_call)
         if body is None and request.method == "POST":
             plan = replace(plan, detail=NOT_ROUTED)
         elif plan.detail is None and wishes.ignored:
             plan = replace(plan, detail=f"ignored-{wishes.ignored[0]}")
         until = math.inf if client is None or client.expires is None else _midnight(client.expires)
-        return replace(plan, is_stream=(body or {}).get("stream") is True, until=until)
+        return replace(plan, is_stream=(body or {}).get("stream") is True, is_call=is_call, until=until)
 
     def is_ready(self, bid: Bid, caller: Caller) -> bool:
         """Say whether a target may be asked now."""
@@ -121,12 +117,16 @@ class RoutePlanner:
         is_over = client.expires is not None and self._now() >= _midnight(client.expires)
         return key_expired(client.name) if is_over else None
 
-    def _planned(self, request: Request, body: Mapping[str, Any], wishes: Wishes, client: ClientEntry | None) -> Plan:
+    def _planned(
+        self, request: Request, body: Mapping[str, Any], wishes: Wishes, client: ClientEntry | None, is_call: bool
+    ) -> Plan:
         model = body.get("model")
         name = self.config.models.get(model, model) if isinstance(model, str) else ""
         if client is not None and client.routes and not self._may_use(client, name):
             return _closed(not_allowed(client.name, name))
         named = self._named(name)
+        if isinstance(named, RouteEntry) and not is_call:
+            return _closed(only_for_chat(named.name))
         if isinstance(named, Closed):
             return _closed(named)
         if client is not None and self._treasurer and (closed := self._treasurer.closed(client, self._now())):
@@ -147,17 +147,15 @@ class RoutePlanner:
         """Return what a model's name is of this file; `None`: it is the default provider's own."""
         if name in self.config.routes:
             return self.config.routes[name]
-        entry, default = entry_of(self.config, name), self.config.default
+        entry, default = entry_of(self.config, name), PROVIDERS.get(self.config.default)
+        has_slashes = default is not None and default.has_slashes
         if entry is not None:
-            is_defaults = entry.provider in self.config.off and default in _WITH_SLASHES and name not in self.config.targets
+            is_defaults = entry.provider in self.config.off and has_slashes and name not in self.config.targets
             return None if is_defaults else entry
-        has_no_such = default in PROVIDERS and default not in _WITH_SLASHES
-        return no_such_provider(name) if "/" in name and has_no_such else None
+        return no_such_provider(name) if "/" in name and default is not None and not has_slashes else None
 
     def _plan_route(self, route: RouteEntry, request: Request, body: Mapping[str, Any], wishes: Wishes) -> Plan:
         target = cast(RouteTarget, request.target)
-        if not request.path.endswith(CHAT.paths):
-            return _closed(only_for_chat(route.name))
         contenders = self._contenders(route.name, target.raw_path, target.query)
         if not contenders:
             return _closed(all_off(route.name))

@@ -99,9 +99,9 @@ class Gateway:
         """Return what stands as a request's target until its plan names one."""
         return RouteTarget(raw_path, query, self._recipient)
 
-    def plan(self, request: Request, members: Mapping[str, Any] | None = None) -> Plan:
-        """Return the plan for a request; `members` are those of its body, where that has been read."""
-        return self._planner.plan(request, members)
+    def plan(self, request: Request, members: Mapping[str, Any] | None = None, *, is_call: bool = True) -> Plan:
+        """Return the plan for a request; `members` and `is_call` are as in `AskPlan`."""
+        return self._planner.plan(request, members, is_call=is_call)
 
     def open(self, request: UpstreamRequest) -> SyncResponse:
         """Ask the bids of a request in turn, in this thread. Raises `UpstreamError`."""

@@ -20,7 +20,7 @@ class Provider:
     members of a request's body by which it only counts and pays: answers do not depend on them. `version` is the segment that
     its own SDK leaves out of the base URL, and all other tools write. `open_paths` are the beginnings, below it, of what it
     shows to who has no key. `store_when` names finish reasons of its own with which an answer is whole; not `done`: its streams
-    end without `[DONE]`.
+    end without `[DONE]`. `has_slashes`: so have the names of its models.
     """
 
     base_url: str
@@ -31,6 +31,7 @@ class Provider:
     open_paths: tuple[bytes, ...] = field(default=(), repr=False)
     store_when: frozenset[str] = frozenset()
     done: bool = True
+    has_slashes: bool = False
 
     @property
     def closing(self) -> Closing:
@@ -58,12 +59,19 @@ _ANTHROPIC = frozenset({"user", "metadata", "service_tier"})  # its documentatio
 PROVIDERS: Mapping[str, Provider] = {
     "cerebras": Provider("https://api.cerebras.ai/v1", ("CEREBRAS_API_KEY",), "CEREBRAS_BASE_URL", _CEREBRAS, "/v1"),
     "openai": Provider("https://api.openai.com/v1", ("OPENAI_API_KEY",), "OPENAI_BASE_URL", BOOKKEEPING),
-    "groq": Provider("https://api.groq.com/openai/v1", ("GROQ_API_KEY",), "GROQ_BASE_URL", _USER_AND_TIER),
+    "groq": Provider("https://api.groq.com/openai/v1", ("GROQ_API_KEY",), "GROQ_BASE_URL", _USER_AND_TIER, has_slashes=True),
     "gemini": Provider(
-        "https://generativelanguage.googleapis.com/v1beta/openai", ("GEMINI_API_KEY", "GOOGLE_API_KEY"), "GEMINI_BASE_URL"
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+        ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        "GEMINI_BASE_URL",
+        has_slashes=True,
     ),
     "deepinfra": Provider(
-        "https://api.deepinfra.com/v1/openai", ("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"), "DEEPINFRA_BASE_URL", _USER_AND_TIER
+        "https://api.deepinfra.com/v1/openai",
+        ("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"),
+        "DEEPINFRA_BASE_URL",
+        _USER_AND_TIER,
+        has_slashes=True,
     ),
     "mistral": Provider("https://api.mistral.ai/v1", ("MISTRAL_API_KEY",), "MISTRAL_BASE_URL"),
     "xai": Provider("https://api.x.ai/v1", ("XAI_API_KEY",), "XAI_BASE_URL", _USER),
@@ -73,6 +81,7 @@ PROVIDERS: Mapping[str, Provider] = {
         "OPENROUTER_BASE_URL",
         _USER,
         open_paths=(b"/models", b"/providers"),
+        has_slashes=True,
     ),
     "anthropic": Provider(
         "https://api.anthropic.com/v1", ("ANTHROPIC_API_KEY",), "ANTHROPIC_BASE_URL", _ANTHROPIC, version="/v1"

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from cachemw.cache.plans import AskedBid, AskedBids, Plan
+from cachemw.cache.plans import AskedBid, AskedBids, Bid, Plan
 from cachemw.errors import Cause, KeyMissing, UpstreamTimeout
 from cachemw.gateway.bout import Bout
 from cachemw.gateway.fallback import open_in_turn
 from cachemw.gateway.health import Good
 from cachemw.limits import Timeouts
-from cachemw.messages import ANONYMOUS_CALLER, Head
+from cachemw.messages import ANONYMOUS_CALLER, Head, HttpRecipient, HttpTarget
 from tests.gateway.bouts import (
     ERROR_EVENT,
     JSON_HEAD,
@@ -23,7 +23,6 @@ from tests.gateway.bouts import (
     Asking,
     Part,
     asking,
-    bid_of,
     body_of,
     cut,
     hear,
@@ -143,14 +142,18 @@ def test_keep_alive_comments_are_silence(mode: str) -> None:
 
 
 def test_hidden_reasoning_is_waited_for_as_json_is() -> None:
-    """E9."""
-    plan = bout_for("openai/gpt-5.4-mini"), bout_for("openai/gpt-4.1"), bout_for("cerebras/gpt-oss-120b")
+    """E9: whatever the operator calls the provider."""
+    names = [
+        *(("openai/gpt-5.4-mini", "openai"), ("openai/gpt-4.1", "openai"), ("cerebras/gpt-oss-120b", "cerebras")),
+        *(("second-account/gpt-5.4-mini", "openai"), ("local/gpt-5.4-mini", None), ("xai/grok-4", "xai")),
+    ]
+    bouts = [bout_for(name, known) for name, known in names]
 
-    assert [bout.patience(bout.bids.asked[0]) for bout in plan] == [120.0, 20.0, 20.0]
+    assert [bout.patience(bout.bids.asked[0]) for bout in bouts] == [120.0, 20.0, 20.0, 120.0, 20.0, 120.0]
 
 
-def bout_for(name: str) -> Bout:
-    bid = bid_of(name)
+def bout_for(name: str, known: str | None) -> Bout:
+    bid = Bid(name, HttpTarget("https://api.example/v1/chat/completions", HttpRecipient(known)))
     bids = AskedBids(Plan((bid,), (0,)), (AskedBid(0, bid, b"{}"),), True, ANONYMOUS_CALLER)
     return Bout(bids, 0.0, Timeouts(), lambda _: False, is_chat=True)
 
@@ -533,7 +536,7 @@ def test_an_answer_that_is_given_up_since_it_fell_silent_is_no_success() -> None
 
 def test_other_endpoints_than_chat_are_not_expected_to_have_choices(mode: str) -> None:
     embeddings: list[Part] = [JSON_HEAD, b'{"object": "list", "data": []}']
-    question = asking(is_stream=False, path=b"/v1/embeddings", a=refusal(500), b=embeddings)
+    question = asking(is_stream=False, path=b"/v1/embeddings", plan={"is_call": False}, a=refusal(500), b=embeddings)
 
     assert hear(mode, question).body == body_of(embeddings)
 
