@@ -38,7 +38,7 @@ def about_routes(settings: Settings, environment: Mapping[str, str], *, online: 
         return
     if config is None:
         return
-    config, _ = priced_by(PriceTables(datetime.now(UTC).date()), config)
+    config = priced_by(PriceTables(datetime.now(UTC).date()), config)
     yield from (Finding("wrong", "routes", fault) for fault in unpriced_budgets(config))
     yield from (Finding("note", "routes", warning) for warning in config.warnings)
     yield from (Finding("ok", "routes", _plan(route, config)) for route in config.routes.values())

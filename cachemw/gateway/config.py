@@ -74,11 +74,6 @@ def has_gateway(document: Mapping[str, object]) -> bool:
     return any(table in document for table in GATEWAY_TABLES)
 
 
-def targets_named(config: GatewayConfig) -> tuple[TargetEntry, ...]:
-    """Return all targets that the file names: those of routes first."""
-    return tuple(config.targets.values())
-
-
 def entry_of(config: GatewayConfig, name: str) -> TargetEntry | None:
     """Return the target of a name such as `provider/model`, in the file or not; `None` for what names no provider of it."""
     provider, _, model = name.partition("/")

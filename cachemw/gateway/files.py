@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 from cachemw.errors import ConfigurationError, ConfigurationFaults
@@ -21,7 +21,7 @@ def read_gateway(
     path: str, environment: Mapping[str, str], *, clients: OfClients = "read", keyed: AbstractSet[str] = frozenset()
 ) -> GatewayConfig:
     """Return what a file says, as `read_config` does. Raises `ConfigurationError`: `ConfigurationFaults` if it can be read."""
-    text = _text(path, LARGEST_CONFIG)
+    text = read_text(path, LARGEST_CONFIG)
     names = frozenset(name for name, value in environment.items() if value)
     config = read_config(text, path, providers_in(environment), names, clients=clients, keyed=keyed)
     if faults := tuple(_about_base_urls(config, path)):
@@ -36,7 +36,7 @@ def provider_key(entry: ProviderEntry, environment: Mapping[str, str]) -> str | 
     """
     if entry.key_file is None:
         return next((value for name in entry.key_env if (value := environment.get(name))), None)
-    key = _text(os.path.expanduser(entry.key_file), LARGEST_KEY).strip()
+    key = read_text(os.path.expanduser(entry.key_file), LARGEST_KEY).strip()
     if not key:
         raise ConfigurationError(f"{entry.key_file} is empty: the key of {entry.name} should stand in it")
     return key
@@ -53,9 +53,13 @@ def _about_base_urls(config: GatewayConfig, path: str) -> Iterator[str]:
                 yield str(exc)
 
 
-def _text(path: str, largest: int) -> str:
+def read_text(path: str, largest: int, refuse: Callable[[str, os.stat_result], None] | None = None) -> str:
+    """Return what a file says, of so many bytes at most; `refuse` raises for one that must not be read.
+
+    Raises `ConfigurationError`.
+    """
     try:
-        content = _content(path, largest)
+        content = _content(path, largest, refuse)
     except (OSError, ValueError) as exc:  # the latter for a path that can be none
         raise ConfigurationError(f"cannot read {path}: {getattr(exc, 'strerror', None) or exc}") from exc
     if len(content) > largest:
@@ -66,9 +70,15 @@ def _text(path: str, largest: int) -> str:
         raise ConfigurationError(f"{path} is not UTF-8") from None
 
 
-def _content(path: str, largest: int) -> bytes:
+def _content(path: str, largest: int, refuse: Callable[[str, os.stat_result], None] | None) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # without waiting for who writes to a pipe
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise ConfigurationError(f"{path} is not a file")
-        return file.read(largest + 1)
+        if refuse is not None:
+            refuse(path, found)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(largest + 1)
+    finally:
+        os.close(descriptor)

@@ -37,11 +37,6 @@ class PriceTables:
         self._found = lru_cache(_REMEMBERED)(self._find)  # clients may name what they like
         self._found_context = lru_cache(_REMEMBERED)(self._find_context)
 
-    @property
-    def are_there(self) -> bool:
-        """Say whether the tables are installed."""
-        return bool(self._providers())
-
     def read(self) -> None:
         """Read the tables now: no request is to wait for that."""
         self._providers()
@@ -67,14 +62,12 @@ class PriceTables:
         return None if provider is None else provider.find_model(model)
 
 
-def priced_by(tables: PriceTables, config: GatewayConfig) -> tuple[GatewayConfig, tuple[str, ...]]:
-    """Return a gateway's file with the price of each target, and the names of those of which nobody knows one.
+def priced_by(tables: PriceTables, config: GatewayConfig) -> GatewayConfig:
+    """Return a gateway's file with the price of each target, as far as anybody knows one.
 
     Prices in the file go before the tables, which are not even read where it has all.
     """
-    targets = {name: _priced(tables, config, target) for name, target in config.targets.items()}
-    unknown = tuple(name for name, target in targets.items() if target.price is None)
-    return replace(config, targets=targets), unknown
+    return replace(config, targets={name: _priced(tables, config, target) for name, target in config.targets.items()})
 
 
 def _priced(tables: PriceTables, config: GatewayConfig, target: TargetEntry) -> TargetEntry:

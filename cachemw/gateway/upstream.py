@@ -80,7 +80,7 @@ class Gateway:
         """
         tables = PriceTables(datetime.datetime.now(datetime.UTC).date())
         tables.read()  # clients may name what the file does not
-        priced, self.unpriced = priced_by(tables, config)
+        priced = priced_by(tables, config)
         if faults := unpriced_budgets(priced):
             raise ConfigurationFaults(faults)
         made = self._contacts.made_for(priced)

@@ -2,10 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
 
-import msgspec
 from msgspec.structs import asdict, replace
 
 from cachemw.endpoints.usage import read_usage, takes_more
@@ -142,13 +139,6 @@ def _opened(rest: bytes, start: int) -> int | None:
 def _later(before: Usage, now: Usage) -> Usage:
     """Return what is known of both; Anthropic says the input in the first event, and all of the output in the last."""
     return replace(before, **{name: number for name, number in asdict(now).items() if number is not None})
-
-
-def usage_of(content: Mapping[str, Any] | bytes) -> Usage | None:
-    """Return what an answer took, out of its body, or out of one of its events; `None` where it does not say."""
-    watch = UsageWatch()
-    watch.feed(content if isinstance(content, bytes) else msgspec.json.encode(content))
-    return watch.end()
 
 
 def estimated(

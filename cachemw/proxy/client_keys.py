@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 
 from cachemw.errors import ConfigurationError
+from cachemw.gateway.files import read_text
 from cachemw.gateway.routes import ClientEntry, GatewayConfig
 from cachemw.proxy.admission import checked_digest
 from cachemw.toml import toml_name
@@ -26,7 +27,7 @@ def read_client_keys(path: str) -> dict[bytes, str]:
     The file is TOML: `alice = "sk-…"`, `alice = "sha256:…"`, or a list of several keys, of which all are hers. Nobody else may
     read it. Raises `ConfigurationError`, which shows no key.
     """
-    text = _text(os.path.expanduser(path))
+    text = read_text(os.path.expanduser(path), LARGEST_FILE, _refuse_shared)
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as exc:
@@ -99,34 +100,9 @@ def _digest(key: str, place: str) -> bytes:
         raise ConfigurationError(f"{place}: {exc}") from None
 
 
-def _text(path: str) -> str:
-    """Return what a file says that only its owner may read. Raises `ConfigurationError`."""
-    try:
-        content = _content(path)
-    except (OSError, ValueError) as exc:  # the latter for a path that can be none
-        raise ConfigurationError(f"cannot read {path}: {getattr(exc, 'strerror', None) or exc}") from exc
-    if len(content) > LARGEST_FILE:
-        raise ConfigurationError(f"{path} has more than {LARGEST_FILE:,} bytes: it is no file of keys")
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path} is not UTF-8") from None
-
-
-def _content(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # without waiting for who writes to a pipe
-    try:
-        _refuse_shared(path, os.fstat(descriptor))
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(LARGEST_FILE + 1)
-    finally:
-        os.close(descriptor)
-
-
 def _refuse_shared(path: str, found: os.stat_result) -> None:
+    """Raise for a file of keys that others than its owner may read or change."""
     mode = stat.S_IMODE(found.st_mode)
-    if not stat.S_ISREG(found.st_mode):
-        raise ConfigurationError(f"{path} is not a file")
     if found.st_uid not in (0, os.geteuid()):
         raise ConfigurationError(f"{path} holds keys, and belongs to the user {found.st_uid}: chown it to {os.geteuid()}")
     if mode & 0o077:

@@ -5,7 +5,7 @@ import datetime
 import pytest
 
 from cachemw.errors import ConfigurationFaults
-from cachemw.gateway.config import GATEWAY_TABLES, entry_of, has_gateway, targets_named, unpriced
+from cachemw.gateway.config import GATEWAY_TABLES, entry_of, has_gateway, unpriced
 from cachemw.gateway.routes import (
     ClientEntry,
     GatewayConfig,
@@ -127,14 +127,14 @@ def test_targets_are_those_of_routes_and_those_with_words_of_their_own(whole: Ga
         Price(Rates(2_000_000_000, 6_000_000_000, 200_000_000, 1)),
     )
 
-    assert targets_named(whole) == (
+    assert tuple(whole.targets.values()) == (
         TargetEntry("cerebras", "gpt-oss-120b", Rewrite("gpt-oss-120b"), 65_536),
         TargetEntry("groq", "openai/gpt-oss-120b", Rewrite("openai/gpt-oss-120b")),
         TargetEntry("openai", "gpt-5.4-mini", Rewrite("gpt-5.4-mini")),
         TargetEntry("local", "any", Rewrite("any")),
         mistral,
     )
-    assert [target.name for target in targets_named(whole)] == list(whole.targets)
+    assert [target.name for target in whole.targets.values()] == list(whole.targets)
 
 
 def test_clients_have_what_they_may_do_and_where_their_keys_are(whole: GatewayConfig) -> None:

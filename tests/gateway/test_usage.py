@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.endpoints import CHAT
-from cachemw.gateway.usage import LONGEST_USAGE, UsageWatch, estimated, usage_of
+from cachemw.gateway.usage import LONGEST_USAGE, UsageWatch, estimated
 from cachemw.messages import Usage
 from cachemw.money import NANO, Cost, Price, Rates
 from tests.cassettes import cassette
@@ -65,7 +65,7 @@ def pieces(body: bytes, cuts: list[int]) -> Iterator[bytes]:
 )
 def test_what_an_answer_took_is_found_wherever_it_stands(body: bytes) -> None:
     """G16"""
-    assert usage_of(body) == Usage(3, 4)
+    assert watched(body).end() == Usage(3, 4)
     assert watched(*(body[at : at + 1] for at in range(len(body)))).end() == Usage(3, 4)
 
 
@@ -85,7 +85,7 @@ def test_what_an_answer_took_is_found_wherever_it_stands(body: bytes) -> None:
 )
 def test_where_nothing_is_said_nothing_is_found(body: bytes) -> None:
     """G17: unknown, and not 0."""
-    assert usage_of(body) is None
+    assert watched(body).end() is None
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_the_recordings_say_what_they_took(name: str, usage: Usage | None) -> No
     """G16"""
     body = cassette(name)
 
-    assert usage_of(body) == usage
+    assert watched(body).end() == usage
     assert watched(*(body[at : at + 7] for at in range(0, len(body), 7))).end() == usage
 
 
@@ -162,7 +162,7 @@ def test_what_has_no_price_in_a_table_makes_the_cost_unknown_or_a_lower_bound(
 
 
 def test_the_chat_endpoint_reads_the_same() -> None:
-    assert CHAT.usage(msgspec.json.encode(SAID)) == usage_of({"choices": [], "usage": SAID})
+    assert CHAT.usage(msgspec.json.encode(SAID)) == watched(msgspec.json.encode({"choices": [], "usage": SAID})).end()
 
 
 @pytest.mark.parametrize(
