@@ -9,7 +9,7 @@ import pytest
 
 from tests.house import MODULES, PACKAGE, imports_of, name_of, purpose_of, table, tree_of
 
-PURE_PACKAGES = ("cachemw.wire", "cachemw.endpoints", "cachemw.cache")
+PURE_PACKAGES = ("cachemw.wire", "cachemw.endpoints", "cachemw.translation", "cachemw.cache")
 PURE_MODULES = {
     *("cachemw.errors", "cachemw.messages", "cachemw.report", "cachemw.limits", "cachemw.redaction", "cachemw.toml"),
     *("cachemw.money", "cachemw.routing"),
@@ -46,6 +46,7 @@ LAYERS = (
     ("errors", "redaction", "toml", "limits", "messages", "money", "routing", "report", "budget"),
     ("wire",),
     ("endpoints",),
+    ("translation",),
     ("cache",),
     ("stores", "upstreams"),
     ("gateway",),

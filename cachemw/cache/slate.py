@@ -55,9 +55,9 @@ class Received(msgspec.Struct, frozen=True):
 
     def _call_for(self, bid: Bid) -> ApiCall | Bypass:
         """Return the call that a target is sent; what the operator sets or drops may make it one of another kind."""
-        policy, rewrite = self.policy, bid.rewrite
-        if not (rewrite.set or rewrite.drop):
-            return self.endpoint.sent(self.call, bid.target, rewrite.model, policy.bookkeeping)
+        policy, rewrite, sent = self.policy, bid.rewrite, self.endpoint.sent
+        if sent is not None and not (rewrite.set or rewrite.drop):
+            return sent(self.call, bid.target, rewrite.model, policy.bookkeeping)
         request = replace(self.request, target=bid.target, body=body_for(self.request, bid) or self.request.body)
         return self.endpoint.read(self.endpoint, request, policy.bookkeeping, self.limits.work, policy.cache_stored)
 

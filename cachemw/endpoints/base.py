@@ -9,10 +9,15 @@ from typing import Any, Protocol
 import msgspec
 
 from cachemw.endpoints.errors import ErrorShape
+from cachemw.errors import Unreadable
 from cachemw.limits import Work
-from cachemw.messages import Headers, HttpTarget, Kind, Request, StoredResponse, Usage, values_of_two
+from cachemw.messages import Headers, HttpTarget, Kind, Request, StoredResponse, Unread, Usage, values_of_two
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event
+from cachemw.wire.strict_json import parse
+
+PLAIN = Kind(stream=False)
+"""The kind of an answer that is one document."""
 
 CUT = frozenset({"incomplete", "unreadable-answer"})
 """The faults of an answer that may have been cut short."""
@@ -22,6 +27,7 @@ class Place(Enum):
     """The place in which a member of a request's body counts."""
 
     KEY = "key"
+    ECHOED = "echoed"  # the answer repeats it, so that it is in the key whoever only counts by it
     TRANSPORT = "transport"  # how the answer travels: in the record's kind
     BOOKKEEPING = "bookkeeping"  # who pays and who is counted; not in the key where the upstream is known to take it so
 
@@ -87,24 +93,52 @@ class Judge(Protocol):
         """Return why the answer may not be kept; `None` where it may."""
 
 
+class Saying(Enum):
+    """How much an event says by which a stream begins, or a whole answer."""
+
+    NOTHING = "nothing yet"
+    SOMETHING = "some of the answer, or more than can be looked at"
+    ERROR = "that there is no answer"
+    UNREADABLE = "what is no part of an answer"
+
+
+class Beginning(msgspec.Struct, frozen=True):
+    """The beginning of an answer: how much it says, how many choices it has, and for which reasons they are over."""
+
+    saying: Saying
+    choices: int = 0
+    finish_reasons: tuple[str, ...] = ()
+
+    __repr__ = redacted_repr
+
+
+class Beginner(Protocol):
+    """Reads how an answer begins."""
+
+    def __call__(self, raw: bytes, *, is_whole: bool) -> Beginning:
+        """Return what an event says by which a stream begins, or an answer that `is_whole`."""
+
+
 class Endpoint(msgspec.Struct, frozen=True, eq=False):
     """One kind of API call, as data and a few functions. There is one value for each; they are compared by identity.
 
     `paths` are how the paths end that are posted to it; `fields` says of every documented member of its body where it counts.
     `read` takes the endpoint, a request, the members that its upstream only counts by, and whether an answer that the upstream
     is to store may be cached. `sent` gives one that was read and goes to a gateway as it goes to one of its targets, which has
-    its own name for the model, unless that is `None`. `ends` matches the line of a stream
-    at which clients hang up. `derive` gives an answer in another kind, or says why it cannot be had without loss. `usage` reads
-    the JSON of what an answer took. `errors` is the shape in which its clients read errors. `Work` bounds what is
-    read, judged and derived.
+    its own name for the model, unless that is `None`; without it a call is read anew for each target. `begins` says of the
+    first events of a stream, and of a whole answer, whether it is one that could be shown. `ends` matches the line of a stream
+    at which clients hang up; without it there are no streams. `derive` gives an answer in another kind, or says why it cannot
+    be had without loss. `usage` reads the JSON of what an answer took. `errors` is the shape in which its clients read errors.
+    `Work` bounds what is read, judged and derived.
     """
 
     name: str
     paths: tuple[str, ...]
     fields: Mapping[str, Place]
     read: "Callable[[Endpoint, Request, frozenset[str], Work, bool], ApiCall | Bypass]"
-    sent: Callable[[ApiCall, HttpTarget, str | None, frozenset[str]], ApiCall]
+    sent: Callable[[ApiCall, HttpTarget, str | None, frozenset[str]], ApiCall] | None
     judge: Callable[[ApiCall, Demands, Work], Judge]
+    begins: Beginner
     ends: re.Pattern[bytes] | None
     derive: Callable[[StoredResponse, Kind, Work], StoredResponse | str]
     usage: Callable[[bytes], Usage | None]
@@ -112,6 +146,19 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
 
     def __repr__(self) -> str:
         return f"Endpoint({self.name})"
+
+
+def read_object(request: Request, work: Work, otherwise: str) -> dict[str, Any] | Bypass:
+    """Return the members of a request's body, JSON that can be read in one way; `otherwise` says that it is no object."""
+    if isinstance(request.body, Unread):
+        return Bypass(request.body.value)
+    if detail := not_plain_json(request.headers):
+        return Bypass(detail)
+    try:
+        body = parse(request.body, work.document)
+    except Unreadable as exc:
+        return Bypass(exc.detail)
+    return body if isinstance(body, dict) else Bypass(otherwise)
 
 
 def not_plain_json(headers: Headers) -> str | None:

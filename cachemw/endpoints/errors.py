@@ -1,7 +1,7 @@
 """Error responses of our own, in the shape that the clients of an endpoint read."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -11,6 +11,8 @@ from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import encode
 
 ErrorResponse = tuple[Head, bytes]
+
+_INVALID = "invalid_request_error"
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -51,9 +53,40 @@ def _openai_event(refusal: Refusal) -> bytes:
 OPENAI = ErrorShape(_openai_body, _openai_event)
 """The SDKs of OpenAI and of Cerebras both read it."""
 
+_ANTHROPIC_TYPES: Mapping[int, str] = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def anthropic_type(status: int) -> str:
+    """Return the type that Anthropic's errors have at a status."""
+    return _ANTHROPIC_TYPES.get(status, "api_error" if status >= 500 else _INVALID)
+
+
+def _anthropic_body(refusal: Refusal) -> bytes:
+    """Return an error as Anthropic's clients read it, with what ours says besides."""
+    besides = {name: value for name, value in (("param", refusal.param), ("code", refusal.code)) if value}
+    error = {"type": anthropic_type(refusal.status), "message": refusal.message, **besides}
+    return msgspec.json.encode({"type": "error", "error": error})
+
+
+def _anthropic_event(refusal: Refusal) -> bytes:
+    return encode(_anthropic_body(refusal), b"error")
+
+
+ANTHROPIC = ErrorShape(_anthropic_body, _anthropic_event)
+"""As the SDKs of Anthropic read it, and whoever speaks Messages."""
+
 _NO_RETRY = (b"x-should-retry", b"false")
 _CHALLENGE = (b"www-authenticate", b"Bearer")
-_INVALID = "invalid_request_error"
 _NOT_LENT = "endpoint_not_lent"
 _SHOWN_BYTES = 200  # of a path that was asked for
 

@@ -2,7 +2,8 @@
 
 from enum import Enum
 
-from cachemw.endpoints.chat.completeness import Saying, beginning_of
+from cachemw.endpoints import CHAT
+from cachemw.endpoints.base import Saying
 from cachemw.errors import TruncatedResponse, UpstreamError
 from cachemw.gateway.failure_kinds import Failure, FailureKind
 from cachemw.gateway.failures import of_error, of_no_output, of_object, of_response
@@ -132,7 +133,7 @@ class Commitment:
 
     def _judge(self, raw: bytes, *, is_whole: bool) -> None:
         """Judge an event, or a whole document, as the first thing that was said."""
-        beginning = beginning_of(raw, is_whole=is_whole)
+        beginning = CHAT.begins(raw, is_whole=is_whole)
         match beginning.saying:
             case Saying.SOMETHING:
                 self.release()

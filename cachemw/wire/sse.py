@@ -146,6 +146,7 @@ class Parser:
             self._event_start = 0
 
 
-def encode(data: bytes) -> bytes:
-    """Return the bytes of an event with one line of data."""
-    return b"data: " + data + b"\n\n"
+def encode(data: bytes, name: bytes = b"") -> bytes:
+    """Return the bytes of an event with one line of data, and its name where it has one."""
+    event = b"data: " + data + b"\n\n"
+    return b"event: " + name + b"\n" + event if name else event

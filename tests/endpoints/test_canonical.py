@@ -12,7 +12,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from cachemw.endpoints.chat.request import canonical
+from cachemw.endpoints.canonical import canonical
+from cachemw.endpoints.chat.request import SHAPE
 from cachemw.wire.strict_json import parse
 from tests.cache.keying import LEFT_OUT_AROUND_AN_APP, LEFT_OUT_OVER_HTTP, RICH, body_of, form_of
 from tests.wire.spelling import CHANCE, spell, spellings_of
@@ -375,7 +376,7 @@ def test_the_values_given_are_left_as_they_were() -> None:
     """K5."""
     body = parse(json.dumps(RICH).encode())
 
-    canonical(body, LEFT_OUT_OVER_HTTP)
+    canonical(SHAPE, body, LEFT_OUT_OVER_HTTP)
 
     assert json.dumps(body) == json.dumps(RICH)
 
@@ -487,7 +488,7 @@ def test_two_bodies_share_a_form_exactly_when_they_are_one_request(
     first, second = spell(body, random), spell(other, random)
 
     for left_out, listed in ((LEFT_OUT_OVER_HTTP, LEFT_OUT["http"]), (LEFT_OUT_AROUND_AN_APP, LEFT_OUT["app"])):
-        is_one_form = canonical(parse(first), left_out) == canonical(parse(second), left_out)
+        is_one_form = canonical(SHAPE, parse(first), left_out) == canonical(SHAPE, parse(second), left_out)
         assert is_one_form is (reference(first, listed) == reference(second, listed))
 
 
@@ -496,6 +497,6 @@ def test_two_bodies_from_anywhere_share_a_form_exactly_when_they_are_one_request
     """K6."""
     first, second = spell(one, random), spell(other, random)
 
-    is_one_form = canonical(parse(first), LEFT_OUT_OVER_HTTP) == canonical(parse(second), LEFT_OUT_OVER_HTTP)
+    is_one_form = canonical(SHAPE, parse(first), LEFT_OUT_OVER_HTTP) == canonical(SHAPE, parse(second), LEFT_OUT_OVER_HTTP)
 
     assert is_one_form is (reference(first, LEFT_OUT["http"]) == reference(second, LEFT_OUT["http"]))

@@ -1,7 +1,7 @@
 """Chat completions: `POST …/chat/completions`."""
 
 from cachemw.endpoints.base import Endpoint
-from cachemw.endpoints.chat.completeness import ChatJudge
+from cachemw.endpoints.chat.completeness import ChatJudge, beginning_of
 from cachemw.endpoints.chat.request import FIELDS, read_chat, sent_chat
 from cachemw.endpoints.chat.transcode import derive
 from cachemw.endpoints.errors import OPENAI
@@ -15,6 +15,7 @@ CHAT = Endpoint(
     read=read_chat,
     sent=sent_chat,
     judge=ChatJudge,
+    begins=beginning_of,
     ends=DONE_LINE,
     derive=derive,
     usage=read_usage,

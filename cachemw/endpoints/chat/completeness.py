@@ -1,12 +1,11 @@
 """Judge a chat completion: complete and worth keeping, or why not; the same when it is recorded and when it is read."""
 
 import re
-from enum import Enum
 from typing import Any
 
 import msgspec
 
-from cachemw.endpoints.base import ApiCall, Demands
+from cachemw.endpoints.base import ApiCall, Beginning, Demands, Saying
 from cachemw.endpoints.usage import read_usage
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
@@ -102,25 +101,6 @@ class _Body(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Body)
-
-
-class Saying(Enum):
-    """How much an event says by which a stream begins, or a whole completion."""
-
-    NOTHING = "nothing yet"
-    SOMETHING = "some of the answer, or more than can be looked at"
-    ERROR = "that there is no answer"
-    UNREADABLE = "what is no part of an answer"
-
-
-class Beginning(msgspec.Struct, frozen=True):
-    """The beginning of an answer: how much it says, how many choices it has, and for which reasons they are over."""
-
-    saying: Saying
-    choices: int = 0
-    finish_reasons: tuple[str, ...] = ()
-
-    __repr__ = redacted_repr
 
 
 def beginning_of(raw: bytes, *, is_whole: bool, work: Work = Work()) -> Beginning:

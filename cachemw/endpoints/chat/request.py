@@ -1,72 +1,31 @@
 """Read a chat request: its canonical form, and the members that decide how its answer is judged."""
 
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from cachemw.endpoints.base import ApiCall, Bypass, Endpoint, Place, not_plain_json
-from cachemw.errors import Unreadable
+from cachemw.endpoints.base import PLAIN, ApiCall, Bypass, Endpoint, Place, read_object
+from cachemw.endpoints.canonical import (
+    Shape,
+    canonical,
+    form_of,
+    forms_of,
+    left_out,
+    number,
+    ordered,
+    put_together,
+    with_ordered,
+)
 from cachemw.limits import Work
-from cachemw.messages import AppTarget, ClientTarget, HttpTarget, Kind, Request, RouteTarget, Target, Unread
-from cachemw.wire.strict_json import parse
+from cachemw.messages import HttpTarget, Kind, Request, RouteTarget
 
 NULL_IS_ABSENT = frozenset(
     "audio frequency_penalty logit_bias logprobs max_completion_tokens max_tokens modalities moderation n prediction"
     " presence_penalty reasoning_effort seed stop temperature top_logprobs top_p verbosity".split()
 )
 INTEGER_IS_FLOAT = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
-
-
-def canonical(body: Mapping[str, Any], left_out: frozenset[str]) -> bytes:
-    """Return the canonical JSON of a chat request's body without the top-level members in `left_out`.
-
-    Member order is ignored in the objects that are parsed into named fields, and only there: tools and schemas are
-    rendered to the model in the order they came. Arrays, text and numbers stay as they are, in shortest form.
-    """
-    kept = {
-        name: _by_name.get(name, _as_it_is)(body[name])
-        for name in sorted(body.keys() - left_out)
-        if not (body[name] is None and name in NULL_IS_ABSENT)
-    }
-    return msgspec.json.encode(kept)
-
-
-def _forms_of(body: Mapping[str, Any]) -> tuple[tuple[str, bytes], ...]:
-    """Return every member that may be in a canonical body, as it stands there: to put some together is far less work."""
-    forms = [(name, _form_of(name, body[name])) for name in sorted(body)]
-    return tuple([one for one in forms if one[1]])
-
-
-def _form_of(name: str, value: Any) -> bytes:
-    """Return a member as it stands in a canonical body; nothing where it is in none."""
-    return canonical({name: value}, HOW_IT_TRAVELS)[1:-1]
-
-
-def _put_together(forms: Iterable[tuple[str, bytes]], left_out: frozenset[str]) -> bytes:
-    """Return the canonical JSON that has these members."""
-    return b"{" + b",".join([form for name, form in forms if name not in left_out]) + b"}"
-
-
-def ordered(value: Any) -> Any:
-    """Return an object with its members sorted by name (code points, which is the order of their UTF-8)."""
-    return dict(sorted(value.items())) if isinstance(value, dict) else value
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
-def _number(value: Any) -> Any:
-    if type(value) is not int:
-        return value
-    try:
-        as_float = float(value)
-    except OverflowError:
-        return value
-    return as_float if as_float == value else value
 
 
 def _messages(value: Any) -> Any:
@@ -80,22 +39,11 @@ def _message(message: Any) -> Any:
     return message
 
 
-def _with_ordered(*names: str) -> Any:
-    def ordered_with_members(value: Any) -> Any:
-        value = ordered(value)
-        for name in names:
-            if isinstance(value, dict) and name in value:
-                value[name] = ordered(value[name])
-        return value
-
-    return ordered_with_members
-
-
-_by_name = {
-    **dict.fromkeys(INTEGER_IS_FLOAT, _number),
+_FORMS = {
+    **dict.fromkeys(INTEGER_IS_FLOAT, number),
     "messages": _messages,
-    "response_format": _with_ordered("json_schema"),
-    "tool_choice": _with_ordered("function"),
+    "response_format": with_ordered("json_schema"),
+    "tool_choice": with_ordered("function"),
     "logit_bias": ordered,
     "prediction": ordered,
 }
@@ -116,12 +64,12 @@ FIELDS: Mapping[str, Place] = {
         Place.BOOKKEEPING,
     ),
 }
-PLAIN = Kind(stream=False)
+SHAPE = Shape(FIELDS, _FORMS, NULL_IS_ABSENT)
 _SWITCH = (bool, type(None))
 _OPTIONS = (dict, type(None))
 
-BOOKKEEPING = frozenset(name for name, place in FIELDS.items() if place is Place.BOOKKEEPING)
-HOW_IT_TRAVELS = frozenset(name for name, place in FIELDS.items() if place is Place.TRANSPORT)
+BOOKKEEPING = SHAPE.named(Place.BOOKKEEPING)
+HOW_IT_TRAVELS = SHAPE.named(Place.TRANSPORT)
 
 
 def read_chat(
@@ -136,23 +84,18 @@ def read_chat(
     `bookkeeping` names members that an HTTP upstream only counts by, besides those that it is known to; `work` is how much
     the body may be. `cache_stored`: an answer may be cached that the upstream is asked to store.
     """
-    if isinstance(request.body, Unread):
-        return Bypass(request.body.value)
-    if detail := not_plain_json(request.headers):
-        return Bypass(detail)
-    try:
-        body = parse(request.body, work.document)
-    except Unreadable as exc:
-        return Bypass(exc.detail)
-    if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
+    body = read_object(request, work, "no-messages")
+    if isinstance(body, Bypass):
+        return body
+    if not isinstance(body.get("messages"), list):
         return Bypass("no-messages")
     if detail := _cannot_be_replayed(body, cache_stored):
         return Bypass(detail)
-    left_out = _left_out(request.target, bookkeeping)
+    unkeyed = left_out(SHAPE, request.target, bookkeeping)
     if not isinstance(request.target, RouteTarget):
-        return _call(endpoint, body, canonical(body, left_out))
-    forms = _forms_of(body)
-    return _call(endpoint, body, _put_together(forms, left_out), body, forms)
+        return _call(endpoint, body, canonical(SHAPE, body, unkeyed))
+    forms = forms_of(SHAPE, body)
+    return _call(endpoint, body, put_together(forms, unkeyed), body, forms)
 
 
 def sent_chat(call: ApiCall, target: HttpTarget, model: str | None, bookkeeping: frozenset[str]) -> ApiCall:
@@ -160,28 +103,12 @@ def sent_chat(call: ApiCall, target: HttpTarget, model: str | None, bookkeeping:
 
     It is what `read_chat` makes of the body that is sent there, without reading that.
     """
-    forms, left_out = call.forms, _left_out(target, bookkeeping)
+    forms, unkeyed = call.forms, left_out(SHAPE, target, bookkeeping)
     if model is None:
         model = call.model
     else:
-        forms = tuple(sorted([*(one for one in forms if one[0] != "model"), ("model", _form_of("model", model))]))
-    return replace(call, canonical=_put_together(forms, left_out), model=model, members=None, forms=())
-
-
-def _left_out(target: Target, named: frozenset[str]) -> frozenset[str]:
-    """Return the members that are not in the key; an app may read any of those that say who asks and who pays."""
-    match target:
-        case AppTarget():
-            return HOW_IT_TRAVELS
-        case ClientTarget():
-            return _all_of(target.bookkeeping, named)
-        case HttpTarget() | RouteTarget():
-            return _all_of(target.recipient.bookkeeping, named)
-
-
-@lru_cache(16)
-def _all_of(known: frozenset[str], named: frozenset[str]) -> frozenset[str]:
-    return HOW_IT_TRAVELS | known | named
+        forms = tuple(sorted([*(one for one in forms if one[0] != "model"), ("model", form_of(SHAPE, "model", model))]))
+    return replace(call, canonical=put_together(forms, unkeyed), model=model, members=None, forms=())
 
 
 def _call(

@@ -1,0 +1,69 @@
+"""The port of translations: a call as another dialect has it, and a view of its answers in the dialect of who asked."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from cachemw.messages import Usage
+from cachemw.redaction import redacted_repr
+from cachemw.wire.sse import Event
+
+Told = tuple[tuple[str, str], ...]
+"""What is not exactly as it was asked for: members, and what became of each, such as `dropped`. Both are tokens."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A request that cannot be said in the other dialect: the member that cannot, and why, in plain words."""
+
+    member: str
+    why: str
+
+
+class Unsayable(msgspec.Struct, frozen=True):
+    """An answer that cannot be said in the dialect of who asked, and why, in plain words that hold nothing of it."""
+
+    why: str
+
+
+class EventTranslator(Protocol):
+    """Translates one stream, event by event. `fault` says, in plain words, why no more can be said, once that is so.
+
+    `ping` is sent where nothing else has been to say for a while.
+    """
+
+    fault: str | None
+    ping: bytes
+
+    def feed(self, event: Event) -> bytes:
+        """Return the events that one event becomes, as bytes of a stream; often none."""
+
+    def end(self) -> bytes:
+        """Return the events that end the stream, which the upstream has ended well; nothing where there is a `fault`."""
+
+
+class View(Protocol):
+    """A view of the answers to one request, in the dialect of who asked. A pure function of the request and the answer."""
+
+    def answer(self, body: bytes) -> bytes | Unsayable:
+        """Return a whole answer, one document."""
+
+    def stream(self, known: Usage | None) -> EventTranslator:
+        """Return a translator of a stream; of a stored one it is `known` what it took."""
+
+    def error(self, status: int, body: bytes) -> bytes:
+        """Return the body of an error, whichever shape it came in."""
+
+
+class Translated(msgspec.Struct, frozen=True):
+    """A request as the other dialect has it: its body, what is told of it, and the view of its answers."""
+
+    body: bytes
+    told: Told
+    view: View
+
+    __repr__ = redacted_repr
+
+
+Members = Mapping[str, Any]
+"""The members of a request's body, as they were read."""
