@@ -192,7 +192,7 @@ class SyncCaching(Caching):
         policy, classified = self.driver.policy, outgoing.classified(self.driver.policy)
         if outgoing.is_untouched(classified):
             return self._passed(outgoing, classified) if self.driver.hooks else self._get_inner().handle_request(request)
-        upload, limit = Upload(iter(request.stream)), body_limit(classified, policy, is_routed=outgoing.is_routed(classified))
+        upload, limit = Upload(iter(request.stream)), body_limit(classified, policy, is_read=outgoing.is_routed(classified))
         body = upload.read(limit) if limit else Unread.TOO_LARGE
         door = outgoing.door(self.driver.recaller) if isinstance(classified, OptedIn) else None
         found = None if door is None else door.find(body)
@@ -269,7 +269,7 @@ class AsyncCaching(Caching):
             if self.driver.hooks:
                 return await self._passed(inner_transport, outgoing, classified)
             return await inner_transport.handle_async_request(request)
-        upload, limit = Upload(aiter(request.stream)), body_limit(classified, policy, is_routed=outgoing.is_routed(classified))
+        upload, limit = Upload(aiter(request.stream)), body_limit(classified, policy, is_read=outgoing.is_routed(classified))
         body = await upload.aread(limit) if limit else Unread.TOO_LARGE
         door = outgoing.door(self.driver.recaller) if isinstance(classified, OptedIn) else None
         found = None if door is None else door.find(body)

@@ -12,7 +12,7 @@ from cachemw.cache.classify import (
     OtherRequest,
     classify,
     first_report,
-    may_name_model,
+    is_read_through,
     unfinished,
 )
 from cachemw.cache.directives import CONTROL_HEADER
@@ -145,7 +145,10 @@ class TransportRequest:
 
     def is_routed(self, classified: Classified) -> bool:
         """Say whether a gateway looks into its body, where the cache does not."""
-        return self._gateway is not None and may_name_model(classified, self.request.method, self.headers)
+        if self._gateway is None:
+            return False
+        target = self._gateway.target(*self._path_and_query())
+        return is_read_through(classified, self.request.method, self.headers, target)
 
     def is_untouched(self, classified: Classified) -> bool:
         """Say whether the very same request goes on; one that says `off` loses just that."""

@@ -21,13 +21,13 @@ from cachemw.cache.classify import (
     body_limit,
     classify,
     exchange_for,
-    may_name_model,
+    is_read_through,
 )
 from cachemw.cache.context import CALLER, DOOR, attested_in_scope
 from cachemw.cache.directives import CONTROL_HEADER
 from cachemw.cache.header_rules import HeaderRules
 from cachemw.cache.key import caller_of
-from cachemw.cache.plans import AskedBids
+from cachemw.cache.plans import Outbound
 from cachemw.cache.policy import Policy
 from cachemw.drivers.push import PushDriver
 from cachemw.drivers.recalling import Door, Recaller
@@ -221,11 +221,11 @@ class AsgiAppUpstream:
     def __init__(self, app: ASGIApp, incoming: AsgiRequest, stop_notice: float) -> None:
         self._app, self._incoming, self.stop_notice = app, incoming, stop_notice
 
-    def alone(self, rewritten: Headers, bids: AskedBids | None) -> Answer:
+    def alone(self, outbound: Outbound) -> Answer:
         """In the request's own task, with the server's own `receive`: it sees a real disconnect."""
         return self._answer(self._incoming.headers, self._incoming.replayed())
 
-    def in_flight(self, ending: Ending, rewritten: Headers, bids: AskedBids | None) -> Answer:
+    def in_flight(self, ending: Ending, outbound: Outbound) -> Answer:
         """In a task of its own. It is told of a disconnect when nobody wants its answer any more, or all have it."""
         headers = without(self._incoming.headers, (b"accept-encoding",))
         return self._answer((*headers, (b"accept-encoding", b"identity")), self._incoming.until(ending))
@@ -357,14 +357,24 @@ class CacheMiddleware:
         if self._recaller is not None and isinstance(classified, OptedIn):
             door = incoming.scope.get(DOOR) or incoming.door(self._recaller)
         try:
-            is_routed = self._planner is not None and may_name_model(classified, incoming.method, incoming.headers)
-            body = await incoming.read(body_limit(classified, self.policy, is_routed=is_routed))
+            body = await incoming.read(
+                body_limit(
+                    classified, self.policy, is_read=not isinstance(classified, OptedIn) and self.reads(classified, incoming)
+                )
+            )
             if door is None or not door.is_known or not await give_again(door, body, send):
                 await self.drive(classified, self.request(incoming, body), incoming, send, door)
         except ClientLeftError:
             pass
         finally:
             incoming.let_go()
+
+    def reads(self, classified: Classified, incoming: AsgiRequest) -> bool:
+        """Say whether a request's body has to be read though it is not cached."""
+        if self._upstream is None:
+            return False
+        target = self._upstream.target(incoming.raw_path, incoming.query)
+        return is_read_through(classified, incoming.method, incoming.headers, target)
 
     def drive(
         self, classified: Classified, request: Request, incoming: AsgiRequest, send: Send, door: Door | None = None

@@ -33,12 +33,17 @@ USUAL_CLOSING = Closing()
 """That of all of whom nothing else is known."""
 
 
+DIALECTS = ("chat", "messages", "responses")
+"""The endpoints of which an upstream may speak some and not others; whoever is asked for anything else gets it as it is."""
+
+
 class HttpRecipient(msgspec.Struct, frozen=True, cache_hash=True):
     """An HTTP upstream, as one that is sent the header fields and the body of a request.
 
     Of the header fields that are one provider's own it gets those of `provider`, and those of all where nobody knows which
     one it is. `bookkeeping` names the members of a body by which it only counts and pays. `fields` are the operator's, in
-    lower case, and go in the place of a caller's. `closing` is how its answers end.
+    lower case, and go in the place of a caller's. `closing` is how its answers end. `speaks` are those of the
+    `DIALECTS` that it answers itself.
     """
 
     provider: str | None = None
@@ -46,6 +51,7 @@ class HttpRecipient(msgspec.Struct, frozen=True, cache_hash=True):
     sends: Sends = Sends.CALLERS
     fields: Headers = ()
     closing: Closing = USUAL_CLOSING
+    speaks: frozenset[str] = frozenset(DIALECTS)
 
     __repr__ = redacted_repr
 

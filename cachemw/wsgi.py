@@ -19,7 +19,7 @@ from cachemw.cache.classify import (
     body_limit,
     classify,
     exchange_for,
-    may_name_model,
+    is_read_through,
     unfinished,
 )
 from cachemw.cache.context import attested_in_environ
@@ -294,8 +294,13 @@ class CacheMiddleware:
     def _answer(self, classified: Classified, incoming: WsgiRequest, start_response: StartResponse) -> Iterable[bytes]:
         door = incoming.door(self.driver.recaller) if isinstance(classified, OptedIn) else None
         try:
-            is_routed = self._planner is not None and may_name_model(classified, incoming.method, incoming.headers)
-            body = incoming.read(body_limit(classified, self.driver.policy, is_routed=is_routed))
+            body = incoming.read(
+                body_limit(
+                    classified,
+                    self.driver.policy,
+                    is_read=not isinstance(classified, OptedIn) and self._reads(classified, incoming),
+                )
+            )
             found = None if door is None else door.find(body)
             if found is not None:
                 return self._again(*found, incoming, start_response)
@@ -308,6 +313,13 @@ class CacheMiddleware:
         if self._upstream is None:
             return self._around(exchange, door, incoming, start_response)
         return self._beside(self._upstream, exchange, door, incoming, start_response)
+
+    def _reads(self, classified: Classified, incoming: WsgiRequest) -> bool:
+        """Say whether a request's body has to be read though it is not cached."""
+        if self._upstream is None:
+            return False
+        target = self._upstream.target(incoming.raw_path, incoming.query)
+        return is_read_through(classified, incoming.method, incoming.headers, target)
 
     def _again(
         self, recalled: Recalled, moment: Moment, incoming: WsgiRequest, start_response: StartResponse

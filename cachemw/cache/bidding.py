@@ -8,13 +8,16 @@ from msgspec.structs import replace
 from cachemw.cache.effects import Bidding, Effect, Forward, Ordered
 from cachemw.cache.freshness import is_fresh
 from cachemw.cache.lookup import NoMatch, Query
-from cachemw.cache.plans import AskedBid, AskedBids, Plan
+from cachemw.cache.plans import AskedBid, AskedBids, Bid, Closed, Plan, TranslatedRequest
 from cachemw.cache.policy import Policy
+from cachemw.cache.presentation import Presentation
 from cachemw.cache.questions import rewritten_for
 from cachemw.cache.recording import Terms
+from cachemw.cache.sent_call import OwnAnswer, SentCall, is_unspoken, said_to, translation_due, unspoken
 from cachemw.cache.slate import Slate, Survey, body_for, others_of
 from cachemw.cache.terms import terms_of
-from cachemw.messages import Request
+from cachemw.endpoints.base import Endpoint
+from cachemw.messages import Headers, Request
 from cachemw.report import STORE_SLOW, ExchangeReport
 
 
@@ -23,17 +26,25 @@ def forward_for(
 ) -> Generator[Effect, Any, Forward]:
     """Return the forward of a request: to the targets that the survey left to ask, or to the author of what is stale first."""
     query, plan = survey.query, slate.plan
-    errors = query.call.endpoint.errors
     if plan is None:
         rewritten = yield from rewritten_for(query.request, query.policy, query)
-        return Forward(_terms(slate, survey, 0, order), query.on_abandon, report, rewritten, errors)
+        sent = (rewritten, query.errors, None, _translated(query))
+        return Forward(_terms(slate, survey, 0, order), query.on_abandon, report, *sent)
     bids: tuple[AskedBid, ...] = ()
     positions = _author_first(slate, query) if author_first else survey.order
     for position in positions:
         bids = (*bids, (yield from _asked(slate.queries[position], position)))
     asked = AskedBids(plan, bids, query.call.kind.stream, query.request.caller, _in_reserve(survey))
     terms = tuple([_terms(slate, survey, position, order) for position in positions])
-    return Forward(terms[0], query.on_abandon, report, (), errors, Bidding(asked, terms))
+    return Forward(terms[0], query.on_abandon, report, (), query.errors, Bidding(asked, terms))
+
+
+def _translated(query: Query) -> TranslatedRequest | None:
+    """Return what is sent to a target of another dialect than the caller's."""
+    request = query.request
+    if query.presentation is None or not isinstance(request.body, bytes):
+        return None
+    return TranslatedRequest(request.path.encode(), request.headers, request.body)
 
 
 def _in_reserve(survey: Survey) -> Literal["fresh", "stale"] | None:
@@ -52,7 +63,10 @@ def _author_first(slate: Slate, author: Query) -> tuple[int, ...]:
 def _asked(query: Query, position: int) -> Generator[Effect, Any, AskedBid]:
     assert query.bid is not None  # noqa: S101 - it is one of a plan's
     rewritten = yield from rewritten_for(query.request, query.policy, query)
-    return AskedBid(position, query.bid, body_for(query.request, query.bid), rewritten)
+    endpoint, translated = query.call.endpoint, _translated(query)
+    if translated is not None:
+        return AskedBid(position, query.bid, translated.body, rewritten, endpoint, translated)
+    return AskedBid(position, query.bid, body_for(query.request, query.bid), rewritten, endpoint)
 
 
 def _terms(slate: Slate, survey: Survey, position: int, order: Ordered | str) -> Terms | None:
@@ -65,11 +79,46 @@ def _terms(slate: Slate, survey: Survey, position: int, order: Ordered | str) ->
     return terms_of(query, order, found, waits=waits, also_instead_of=instead_of)
 
 
-def relayed_bids(request: Request, policy: Policy, plan: Plan) -> Generator[Effect, Any, Bidding]:
-    """Return the forward of a request whose answer is only relayed, to all whom its plan asks."""
+def relayed_bids(
+    endpoint: Endpoint | None, request: Request, policy: Policy, plan: Plan
+) -> Generator[Effect, Any, Bidding | OwnAnswer | Closed]:
+    """Return the forward of a request whose answer is only relayed, to all whom its plan asks and it can be said to."""
     bids: list[AskedBid] = []
+    presentations: list[Presentation | None] = []
+    instead: OwnAnswer | Closed | None = None
     for position in plan.order:
-        bid = plan.bids[position]
-        rewritten = yield from rewritten_for(replace(request, target=bid.target), policy, None)
-        bids.append(AskedBid(position, bid, body_for(request, bid), rewritten))
-    return Bidding(AskedBids(plan, tuple(bids), plan.is_stream, request.caller), (None,) * len(bids))
+        said = _said_to(endpoint, request, policy, plan, plan.bids[position])
+        if isinstance(said, OwnAnswer | Closed):
+            instead = instead or said
+            continue
+        sent = request if said is None else said.request
+        rewritten = yield from rewritten_for(replace(sent, target=plan.bids[position].target), policy, None)
+        bids.append(_relayed_bid(endpoint, request, plan, position, said, rewritten))
+        presentations.append(None if said is None else said.presentation)
+    if instead is not None and not bids:
+        return instead
+    asked = AskedBids(plan, tuple(bids), plan.is_stream, request.caller)
+    return Bidding(asked, (None,) * len(bids), tuple(presentations))
+
+
+def _said_to(
+    endpoint: Endpoint | None, request: Request, policy: Policy, plan: Plan, bid: Bid
+) -> SentCall | OwnAnswer | Closed | None:
+    """Return a request as a bid's target of another dialect is sent it; `None`: as it came."""
+    if endpoint is None:
+        return None
+    if plan.route is not None and is_unspoken(endpoint, bid.target):
+        return unspoken(endpoint)
+    translation = translation_due(endpoint, bid.target)
+    if translation is None:
+        return None
+    return said_to(translation, endpoint, replace(request, target=bid.target), policy, rewrite=bid.rewrite)
+
+
+def _relayed_bid(
+    endpoint: Endpoint | None, request: Request, plan: Plan, position: int, said: SentCall | None, rewritten: Headers
+) -> AskedBid:
+    bid = plan.bids[position]
+    if said is None:
+        return AskedBid(position, bid, body_for(request, bid), rewritten, endpoint)
+    return AskedBid(position, bid, said.translated.body, rewritten, said.endpoint, said.translated)

@@ -5,13 +5,15 @@ from msgspec.structs import replace
 
 from cachemw.cache.directives import CONTROL_HEADER, Abandon, Directives, InvalidControl, read_directives
 from cachemw.cache.effects import Exchange, InvalidPath, Script, Unacceptable
-from cachemw.cache.exchange import bypass, early_report, exchange, pass_on, refuse, shape_of
+from cachemw.cache.exchange import exchange, refuse
 from cachemw.cache.lookup import VerifiedRecords
+from cachemw.cache.passing import bypass, early_report, pass_on, shape_of
 from cachemw.cache.policy import Policy
+from cachemw.cache.sent_call import translation_due
 from cachemw.endpoints import endpoint_of
 from cachemw.endpoints.base import Endpoint, not_plain_json
 from cachemw.limits import Limits
-from cachemw.messages import Headers, Request
+from cachemw.messages import Headers, Request, RouteTarget, Target
 from cachemw.redaction import redacted_repr
 from cachemw.report import ExchangeReport
 from cachemw.wire.fields import without
@@ -66,11 +68,11 @@ def unfinished(classified: Classified) -> Classified:
     return OptedIn(classified.endpoint, replace(asked, abandon=None, ignored=(*asked.ignored, "abandon")))
 
 
-def body_limit(classified: Classified, policy: Policy, *, is_routed: bool = False) -> int | None:
+def body_limit(classified: Classified, policy: Policy, *, is_read: bool = False) -> int | None:
     """Return how many bytes of the request's body are read before it is answered.
 
-    0 only looks whether there is one; `None` leaves it alone, for nothing is going to be forwarded. `is_routed`: who is asked
-    depends on it.
+    0 only looks whether there is one; `None` leaves it alone, for nothing is going to be forwarded. `is_read`: it decides what
+    is forwarded, or to whom.
     """
     match classified:
         case OptedIn(asked=Directives()):
@@ -78,12 +80,19 @@ def body_limit(classified: Classified, policy: Policy, *, is_routed: bool = Fals
         case OptedIn():
             return None
         case _:
-            return policy.max_request_bytes if is_routed else 0
+            return policy.max_request_bytes if is_read else 0
 
 
-def may_name_model(classified: Classified, method: str, headers: Headers) -> bool:
-    """Say whether a request may say in its body which model is asked, and that is not read for the cache's sake anyway."""
-    return not isinstance(classified, OptedIn) and method == "POST" and not_plain_json(headers) is None
+def is_read_through(classified: Classified, method: str, headers: Headers, target: Target) -> bool:
+    """Say whether a request's body has to be read that is not read for the cache's sake anyway.
+
+    That is so where a gateway is asked, for it may name a model, and where its target is asked in another dialect.
+    """
+    if isinstance(classified, OptedIn) or method != "POST":
+        return False
+    if isinstance(target, RouteTarget):
+        return not_plain_json(headers) is None
+    return isinstance(classified, NotOptedIn) and translation_due(classified.endpoint, target) is not None
 
 
 def exchange_for(

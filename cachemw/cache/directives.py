@@ -364,3 +364,9 @@ _WORDS = {
 _DIAGNOSED_BYTES = 1024
 _PIECE = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*"?)+|(?<=,)(?=,|$)|^(?=,)', re.DOTALL)
 _WRITTEN = re.compile(rb'"?([^="\s]*)"?\s*(=?)\s*(.*)', re.DOTALL)
+
+
+def details_of(asked: Directives, *details: str | None) -> tuple[str, ...]:
+    """Return why, most telling first, without repeats; and what of the request was not obeyed."""
+    given = [*details, *(f"ignored-{name}" for name in asked.ignored)]
+    return tuple([detail for detail in dict.fromkeys(given) if detail is not None]) if any(given) else ()

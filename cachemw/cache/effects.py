@@ -9,9 +9,11 @@ import msgspec
 from cachemw.cache.directives import Abandon, InvalidControl
 from cachemw.cache.live_response import LiveResponse, Relay
 from cachemw.cache.order import Order
-from cachemw.cache.plans import AskedBids, Closed
+from cachemw.cache.plans import AskedBids, Closed, Outbound, TranslatedRequest
+from cachemw.cache.presentation import Presentation
 from cachemw.cache.recording import Terms
 from cachemw.cache.sharing import Course, Sender
+from cachemw.endpoints.base import Endpoint
 from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import CacheError, RecordRefused, StoreError, StoreTimeout, UpstreamError
 from cachemw.messages import Head, Headers, Request, StoredResponse
@@ -77,13 +79,12 @@ class GetAccount(msgspec.Struct, frozen=True):
 class AskPlan(msgspec.Struct, frozen=True):
     """Ask who may answer a request that goes to a gateway, and who is asked now: sent `Plan`.
 
-    `members` are those of its body, where that has been read. `is_call`: it is a call of an endpoint of ours, by the operator's
-    paths.
+    `members` are those of its body, where that has been read. `endpoint` is the one that it calls, where that is one of ours.
     """
 
     request: Request
     members: Mapping[str, Any] | None = None
-    is_call: bool = True
+    endpoint: Endpoint | None = None
 
     __repr__ = redacted_repr
 
@@ -115,26 +116,38 @@ class ClaimResult(Enum):
 
 
 class Bidding(msgspec.Struct, frozen=True):
-    """A forward to a gateway: the bids that are asked, and the terms on which the answer of each is kept, if it may be."""
+    """A forward to a gateway: the bids that are asked, and the terms on which the answer of each is kept, if it may be.
+
+    Of an answer that is only relayed there are the `presentations`, if any is in another dialect than the caller's.
+    """
 
     bids: AskedBids
     terms: tuple[Terms | None, ...]
+    presentations: tuple[Presentation | None, ...] = ()
 
     __repr__ = redacted_repr
 
     def terms_for(self, head: Head) -> Terms | None:
         """Return the terms for the answer with this head, which says whose it is."""
+        return self.terms[self._place_of(head)]
+
+    def presentation_for(self, head: Head) -> Presentation | None:
+        """Return how the answer with this head is presented; `None`: as it comes."""
+        return self.presentations[self._place_of(head)] if self.presentations else None
+
+    def _place_of(self, head: Head) -> int:
         assert isinstance(head, RoutedHead)  # noqa: S101 - a gateway gives no other
         positions = [asked.position for asked in self.bids.asked]
-        return self.terms[positions.index(head.routed.position)]
+        return positions.index(head.routed.position)
 
 
 class Forward(msgspec.Struct, frozen=True):
     """Send the request on: sent `ShownResponse`, or thrown `UpstreamError`.
 
     With `terms` the answer is a flight: it asks for no content coding and may be kept. `report` as in `Claim`. An HTTP upstream
-    is sent the `rewritten` fields in the place of the caller's. `shape` is how its clients read errors. A gateway takes the
-    `bidding`, whose terms stand in the place of the others once it is known who answers.
+    is sent the `rewritten` fields in the place of the caller's, and what is `translated` in the place of all that came. `shape`
+    is how its clients read errors. A gateway takes the `bidding`, whose terms stand in the place of the others once it is known
+    who answers.
     """
 
     terms: Terms | None
@@ -143,8 +156,21 @@ class Forward(msgspec.Struct, frozen=True):
     rewritten: Headers = ()
     shape: ErrorShape = OPENAI
     bidding: Bidding | None = None
+    translated: TranslatedRequest | None = None
+    presentation: Presentation | None = None
+    """How an answer is presented that is only relayed."""
 
     __repr__ = redacted_repr
+
+    @property
+    def is_read(self) -> bool:
+        """Whether an answer that is only relayed is taken apart on its way."""
+        return self.presentation is not None or self.bidding is not None and any(self.bidding.presentations)
+
+    @property
+    def outbound(self) -> Outbound:
+        """What it is sent with."""
+        return _outbound(self, is_read=self.is_read)
 
 
 class ShownResponse(msgspec.Struct, frozen=True):
@@ -178,7 +204,7 @@ class Serve(msgspec.Struct, frozen=True):
     """Answer with a stored response; `now` is when that was decided.
 
     `speed` is the pace of a replay, 0 at once; on the terms `revalidate` the leader forwards the request meanwhile, with the
-    `rewritten` fields, or with the `bidding`. One with a `basis` is a plain hit, which may be recalled.
+    `rewritten` fields, as `translated`, or with the `bidding`. One with a `basis` is a plain hit, which may be recalled.
     """
 
     stored: StoredResponse
@@ -189,8 +215,19 @@ class Serve(msgspec.Struct, frozen=True):
     rewritten: Headers = ()
     basis: Basis | None = None
     bidding: Bidding | None = None
+    translated: TranslatedRequest | None = None
 
     __repr__ = redacted_repr
+
+    @property
+    def outbound(self) -> Outbound:
+        """What the request is sent with that is forwarded meanwhile."""
+        return _outbound(self)
+
+
+def _outbound(forwarded: "Forward | Serve", *, is_read: bool = False) -> Outbound:
+    bids = None if forwarded.bidding is None else forwarded.bidding.bids
+    return Outbound(forwarded.rewritten, forwarded.translated, bids, is_read)
 
 
 class Unsatisfiable(msgspec.Struct, frozen=True):

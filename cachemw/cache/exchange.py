@@ -10,8 +10,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from cachemw.cache.authors import answered_by, asked_before, of_author, routed_by, saving, standing_in
-from cachemw.cache.bidding import forward_for, relayed_bids
-from cachemw.cache.directives import Abandon, Directives, InvalidControl
+from cachemw.cache.bidding import forward_for
+from cachemw.cache.directives import Abandon, Directives, InvalidControl, details_of
 from cachemw.cache.effects import (
     AskPlan,
     Claim,
@@ -31,20 +31,20 @@ from cachemw.cache.effects import (
 from cachemw.cache.freshness import is_fresh, remaining
 from cachemw.cache.live_response import Relay
 from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords
+from cachemw.cache.passing import answered_here, bypass, early_report, size_of
 from cachemw.cache.plans import Closed, Plan
 from cachemw.cache.policy import Policy
-from cachemw.cache.questions import look_over, order_of, partition_of, rewritten_for
+from cachemw.cache.questions import look_over, order_of, partition_of
 from cachemw.cache.refusals import was
+from cachemw.cache.sent_call import SentCall, said_to, translation_due
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
 from cachemw.cache.slate import Received, Slate, Survey, basis_in, slate_of
 from cachemw.endpoints.base import Bypass, Endpoint
-from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import KeyMissing, PartitionError, RequestDeclined, StoreError, UpstreamError
 from cachemw.limits import Limits
-from cachemw.messages import AppTarget, ClientTarget, Headers, Request, RouteTarget
+from cachemw.messages import AppTarget, ClientTarget, Request, RouteTarget
 from cachemw.report import NOT_CACHED, STORE_SLOW, ExchangeReport, Fwd
 from cachemw.routing import RoutedHead
-from cachemw.wire.fields import content_length
 
 ATTEMPTS = 2
 """The number of failing forwards of others that are followed, or awaited: one re-election, then that failure is its own too."""
@@ -57,34 +57,41 @@ def exchange(
     endpoint: Endpoint, request: Request, asked: Directives, policy: Policy, limits: Limits, verified: VerifiedRecords
 ) -> Script:
     """Answer one API call whose client opted in."""
-    call = endpoint.read(endpoint, request, policy.bookkeeping, limits.work, policy.cache_stored)
+    came, spoken, presentation = request, endpoint, None
+    if (translation := translation_due(endpoint, request.target)) is not None:
+        said = said_to(translation, endpoint, request, policy, limits.work)
+        if not isinstance(said, SentCall):
+            return answered_here(said, early_report(request, endpoint), endpoint)
+        request, spoken, presentation = said.request, said.endpoint, said.presentation
+    call = spoken.read(spoken, request, policy.bookkeeping, limits.work, policy.cache_stored)
     if isinstance(call, Bypass):
-        return (yield from bypass(call.detail, endpoint, request, asked, policy))
+        return (yield from bypass(call.detail, endpoint, came, asked, policy))
     try:
         partition = yield from partition_of(request, policy)
     except (PartitionError, StoreError):
         return (yield from bypass("no-partition", endpoint, request, asked, policy))
     on_abandon = _on_abandon(request, asked, policy)
     received = Received(
-        *(endpoint, request, asked, policy, limits, partition, on_abandon, verified.refusals, _size_of(request)),
+        *(endpoint, request, asked, policy, limits, partition, on_abandon, verified.refusals, size_of(came)),
         call=replace(call, members=None),  # which take more memory than the body, and there may be long to wait
+        presentation=presentation,
     )
     if not isinstance(request.target, RouteTarget):
         return (yield from _answer(received, Slate((received.query(),)), verified))
-    plan: Plan = yield AskPlan(request, call.members)
+    plan: Plan = yield AskPlan(request, call.members, endpoint)
     slate = slate_of(received, plan, None)
     if isinstance(slate, Slate):
         return (yield from _answer(received, slate, verified))
     if isinstance(slate, Bypass):
         return (yield from bypass(slate.detail, endpoint, request, asked, policy))
-    return Declined(routed_by(early_report(request, endpoint), plan), slate, endpoint.errors)
+    return answered_here(slate, routed_by(early_report(request, endpoint), plan), endpoint)
 
 
 def _again(received: Received, before: Slate, claimed: object) -> Generator[Effect, Any, Slate]:
     """Ask anew who may answer: how they are changes all the time. Who leads at once has waited for nobody."""
     if before.plan is None or claimed is ClaimResult.LEAD:
         return before
-    plan: Plan = yield AskPlan(received.request)
+    plan: Plan = yield AskPlan(received.request, None, received.endpoint)
     slate = slate_of(received, plan, before)
     return slate if isinstance(slate, Slate) else before
 
@@ -133,46 +140,12 @@ def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> Scri
 
 def _unsatisfiable(query: Query, found: NoMatch) -> Script:
     """Refuse what only the store may answer. Where it is, only those are told who can see it anyway."""
-    report = replace(query.report, key=None, details=_details(query.asked, NOT_CACHED, found.detail if found.why else None))
+    report = replace(query.report, key=None, details=details_of(query.asked, NOT_CACHED, found.detail if found.why else None))
     is_at_home = isinstance(query.request.target, ClientTarget) or query.policy.replays and query.request.caller.name is None
     if not is_at_home:
-        return Unsatisfiable(report, query.call.endpoint.errors)
+        return Unsatisfiable(report, query.errors)
     why = found.why or f"{(yield GetAccount())}, which asks {report.target} for {report.model}"
-    return Unsatisfiable(report, query.call.endpoint.errors, why)
-
-
-def bypass(detail: str, endpoint: Endpoint | None, request: Request, asked: Directives, policy: Policy) -> Script:
-    """Pass on what is not ours to cache, unless only the store may answer."""
-    report = early_report(request, endpoint)
-    if not asked.may_forward:
-        report = replace(report, details=_details(asked, NOT_CACHED, detail))
-        return Unsatisfiable(report, shape_of(endpoint), f"it is no request whose answer is stored ({detail})")
-    report = replace(report, fwd="bypass", stored=False, details=_details(asked, detail))
-    return (yield from pass_on(report, endpoint, request, policy))
-
-
-def pass_on(report: ExchangeReport, endpoint: Endpoint | None, request: Request, policy: Policy) -> Script:
-    """Forward and relay, and keep nothing."""
-    shape, bidding = shape_of(endpoint), None
-    rewritten: Headers = ()
-    if isinstance(request.target, RouteTarget):
-        plan: Plan = yield AskPlan(request, is_call=endpoint is not None)
-        report = routed_by(report, plan)
-        if plan.closed is not None:
-            return Declined(report, plan.closed, shape)
-        bidding = yield from relayed_bids(request, policy, plan)
-    else:
-        rewritten = yield from rewritten_for(request, policy, None)
-    report = replace(report, attempts=1)
-    try:
-        shown: ShownResponse = yield Forward(None, Abandon.CANCEL, report, rewritten, shape, bidding)
-    except RequestDeclined as error:
-        return Declined(replace(report, attempts=0), error.closed, shape)
-    except UpstreamError as error:
-        report = replace(report, fwd_status=error.status, details=(*report.details, error.detail))
-        return Failed(asked_before(report, error.routed), error, shape)
-    bids = () if bidding is None else bidding.bids.plan.bids
-    return Relay(shown.response, answered_by(report, shown.response.head, bids))
+    return Unsatisfiable(report, query.errors, why)
 
 
 def refuse(endpoint: Endpoint, request: Request, invalid: InvalidControl) -> Script:
@@ -180,27 +153,6 @@ def refuse(endpoint: Endpoint, request: Request, invalid: InvalidControl) -> Scr
     yield from ()
     report = replace(early_report(request, endpoint), stored=False, details=("invalid-cachemw",))
     return Unacceptable(report, invalid, endpoint.errors)
-
-
-def early_report(request: Request, endpoint: Endpoint | None, *, opted_in: bool = True) -> ExchangeReport:
-    """Return what is known of an exchange whose request was not read."""
-    return ExchangeReport(
-        opted_in=opted_in,
-        endpoint=None if endpoint is None else endpoint.name,
-        target=request.target.called(None),
-        client=request.caller.name,
-        bytes_in=_size_of(request),
-    )
-
-
-def _size_of(request: Request) -> int | None:
-    """Return how large the body is, if it was read or said so."""
-    return len(request.body) if isinstance(request.body, bytes) else content_length(request.headers)
-
-
-def shape_of(endpoint: Endpoint | None) -> ErrorShape:
-    """Return how errors are read by those who call this endpoint, or another one."""
-    return OPENAI if endpoint is None else endpoint.errors
 
 
 def _serve(slate: Slate, survey: Survey, awaited: ExchangeReport | None) -> Script:
@@ -214,7 +166,7 @@ def _serve(slate: Slate, survey: Survey, awaited: ExchangeReport | None) -> Scri
         details = (*found.details, *awaited.details)
         report = replace(of_author(awaited, query), fwd_status=stored.status, collapsed=True, stored=None, details=details)
         return Serve(stored, report if query.bid is None else saving(report, query.bid, stored), now, query.asked.speed)
-    details = _details(query.asked, *found.details)
+    details = details_of(query.asked, *found.details)
     report = replace(
         query.report,
         hit=True,
@@ -230,7 +182,8 @@ def _serve(slate: Slate, survey: Survey, awaited: ExchangeReport | None) -> Scri
     basis = basis_in(slate, survey)
     if forward is None:
         return Serve(stored, report, now, query.asked.speed, basis=basis)
-    return Serve(stored, report, now, query.asked.speed, forward.terms, forward.rewritten, basis, forward.bidding)
+    meanwhile = (forward.terms, forward.rewritten, basis, forward.bidding, forward.translated)
+    return Serve(stored, report, now, query.asked.speed, *meanwhile)
 
 
 def _revalidate(slate: Slate, survey: Survey, report: ExchangeReport) -> Generator[Effect, Any, Forward | None]:
@@ -271,13 +224,14 @@ def _shown(slate: Slate, survey: Survey, report: ExchangeReport, shown: ShownRes
     """Pass on what the upstream says, unless a stored response is better than that."""
     head = shown.response.head
     report, can_answer = replace(report, fwd_status=head.status), head.status not in STANDS_IN_FOR
+    author = slate.first
     if isinstance(head, RoutedHead) and slate.plan is not None:
         author, can_answer = slate.queries[head.routed.position], not head.routed.is_exhausted
         report = answered_by(of_author(report, author), head, slate.plan.bids)
     if survey.stands_in is not None and not can_answer:
         return _stand_in(*survey.stands_in, report, shown.now)
     is_anothers = sender is not None and shown.leader is not None and shown.leader.credential != sender.credential
-    return Relay(shown.response, report, is_anothers)
+    return Relay(shown.response, report, is_anothers, author.presentation)
 
 
 def _without_upstream(slate: Slate, verified: VerifiedRecords, report: ExchangeReport, error: UpstreamError) -> Script:
@@ -289,7 +243,7 @@ def _without_upstream(slate: Slate, verified: VerifiedRecords, report: ExchangeR
     report = asked_before(replace(report, fwd_status=error.status, details=(error.detail, *report.details)), error.routed)
     if usable is None:
         failed = replace(report, stored=None if report.collapsed else False)
-        return Failed(failed, error, survey.query.call.endpoint.errors)
+        return Failed(failed, error, survey.query.errors)
     return _stand_in(*usable, report, survey.now)
 
 
@@ -298,7 +252,7 @@ def _declined(survey: Survey, closed: Closed, report: ExchangeReport) -> Serve |
     if closed.is_outage and survey.stands_in is not None:
         return _stand_in(*survey.stands_in, report, survey.now)
     report = replace(report, fwd=None, stored=False, key=None)
-    return Declined(report, closed, survey.query.call.endpoint.errors)
+    return Declined(report, closed, survey.query.errors)
 
 
 def _stand_in(query: Query, usable: Match, report: ExchangeReport, now: float) -> Serve:
@@ -313,7 +267,7 @@ def _forwarding(query: Query, fwd: Fwd, *why: str | None) -> ExchangeReport:
     if not asked.may_store:
         refusal = "no-store" if asked.control.no_store else "mode-read"
     stored = None if refusal is None else False
-    return replace(query.report, fwd=fwd, stored=stored, details=_details(asked, refusal, *why))
+    return replace(query.report, fwd=fwd, stored=stored, details=details_of(asked, refusal, *why))
 
 
 def _last_refusal(query: Query, order: Ordered | str) -> str | None:
@@ -322,12 +276,6 @@ def _last_refusal(query: Query, order: Ordered | str) -> str | None:
         return order
     detail = query.refusals.last(query.key.index, order.order.generation)
     return None if detail is None else was(detail)
-
-
-def _details(asked: Directives, *details: str | None) -> tuple[str, ...]:
-    """Return why, most telling first, without repeats; and what of the request was not obeyed."""
-    given = [*details, *(f"ignored-{name}" for name in asked.ignored)]
-    return tuple([detail for detail in dict.fromkeys(given) if detail is not None]) if any(given) else ()
 
 
 def _on_abandon(request: Request, asked: Directives, policy: Policy) -> Abandon:

@@ -7,13 +7,14 @@ from cachemw.cache import record as codec
 from cachemw.cache.directives import CONTROL_HEADER, Abandon, ControlMembers, parse_members
 from cachemw.cache.header_rules import without_account
 from cachemw.cache.order import ALONE, Order, Others
+from cachemw.cache.presentation import Presentation, Presenter
 from cachemw.cache.recording import Recording, Terms, head_fault, is_coded, start
 from cachemw.cache.refusals import was
 from cachemw.endpoints import errors
 from cachemw.endpoints.base import CUT
 from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import TruncatedResponse, UpstreamError
-from cachemw.limits import PIECE_BYTES
+from cachemw.limits import MIB, PIECE_BYTES
 from cachemw.messages import Head, StoredResponse, Usage, header_values
 from cachemw.redaction import redacted_repr
 from cachemw.report import ExchangeReport, billed
@@ -23,6 +24,9 @@ from cachemw.wire.fields import content_length, end_to_end, without
 from cachemw.wire.route_field import with_route
 
 Part = Head | bytes
+
+TRANSLATED_BYTES = 16 * MIB
+"""The largest document that is translated: it is held whole until then."""
 
 
 class Put(msgspec.Struct, frozen=True):
@@ -47,7 +51,7 @@ class LiveResponse:
     def __init__(
         self, head: Head, recording: Recording | None = None, faults: tuple[str, ...] = (), shape: ErrorShape = OPENAI
     ) -> None:
-        self.head, self.faults, self._shape = head, faults, shape
+        self.head, self.faults, self.shape = head, faults, shape
         self._model: str | None = None  # as the answer names it
         self._usage: Usage | None = None
         self._is_chat = recording is not None or bool(faults)
@@ -187,7 +191,7 @@ class LiveResponse:
             return b""
         error.status = self.head.status
         tail = (self._tail + self._body[-3:])[-3:]
-        return errors.broken_stream(error, not tail or tail.endswith((b"\n\n", b"\r\r", b"\n\r\n")), self._shape)
+        return errors.broken_stream(error, not tail or tail.endswith((b"\n\n", b"\r\r", b"\n\r\n")), self.shape)
 
     def billed_report(self, report: ExchangeReport) -> ExchangeReport:
         """Return what is said of an exchange, with what this answer costs as far as that is known."""
@@ -221,14 +225,23 @@ class LiveResponse:
 class Relay:
     """An outcome: the answer is passed on to one client as it comes.
 
-    `is_of_another_account`: it was asked for with a credential that is not this client's.
+    `is_of_another_account`: it was asked for with a credential that is not this client's. With a `presentation` the client sees
+    it in another dialect than it comes in.
     """
 
-    def __init__(self, response: LiveResponse, report: ExchangeReport, is_of_another_account: bool = False) -> None:
+    def __init__(
+        self,
+        response: LiveResponse,
+        report: ExchangeReport,
+        is_of_another_account: bool = False,
+        presentation: Presentation | None = None,
+    ) -> None:
         self.response, self.at = response, 0
         self.early_report = report  # before it was known what becomes of the response
         self._is_of_another_account = is_of_another_account
         self._has_begun = False
+        self._presentation = presentation
+        self._presenter = None if presentation is None else Presenter(presentation, response.head, TRANSLATED_BYTES)
 
     @property
     def report(self) -> ExchangeReport:
@@ -238,7 +251,7 @@ class Relay:
     @property
     def has_had_all(self) -> bool:
         """Say whether everything that may leave has."""
-        return self._has_begun and self.at == self.response.end
+        return (self._has_begun or self.comes_whole) and self.at == self.response.end
 
     def take(self) -> tuple[Part, ...]:
         """Return what may leave now and has not yet: nothing, or a piece of it."""
@@ -246,16 +259,57 @@ class Relay:
             return ()
         piece = self.response.read(self.at)
         self.at += len(piece)
+        if self._presenter is not None:
+            piece = self._presenter.feed(piece)
         chunks = (piece,) if piece else ()
-        if self._has_begun:
+        if self._has_begun or self.comes_whole:
             return chunks
         self._has_begun = True
         return (self.head, *chunks)
 
+    def finish(self) -> tuple[Part, ...]:
+        """Return what is left to say when all that came has been taken, and the response has ended well."""
+        if self._presenter is None:
+            return ()
+        return self._last(*self._presenter.finish(self._plain_head))
+
+    def broken(self, error: UpstreamError) -> tuple[Part, ...]:
+        """Return what a client who has had everything is told of the failure; nothing where it cannot be."""
+        if self._presenter is not None:
+            error.status = self.response.head.status
+            return self._last(*self._presenter.break_off(self._plain_head, errors.failure(error)))
+        said = self.response.broken(error)
+        return (said,) if said else ()
+
+    @property
+    def errors(self) -> ErrorShape:
+        """The shape in which its client reads errors."""
+        return self.response.shape if self._presentation is None else self._presentation.errors
+
+    @property
+    def comes_whole(self) -> bool:
+        """Say whether nothing of it leaves before it is whole: a document in another dialect."""
+        return self._presenter is not None and not self._presenter.is_stream
+
+    @property
+    def is_cut(self) -> bool:
+        """Say whether it has no end, though the response has: no more of it can be said."""
+        return self._presenter is not None and self._presenter.is_stream and self._presenter.fault is not None
+
     @property
     def head(self) -> Head:
         """The head as its client gets it, with what is known by now."""
+        return self._plain_head if self._presenter is None else self._presenter.begin(self._plain_head)
+
+    @property
+    def _plain_head(self) -> Head:
         return self.response.client_head(self.early_report, self._is_of_another_account)
+
+    def _last(self, head: Head | None, body: bytes) -> tuple[Part, ...]:
+        if head is not None and not self._has_begun:
+            self._has_begun = True
+            return (head, body)
+        return (body,) if body else ()
 
 
 def last_left(wish: Abandon, response: LiveResponse | None, has_room: bool) -> Abandon:

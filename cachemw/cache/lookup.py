@@ -14,14 +14,17 @@ from cachemw.cache.header_rules import storable
 from cachemw.cache.key import Key, index_beside
 from cachemw.cache.plans import Bid
 from cachemw.cache.policy import Policy
+from cachemw.cache.presentation import UNSAYABLE, Presentation
 from cachemw.cache.recording import head_fault
 from cachemw.cache.refusals import LastRefusals
 from cachemw.endpoints.base import ApiCall
+from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import RecordError
 from cachemw.limits import Limits
 from cachemw.messages import Head, Kind, Request, StoredResponse
 from cachemw.redaction import redacted_repr
 from cachemw.report import ExchangeReport, Fwd
+from cachemw.translation.base import Unsayable
 from cachemw.wire.sse import Parser
 
 CLOCK_AHEAD = 86_400.0
@@ -133,7 +136,8 @@ class Query(msgspec.Struct, frozen=True):
     """A query of the store: the key, the request it stands for, how that is restricted and what the operator allows.
 
     `on_abandon`: what becomes of a forward of it that every reader has left. `request` is what is forwarded, `report` what is
-    known of the exchange by now, `refusals` why answers were not kept before. `bid` is that of a gateway's target.
+    known of the exchange by now, `refusals` why answers were not kept before. `bid` is that of a gateway's target. The caller
+    reads `errors` in this shape, and answers of another dialect through a `presentation`.
     """
 
     key: Key
@@ -146,6 +150,8 @@ class Query(msgspec.Struct, frozen=True):
     report: ExchangeReport
     refusals: LastRefusals = msgspec.field(default_factory=LastRefusals)
     bid: Bid | None = None
+    errors: ErrorShape = OPENAI
+    presentation: Presentation | None = None
 
     __repr__ = redacted_repr
 
@@ -188,7 +194,10 @@ def select(record: bytes, query: Query, verified: VerifiedRecords, now: float) -
     answer = verified.derived.of(mark, stored, query.call)
     if isinstance(answer, str):
         return NoMatch("miss", answer, beside=None if stored.kind.stream == query.call.kind.stream else record)
-    return _restricted(Match(answer, () if answer is stored else ("transcoded",), record=record), query, now)
+    shown = answer if query.presentation is None else query.presentation.of_stored(answer)
+    if isinstance(shown, Unsayable):
+        return NoMatch("miss", UNSAYABLE, why=shown.why)
+    return _restricted(Match(shown, () if answer is stored else ("transcoded",), record=record), query, now)
 
 
 def _restricted(match: Match, query: Query, now: float) -> Match | NoMatch:

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from cachemw.endpoints.base import Endpoint
 from cachemw.endpoints.errors import Refusal
 from cachemw.messages import Caller, Headers, HttpTarget, Request
 from cachemw.money import Price
@@ -65,7 +66,7 @@ class Plan(msgspec.Struct, frozen=True):
     because they are cooling. A candidate that is not the last is left after `first_token` seconds of silence, or after
     `answer` where nothing is to be seen before the end; the answer has to have begun within `deadline`. `detail` says why a
     request was not routed, or a wish not obeyed; `is_stream`: it asks for events. Its client may ask `until` then, in seconds
-    since the epoch. `is_call`: its answer is one that an endpoint of ours can judge. Before the first one is asked, `waits`
+    since the epoch. Before the first one is asked, `waits`
     seconds pass. `preferred` is the target that is the fastest from now on: the next plan of this route is to know.
     """
 
@@ -82,7 +83,6 @@ class Plan(msgspec.Struct, frozen=True):
     tried: tuple[Tried, ...] = ()
     detail: str | None = None
     is_stream: bool = False
-    is_call: bool = True
     until: float = math.inf
     waits: float = 0.0
     preferred: str | None = None
@@ -95,16 +95,39 @@ def in_turn(plan: Plan) -> Plan:
     return plan if plan.hedge is None else msgspec.structs.replace(plan, hedge=None, detail=NO_HEDGE)
 
 
+def without_bids(plan: Plan, refused: frozenset[int]) -> Plan:
+    """Return a plan without the bids at these positions: a request cannot be said to them. Others are left."""
+    if not refused:
+        return plan
+    kept = [place for place in range(len(plan.bids)) if place not in refused]
+    order = tuple([kept.index(place) for place in plan.order if place not in refused])
+    bids = tuple([plan.bids[place] for place in kept])
+    return msgspec.structs.replace(plan, bids=bids, order=order or (0,) if plan.closed is None else order)
+
+
+class TranslatedRequest(msgspec.Struct, frozen=True):
+    """A request in the dialect of its target: what is sent there in the place of the caller's path, query, fields and body."""
+
+    raw_path: bytes
+    headers: Headers
+    body: bytes
+
+    __repr__ = redacted_repr
+
+
 class AskedBid(msgspec.Struct, frozen=True):
     """A bid that is asked: its `position` in the plan, the body as it is sent there, and the `rewritten` fields.
 
-    Without a `body` the request's own is passed on as it comes.
+    Without a `body` the request's own is passed on as it comes. `endpoint` is the one that it calls, where that is one of ours,
+    and `translated` how a target of another dialect is asked.
     """
 
     position: int
     bid: Bid
     body: bytes | None
     rewritten: Headers = ()
+    endpoint: Endpoint | None = None
+    translated: TranslatedRequest | None = None
 
     __repr__ = redacted_repr
 
@@ -125,8 +148,28 @@ class AskedBids(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
+class Outbound(msgspec.Struct, frozen=True):
+    """What a request is sent with besides what its caller sent.
+
+    An HTTP upstream is sent the `rewritten` fields in the place of the caller's, and one of another dialect what is
+    `translated`; a gateway asks the `bids`.
+    """
+
+    rewritten: Headers = ()
+    translated: TranslatedRequest | None = None
+    bids: AskedBids | None = None
+    is_read: bool = False
+    """Whether the answer is taken apart on its way, so that it may have no content coding."""
+
+    __repr__ = redacted_repr
+
+
+AS_IT_CAME = Outbound()
+"""The request as its caller sent it."""
+
+
 class Planner(Protocol):
     """Makes plans; what it knows of its targets changes all the time, so that it is asked each time anew."""
 
-    def plan(self, request: Request, members: Mapping[str, Any] | None = None, *, is_call: bool = True) -> Plan:
-        """Return the plan for a request that goes to a gateway; `members` and `is_call` are as in `AskPlan`."""
+    def plan(self, request: Request, members: Mapping[str, Any] | None = None, endpoint: Endpoint | None = None) -> Plan:
+        """Return the plan for a request that goes to a gateway; `members` and `endpoint` are as in `AskPlan`."""

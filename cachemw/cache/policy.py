@@ -21,6 +21,8 @@ Partition = Literal["credential", "shared"] | Callable[[Request], bytes | None]
 
 Done = Literal["required", "optional"]
 
+CountTokens = Literal["estimate", "ask", "refuse"]
+
 _NUMBERS = (
     *("lifetime", "max_lifetime", "stale_if_error", "stale_while_revalidate", "patience", "max_replay"),
     *("max_request_bytes", "max_record_bytes"),
@@ -62,6 +64,10 @@ class Policy:
     patience           how long a request waits for an identical one that is under way
     on_abandon         what becomes of a response every reader has left: "finish", "cancel" or None, which is to finish over
                        an HTTP upstream and to cancel around an app; under WSGI and in transports it is always cancelled
+    translation        what becomes of a request that an upstream of another dialect cannot be told exactly: "tell" says in a
+                       field of the response what was dropped or changed, "strict" refuses it with a 400
+    count_tokens       how tokens are counted for Messages where the upstream cannot: "estimate" from the size of the request,
+                       "ask" by a completion of one token, which costs, or "refuse" with a 404
     max_replay         the longest a paced replay may take; what would take longer is sent faster
     honour             the client's controls that are obeyed
 
@@ -88,6 +94,8 @@ class Policy:
     max_record_bytes: int = 16 * MIB
     patience: float = 30.0
     on_abandon: Literal["finish", "cancel"] | None = None
+    translation: Literal["tell", "strict"] = "tell"
+    count_tokens: CountTokens = "estimate"
     max_replay: float = 600.0
     honour: frozenset[str] = CONTROLS
     header_rules: HeaderRules = field(init=False, repr=False, compare=False)
@@ -120,6 +128,10 @@ class Policy:
             raise ConfigurationError('Policy.done is "required" or "optional"')
         if self.on_abandon not in ("finish", "cancel", None):
             raise ConfigurationError('Policy.on_abandon is "finish", "cancel" or None')
+        if self.translation not in ("tell", "strict"):
+            raise ConfigurationError('Policy.translation is "tell" or "strict"')
+        if self.count_tokens not in ("estimate", "ask", "refuse"):
+            raise ConfigurationError('Policy.count_tokens is "estimate", "ask" or "refuse"')
         if "content_filter" in self.store_when:  # a filtered answer is a fragment, and the next may not be
             raise ConfigurationError("Policy.store_when cannot hold content_filter")
         if asked := _ASKED.intersection(self.bookkeeping):

@@ -13,19 +13,26 @@ from cachemw.cache.effects import Basis
 from cachemw.cache.freshness import is_fresh
 from cachemw.cache.key import client_code, fingerprint, frame, indexes_beside
 from cachemw.cache.lookup import Match, NoMatch, Query, basis_of
-from cachemw.cache.plans import Bid, Closed, Plan
+from cachemw.cache.plans import Bid, Closed, Plan, without_bids
 from cachemw.cache.policy import Policy
+from cachemw.cache.presentation import Presentation
 from cachemw.cache.refusals import LastRefusals
+from cachemw.cache.sent_call import OwnAnswer, SentCall, is_unspoken, said_to, translation_due, unspoken
 from cachemw.endpoints.base import ApiCall, Bypass, Endpoint
 from cachemw.endpoints.sent import sent_body
 from cachemw.limits import Limits
 from cachemw.messages import Request
 from cachemw.redaction import redacted_repr
 from cachemw.report import ExchangeReport
+from cachemw.translation import Translation
 
 
 class Received(msgspec.Struct, frozen=True):
-    """A call whose client opted in, as it came, and all besides a target that its queries are made of."""
+    """A call whose client opted in, as it came, and all besides a target that its queries are made of.
+
+    To a target of another dialect than its `endpoint` there is a `presentation` of the answers; then request and call are as
+    they are sent.
+    """
 
     endpoint: Endpoint
     request: Request
@@ -37,21 +44,36 @@ class Received(msgspec.Struct, frozen=True):
     refusals: LastRefusals
     bytes_in: int | None
     call: ApiCall
+    presentation: Presentation | None = None
 
     __repr__ = redacted_repr
 
     def query(self) -> Query:
         """Return the query for the answer of the request's own target."""
-        return self._query(self.request, self.call, self.request.target.called(self.call.model))
+        return self._query(self.request, self.call, self.request.target.called(self.call.model), self.presentation)
 
-    def bid_query(self, bid: Bid, plan: Plan) -> Query | Bypass:
-        """Return the query for the answer of a target, of the request as that is sent it."""
+    def bid_query(self, bid: Bid, plan: Plan) -> Query | Bypass | OwnAnswer | Closed:
+        """Return the query for the answer of a target, of the request as that is sent it; `Closed` where it cannot be."""
+        if plan.route is not None and is_unspoken(self.endpoint, bid.target):
+            return unspoken(self.endpoint)
+        translation = translation_due(self.endpoint, bid.target)
+        if translation is not None:
+            return self._translated_query(translation, bid, plan)
         call = self._call_for(bid)
         if isinstance(call, Bypass):
             return call
-        query = self._query(replace(self.request, target=bid.target), call, bid.name)
-        report = replace(query.report, route=plan.route, tried=plan.tried)
-        return replace(query, bid=bid, report=report)
+        return _bidding(self._query(replace(self.request, target=bid.target), call, bid.name, None), bid, plan)
+
+    def _translated_query(self, translation: Translation, bid: Bid, plan: Plan) -> Query | Bypass | OwnAnswer | Closed:
+        policy, work = self.policy, self.limits.work
+        request = replace(self.request, target=bid.target)
+        said = said_to(translation, self.endpoint, request, policy, work, bid.rewrite)
+        if not isinstance(said, SentCall):
+            return said
+        call = said.endpoint.read(said.endpoint, said.request, policy.bookkeeping, work, policy.cache_stored)
+        if isinstance(call, Bypass):
+            return call
+        return _bidding(self._query(said.request, call, bid.name, said.presentation), bid, plan)
 
     def _call_for(self, bid: Bid) -> ApiCall | Bypass:
         """Return the call that a target is sent; what the operator sets or drops may make it one of another kind."""
@@ -61,7 +83,7 @@ class Received(msgspec.Struct, frozen=True):
         request = replace(self.request, target=bid.target, body=body_for(self.request, bid) or self.request.body)
         return self.endpoint.read(self.endpoint, request, policy.bookkeeping, self.limits.work, policy.cache_stored)
 
-    def _query(self, request: Request, call: ApiCall, target: str) -> Query:
+    def _query(self, request: Request, call: ApiCall, target: str, presentation: Presentation | None) -> Query:
         asked, policy = self.asked, self.policy
         rules = policy.header_rules
         key = fingerprint(request, call.canonical, self.partition, asked.namespace, asked.sample, rules)
@@ -73,7 +95,15 @@ class Received(msgspec.Struct, frozen=True):
             model=call.model,
             bytes_in=self.bytes_in,
         )
-        return Query(key, call, asked, policy, self.limits, self.on_abandon, request, report, self.refusals)
+        return Query(
+            *(key, call, asked, policy, self.limits, self.on_abandon, request, report, self.refusals),
+            errors=self.endpoint.errors,
+            presentation=presentation,
+        )
+
+
+def _bidding(query: Query, bid: Bid, plan: Plan) -> Query:
+    return replace(query, bid=bid, report=replace(query.report, route=plan.route, tried=plan.tried))
 
 
 def body_for(request: Request, bid: Bid) -> bytes | None:
@@ -122,20 +152,27 @@ class Slate(msgspec.Struct, frozen=True):
         return self.queries[self.order[0] if self.order else 0]
 
 
-def slate_of(received: Received, plan: Plan, before: Slate | None) -> Slate | Bypass | Closed:
-    """Return the slate for a plan, with the queries that were made `before`.
+def slate_of(received: Received, plan: Plan, before: Slate | None) -> Slate | Bypass | OwnAnswer | Closed:
+    """Return the slate for a plan, with the queries that were made `before`; whom the request cannot be said to does not bid.
 
-    `Bypass` where an answer cannot be cached; `Closed` where nobody bids.
+    `Bypass` where an answer cannot be cached, `OwnAnswer` where nobody need be asked; `Closed` where nobody bids.
     """
     known = {} if before is None else {query.bid: query for query in before.queries}
-    queries = [known.get(bid) or received.bid_query(bid, plan) for bid in plan.bids]
-    bypasses = [query for query in queries if isinstance(query, Bypass)]
-    if bypasses:
-        return bypasses[0]
-    if not queries:
-        assert plan.closed is not None  # noqa: S101 - else somebody would bid
-        return plan.closed
-    return Slate(tuple(query for query in queries if isinstance(query, Query)), plan)
+    made = [known.get(bid) or received.bid_query(bid, plan) for bid in plan.bids]
+    able = [one for one in made if not isinstance(one, Closed)]
+    if not able:
+        return next((one for one in made if isinstance(one, Closed)), None) or _nobody(plan)
+    queries = tuple([one for one in able if isinstance(one, Query)])
+    bypass = next((one for one in able if isinstance(one, Bypass)), None)
+    if bypass is not None or not queries:
+        return bypass or next(one for one in able if isinstance(one, OwnAnswer))
+    unasked = frozenset(place for place, one in enumerate(made) if not isinstance(one, Query))
+    return Slate(queries, without_bids(plan, unasked))
+
+
+def _nobody(plan: Plan) -> Closed:
+    assert plan.closed is not None  # noqa: S101 - else somebody would bid
+    return plan.closed
 
 
 class Survey(msgspec.Struct, frozen=True):

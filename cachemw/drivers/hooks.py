@@ -28,7 +28,7 @@ def name_partition(policy: Policy, request: Request) -> bytes | None:
 def planned(planner: Planner | None, ask: AskPlan) -> Plan:
     """Return the plan of a request that goes to a gateway."""
     assert planner is not None  # noqa: S101 - the script asks only where there is one
-    return planner.plan(ask.request, ask.members, is_call=ask.is_call)
+    return planner.plan(ask.request, ask.members, ask.endpoint)
 
 
 def call_hooks(hooks: Iterable[Hook], report: ExchangeReport) -> None:

@@ -5,17 +5,18 @@ identical requests can wait for it and share it. Streams are not awaited: one th
 """
 
 import dataclasses
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
 from cachemw.cache import replay
-from cachemw.cache.effects import Claim, ClaimResult, Effect, Exchange, Forward, Outcome, Serve, ShownResponse, resume
-from cachemw.cache.live_response import LiveResponse, Relay, begin
+from cachemw.cache.effects import Claim, ClaimResult, Effect, Exchange, Failed, Forward, Outcome, Serve, ShownResponse, resume
+from cachemw.cache.live_response import LiveResponse, Part, Relay, begin
 from cachemw.cache.policy import Policy
 from cachemw.cache.recording import Terms
 from cachemw.cache.replay import DirectOutcome, respond
 from cachemw.drivers.pull_effects import Close, IoSteps, Open, Pieces, Read, ReadResult, SleepUntil, WaitFor, attempt
-from cachemw.errors import UpstreamError, UpstreamTimeout
+from cachemw.errors import TruncatedResponse, UpstreamError, UpstreamTimeout
 from cachemw.flights.pulled import PulledFlight, PulledFlights, PulledResponse
 from cachemw.limits import Limits
 from cachemw.messages import Head
@@ -57,12 +58,25 @@ class PullExchange:
             while isinstance(step, Effect):
                 result = yield from self._perform(step)
                 step = self._pushed or resume(self._script, result)
+            if isinstance(step, Relay) and step.comes_whole:
+                step = yield from self._whole_or_failed(step)
             if not isinstance(step, Relay):
                 yield Close()
             self._outcome = step
             return step
         finally:
             self._close_when_known()
+
+    def _whole_or_failed(self, relay: Relay) -> IoSteps:
+        """Read all of a document that is translated: its head is known no sooner."""
+        pull = self._pull
+        try:
+            while pull is not None and not pull.has_ended:
+                pull.take(relay)
+                yield from self._read_on(pull)
+        except UpstreamError as error:
+            return Failed(relay.report, error, relay.errors)
+        return relay
 
     def push(self, head: Head, now: float) -> Outcome:
         """Say what becomes of a response that is not to be pulled: its app writes it. While it is being opened."""
@@ -78,6 +92,12 @@ class PullExchange:
 
     def answer(self, outcome: Outcome) -> tuple[Head, Pieces]:
         """Return the head and the pieces to send; those raise `UpstreamError` where the upstream breaks off."""
+        if isinstance(outcome, Relay) and outcome.comes_whole:
+            while not outcome.has_had_all:
+                outcome.take()
+            head, *pieces = outcome.finish()
+            assert isinstance(head, Head)  # noqa: S101 - nothing of it has left
+            return head, _bytes_of(pieces)
         if isinstance(outcome, Relay):
             return outcome.head, self._relayed(outcome)
         return _direct_answer(outcome, self._policy.max_replay)
@@ -86,11 +106,17 @@ class PullExchange:
         """Pass the upstream's response on, as far as its reader asks."""
         pull = self._pull or _whole(relay.response)
         while True:
-            while piece := pull.take(relay):
-                yield piece
+            before = -1
+            while before < relay.at:
+                before, piece = relay.at, pull.take(relay)
+                if piece:
+                    yield piece
             if pull.has_ended:
-                return
+                break
             yield from self._read_on(pull)
+        yield from _bytes_of(relay.finish())
+        if relay.is_cut:
+            raise TruncatedResponse("the upstream's answer cannot be said in this API")
 
     def end(self) -> ExchangeReport:
         """Return what came of it, now that its reader asks for no more."""
@@ -148,8 +174,7 @@ class PullExchange:
         """Open a response, and read on until something of it may be shown."""
         self._forward, self._report = forward, forward.report
         try:
-            bids = None if forward.bidding is None else forward.bidding.bids
-            opened = yield Open(forward.terms is not None, forward.rewritten, bids)
+            opened = yield Open(forward.terms is not None or forward.is_read, forward.outbound)
             if not isinstance(self._pushed, Relay | None):
                 return None
             pull, now = self._opened(opened.head, opened.now), opened.now
@@ -240,7 +265,11 @@ def _direct_answer(outcome: DirectOutcome, longest: float) -> tuple[Head, Pieces
         return replay.head(outcome.stored, outcome.report, outcome.now), _paced(outcome, longest)
     head, *pieces = respond(outcome)
     assert isinstance(head, Head)  # noqa: S101
-    return head, (piece for piece in pieces if isinstance(piece, bytes))
+    return head, _bytes_of(pieces)
+
+
+def _bytes_of(parts: Iterable[Part]) -> Pieces:
+    yield from [part for part in parts if isinstance(part, bytes)]
 
 
 def _paced(outcome: Serve, longest: float) -> Pieces:

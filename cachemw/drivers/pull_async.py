@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import anyio
-from msgspec.structs import replace
 
 from cachemw.cache.effects import Exchange, Outcome, Serve
 from cachemw.cache.live_response import Put
@@ -40,7 +39,7 @@ from cachemw.messages import Inside, Recipient
 from cachemw.report import Hook
 from cachemw.stores.base import Store
 from cachemw.stores.guard import AsyncStore
-from cachemw.upstreams.base import AsyncOpener, AsyncResponse, UpstreamRequest
+from cachemw.upstreams.base import AsyncOpener, AsyncResponse, UpstreamRequest, sent_as
 from cachemw.upstreams.failures import log_failure
 
 
@@ -164,8 +163,8 @@ class AsyncAnswer:
         match effect:
             case Put():
                 return await driver.store.put(effect)
-            case Open(recorded, rewritten, bids):
-                outgoing = replace(self._request, recorded=recorded, rewritten=rewritten, bids=bids)
+            case Open(recorded, outbound):
+                outgoing = sent_as(self._request, outbound, recorded=recorded)
                 self._response = await self._opener(outgoing)
                 return OpenResult(self._response.head, driver.clock())
             case Read(within):

@@ -7,22 +7,18 @@ import msgspec
 
 from cachemw.cache.effects import AskPartition, AskPlan, DeleteRecord, GetAccount, GetOrder, Lookup, ReadSecret, RunInThread
 from cachemw.cache.live_response import Put
-from cachemw.cache.plans import AskedBids
+from cachemw.cache.plans import Outbound
 from cachemw.errors import CacheError
 from cachemw.flights.pulled import PulledFlight
-from cachemw.messages import Head, Headers
+from cachemw.messages import Head
 from cachemw.redaction import redacted_repr
 
 
 class Open(msgspec.Struct, frozen=True):
-    """Begin the upstream's answer: sent `OpenResult`, or thrown `UpstreamError`. What may be `recorded` comes without coding.
-
-    An HTTP upstream is sent the `rewritten` fields in the place of the caller's, a gateway asks the `bids`.
-    """
+    """Begin the upstream's answer: sent `OpenResult`, or thrown `UpstreamError`. What is `recorded` comes without coding."""
 
     recorded: bool
-    rewritten: Headers
-    bids: AskedBids | None = None
+    outbound: Outbound
 
     __repr__ = redacted_repr
 

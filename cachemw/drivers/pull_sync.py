@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from msgspec.structs import replace
-
 from cachemw.cache.effects import (
     AskPartition,
     AskPlan,
@@ -55,7 +53,7 @@ from cachemw.messages import Head, Inside, Recipient
 from cachemw.report import Hook
 from cachemw.stores.base import Store
 from cachemw.stores.guard import GuardedStore
-from cachemw.upstreams.base import SyncOpener, SyncResponse, UpstreamRequest
+from cachemw.upstreams.base import SyncOpener, SyncResponse, UpstreamRequest, sent_as
 from cachemw.upstreams.failures import log_failure
 
 
@@ -149,7 +147,8 @@ class SyncAnswer:
 
     def broken(self, error: UpstreamError) -> bytes:
         """Return what its reader is told of an answer that breaks off; nothing where it cannot be."""
-        return self.outcome.response.broken(error) if isinstance(self.outcome, Relay) else b""
+        parts = self.outcome.broken(error) if isinstance(self.outcome, Relay) else ()
+        return b"".join([part for part in parts if isinstance(part, bytes)])
 
     def close(self) -> None:
         """End it, wherever it is, and tell the hooks. May be called twice."""
@@ -203,8 +202,8 @@ class SyncAnswer:
                 return in_turn(planned(driver.planner, effect))
             case Put():
                 return self._put(effect)
-            case Open(recorded, rewritten, bids):
-                outgoing = replace(self._request, recorded=recorded, rewritten=rewritten, bids=bids)
+            case Open(recorded, outbound):
+                outgoing = sent_as(self._request, outbound, recorded=recorded)
                 self._response = self._opener(outgoing)
                 return OpenResult(self._response.head, driver.clock())
             case Read(within):

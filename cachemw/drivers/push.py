@@ -198,9 +198,10 @@ class PushExchange:
         """Forward for the flight that was claimed; where a fresh answer is wanted none was, and nobody joins it."""
         led = self._led = self._led or Flight(self._table)
         pump = Pump(led, agreed(forward), self._driver.store, self._driver.clock)
-        bids = None if forward.bidding is None else forward.bidding.bids
+        outbound = forward.outbound
+        bids = outbound.bids
         led.begin(self._upstream.stop_notice, is_contested=bids is not None and len(bids.asked) > 1)
-        self._tasks.start_soon(pump.run, self._upstream.in_flight(led.ending.wait, forward.rewritten, bids))
+        self._tasks.start_soon(pump.run, self._upstream.in_flight(led.ending.wait, outbound))
         return led
 
     async def _join(self, flight: Flight, on_abandon: Abandon) -> Step:
@@ -274,8 +275,7 @@ class PushExchange:
         """Pass the upstream's response on; where none begins, return what the script says instead."""
         relay = DirectRelay(self._client, not self._upstream.hears_client, partial(self._begin_relay, forward.shape))
         try:
-            bids = None if forward.bidding is None else forward.bidding.bids
-            await relay.run(self._upstream.alone(forward.rewritten, bids))
+            await relay.run(self._upstream.alone(forward.outbound))
         except UpstreamError as error:
             return await self._advance(error)
         finally:

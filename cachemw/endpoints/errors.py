@@ -105,7 +105,7 @@ def not_cached(shape: ErrorShape = OPENAI, why: str = "") -> ErrorResponse:
 def upstream_failed(error: UpstreamError, shape: ErrorShape = OPENAI) -> ErrorResponse:
     """Return the 502 or 504 for an upstream that gave no complete answer, and the 401 for who has no key for it."""
     more = (_CHALLENGE, _NO_RETRY) if isinstance(error, KeyMissing) else error.advice
-    return _answer(_failure(error), more, shape)
+    return _answer(failure(error), more, shape)
 
 
 LONGEST_RETRY = 60.0
@@ -137,7 +137,7 @@ def busy() -> ErrorResponse:
 
 def broken_stream(error: UpstreamError, at_boundary: bool, shape: ErrorShape = OPENAI) -> bytes:
     """Return the event that tells a stream's reader that it ended early; no `[DONE]` follows it."""
-    event = shape.event(_failure(error))
+    event = shape.event(failure(error))
     return event if at_boundary else b"\n\n" + event
 
 
@@ -231,7 +231,7 @@ def _refusal(
     return _answer(Refusal(status, message, _INVALID, param, code), (*more, _NO_RETRY))
 
 
-def _failure(error: UpstreamError) -> Refusal:
+def failure(error: UpstreamError) -> Refusal:
     """Return what is said of a failure: its host is the operator's, and what it said itself stays here."""
     if isinstance(error, KeyMissing):
         what_else = ", or send yours" if error.can_be_sent else ""

@@ -137,20 +137,20 @@ class Flight:
     async def read(self, reader: Reader, relay: Relay, client: Client) -> None:
         """Send a client everything, as it comes. One that broke off has no end."""
         while not (self.is_over and relay.has_had_all):
-            parts = relay.take()
+            before, parts = relay.at, relay.take()
             reader.at = relay.at
             self.has_space.set()
-            is_last = self.is_over and self.failure is None and relay.has_had_all
+            if self.is_over and self.failure is None and relay.has_had_all:
+                await send(client, (*parts, *relay.finish()), last=not relay.is_cut)
+                return
             if parts:
-                await send(client, parts, last=is_last)
-                if is_last:
-                    return
-            else:
+                await send(client, parts)
+            elif relay.at == before:
                 await self._wait()
         if self.failure is None:
-            await client.write(b"", False)
-        elif broken := relay.response.broken(self.error_of(self.failure)):
-            await client.write(broken, True)
+            await send(client, relay.finish(), last=not relay.is_cut)
+        else:
+            await send(client, relay.broken(self.error_of(self.failure)), last=relay.comes_whole)
 
     async def _wait(self) -> None:
         """Wait for news; what is held back too long is let go."""

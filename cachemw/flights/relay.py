@@ -117,7 +117,7 @@ class DirectRelay:
             await send(self._client, relay.take())
         relay.response.forget(relay.at)
         if self._has_ended:
-            await self._client.write(b"", False)
+            await send(self._client, relay.finish(), last=not relay.is_cut)
 
     async def _end(self, escaped: Exception | None) -> None:
         if self._has_ended:
@@ -130,8 +130,7 @@ class DirectRelay:
         if self._relay is None:
             raise error if escaped is None else escaped
         self._relay.response.fail(error)
-        if broken := self._relay.response.broken(error):
-            with contextlib.suppress(OSError):
-                await self._client.write(broken, True)
+        with contextlib.suppress(OSError):
+            await send(self._client, self._relay.broken(error), last=self._relay.comes_whole)
         if escaped is not None and escaped is not error:
             raise escaped

@@ -162,7 +162,8 @@ def _judged(
     bout: Bout, asked: AskedBid, opened: StepResult, began: float, until: float, is_last: Callable[[], bool]
 ) -> Attempt:
     head, now = opened.value, opened.now
-    commitment = Commitment(asked.bid.target.recipient.provider, head, is_stream=bout.bids.is_stream, is_chat=bout.is_chat)
+    provider = asked.bid.target.recipient.provider
+    commitment = Commitment(provider, head, is_stream=bout.bids.is_stream, endpoint=asked.endpoint)
     if bout.is_pinned and not commitment.is_refusal:
         return Attempted(asked, began, now, head, commitment)
     first_byte, has_ended = math.inf, False

@@ -62,8 +62,7 @@ class Shown(msgspec.Struct, frozen=True):
 class Bout:
     """Keeps who was asked for one request. `is_callers` says to whom the caller's own credential is sent.
 
-    `is_chat`: an answer has choices. `is_insistent`: the client tries again by itself. All is over at `latest`. Times are in
-    seconds, by any one clock.
+    `is_insistent`: the client tries again by itself. All is over at `latest`. Times are in seconds, by any one clock.
     """
 
     def __init__(
@@ -73,10 +72,9 @@ class Bout:
         timeouts: Timeouts,
         is_callers: Callable[[AskedBid], bool],
         *,
-        is_chat: bool,
         is_insistent: bool = False,
     ) -> None:
-        self.bids, self.plan, self.timeouts, self.is_chat = bids, bids.plan, timeouts, is_chat
+        self.bids, self.plan, self.timeouts = bids, bids.plan, timeouts
         self._is_insistent = is_insistent
         self.attempts = 0
         self.tried: list[Tried] = []

@@ -3,7 +3,7 @@
 from enum import Enum
 
 from cachemw.endpoints import CHAT
-from cachemw.endpoints.base import Saying
+from cachemw.endpoints.base import Endpoint, Saying
 from cachemw.errors import TruncatedResponse, UpstreamError
 from cachemw.gateway.failure_kinds import Failure, FailureKind
 from cachemw.gateway.failures import of_error, of_no_output, of_object, of_response
@@ -35,16 +35,18 @@ class Commitment:
     """Looks at an answer as it comes: call `feed` for every chunk, `end` or `cut` at its end, until it is decided.
 
     An answer is shown from its first substantive event on, a JSON document when it is whole, and both when there are
-    `HELD_BYTES` of it. `is_stream`: events were asked for. `is_chat`: an answer has choices.
+    `HELD_BYTES` of it. `is_stream`: events were asked for. `endpoint` is the one that was called, where that is one of ours.
     """
 
-    def __init__(self, provider: str | None, head: Head, *, is_stream: bool, is_chat: bool, limit: int = HELD_BYTES) -> None:
+    def __init__(
+        self, provider: str | None, head: Head, *, is_stream: bool, endpoint: Endpoint | None, limit: int = HELD_BYTES
+    ) -> None:
         self.failure: Failure | None = None
         self.error: UpstreamError | None = None
         """Set where what has come is no answer that could be shown."""
         self.has_content = False
         """Whether more than blanks has come."""
-        self._provider, self._head, self._is_chat, self._limit = provider, head, is_chat, limit
+        self._provider, self._head, self._endpoint, self._limit = provider, head, endpoint, limit
         self._form = _form_of(head, is_stream)
         self._parser = Parser()
         self._pieces: list[bytes] = []
@@ -133,15 +135,15 @@ class Commitment:
 
     def _judge(self, raw: bytes, *, is_whole: bool) -> None:
         """Judge an event, or a whole document, as the first thing that was said."""
-        beginning = CHAT.begins(raw, is_whole=is_whole)
+        beginning = (self._endpoint or CHAT).begins(raw, is_whole=is_whole)
         match beginning.saying:
             case Saying.SOMETHING:
                 self.release()
             case Saying.ERROR:
                 self._fail_by(raw)
-            case Saying.UNREADABLE if self._is_chat or not self.has_content:
+            case Saying.UNREADABLE if self._endpoint is not None or not self.has_content:
                 self._judge_unreadable(raw)
-            case _ if not self._is_chat:
+            case _ if self._endpoint is None:
                 self.release()  # what other endpoints answer is not known here
             case _ if beginning.finish_reasons or is_whole:
                 self._judge_silent(beginning.finish_reasons, has_choices=beginning.choices > 0)

@@ -18,9 +18,11 @@ from cachemw.gateway.members import (
     is_key_like,
     likely,
     one_of,
+    some_of,
 )
 from cachemw.gateway.route_tables import FileNames, is_model, plain_target, read_routes, read_targets
 from cachemw.gateway.routes import ClientEntry, GatewayConfig, ProviderEntry, RouteEntry, TargetEntry
+from cachemw.messages import DIALECTS
 from cachemw.toml import TomlPath
 
 SETTINGS_TABLE = "serve"
@@ -34,6 +36,9 @@ OfClients = Literal["read", "refuse", "ignore"]
 
 _PROVIDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BASE_URL = re.compile(r"https?://[^/?#@\s\\]+(?:/[^?#@\s\\]*)?", re.IGNORECASE)
+
+
+_SPEAKS = some_of(*DIALECTS)
 
 
 class ProviderRow(Protocol):
@@ -184,6 +189,7 @@ def _provider(name: str, table: TomlTable, known: Mapping[str, ProviderRow]) -> 
     base_url = table.read("base_url", BASE_URL, row.base_url if row else "")
     key_env = table.read("key_env", VARIABLES, ())
     key_file = table.read("key_file", TEXT_MEMBER, None)
+    speaks = table.read("speaks", _SPEAKS, ())
     kind = name if row else _known_at(base_url, known)
     table.refuse_others()
     if not _PROVIDER.fullmatch(name):
@@ -196,7 +202,7 @@ def _provider(name: str, table: TomlTable, known: Mapping[str, ProviderRow]) -> 
         table.fault(f"{kind} takes a key: give key_env, or key_file")
     if row is not None and key_file is None:
         key_env = key_env or row.key_variables
-    return ProviderEntry(name, base_url, key_env, key_file, kind)
+    return ProviderEntry(name, base_url, key_env, key_file, kind, speaks)
 
 
 def _known_at(base_url: str, known: Mapping[str, ProviderRow]) -> str | None:

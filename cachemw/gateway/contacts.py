@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from cachemw.gateway.files import provider_key
 from cachemw.gateway.routes import GatewayConfig, ProviderEntry
-from cachemw.messages import HttpTarget
+from cachemw.messages import DIALECTS, HttpTarget
 from cachemw.upstreams.http import Credentials, HttpUpstream, KeyNeed
 from cachemw.upstreams.providers import PROVIDERS, upstream_of
 
@@ -65,7 +65,7 @@ def contact_of(entry: ProviderEntry, environment: Mapping[str, str], credentials
     variable = entry.key_env[0] if entry.key_env else ""
     key = provider_key(entry, environment)
     if row is None:
-        return HttpUpstream(entry.base_url, api_key=key, credentials=credentials)
+        return HttpUpstream(entry.base_url, api_key=key, credentials=credentials, speaks=entry.speaks or DIALECTS)
     return HttpUpstream(
         entry.base_url,
         api_key=key,
@@ -74,4 +74,6 @@ def contact_of(entry: ProviderEntry, environment: Mapping[str, str], credentials
         bookkeeping=row.bookkeeping,
         key_needed=KeyNeed(variable, row.open_paths) if variable else None,
         closing=row.closing,
+        speaks=entry.speaks or row.speaks,
+        key_field=row.key_field,
     )

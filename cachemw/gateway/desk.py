@@ -13,10 +13,12 @@ from cachemw.gateway.health import GONE, Gone, Good
 from cachemw.messages import header_values
 from cachemw.routing import Bill, RoutedHead
 from cachemw.upstreams.base import AsyncUpstream, SyncUpstream, UpstreamRequest
+from cachemw.wire.sse import DONE_LINE
 
 _COUNTS_RETRIES = b"x-stainless-retry-count"  # the SDKs' own, from their first try on
-_TAIL = 16
-_DONE = b"[DONE]"
+_TAIL = 512
+"""The bytes of an answer in which its end is looked for: some pad the last event."""
+
 _SOON = 0.1
 
 
@@ -76,9 +78,8 @@ class AsyncDesk(Desk, Protocol):
 def bout_of(request: UpstreamRequest, desk: Desk, now: float) -> Bout:
     """Return the state of a request with bids, before anybody is asked."""
     assert request.bids is not None  # noqa: S101 - others are not a gateway's
-    is_chat = request.bids.plan.is_call  # chat is the one endpoint there is
     is_insistent = bool(header_values(request.headers, _COUNTS_RETRIES))
-    return Bout(request.bids, now, request.timeouts, desk.is_callers, is_chat=is_chat, is_insistent=is_insistent)
+    return Bout(request.bids, now, request.timeouts, desk.is_callers, is_insistent=is_insistent)
 
 
 class RoutedAnswer:
@@ -128,12 +129,19 @@ class RoutedAnswer:
 
     def leave(self) -> None:
         """Note that its reader wants no more: it has had the last event, or has left, or it has waited in vain."""
-        if (self._last_but_one[-_TAIL:] + self._last)[-_TAIL:].rstrip(b" \t\r\n").endswith(_DONE):
+        if self._has_said_all():
             self._finish(None, complete=True)
         elif time.monotonic() - self.waits_since > self._idle - _SOON:
             self.fail(UpstreamTimeout("it fell silent"))
         else:
             self._finish(GONE, complete=False)
+
+    def _has_said_all(self) -> bool:
+        """Say whether what was last read is the end of a stream, at which clients hang up."""
+        endpoint = self._asked.endpoint
+        ends = DONE_LINE if endpoint is None else endpoint.ends
+        last_lines = (self._last_but_one[-_TAIL:] + self._last)[-_TAIL:].splitlines(keepends=True)
+        return ends is not None and any(map(ends.match, last_lines))
 
     def _note_judged(self) -> None:
         self._judging = None

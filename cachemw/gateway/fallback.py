@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 from msgspec.structs import replace
 
-from cachemw.cache.plans import AskedBid
+from cachemw.cache.plans import AskedBid, Outbound
 from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.gateway.attempts import (
     LATE,
@@ -35,7 +35,7 @@ from cachemw.gateway.health import GONE, Gone
 from cachemw.limits import Timeouts
 from cachemw.messages import Head
 from cachemw.routing import RoutedHead
-from cachemw.upstreams.base import AsyncResponse, SyncResponse, UpstreamRequest
+from cachemw.upstreams.base import AsyncResponse, SyncResponse, UpstreamRequest, sent_as
 from cachemw.wire.route_field import quoted
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class _Performer:
             self._under_way = asked
         sent, is_recorded = self._request, self._is_recorded
         body = sent.body if asked.body is None else asked.body
-        return replace(sent, body=body, rewritten=asked.rewritten, bids=None, recorded=is_recorded)
+        return sent_as(replace(sent, body=body), Outbound(asked.rewritten, asked.translated), recorded=is_recorded)
 
     @property
     def is_under_way(self) -> bool:

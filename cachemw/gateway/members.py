@@ -241,6 +241,17 @@ def positive(most: int = 10**12) -> Reading[int]:
     return Reading("a whole number, 1 at least", read)
 
 
+def some_of(*words: str) -> Reading[tuple[str, ...]]:
+    """Return the reading of a list with some of these words, one at least."""
+
+    def read(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or not value or not all(item in words for item in value):
+            raise ValueError
+        return tuple(value)
+
+    return Reading(f"a list of some of {', '.join(words)}", read)
+
+
 def one_of(*words: str) -> Reading[str]:
     """Return the reading of one of these words."""
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from cachemw.cache.key import is_lent
 from cachemw.cache.plans import Bid, Closed, Plan
-from cachemw.endpoints.base import not_plain_json
+from cachemw.endpoints.base import Endpoint, not_plain_json
 from cachemw.errors import Unreadable
 from cachemw.gateway.accounts import Treasurer
 from cachemw.gateway.config import entry_of
@@ -76,8 +76,8 @@ class RoutePlanner:
         self._contenders = lru_cache(256)(self._contenders_at)
         self._flow = {name: _Flow() for name in config.routes}
 
-    def plan(self, request: Request, members: Mapping[str, Any] | None = None, *, is_call: bool = True) -> Plan:
-        """Return the plan of a request whose target is a `RouteTarget`; `members` and `is_call` are as in `AskPlan`."""
+    def plan(self, request: Request, members: Mapping[str, Any] | None = None, endpoint: Endpoint | None = None) -> Plan:
+        """Return the plan of a request whose target is a `RouteTarget`; `members` and `endpoint` are as in `AskPlan`."""
         target = request.target
         assert isinstance(target, RouteTarget)  # noqa: S101 - the script asks for no other
         client = self.config.clients.get(request.caller.name or "")
@@ -89,13 +89,13 @@ class RoutePlanner:
         if isinstance(wishes, InvalidWish):
             return _closed(invalid_wish(wishes))
         body = _members_of(request) if members is None else members
-        plan = self._planned(request, body or {}, wishes, client, is_call)
+        plan = self._planned(request, body or {}, wishes, client, endpoint)
         if body is None and request.method == "POST":
             plan = replace(plan, detail=NOT_ROUTED)
         elif plan.detail is None and wishes.ignored:
             plan = replace(plan, detail=f"ignored-{wishes.ignored[0]}")
         until = math.inf if client is None or client.expires is None else _midnight(client.expires)
-        return replace(plan, is_stream=(body or {}).get("stream") is True, is_call=is_call, until=until)
+        return replace(plan, is_stream=(body or {}).get("stream") is True, until=until)
 
     def is_ready(self, bid: Bid, caller: Caller) -> bool:
         """Say whether a target may be asked now."""
@@ -118,14 +118,14 @@ class RoutePlanner:
         return key_expired(client.name) if is_over else None
 
     def _planned(
-        self, request: Request, body: Mapping[str, Any], wishes: Wishes, client: ClientEntry | None, is_call: bool
+        self, request: Request, body: Mapping[str, Any], wishes: Wishes, client: ClientEntry | None, endpoint: Endpoint | None
     ) -> Plan:
         model = body.get("model")
         name = self.config.models.get(model, model) if isinstance(model, str) else ""
         if client is not None and client.routes and not self._may_use(client, name):
             return _closed(not_allowed(client.name, name))
         named = self._named(name)
-        if isinstance(named, RouteEntry) and not is_call:
+        if isinstance(named, RouteEntry) and endpoint is None:
             return _closed(only_for_chat(named.name))
         if isinstance(named, Closed):
             return _closed(named)

@@ -14,7 +14,7 @@ from cachemw.routing import NO_REWRITE, Rewrite
 class ProviderEntry(msgspec.Struct, frozen=True):
     """A provider as the file has it: where it is, and where its key is read from: the first variable that is set, or a file.
 
-    `known` is the name of the row of data about it, where there is one.
+    `known` is the name of the row of data about it, where there is one; it `speaks` what that says, unless these are named.
     """
 
     name: str
@@ -22,6 +22,7 @@ class ProviderEntry(msgspec.Struct, frozen=True):
     key_env: tuple[str, ...] = ()
     key_file: str | None = None
     known: str | None = None
+    speaks: tuple[str, ...] = ()
 
     __repr__ = redacted_repr
 

@@ -12,6 +12,7 @@ import anyio
 from msgspec.structs import replace
 
 from cachemw.cache.plans import Plan
+from cachemw.endpoints.base import Endpoint
 from cachemw.errors import ConfigurationFaults
 from cachemw.gateway.accounts import Accounts, MemoryAccounts, Treasurer
 from cachemw.gateway.budgets import Reservation
@@ -99,9 +100,9 @@ class Gateway:
         """Return what stands as a request's target until its plan names one."""
         return RouteTarget(raw_path, query, self._recipient)
 
-    def plan(self, request: Request, members: Mapping[str, Any] | None = None, *, is_call: bool = True) -> Plan:
-        """Return the plan for a request; `members` and `is_call` are as in `AskPlan`."""
-        return self._planner.plan(request, members, is_call=is_call)
+    def plan(self, request: Request, members: Mapping[str, Any] | None = None, endpoint: Endpoint | None = None) -> Plan:
+        """Return the plan for a request; `members` and `endpoint` are as in `AskPlan`."""
+        return self._planner.plan(request, members, endpoint)
 
     def open(self, request: UpstreamRequest) -> SyncResponse:
         """Ask the bids of a request in turn, in this thread. Raises `UpstreamError`."""

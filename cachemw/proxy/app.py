@@ -14,7 +14,7 @@ from starlette.websockets import WebSocketClose
 
 from cachemw.asgi import AsgiClient, AsgiRequest, CacheMiddleware, path_below, raw_path_below
 from cachemw.budget import Budget
-from cachemw.cache.classify import body_limit, classify, may_name_model
+from cachemw.cache.classify import body_limit, classify
 from cachemw.cache.policy import Policy
 from cachemw.drivers.recalling import Recaller
 from cachemw.endpoints import endpoint_of
@@ -71,7 +71,6 @@ class Proxy:
             pages, upstream=alone, gateway=watched, store=store, policy=policy, limits=limits, hooks=hooks
         )
         self._upstream = watched or alone
-        self._is_routed = gateway is not None
         self._pages = pages
 
     @property
@@ -114,9 +113,9 @@ class Proxy:
         policy, incoming = self._cache.policy, AsgiRequest(scope, receive, self._cache.bodies)
         classified = classify(incoming.method, incoming.path, incoming.headers, policy)
         try:
-            is_routed = self._is_routed and may_name_model(classified, incoming.method, incoming.headers)
-            body = await incoming.read(body_limit(classified, policy, is_routed=is_routed) if is_routed else 0)
-            request = self._cache.request(incoming, body if is_routed else Unread.LEFT_ALONE)
+            is_read = self._cache.reads(classified, incoming)
+            body = await incoming.read(body_limit(classified, policy, is_read=is_read) if is_read else 0)
+            request = self._cache.request(incoming, body if is_read else Unread.LEFT_ALONE)
             await self._cache.drive(classified, request, incoming, send)
         except ClientLeftError:
             pass

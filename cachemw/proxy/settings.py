@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TypeVar, cast
 
 import msgspec
 
-from cachemw.cache.policy import Done, Policy
+from cachemw.cache.policy import CountTokens, Done, Policy
 from cachemw.errors import ConfigurationError, InvalidSetting
 from cachemw.gateway.files import read_gateway
 from cachemw.gateway.routes import GatewayConfig
@@ -76,6 +76,9 @@ class Settings:
     port: int = row(8080, counts(0, 65535), "The port to listen on; 0 is any free one.")
     uds: str = row("", text("PATH"), "A Unix socket to listen on, in the place of --host and --port.")
     upstream: str = row("cerebras", text("PROVIDER|URL"), "A provider's name, or a base URL with its version segment.")
+    speaks: tuple[str, ...] = row(
+        (), words("DIALECT"), "What the upstream speaks itself: chat, messages, responses. Messages are translated to chat."
+    )
     upstream_timeout: float = row(_TIMEOUTS.first_byte, SECONDS, "How long the upstream may take to begin an answer.")
     dir: str = row("", text("DIRECTORY"), "The store's directory; by default one in your cache directory.")
     default: str = row("off", TEXT, 'A Cachemw dictionary for requests that say nothing: "off", "on, ttl=60".')
@@ -128,6 +131,14 @@ class Settings:
     )
     done: str = row("required", choice("required", "optional"), "optional: streams that finish without DONE are stored too.")
     cache_stored: bool = row(False, SWITCH, "Cache requests with store: true too; of a hit the upstream stores nothing.")
+    translation: str = row(
+        "tell", choice("tell", "strict"), "strict: what cannot be translated exactly is refused, and not done and told."
+    )
+    count_tokens: str = row(
+        "estimate",
+        choice("estimate", "ask", "refuse"),
+        "How tokens of Messages are counted where the upstream cannot: ask is exact, and costs.",
+    )
     insecure: bool = row(False, SWITCH, "Listen beyond loopback without client keys: everyone uses the server's.")
     workers: int = row(1, counts(1), "Processes.")
     log_level: str = row("warning", choice(*LOG_LEVELS), "How much is logged; info says why answers are not kept.")
@@ -188,9 +199,14 @@ class Settings:
         provider, option = PROVIDERS.get(self.upstream), SETTINGS["upstream"].option
         if provider is None:
             refuse_without_scheme(self.upstream, option)
-        upstream = upstream_of(self.upstream, credentials=self.credentials)
+        upstream = upstream_of(self.upstream, credentials=self.credentials, speaks=self.dialects)
         refuse_incomplete(upstream.base_url, option if provider is None else provider.url_variable)
         return upstream
+
+    @property
+    def dialects(self) -> frozenset[str] | None:
+        """Return what the upstream speaks; `None`: what is known of it."""
+        return frozenset(name for names in self.speaks for name in names.split(",")) if self.speaks else None
 
     @property
     def key_variable(self) -> str:
@@ -241,6 +257,8 @@ class Settings:
             max_request_bytes=self.max_request_bytes,
             patience=self.patience,
             on_abandon="cancel" if self.on_abandon == "cancel" else None,  # over HTTP that is to finish
+            translation="strict" if self.translation == "strict" else "tell",
+            count_tokens=cast(CountTokens, self.count_tokens),
             max_replay=self.max_replay,
             honour=_POLICY.honour - set(self.ignore_control),
         )

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from cachemw.cache.header_rules import NO_RULES, HeaderRules
-from cachemw.cache.plans import AskedBids, Planner
+from cachemw.cache.plans import AskedBids, Outbound, Planner
 from cachemw.errors import ConfigurationError, TruncatedResponse, UpstreamError
 from cachemw.limits import Timeouts
 from cachemw.messages import Head, Headers, HttpTarget, RouteTarget
@@ -33,6 +34,15 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     bids: AskedBids | None = None
 
     __repr__ = redacted_repr
+
+
+def sent_as(request: UpstreamRequest, outbound: Outbound, *, recorded: bool) -> UpstreamRequest:
+    """Return a request as it is sent, with what the script says in the place of what came."""
+    sent = replace(request, rewritten=outbound.rewritten, bids=outbound.bids, recorded=recorded)
+    other = outbound.translated
+    if other is None:
+        return sent
+    return replace(sent, raw_path=other.raw_path, query=b"", headers=other.headers, body=other.body)
 
 
 class SyncResponse(Protocol):

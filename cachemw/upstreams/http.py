@@ -18,7 +18,18 @@ from cachemw.cache.header_rules import NEVER_FORWARDED, forwarded
 from cachemw.cache.key import callers_credentials, with_credential
 from cachemw.errors import Cause, ConfigurationError, KeyMissing, UpstreamError, UpstreamTimeout
 from cachemw.limits import Timeouts
-from cachemw.messages import USUAL_CLOSING, Closing, Head, Headers, HttpRecipient, HttpTarget, Sends, header_values, host_in
+from cachemw.messages import (
+    DIALECTS,
+    USUAL_CLOSING,
+    Closing,
+    Head,
+    Headers,
+    HttpRecipient,
+    HttpTarget,
+    Sends,
+    header_values,
+    host_in,
+)
 from cachemw.redaction import redacted_repr
 from cachemw.upstreams.aiohttp import AiohttpResponse, Sessions
 from cachemw.upstreams.base import AsyncResponse, UpstreamRequest
@@ -176,7 +187,8 @@ class HttpUpstream:
     and the key for callers that bring none; "lend", never a caller's, even where there is no key. `headers` are sent with
     every request, in the place of a caller's, and are in the key. `key_needed`: it has a key or a caller brings one, else it is
     not asked. `provider` says whose own header fields it understands, by default everyone's, `bookkeeping` which members of a
-    body it only counts by, by default none, and `closing` how its answers end.
+    body it only counts by, by default none, and `closing` how its answers end. It `speaks` these of chat, messages and
+    responses itself, by default all; for others it is asked in another dialect. But for chat its key goes in the `key_field`.
     A transport of httpx's own is replaced when its pool has lost connections. Raises `ConfigurationError` for a URL that is not
     absolute http or https, for a key or a field that no request can carry, and for variables that cannot be obeyed.
     """
@@ -192,14 +204,18 @@ class HttpUpstream:
         bookkeeping: Iterable[str] = (),
         closing: Closing = USUAL_CLOSING,
         key_needed: KeyNeed | None = None,
+        speaks: Iterable[str] = DIALECTS,
+        key_field: str = "authorization",
         transport: MakeTransport | None = None,
         sync_transport: MakeSyncTransport | None = None,
     ) -> None:
         self.base_url = _checked(base_url)
         self._host = host_in(self.base_url)
-        self._credential = _bearer(_checked_key(api_key))
-        sends = _sends(credentials, bool(self._credential))
-        self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, _checked_fields(headers or {}), closing)
+        key = _checked_key(api_key)
+        self._credential = _bearer(key)
+        self._own_credential = self._credential if key_field == "authorization" or not key else ((key_field.encode(), key),)
+        sends, fields = _sends(credentials, bool(self._credential)), _checked_fields(headers or {})
+        self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, fields, closing, _checked_dialects(speaks))
         self._key_needed = None if self._credential else key_needed
         self.proxy = None if transport and sync_transport else self._proxy()
         self._sessions = Sessions(self._host, self.proxy) if transport is None else None
@@ -261,7 +277,8 @@ class HttpUpstream:
     def _fields(self, request: UpstreamRequest) -> Headers:
         """Return the header fields that are sent, each of them UTF-8."""
         passed_on = forwarded(request.headers, self.recipient, request.rules)
-        fields = [*with_credential(passed_on, self.recipient, self._credential), *request.rewritten]
+        ours = self._credential if request.raw_path.endswith(b"/chat/completions") else self._own_credential
+        fields = [*with_credential(passed_on, self.recipient, ours), *request.rewritten]
         accepted = [] if request.recorded else header_values(request.headers, b"accept-encoding")
         fields.append((b"accept-encoding", b", ".join(accepted) or b"identity"))
         if not isinstance(request.body, bytes):
@@ -370,6 +387,13 @@ def _checked_fields(fields: Mapping[str, str]) -> Headers:
                 f"{name} is not the operator's to say: a key is given as api_key, the rest is made for each request"
             )
     return tuple(sorted((name.lower().encode(), value.encode()) for name, value in fields.items()))
+
+
+def _checked_dialects(names: Iterable[str]) -> frozenset[str]:
+    dialects = frozenset(names)
+    if isinstance(names, str) or not dialects or not dialects <= frozenset(DIALECTS):
+        raise ConfigurationError(f"an upstream speaks some of {', '.join(DIALECTS)}, given as a collection")
+    return dialects
 
 
 def _bearer(key: bytes) -> Headers:

@@ -8,7 +8,7 @@ import httpx
 
 from cachemw.endpoints.chat.request import BOOKKEEPING
 from cachemw.errors import ConfigurationError
-from cachemw.messages import Closing
+from cachemw.messages import DIALECTS, Closing
 from cachemw.upstreams.http import Credentials, HttpUpstream, KeyNeed, origin_of
 
 
@@ -20,7 +20,8 @@ class Provider:
     members of a request's body by which it only counts and pays: answers do not depend on them. `version` is the segment that
     its own SDK leaves out of the base URL, and all other tools write. `open_paths` are the beginnings, below it, of what it
     shows to who has no key. `store_when` names finish reasons of its own with which an answer is whole; not `done`: its streams
-    end without `[DONE]`. `has_slashes`: so have the names of its models.
+    end without `[DONE]`. `has_slashes`: so have the names of its models. It `speaks` these of chat, messages and
+    responses itself. Its key goes in the `key_field`, on all paths but those of chat.
     """
 
     base_url: str
@@ -32,6 +33,8 @@ class Provider:
     store_when: frozenset[str] = frozenset()
     done: bool = True
     has_slashes: bool = False
+    speaks: frozenset[str] = frozenset({"chat"})
+    key_field: str = "authorization"
 
     @property
     def closing(self) -> Closing:
@@ -56,10 +59,21 @@ _USER_AND_TIER = frozenset({"user", "service_tier"})
 _USER = frozenset({"user"})
 _ANTHROPIC = frozenset({"user", "metadata", "service_tier"})  # its documentation says of each that it is ignored
 
+_CHAT_AND_RESPONSES = frozenset({"chat", "responses"})
+
 PROVIDERS: Mapping[str, Provider] = {
     "cerebras": Provider("https://api.cerebras.ai/v1", ("CEREBRAS_API_KEY",), "CEREBRAS_BASE_URL", _CEREBRAS, "/v1"),
-    "openai": Provider("https://api.openai.com/v1", ("OPENAI_API_KEY",), "OPENAI_BASE_URL", BOOKKEEPING),
-    "groq": Provider("https://api.groq.com/openai/v1", ("GROQ_API_KEY",), "GROQ_BASE_URL", _USER_AND_TIER, has_slashes=True),
+    "openai": Provider(
+        "https://api.openai.com/v1", ("OPENAI_API_KEY",), "OPENAI_BASE_URL", BOOKKEEPING, speaks=_CHAT_AND_RESPONSES
+    ),
+    "groq": Provider(
+        "https://api.groq.com/openai/v1",
+        ("GROQ_API_KEY",),
+        "GROQ_BASE_URL",
+        _USER_AND_TIER,
+        has_slashes=True,
+        speaks=_CHAT_AND_RESPONSES,
+    ),
     "gemini": Provider(
         "https://generativelanguage.googleapis.com/v1beta/openai",
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
@@ -74,7 +88,7 @@ PROVIDERS: Mapping[str, Provider] = {
         has_slashes=True,
     ),
     "mistral": Provider("https://api.mistral.ai/v1", ("MISTRAL_API_KEY",), "MISTRAL_BASE_URL"),
-    "xai": Provider("https://api.x.ai/v1", ("XAI_API_KEY",), "XAI_BASE_URL", _USER),
+    "xai": Provider("https://api.x.ai/v1", ("XAI_API_KEY",), "XAI_BASE_URL", _USER, speaks=_CHAT_AND_RESPONSES),
     "openrouter": Provider(
         "https://openrouter.ai/api/v1",
         ("OPENROUTER_API_KEY",),
@@ -82,9 +96,16 @@ PROVIDERS: Mapping[str, Provider] = {
         _USER,
         open_paths=(b"/models", b"/providers"),
         has_slashes=True,
+        speaks=frozenset(DIALECTS),
     ),
     "anthropic": Provider(
-        "https://api.anthropic.com/v1", ("ANTHROPIC_API_KEY",), "ANTHROPIC_BASE_URL", _ANTHROPIC, version="/v1"
+        "https://api.anthropic.com/v1",
+        ("ANTHROPIC_API_KEY",),
+        "ANTHROPIC_BASE_URL",
+        _ANTHROPIC,
+        version="/v1",
+        speaks=frozenset({"messages"}),  # its compatibility layer for chat silently ignores much of what it is asked
+        key_field="x-api-key",
     ),
 }
 _BY_ORIGIN = {origin_of(httpx.URL(provider.base_url)): provider for provider in PROVIDERS.values()}
@@ -116,19 +137,37 @@ def providers_in(environment: Mapping[str, str]) -> dict[str, Provider]:
     return {name: replace(provider, base_url=provider.url(environment)) for name, provider in PROVIDERS.items()}
 
 
-def upstream_of(name_or_url: str, *, credentials: Credentials = "replace") -> HttpUpstream:
-    """Return the upstream of a provider's name, or of a URL. Raises `ConfigurationError` for a name nobody knows."""
+def upstream_of(
+    name_or_url: str, *, credentials: Credentials = "replace", speaks: frozenset[str] | None = None
+) -> HttpUpstream:
+    """Return the upstream of a provider's name, or of a URL, which `speaks` these dialects, by default its own or all.
+
+    Raises `ConfigurationError` for a name nobody knows.
+    """
     if "://" in name_or_url:
         provider = _provider_at(name_or_url)
         need = KeyNeed(KEY_VARIABLE, provider.open_paths) if provider else None
-        return HttpUpstream(name_or_url, api_key=os.environ.get(KEY_VARIABLE), credentials=credentials, key_needed=need)
+        return HttpUpstream(
+            name_or_url,
+            api_key=os.environ.get(KEY_VARIABLE),
+            credentials=credentials,
+            key_needed=need,
+            speaks=DIALECTS if speaks is None else speaks,
+            key_field=provider.key_field if provider else "authorization",
+        )
     if name_or_url not in PROVIDERS:
         known = ", ".join(PROVIDERS)
         raise ConfigurationError(f"no provider is called {name_or_url!r}: give a URL, or one of {known}")
-    return _upstream(name_or_url, None, None, credentials)
+    return _upstream(name_or_url, None, None, credentials, speaks)
 
 
-def _upstream(name: str, api_key: str | None, base_url: str | None, credentials: Credentials) -> HttpUpstream:
+def _upstream(
+    name: str,
+    api_key: str | None,
+    base_url: str | None,
+    credentials: Credentials,
+    speaks: frozenset[str] | None = None,
+) -> HttpUpstream:
     provider = PROVIDERS[name]
     variable = provider.key_variable(os.environ)
     return HttpUpstream(
@@ -139,6 +178,8 @@ def _upstream(name: str, api_key: str | None, base_url: str | None, credentials:
         bookkeeping=provider.bookkeeping,
         key_needed=KeyNeed(variable, provider.open_paths),
         closing=provider.closing,
+        speaks=provider.speaks if speaks is None else speaks,
+        key_field=provider.key_field,
     )
 
 

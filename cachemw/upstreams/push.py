@@ -7,12 +7,11 @@ from functools import partial
 from typing import Protocol
 
 import anyio
-from msgspec.structs import replace
 
-from cachemw.cache.plans import AskedBids
+from cachemw.cache.plans import Outbound
 from cachemw.errors import UpstreamError, UpstreamTimeout
-from cachemw.messages import Head, Headers, host_in
-from cachemw.upstreams.base import AsyncUpstream, UpstreamRequest
+from cachemw.messages import Head, host_in
+from cachemw.upstreams.base import AsyncUpstream, UpstreamRequest, sent_as
 
 
 class End(Enum):
@@ -42,13 +41,10 @@ class PushUpstream(Protocol):
     stop_notice: float
     hears_client: bool
 
-    def alone(self, rewritten: Headers, bids: AskedBids | None) -> Answer:
-        """Answer one client.
+    def alone(self, outbound: Outbound) -> Answer:
+        """Answer one client."""
 
-        An HTTP upstream is sent the `rewritten` fields in the place of the client's; a gateway asks the `bids`.
-        """
-
-    def in_flight(self, ending: Ending, rewritten: Headers, bids: AskedBids | None) -> Answer:
+    def in_flight(self, ending: Ending, outbound: Outbound) -> Answer:
         """Answer all who read it; it may be recorded, and so comes without content coding."""
 
 
@@ -60,13 +56,13 @@ class PulledUpstream:
     def __init__(self, upstream: AsyncUpstream, request: Callable[[], UpstreamRequest]) -> None:
         self._upstream, self._request = upstream, request
 
-    def alone(self, rewritten: Headers, bids: AskedBids | None) -> Answer:
-        """In any content coding the client takes."""
-        return partial(pushed, self._upstream, replace(self._request(), rewritten=rewritten, bids=bids))
+    def alone(self, outbound: Outbound) -> Answer:
+        """In any content coding the client takes; what is to be translated comes in none."""
+        return partial(pushed, self._upstream, sent_as(self._request(), outbound, recorded=outbound.is_read))
 
-    def in_flight(self, ending: Ending, rewritten: Headers, bids: AskedBids | None) -> Answer:
+    def in_flight(self, ending: Ending, outbound: Outbound) -> Answer:
         """In none."""
-        return partial(pushed, self._upstream, replace(self._request(), rewritten=rewritten, bids=bids, recorded=True))
+        return partial(pushed, self._upstream, sent_as(self._request(), outbound, recorded=True))
 
 
 async def pushed(upstream: AsyncUpstream, request: UpstreamRequest, emit: Emit) -> None:

@@ -10,10 +10,11 @@ from cachemw import Limits
 from cachemw.cache import record as codec
 from cachemw.cache.directives import Abandon, Directives, InvalidControl
 from cachemw.cache.effects import Claim, ClaimResult, DeleteRecord, Forward, Lookup, ReadSecret, RunInThread, Serve
-from cachemw.cache.exchange import bypass, pass_on, refuse
+from cachemw.cache.exchange import refuse
 from cachemw.cache.key import index_beside, indexes_beside
 from cachemw.cache.live_response import Relay
 from cachemw.cache.order import ALONE, Others
+from cachemw.cache.passing import bypass, pass_on
 from cachemw.cache.policy import FINISH_REASONS, Policy
 from cachemw.cache.recording import Terms
 from cachemw.endpoints import CHAT

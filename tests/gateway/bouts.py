@@ -9,6 +9,8 @@ from typing import Any, Literal
 import anyio
 
 from cachemw.cache.plans import AskedBid, AskedBids, Bid, Plan
+from cachemw.endpoints import CHAT
+from cachemw.endpoints.base import Endpoint
 from cachemw.errors import Cause, TruncatedResponse, UpstreamError, UpstreamTimeout
 from cachemw.gateway.failure_kinds import Failure
 from cachemw.gateway.fallback import AsyncRoutedResponse, aopen_in_turn, open_in_turn
@@ -245,6 +247,7 @@ def asking(
     plan: dict[str, Any] | None = None,
     body: bytes | None = b'{"model": "%s"}',
     in_reserve: Literal["fresh", "stale"] | None = None,
+    endpoint: Endpoint | None = CHAT,
     **scripts: Any,
 ) -> Asking:
     """Return a request for targets named `a`, `b`, …: each has its script, or a list with one for every call.
@@ -255,7 +258,7 @@ def asking(
     upstreams = {name: Scripts(name, _listed(script), log) for name, script in scripts.items()}
     bids = [bid_of(name, tier) for name, tier in zip(scripts, tiers or [0] * len(scripts), strict=True)]
     the_plan = Plan(tuple(bids), tuple(range(len(bids))), **{"route": "auto", **(plan or {})})
-    asked = tuple(AskedBid(place, bid, body and body % bid.name.encode()) for place, bid in enumerate(bids))
+    asked = tuple(AskedBid(place, bid, body and body % bid.name.encode(), (), endpoint) for place, bid in enumerate(bids))
     group = AskedBids(the_plan, asked, is_stream, ANONYMOUS_CALLER, in_reserve)
     request = UpstreamRequest("POST", path, b"", (), b"{}", timeouts=timeouts, bids=group)
     return Asking(FakeDesk(upstreams), request, log)

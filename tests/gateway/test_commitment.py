@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cachemw.endpoints import CHAT
+from cachemw.endpoints.base import Endpoint
 from cachemw.errors import TruncatedResponse, UpstreamTimeout
 from cachemw.gateway.commitment import HELD_BYTES, Commitment, Judgement
 from cachemw.messages import Head, Headers
@@ -17,9 +19,9 @@ HOLDING, COMMITTED, FAILED = Judgement.HOLDING, Judgement.COMMITTED, Judgement.F
 
 
 def commitment(
-    headers: Headers = EVENT_STREAM, status: int = 200, *, is_stream: bool = True, is_chat: bool = True
+    headers: Headers = EVENT_STREAM, status: int = 200, *, is_stream: bool = True, endpoint: Endpoint | None = CHAT
 ) -> Commitment:
-    return Commitment("openrouter", Head(status, headers), is_stream=is_stream, is_chat=is_chat)
+    return Commitment("openrouter", Head(status, headers), is_stream=is_stream, endpoint=endpoint)
 
 
 def choice(delta: dict[str, object], reason: str | None = None) -> bytes:
@@ -237,7 +239,7 @@ OTHERS: dict[str, tuple[Headers, Sequence[bytes]]] = {
 
 @pytest.mark.parametrize(("headers", "chunks"), OTHERS.values(), ids=OTHERS)
 def test_of_other_endpoints_nothing_is_expected_but_that_there_is_no_error(headers: Headers, chunks: Sequence[bytes]) -> None:
-    judged = commitment(headers, is_chat=False)
+    judged = commitment(headers, endpoint=None)
     for chunk in chunks:
         judged.feed(chunk)
 
@@ -245,7 +247,7 @@ def test_of_other_endpoints_nothing_is_expected_but_that_there_is_no_error(heade
 
 
 def test_an_error_is_one_at_every_endpoint() -> None:
-    judged = commitment(JSON, is_chat=False)
+    judged = commitment(JSON, endpoint=None)
     judged.feed(b'{"error": {"message": "no"}}')
 
     assert judged.end() is FAILED

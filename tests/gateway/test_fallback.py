@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cachemw.cache.plans import AskedBid, AskedBids, Bid, Plan
+from cachemw.endpoints import CHAT
 from cachemw.errors import Cause, KeyMissing, UpstreamTimeout
 from cachemw.gateway.bout import Bout
 from cachemw.gateway.fallback import open_in_turn
@@ -154,8 +155,8 @@ def test_hidden_reasoning_is_waited_for_as_json_is() -> None:
 
 def bout_for(name: str, known: str | None) -> Bout:
     bid = Bid(name, HttpTarget("https://api.example/v1/chat/completions", HttpRecipient(known)))
-    bids = AskedBids(Plan((bid,), (0,)), (AskedBid(0, bid, b"{}"),), True, ANONYMOUS_CALLER)
-    return Bout(bids, 0.0, Timeouts(), lambda _: False, is_chat=True)
+    bids = AskedBids(Plan((bid,), (0,)), (AskedBid(0, bid, b"{}", (), CHAT),), True, ANONYMOUS_CALLER)
+    return Bout(bids, 0.0, Timeouts(), lambda _: False)
 
 
 def test_the_last_one_is_not_left_by_the_deadline_of_the_others(mode: str) -> None:
@@ -536,7 +537,7 @@ def test_an_answer_that_is_given_up_since_it_fell_silent_is_no_success() -> None
 
 def test_other_endpoints_than_chat_are_not_expected_to_have_choices(mode: str) -> None:
     embeddings: list[Part] = [JSON_HEAD, b'{"object": "list", "data": []}']
-    question = asking(is_stream=False, path=b"/v1/embeddings", plan={"is_call": False}, a=refusal(500), b=embeddings)
+    question = asking(is_stream=False, path=b"/v1/embeddings", endpoint=None, a=refusal(500), b=embeddings)
 
     assert hear(mode, question).body == body_of(embeddings)
 

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from cachemw.cache.plans import AskedBid, AskedBids
+from cachemw.endpoints import CHAT
 from cachemw.errors import RequestDeclined
 from cachemw.gateway import Gateway
 from cachemw.gateway.files import read_gateway
@@ -28,8 +29,8 @@ def gateway_of(path: Path, more: str) -> Gateway:
 
 def asked(gateway: Gateway, body: bytes) -> UpstreamRequest:
     caller = Caller(name="evals")
-    plan = gateway.plan(Request("POST", PATH.decode(), JSON, body, gateway.target(PATH, b""), caller=caller))
-    bids = tuple(AskedBid(place, plan.bids[place], body) for place in plan.order)
+    plan = gateway.plan(Request("POST", PATH.decode(), JSON, body, gateway.target(PATH, b""), caller=caller), None, CHAT)
+    bids = tuple(AskedBid(place, plan.bids[place], body, (), CHAT) for place in plan.order)
     return UpstreamRequest("POST", PATH, b"", JSON, body, bids=AskedBids(plan, bids, is_stream=False, caller=caller))
 
 
@@ -95,7 +96,7 @@ def test_a_share_of_the_requests_that_are_forwarded_may_be_hedged(tmp_path: Path
         body = msgspec.json.encode(ASKED)
 
         def may_hedge() -> bool:
-            plan = gateway.plan(Request("POST", PATH.decode(), JSON, body, gateway.target(PATH, b"")))
+            plan = gateway.plan(Request("POST", PATH.decode(), JSON, body, gateway.target(PATH, b"")), None, CHAT)
             return plan.hedge is not None
 
         def forward(*, hedged: bool) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from cachemw import ConfigurationError
 from cachemw.cache.plans import AskedBid, AskedBids, Plan
+from cachemw.endpoints import CHAT
 from cachemw.gateway import Gateway
 from cachemw.gateway.accounts import MemoryAccounts
 from cachemw.gateway.files import read_gateway
@@ -23,12 +24,12 @@ JSON = ((b"content-type", b"application/json"),)
 def planned(gateway: Gateway) -> Plan:
     body = prompt().replace(b'"model":"m"', b'"model":"auto"')
     request = Request("POST", PATH.decode(), JSON, body, gateway.target(PATH, b""))
-    return gateway.plan(request)
+    return gateway.plan(request, None, CHAT)
 
 
 def asked_by(gateway: Gateway, plan: Plan) -> int:
     """Ask by a plan; return the status."""
-    bids = tuple(AskedBid(place, plan.bids[place], prompt()) for place in plan.order)
+    bids = tuple(AskedBid(place, plan.bids[place], prompt(), (), CHAT) for place in plan.order)
     asked = AskedBids(plan, bids, is_stream=False, caller=ANONYMOUS_CALLER)
     response = gateway.open(UpstreamRequest("POST", PATH, b"", JSON, b"", bids=asked))
     while response.read(None) is not None:
@@ -100,7 +101,7 @@ def test_what_was_reserved_is_settled_though_clients_have_no_budget_any_more(tmp
         assert limit is not None
         plan = planned(gateway)
         body = prompt(max_tokens=1000)
-        bids = AskedBids(plan, (AskedBid(0, plan.bids[0], body),), is_stream=False, caller=Caller(name="alice"))
+        bids = AskedBids(plan, (AskedBid(0, plan.bids[0], body, (), CHAT),), is_stream=False, caller=Caller(name="alice"))
         response = gateway.open(UpstreamRequest("POST", PATH, b"", JSON, b"", bids=bids))
         reserved = accounts.taken("alice", limit, 0.0)
 

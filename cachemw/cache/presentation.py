@@ -1,0 +1,158 @@
+"""Present answers to who asked in another dialect than the one that their upstream speaks."""
+
+from itertools import accumulate, pairwise
+
+import msgspec
+from msgspec.structs import replace
+
+from cachemw.endpoints.errors import ErrorShape, Refusal
+from cachemw.messages import Head, Headers, StoredResponse, header_values
+from cachemw.redaction import redacted_repr
+from cachemw.translation.base import Told, Unsayable, View
+from cachemw.wire.fields import without
+from cachemw.wire.sse import Parser
+
+TRANSLATION_HEADER = b"cachemw-translation"
+"""What is told of a translated request: the members that are not exactly as they were asked for."""
+
+UNSAYABLE = "other-dialect"
+"""The detail of an answer that cannot be said in the dialect of who asked."""
+
+_ID_FIELDS = (b"x-request-id", b"request-id")
+_OF_THE_BODY = (b"content-length", b"content-encoding", b"transfer-encoding", b"etag", b"digest", b"content-md5")
+
+
+class Presentation(msgspec.Struct, frozen=True):
+    """How the answers to one request are presented: through a view, with what is told of it, and errors in this shape."""
+
+    view: View
+    told: Told
+    errors: ErrorShape
+
+    __repr__ = redacted_repr
+
+    def of_stored(self, stored: StoredResponse) -> StoredResponse | Unsayable:
+        """Return a stored response as it is presented; `Unsayable` where it cannot be."""
+        translated = self._stream_of(stored) if stored.kind.stream else self.view.answer(stored.body)
+        if isinstance(translated, Unsayable):
+            return translated
+        headers = (*stored.headers, *fields_of(self.told))
+        if isinstance(translated, bytes):
+            return replace(stored, headers=headers, body=translated)
+        arrivals = [stored.arrivals[at] for at, event in enumerate(translated) if event]
+        events = [event for event in translated if event]
+        return replace(
+            stored,
+            headers=headers,
+            body=b"".join(events),
+            event_ends=tuple(accumulate(map(len, events))),
+            arrivals=tuple(arrivals),
+        )
+
+    def _stream_of(self, stored: StoredResponse) -> list[bytes] | Unsayable:
+        """Return what each event of a stored stream becomes, the last one with the end."""
+        parser, translator = Parser(), self.view.stream(stored.usage)
+        became = []
+        for start, end in pairwise((0, *stored.event_ends)):
+            events = parser.feed(stored.body[start:end])
+            became.append(b"".join([translator.feed(event) for event in events]))
+        became[-1] += b"".join([translator.feed(event) for event in parser.end()])
+        became[-1] += translator.end()
+        return became if translator.fault is None else Unsayable(translator.fault)
+
+
+def fields_of(told: Told) -> Headers:
+    """Return what a response says of the translation (a dictionary of RFC 9651); nothing where all is exactly as asked for."""
+    members = ", ".join([f"{member}={became}" for member, became in dict(told).items()])
+    return ((TRANSLATION_HEADER, members.encode()),) if members else ()
+
+
+class Presenter:
+    """Presents one answer as it comes: call `feed` for what has come, then `finish` at its end, or `break_off`.
+
+    `upstream` is its head as it came; other heads are as the client would get them without a translation. A stream is
+    translated event by event; a document, and an error, when it is whole. One with more than `limit_bytes` is given up.
+    """
+
+    def __init__(self, presentation: Presentation, upstream: Head, limit_bytes: int) -> None:
+        self._presentation, self._status, self._limit_bytes = presentation, upstream.status, limit_bytes
+        self.is_stream = upstream.status == 200 and _is_of(upstream, b"text/event-stream")
+        self.fault: str | None = None
+        self._parser, self._pieces, self._size = Parser(), bytearray(), 0
+        self._translator = presentation.view.stream(None)
+
+    def begin(self, head: Head) -> Head:
+        """Return the head of a stream."""
+        return self._said(head, head.status, b"text/event-stream; charset=utf-8")
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take in what has come; return what may leave of it now."""
+        if not self.is_stream:
+            self._hold(piece)
+            return b""
+        if self.fault is not None:
+            return b""
+        events = self._parser.feed(piece)
+        said = b"".join([self._translator.feed(event) for event in events])
+        if self._translator.fault is not None:
+            return said + self._refused(self._translator.fault)
+        return said or (self._translator.ping if piece.startswith(b":") and not events else b"")
+
+    def finish(self, head: Head) -> tuple[Head | None, bytes]:
+        """Return what is left to say of an answer that has ended well: of a document, all; and its head where that is due."""
+        if self.is_stream:
+            return None, self._finished_stream()
+        if self.fault is not None:
+            return self._unsayable(head, self.fault)
+        body = bytes(self._pieces)
+        if self._status != 200:
+            translated = self._presentation.view.error(self._status, body)
+            return self._said(head, self._status, b"application/json", len(translated)), translated
+        answer = self._presentation.view.answer(body)
+        if isinstance(answer, Unsayable):
+            return self._unsayable(head, answer.why)
+        return self._said(head, 200, b"application/json", len(answer)), answer
+
+    def break_off(self, head: Head, refusal: Refusal) -> tuple[Head | None, bytes]:
+        """Return what is said of an answer that broke off."""
+        if self.is_stream:
+            return None, b"" if self.fault is not None else self._presentation.errors.event(refusal)
+        body = self._presentation.errors.body(refusal)
+        return self._said(head, refusal.status, b"application/json", len(body)), body
+
+    def _finished_stream(self) -> bytes:
+        if self.fault is not None:
+            return b""
+        said = b"".join([self._translator.feed(event) for event in self._parser.end()])
+        said += self._translator.end()
+        return said if self._translator.fault is None else said + self._refused(self._translator.fault)
+
+    def _refused(self, why: str) -> bytes:
+        """Return the event that says why no more can be said; what is open then has no end."""
+        self.fault = why
+        return self._presentation.errors.event(_untranslatable(why))
+
+    def _unsayable(self, head: Head, why: str) -> tuple[Head, bytes]:
+        body = self._presentation.errors.body(_untranslatable(why))
+        return self._said(head, 502, b"application/json", len(body)), body
+
+    def _said(self, head: Head, status: int, content_type: bytes, size: int | None = None) -> Head:
+        fields = without(head.headers, (*_OF_THE_BODY, b"content-type", *_ID_FIELDS))
+        named = [value for name in _ID_FIELDS for value in header_values(head.headers, name)]
+        ids = tuple([(name, named[0]) for name in _ID_FIELDS]) if named else ()
+        length = () if size is None else ((b"content-length", b"%d" % size),)
+        return Head(status, ((b"content-type", content_type), *fields, *ids, *fields_of(self._presentation.told), *length))
+
+    def _hold(self, piece: bytes) -> None:
+        self._pieces += piece
+        if len(self._pieces) > self._limit_bytes:
+            self._pieces.clear()
+            self.fault = "it is too large to be translated"
+
+
+def _untranslatable(why: str) -> Refusal:
+    return Refusal(502, f"the upstream's answer cannot be said in this API: {why}", code="untranslatable")
+
+
+def _is_of(head: Head, media_type: bytes) -> bool:
+    return any(value.lower().startswith(media_type) for value in header_values(head.headers, b"content-type"))

@@ -1,0 +1,182 @@
+"""Say a request in the dialect of its target, where that is another one than the caller's."""
+
+import re
+from collections.abc import Callable
+
+import msgspec
+from msgspec.structs import replace
+
+from cachemw.cache.plans import Closed, TranslatedRequest
+from cachemw.cache.policy import Policy
+from cachemw.cache.presentation import Presentation, fields_of
+from cachemw.endpoints import ENDPOINTS
+from cachemw.endpoints.base import Bypass, Endpoint, read_object
+from cachemw.endpoints.errors import ANTHROPIC, OPENAI, Refusal
+from cachemw.endpoints.sent import sent_body
+from cachemw.limits import Work
+from cachemw.messages import DIALECTS, Headers, HttpTarget, Request, Target, Unread, header_values
+from cachemw.redaction import redacted_repr
+from cachemw.routing import NO_REWRITE, Rewrite
+from cachemw.translation import Translation, translation_for
+from cachemw.translation.base import Refused, Told, Translated
+from cachemw.translation.models import ModelsView
+from cachemw.wire.fields import CREDENTIALS
+from cachemw.wire.paths import below_version
+
+_MODELS = re.compile(r"[^?]*/models(?:/[^/?]+)?(?:\?.*)?")
+_INVALID = "invalid_request_error"
+_BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
+_JSON = ((b"content-type", b"application/json"),)
+
+
+class SentCall(msgspec.Struct, frozen=True):
+    """A request as a target of another dialect is sent it: the `endpoint` is the one that is called there."""
+
+    request: Request
+    endpoint: Endpoint
+    presentation: Presentation
+
+    __repr__ = redacted_repr
+
+    @property
+    def translated(self) -> TranslatedRequest:
+        """What is sent in the place of what came."""
+        body = self.request.body
+        assert isinstance(body, bytes)  # noqa: S101 - it was made here
+        return TranslatedRequest(self.request.path.encode(), self.request.headers, body)
+
+
+class OwnAnswer(msgspec.Struct, frozen=True):
+    """An answer that we give ourselves, one JSON document, and the fields that say so."""
+
+    body: bytes
+    fields: Headers
+
+    __repr__ = redacted_repr
+
+
+def translation_due(endpoint: Endpoint | None, target: Target) -> Translation | None:
+    """Return how calls of an endpoint are said to a target; `None`: as they came."""
+    if endpoint is None or not isinstance(target, HttpTarget) or endpoint.name in target.recipient.speaks:
+        return None
+    return translation_for(endpoint.name, target.recipient.speaks)
+
+
+def is_unspoken(endpoint: Endpoint | None, target: Target) -> bool:
+    """Say whether a target answers no calls of this endpoint, nor can be asked in another dialect."""
+    if endpoint is None or not isinstance(target, HttpTarget) or endpoint.name not in DIALECTS:
+        return False
+    return endpoint.name not in target.recipient.speaks and translation_due(endpoint, target) is None
+
+
+def unspoken(endpoint: Endpoint) -> Closed:
+    """Return why a target of a route is not asked that answers no calls of this endpoint."""
+    message = f"no target of this route speaks {endpoint.name}: name a target whose provider does"
+    return Closed(Refusal(404, message, _INVALID, "model", "endpoint_not_spoken"))
+
+
+def models_seen(request: Request) -> Presentation | None:
+    """Return how a list of models is presented to who asks in the other dialect than its upstream's; `None`: as it comes.
+
+    Anthropic's clients name the version of its API with every request, and nobody else does.
+    """
+    target = request.target
+    if request.method != "GET" or not isinstance(target, HttpTarget) or not _MODELS.fullmatch(target.url):
+        return None
+    speaks, is_anthropic = target.recipient.speaks, bool(header_values(request.headers, b"anthropic-version"))
+    if ("messages" if is_anthropic else "chat") in speaks or speaks.isdisjoint({"chat", "messages"}):
+        return None
+    errors = ANTHROPIC if is_anthropic else OPENAI
+    return Presentation(ModelsView(errors), (), errors)
+
+
+def said_to(
+    translation: Translation,
+    endpoint: Endpoint,
+    request: Request,
+    policy: Policy,
+    work: Work = Work(),
+    rewrite: Rewrite = NO_REWRITE,
+) -> SentCall | OwnAnswer | Closed:
+    """Return a request as its target is sent it, with what the operator sets and drops there.
+
+    `Closed` where it cannot be said; `OwnAnswer` where nobody need be asked.
+    """
+    target = request.target
+    assert isinstance(target, HttpTarget)  # noqa: S101 - others are sent everything as it came
+    members = read_object(request, work, "not-an-object")
+    if isinstance(members, Bypass):
+        return _unread(request, members)
+    asked_model = rewrite.model or members.get("model")
+    model = asked_model if isinstance(asked_model, str) else None
+    said = translation.request(members, target.recipient.provider, model)
+    if isinstance(said, Refused):
+        return _refused(said.member, said.why)
+    if translation.estimate is not None and policy.count_tokens != "ask":
+        return _own_count(translation.estimate, said, policy)
+    told = (*said.told, *_dropped(said.body, rewrite))
+    if told and policy.translation == "strict":
+        member, became = told[0]
+        return _refused(member, f"it would be {became}, and nothing may be (--translation strict)")
+    headers = translation.fields(_plain(request.headers))
+    path = f"/v1{translation.path}"
+    sent = replace(
+        request,
+        path=path,
+        headers=headers,
+        body=sent_body(said.body, rewrite),
+        target=replace(target, url=_url_at(target.url, request.path, translation.path)),
+        caller=replace(request.caller, brought=_credentials(translation, request.caller.brought)),
+    )
+    return SentCall(sent, _BY_NAME[translation.spoken], Presentation(said.view, told, endpoint.errors))
+
+
+def _own_count(estimate: Callable[[bytes], bytes], said: Translated, policy: Policy) -> OwnAnswer | Closed:
+    if policy.count_tokens == "refuse":
+        return Closed(Refusal(404, "this upstream counts no tokens (--count-tokens refuse)", code="not_found"))
+    told: Told = (("input_tokens", "estimated"), *said.told)
+    return OwnAnswer(estimate(said.body), fields_of(told))
+
+
+def _dropped(body: bytes, rewrite: Rewrite) -> Told:
+    """Return what is told of the members that the operator drops."""
+    if not rewrite.drop:
+        return ()
+    sent = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).keys()
+    return tuple([(_token(name), "dropped") for name in sorted(rewrite.drop & sent)])
+
+
+def _credentials(translation: Translation, brought: Headers) -> Headers:
+    """Return what a caller brought as it is sent on: whoever brings one key is one caller, whichever dialect is spoken."""
+    return tuple([field for field in translation.fields(brought) if field[0].lower() in CREDENTIALS])
+
+
+def _plain(headers: Headers) -> Headers:
+    """Return the fields with a content type that says what the body is by now."""
+    return (*[field for field in headers if field[0].lower() not in (b"content-type", b"content-length")], *_JSON)
+
+
+def _url_at(url: str, asked: str, path: str) -> str:
+    """Return the URL of another endpoint of the same API."""
+    below = below_version(asked.encode(errors="surrogatepass")).decode(errors="surrogatepass")
+    return url.partition("?")[0].removesuffix(below).rstrip("/") + path
+
+
+def _token(name: str) -> str:
+    """Return a member's name as a key of a structured field can hold it (RFC 9651 §3.1.2)."""
+    return "".join([letter if letter.isalnum() and letter.isascii() or letter in "_-." else "_" for letter in name.lower()])
+
+
+def _refused(member: str, why: str) -> Closed:
+    message = f"{member}: {why}" if member else why
+    return Closed(Refusal(400, message, _INVALID, member or None, "untranslatable"))
+
+
+def _unread(request: Request, why: Bypass) -> Closed:
+    """Return why a request that has to be translated was not read."""
+    if request.body is Unread.TOO_LARGE:
+        return Closed(Refusal(413, "the request is too large to be translated", _INVALID, code="request_too_large"))
+    if request.body is Unread.BUSY:
+        return Closed(Refusal(503, "cachemw holds too many large requests: try again in a moment", code="busy"), 1.0)
+    message = f"the body has to be one JSON object that can be read in one way ({why.detail}): this upstream speaks another API"
+    return Closed(Refusal(400, message, _INVALID, code="untranslatable"))

@@ -1,0 +1,5 @@
+"""x."""
+
+
+def chat_row(provider: str | None, model: str | None) -> object:
+    """x."""

@@ -1,0 +1,5 @@
+"""x."""
+
+
+def claude_row(model: str | None) -> object:
+    """x."""
