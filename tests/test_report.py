@@ -15,7 +15,7 @@ ROWS: list[tuple[ExchangeReport, Result]] = [
     (ExchangeReport(fwd="miss", fwd_status=200, stored=True), "miss"),
     (ExchangeReport(fwd="stale", fwd_status=200, stored=True), "miss"),
     (ExchangeReport(fwd="request", fwd_status=200), "refresh"),
-    (ExchangeReport(fwd="bypass", stored=False, details=("not-chat",)), "bypass"),
+    (ExchangeReport(fwd="bypass", stored=False, details=("other-path",)), "bypass"),
     (ExchangeReport(details=("not-cached",)), "not_cached"),
     (ExchangeReport(details=("not-cached", "not-json")), "not_cached"),
     (ExchangeReport(stored=False, details=("invalid-cachemw",)), "refused"),

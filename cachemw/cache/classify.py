@@ -19,7 +19,7 @@ from cachemw.report import ExchangeReport
 from cachemw.wire.fields import without
 from cachemw.wire.paths import climbs, is_target
 
-_OTHER = "not-chat"
+_OTHER = "other-path"
 
 
 class OtherRequest(msgspec.Struct, frozen=True):

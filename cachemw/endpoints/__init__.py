@@ -2,10 +2,11 @@
 
 from cachemw.endpoints.base import Endpoint
 from cachemw.endpoints.chat import CHAT
+from cachemw.endpoints.errors import OPENAI, ErrorShape
 
 ENDPOINTS: tuple[Endpoint, ...] = (CHAT,)
 
-__all__ = ["CHAT", "ENDPOINTS", "endpoint_of"]
+__all__ = ["CHAT", "ENDPOINTS", "endpoint_of", "errors_at"]
 
 
 def endpoint_of(method: str, path: str, chat_paths: tuple[str, ...]) -> Endpoint | None:
@@ -17,4 +18,15 @@ def endpoint_of(method: str, path: str, chat_paths: tuple[str, ...]) -> Endpoint
         return None
     if path.endswith(chat_paths):
         return CHAT
-    return next((endpoint for endpoint in ENDPOINTS[1:] if path.endswith(endpoint.paths)), None)
+    return next((endpoint for endpoint in ENDPOINTS[1:] if _is_called(endpoint, path)), None)
+
+
+def errors_at(path: str, chat_paths: tuple[str, ...]) -> ErrorShape:
+    """Return the shape in which those read errors who ask for a path."""
+    endpoint = endpoint_of("POST", path, chat_paths)
+    return OPENAI if endpoint is None else endpoint.errors
+
+
+def _is_called(endpoint: Endpoint, path: str) -> bool:
+    """Say whether a path is an endpoint's; one may be asked for without the version, too, as a base URL without it does."""
+    return path.endswith(endpoint.paths) or any(path == name.removeprefix("/v1") for name in endpoint.paths)

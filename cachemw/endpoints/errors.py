@@ -8,6 +8,7 @@ import msgspec
 from cachemw.errors import Cause, KeyMissing, TruncatedResponse, UnusableHead, UpstreamError, UpstreamTimeout
 from cachemw.messages import Head
 from cachemw.redaction import redacted_repr
+from cachemw.wire.fields import without
 from cachemw.wire.sse import encode
 
 ErrorResponse = tuple[Head, bytes]
@@ -229,6 +230,35 @@ def _refusal(
 ) -> ErrorResponse:
     """Return what is said to who is not let in; SDKs need not try again."""
     return _answer(Refusal(status, message, _INVALID, param, code), (*more, _NO_RETRY))
+
+
+class _Said(msgspec.Struct):
+    message: str
+    type: str = ""
+    param: str | None = None
+    code: str = ""
+
+    __repr__ = redacted_repr
+
+
+class _SaidBody(msgspec.Struct):
+    error: _Said
+
+    __repr__ = redacted_repr
+
+
+_said_decoder = msgspec.json.Decoder(_SaidBody)
+
+
+def said_in(shape: ErrorShape, answer: ErrorResponse) -> ErrorResponse:
+    """Return a refusal of ours, which was made before it was known who reads it, in the shape of the endpoint it is for."""
+    if shape is OPENAI:
+        return answer
+    head, raw = answer
+    said = _said_decoder.decode(raw).error
+    body = shape.body(Refusal(head.status, said.message, said.type, said.param, said.code))
+    fields = without(head.headers, (b"content-length",))
+    return Head(head.status, (*fields, (b"content-length", b"%d" % len(body)))), body
 
 
 def failure(error: UpstreamError) -> Refusal:

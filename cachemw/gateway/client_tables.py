@@ -35,7 +35,7 @@ def _aliases(table: TomlTable, names: FileNames) -> Iterator[tuple[str, str]]:
     for alias in table.names():
         if alias in names.routes:
             table.fault("a route has this name already", alias)
-        elif why := names.why_no_route(alias):
+        elif why := names.why_no_route(alias) or _why_no_pattern(alias):
             table.fault(why, alias)
         meant = table.read(alias, TEXT_MEMBER, None)
         if meant is None:
@@ -43,6 +43,11 @@ def _aliases(table: TomlTable, names: FileNames) -> Iterator[tuple[str, str]]:
         if why := _why_nothing(meant, names):
             table.fault(why, alias)
         yield alias, meant
+
+
+def _why_no_pattern(alias: str) -> str | None:
+    """Say why a name cannot stand for many; `None` where it can, or stands for itself."""
+    return "a * stands at the end of a name, for all that begin as it does" if "*" in alias[:-1] or alias == "*" else None
 
 
 def _why_nothing(name: str, names: FileNames) -> str | None:

@@ -87,6 +87,16 @@ def entry_of(config: GatewayConfig, name: str) -> TargetEntry | None:
     return plain_target(name)
 
 
+def named_by(config: GatewayConfig, name: str) -> str:
+    """Return the route or target that a client means by a name: its alias, else the longest pattern with a `*` that fits it."""
+    if name in config.models:
+        return config.models[name]
+    if name in config.routes or name in config.targets:
+        return name
+    patterns = [alias for alias in config.models if alias.endswith("*") and name.startswith(alias[:-1])]
+    return config.models[max(patterns, key=len)] if patterns else name
+
+
 def unpriced_budgets(config: GatewayConfig) -> tuple[str, ...]:
     """Return what is wrong with each client that has a budget and may use what nobody knows the price of."""
     return tuple(

@@ -9,6 +9,7 @@ from cachemw.gateway.routes import GatewayConfig
 from cachemw.messages import HttpTarget
 from cachemw.money import Cost
 from cachemw.routing import Bill, Routed, RoutedHead
+from cachemw.translation.models import anthropic_models
 from cachemw.wire.paths import below_version
 
 MODELS_BID = Bid("models", HttpTarget("gateway:/models"))
@@ -22,9 +23,13 @@ def asks_for_models(method: str, raw_path: bytes) -> bool:
     return method in ("GET", "HEAD") and below_version(raw_path).strip(b"/") == b"models"
 
 
-def models_of(config: GatewayConfig, allowed: Iterable[str] = ()) -> bytes:
-    """Return the list, in OpenAI's shape: of those that a client is `allowed`, where it may not use all of them."""
-    names = {**dict.fromkeys(config.routes, _OWN), **dict.fromkeys(config.models, _OWN)}
+def models_of(config: GatewayConfig, allowed: Iterable[str] = (), *, as_anthropic: bool = False) -> bytes:
+    """Return the list, in OpenAI's shape or Anthropic's: of those that a client is `allowed`, if it may not use all of them.
+
+    An alias that stands for many names is none of them.
+    """
+    aliases = [alias for alias in config.models if "*" not in alias]
+    names = {**dict.fromkeys(config.routes, _OWN), **dict.fromkeys(aliases, _OWN)}
     names |= {name: target.provider for name, target in config.targets.items()}
     only = frozenset(allowed)
     rows = [
@@ -32,6 +37,8 @@ def models_of(config: GatewayConfig, allowed: Iterable[str] = ()) -> bytes:
         for name, owner in names.items()
         if not only or name in only or config.models.get(name) in only
     ]
+    if as_anthropic:
+        return anthropic_models([str(row["id"]) for row in rows])
     return msgspec.json.encode({"object": "list", "data": rows})
 
 

@@ -17,7 +17,7 @@ from cachemw.cache.plans import Bid, Closed, Plan
 from cachemw.endpoints.base import Endpoint, not_plain_json
 from cachemw.errors import Unreadable
 from cachemw.gateway.accounts import Treasurer
-from cachemw.gateway.config import entry_of
+from cachemw.gateway.config import entry_of, named_by
 from cachemw.gateway.health import Health
 from cachemw.gateway.model_list import MODELS_BID, asks_for_models
 from cachemw.gateway.needs import NO_NEEDS, lacks_of, needs_of
@@ -121,7 +121,7 @@ class RoutePlanner:
         self, request: Request, body: Mapping[str, Any], wishes: Wishes, client: ClientEntry | None, endpoint: Endpoint | None
     ) -> Plan:
         model = body.get("model")
-        name = self.config.models.get(model, model) if isinstance(model, str) else ""
+        name = named_by(self.config, model) if isinstance(model, str) else ""
         if client is not None and client.routes and not self._may_use(client, name):
             return _closed(not_allowed(client.name, name))
         named = self._named(name)

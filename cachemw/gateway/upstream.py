@@ -28,7 +28,7 @@ from cachemw.gateway.race import aopen_hedged
 from cachemw.gateway.repeats import Repeats
 from cachemw.gateway.routes import GatewayConfig
 from cachemw.gateway.standings import Standings
-from cachemw.messages import HttpRecipient, Request, RouteTarget, Sends
+from cachemw.messages import HttpRecipient, Request, RouteTarget, Sends, header_values
 from cachemw.upstreams.base import AsyncResponse, SyncResponse, UpstreamRequest
 from cachemw.upstreams.http import Credentials
 
@@ -173,7 +173,8 @@ class Gateway:
 
     def _models(self, request: UpstreamRequest) -> bytes:
         client = None if request.bids is None else self.config.clients.get(request.bids.caller.name or "")
-        return models_of(self.config, () if client is None else client.routes)
+        is_anthropic = bool(header_values(request.headers, b"anthropic-version"))
+        return models_of(self.config, () if client is None else client.routes, as_anthropic=is_anthropic)
 
 
 def _is_alone(request: UpstreamRequest) -> bool:

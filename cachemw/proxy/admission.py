@@ -11,9 +11,9 @@ import msgspec
 from cachemw.cache.header_rules import credentials
 from cachemw.cache.key import callers_credentials
 from cachemw.cache.policy import Policy
-from cachemw.endpoints import endpoint_of
+from cachemw.endpoints import endpoint_of, errors_at
 from cachemw.endpoints import errors as refusals
-from cachemw.endpoints.errors import ErrorResponse
+from cachemw.endpoints.errors import ErrorResponse, ErrorShape
 from cachemw.errors import ConfigurationError
 from cachemw.limits import BODY_BYTES
 from cachemw.messages import Caller, Headers, by_name
@@ -131,8 +131,14 @@ def admit(method: str, raw_path: bytes, headers: Headers, rules: AccessRules) ->
     )
     if answer is not None:  # who waits for a 100 may send the body all the same, or not: nobody can tell (RFC 9110 §10.1.1)
         sends_more = _has_body(fields) or b"expect" in fields
+        answer = refusals.said_in(shape_at(raw_path, rules.policy), answer)
         return Refused(answer, closes=sends_more or answer[0].status in (400, 405, 501))
     return Admitted(_client(headers, rules) if rules.demands_keys else None, is_sized, is_lent is Lent.BY_BODY)
+
+
+def shape_at(raw_path: bytes, policy: Policy) -> ErrorShape:
+    """Return the shape in which those read errors who ask for a path."""
+    return errors_at(_as_routers_read(raw_path), policy.paths)
 
 
 def _has_body(fields: Fields) -> bool:

@@ -16,7 +16,7 @@ from cachemw.endpoints.errors import ErrorResponse
 from cachemw.errors import ClientLeftError
 from cachemw.limits import Limits
 from cachemw.messages import Headers, Unread, header_values
-from cachemw.proxy.admission import AccessRules, Admitted, Refused, admit
+from cachemw.proxy.admission import AccessRules, Admitted, Refused, admit, shape_at
 from cachemw.proxy.known_heads import KnownHeads
 from cachemw.proxy.lending import judge
 
@@ -93,7 +93,7 @@ class Gate:
             pass
         except asyncio.CancelledError:  # as in `_let_in`, which lets none of what is decided come here
             if not incoming.is_whole:
-                await _say(refusals.shutting_down(), True, send)
+                await _say(self._said(scope, refusals.shutting_down()), True, send)
         finally:
             incoming.let_go()
 
@@ -113,12 +113,13 @@ class Gate:
             if admitted.sized:
                 await app(inside, receive, outward.send)
             else:
-                await _Measured(receive, outward.send, self._rules.max_body).run(app, inside)
+                too_large = self._said(scope, refusals.body_too_large(self._rules.max_body))
+                await _Measured(receive, outward.send, self._rules.max_body, too_large).run(app, inside)
         except asyncio.CancelledError:  # inside, it has undone everything; the server would call it a fault of ours
             if not outward.has_begun:
-                await _say(refusals.shutting_down(), True, send)
+                await _say(self._said(scope, refusals.shutting_down()), True, send)
             elif outward.takes_event():
-                body = refusals.parting_event(outward.is_at_boundary)
+                body = refusals.parting_event(outward.is_at_boundary, shape_at(raw_path_below(scope), self._rules.policy))
                 await send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def _judged(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -131,26 +132,30 @@ class Gate:
             if answer is None:
                 await self.app(scope, incoming.replayed(), send)
             else:
-                await _say(answer, isinstance(body, Unread), send)
+                await _say(self._said(scope, answer), isinstance(body, Unread), send)
         except ClientLeftError:
             pass
         finally:
             incoming.let_go()
 
+    def _said(self, scope: Scope, answer: ErrorResponse) -> ErrorResponse:
+        """Return a refusal as those read it who ask for this path."""
+        return refusals.said_in(shape_at(raw_path_below(scope), self._rules.policy), answer)
+
 
 class _Measured:
-    """A request whose body is measured as it comes. One that is too large ends, for the app, as if its client had left."""
+    """A request whose body is measured as it comes. One that is `too_large` ends, for the app, as if its client had left."""
 
-    def __init__(self, receive: Receive, send: Send, limit_bytes: int) -> None:
-        self._receive, self._send = receive, send
-        self._limit = self._left = limit_bytes
+    def __init__(self, receive: Receive, send: Send, limit_bytes: int, too_large: ErrorResponse) -> None:
+        self._receive, self._send, self._too_large = receive, send, too_large
+        self._left = limit_bytes
         self._has_begun = False
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
         """Let the app answer. Where it had begun to, and then too much came, the server breaks off what has no end."""
         await app(scope, self.receive, self.send)
         if self._left < 0 and not self._has_begun:
-            await _say(refusals.body_too_large(self._limit), True, self._send)
+            await _say(self._too_large, True, self._send)
 
     async def receive(self) -> Message:
         if self._left >= 0:

@@ -78,7 +78,7 @@ def test_where_only_the_store_may_answer_not_even_what_is_no_chat_is_sent(asked:
     outcome = begun(OtherRequest(asked, ()))
 
     assert isinstance(outcome, Unsatisfiable)
-    assert as_told(outcome.report) == ExchangeReport(details=("not-cached", "not-chat"))
+    assert as_told(outcome.report) == ExchangeReport(details=("not-cached", "other-path"))
 
 
 def test_who_cannot_have_an_answer_read_on_is_told_that_the_wish_was_ignored() -> None:

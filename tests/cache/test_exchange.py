@@ -886,11 +886,11 @@ def test_a_control_header_that_cannot_be_obeyed_is_refused_and_nothing_is_contac
 def test_what_is_no_chat_request_is_passed_on_and_says_so() -> None:
     around = world("fresh")
 
-    relay = around.run(bypass("not-chat", None, request(), Directives(), Policy()))
+    relay = around.run(bypass("other-path", None, request(), Directives(), Policy()))
 
     assert isinstance(relay, Relay)
-    assert relayed(relay, b"{}").cache_status == "cachemw; fwd=bypass; detail=not-chat"
-    assert around.effects == [passed_on("not-chat")]
+    assert relayed(relay, b"{}").cache_status == "cachemw; fwd=bypass; detail=other-path"
+    assert around.effects == [passed_on("other-path")]
 
 
 def test_a_client_that_did_not_opt_in_is_passed_on_and_told_nothing() -> None:

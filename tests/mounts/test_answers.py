@@ -128,7 +128,7 @@ async def test_what_is_not_chat_loses_the_control_header_and_passes(mounted: Mou
     assert mounted.upstream.asked[0].header(b"cachemw") is None
     assert (mounted.upstream.asked[0].path, mounted.upstream.asked[0].query) == ("/v1/embeddings", b"a=b")
     tells = mounted.kind == "proxy" or mounted.kind in TRANSPORTS
-    assert status_of(reply) == ("fwd=bypass; detail=not-chat" if tells else "")
+    assert status_of(reply) == ("fwd=bypass; detail=other-path" if tells else "")
     assert not list(mounted.store.scan())
 
 

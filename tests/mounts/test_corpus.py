@@ -70,7 +70,7 @@ def test_all_other_recordings_pass_untouched(recording: Recording) -> None:
 
     assert [reply.body for reply in replies] == [recording.body()] * 2
     assert recorded.calls == 2
-    detail = "not-chat" if not is_chat(recording) else recording.fault if recording.name in BYPASSED else None
+    detail = "other-path" if not is_chat(recording) else recording.fault if recording.name in BYPASSED else None
     assert all("hit" not in status_of(reply) for reply in replies)
     assert all(status_of(reply).endswith(f"bypass; detail={detail}") for reply in replies if detail)
 

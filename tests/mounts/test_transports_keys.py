@@ -72,7 +72,7 @@ async def test_where_only_the_store_may_answer_nothing_is_contacted(
 
     assert inner.requests == []
     assert [(response.status_code, says(response)) for response in responses] == [
-        (504, "not-cached not-chat"),
+        (504, "not-cached other-path"),
         (504, "not-cached"),
     ]
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 MISS = "fwd=miss; fwd-status=200; stored; key"
 HIT = "hit; ttl=86400; key"
-NOT_CHAT = "fwd=bypass; detail=not-chat"
+NOT_CHAT = "fwd=bypass; detail=other-path"
 
 
 async def test_every_spelling_of_the_path_shares_one_record(place: Place) -> None:
