@@ -108,6 +108,9 @@ def test_a_mistake_in_a_policy_is_one_of_our_errors() -> None:
         {"store_when": frozenset({"stop", "eos", ""})},
         {"done": "optional"},
         {"cache_stored": True},
+        {"translation": "strict"},
+        {"count_tokens": "ask"},
+        {"count_tokens": "refuse"},
     ],
     ids=lambda option: "-".join(option),
 )
@@ -126,6 +129,7 @@ def test_a_policy_says_nothing_unless_told() -> None:
     assert (policy.partition, policy.keep_requests) == ("credential", False)
     assert policy.store_when == {"stop", "tool_calls", "function_call", "length"}
     assert (policy.done, policy.cache_stored) == ("required", False)
+    assert (policy.translation, policy.count_tokens) == ("tell", "estimate")
     assert (policy.max_request_bytes, policy.max_record_bytes) == (10 * 2**20, 16 * 2**20)
     assert (policy.stale_if_error, policy.stale_while_revalidate) == (86_400, 0)
     assert (policy.patience, policy.on_abandon, policy.max_replay) == (30, None, 600)

@@ -37,6 +37,9 @@ OTHER = Settings(
     store_when=("eos", ""),
     done="optional",
     cache_stored=True,
+    speaks=("chat",),
+    translation="strict",
+    count_tokens="ask",
     insecure=True,
     host="192.0.2.9",
     upstream_timeout=30.0,
@@ -221,6 +224,8 @@ def test_settings_become_the_policy() -> None:
         store_when=frozenset({*FINISH_REASONS, "eos", ""}),
         done="optional",
         cache_stored=True,
+        translation="strict",
+        count_tokens="ask",
     )
 
 
