@@ -32,6 +32,7 @@ OVERLOADED = _failed(529, "Overloaded", "overloaded_error", x_should_retry="true
 
 
 class Anthropic(OpenAI):
+    endpoints: ClassVar[frozenset[str]] = frozenset({"chat", "messages", "count_tokens"})
     failures: ClassVar[Mapping[str, SimulatedFailure]] = {
         "overloaded": OVERLOADED,
         "overloaded-event": ErrorWithin(OVERLOADED, _native("Overloaded", "overloaded_error"), name="error"),
