@@ -23,7 +23,7 @@ TOKENS = 16
 
 
 class CompletionsBody(SimulatedBody, frozen=True):
-    prompt: Annotated[SimulatedInput, Meta(min_length=1)]
+    prompt: SimulatedInput
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     max_tokens: Positive | None = None
     stop: str | tuple[str, ...] | None = None
@@ -32,6 +32,9 @@ class CompletionsBody(SimulatedBody, frozen=True):
     stream_options: StreamOptions | None = None
 
     __repr__ = object.__repr__  # it holds what somebody said
+
+    def __post_init__(self) -> None:
+        inputs_of(self.prompt)
 
     def chat(self, prompt: str) -> AskedBody:
         """Return the request, with one of its prompts, as one for chat."""

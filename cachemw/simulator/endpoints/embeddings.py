@@ -20,11 +20,14 @@ NUMBERS_A_SEED = 16
 
 
 class EmbeddingsBody(SimulatedBody, frozen=True):
-    input: Annotated[SimulatedInput, Meta(min_length=1)]
+    input: SimulatedInput
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Meta(ge=1, le=4096)] | None = None
 
     __repr__ = object.__repr__  # it holds what somebody said
+
+    def __post_init__(self) -> None:
+        inputs_of(self.input)
 
 
 class EmbeddingsEndpoint:

@@ -1,13 +1,16 @@
 """What the endpoints have in common whose answers are small, and no streams."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 from cachemw.simulator.asking import AskedBody, Message, SimulatedBody
 from cachemw.simulator.events import event
 from cachemw.simulator.failures import ErrorWithin
 from cachemw.simulator.script import Json, ScriptEvent
 
-SimulatedInput = str | tuple[str | int | tuple[int, ...], ...]
+SimulatedInput = Annotated[str, Meta(min_length=1)] | Annotated[tuple[str | int | tuple[int, ...], ...], Meta(min_length=1)]
 """A text, tokens, or some of either."""
 
 
@@ -36,9 +39,11 @@ def unprompted(body: SimulatedBody) -> AskedBody:
 
 
 def inputs_of(given: SimulatedInput) -> tuple[str | tuple[int, ...], ...]:
-    """Return each input: a text, or tokens."""
+    """Return each input: a text, or tokens; raise ValueError for a mixture."""
     if isinstance(given, str):
         return (given,)
+    if len({isinstance(one, int) for one in given}) > 1:
+        raise ValueError("Expected a text, tokens, or a list of either")
     tokens = tuple(one for one in given if isinstance(one, int))
     return (tokens,) if tokens else tuple(one for one in given if not isinstance(one, int))
 
