@@ -3,7 +3,7 @@
 import re
 
 MARK = re.compile(r"\[tools ([^\[\]]{1,1000})\]")
-TOOL_TURN = re.compile(r"x(?P<bare>[1-9]\d?)|(?P<names>[\w.-]+(?:\+[\w.-]+)*)(?: +x(?P<times>[1-9]\d?))?")
+TOOL_TURN = re.compile(r"x(?P<bare>[1-9]\d?)|(?!x\d+\Z)(?P<names>[\w.-]+(?:\+[\w.-]+)*)(?: +x(?P<times>[1-9]\d?))?")
 
 ToolTurn = tuple[str, ...]
 """The names of the tools that are called side by side; empty: those that are called without a mark."""

@@ -78,9 +78,7 @@ def test_the_text_is_put_together_from_its_deltas(client: openai.OpenAI) -> None
         ({"tool_choice": "none"}, []),
     ],
 )
-def test_functions_are_called_with_arguments_that_fit(
-    client: openai.OpenAI, members: dict[str, Any], names: list[str]
-) -> None:
+def test_functions_are_called_with_arguments_that_fit(client: openai.OpenAI, members: dict[str, Any], names: list[str]) -> None:
     output = client.responses.create(**asked(**TOOLS, **members)).output
 
     calls = [item for item in output if item.type == "function_call"]

@@ -134,11 +134,13 @@ class SpokenMessage:
         return self.said.longest
 
     def whole(self) -> Json:
-        return self._message([whole for whole, _ in self._written()], self._usage(self.said.completion_tokens), **self._stop())
+        return self._message([whole for whole, _ in self._written()], self._usage(), **self._stop())
 
     def events(self) -> tuple[ScriptEvent, ...]:
-        opening = self._message([], self._usage(1), stop_reason=None, stop_sequence=None, stop_details=None)
-        closing: Json = {"delta": self._stop(), "usage": self._usage(self.said.completion_tokens)}
+        opening = self._message(
+            [], self._usage() | {"output_tokens": 1}, stop_reason=None, stop_sequence=None, stop_details=None
+        )
+        closing: Json = {"delta": self._stop(), "usage": self._usage()}
         last = max(0, self.tokens - 1)
         stream: tuple[tuple[int, Json], ...] = (
             (0, {"type": "message_start", "message": opening}),
@@ -178,7 +180,7 @@ class SpokenMessage:
 
     def _message(self, content: list[Json], usage: Json, **stop: object) -> Json:
         identity = {"id": f"msg_{self.said.digest.hex()[:24]}", "type": "message", "role": "assistant"}
-        return {"model": self.said.model, **identity, "content": content, **stop, "usage": usage}
+        return {"model": self.said.model, **identity, "content": content, **stop, "usage": usage | ONCE}
 
     def _stop(self) -> Json:
         choice = self.said.choices[0] if self.said.choices else Said(0, (), None, "stop")
@@ -186,17 +188,22 @@ class SpokenMessage:
         reason = STOP_REASONS[choice.finish_reason] if stop is None else "stop_sequence"
         return {"stop_reason": reason, "stop_sequence": stop, "stop_details": None}
 
-    def _usage(self, output_tokens: int) -> Json:
+    def _usage(self) -> Json:
+        """Return the usage as far as it is told again at the end of a stream."""
         return {
             "input_tokens": self.said.prompt_tokens - self.cached_tokens,
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": self.cached_tokens,
-            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-            "output_tokens": output_tokens,
-            "service_tier": "standard",
-            "inference_geo": "not_available",
+            "output_tokens": self.said.completion_tokens,
         }
 
+
+ONCE: Json = {
+    "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+    "service_tier": "standard",
+    "inference_geo": "not_available",
+}
+"""What of the usage is told where a message is."""
 
 BEGINNINGS: dict[str, Json] = {"thinking": {"thinking": "", "signature": ""}, "text": {"text": ""}, "tool_use": {"input": {}}}
 

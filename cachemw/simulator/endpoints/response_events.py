@@ -167,6 +167,6 @@ def _function_call(call: Call, name: str) -> ResponseItem:
     deltas: list[Json] = [{"delta": piece} for piece in call.pieces]
     told: tuple[NumberedEvent, ...] = (
         *((token, "function_call_arguments.delta", delta) for token, delta in enumerate(deltas, 1)),
-        (call.tokens - 1, "function_call_arguments.done", {"name": call.name, "arguments": call.arguments}),
+        (call.tokens - 1, "function_call_arguments.done", {"arguments": call.arguments}),
     )
     return ResponseItem(done | {"status": "in_progress", "arguments": ""}, done, told, call.tokens)

@@ -146,8 +146,7 @@ def _answer(ask: Ask[ResponsesBody]) -> SimulatedAnswer:
 
 
 def _spoken(ask: Ask[ResponsesBody], said: SimulatedAnswer) -> SpokenResponse:
-    given = {name: ask.content.get(name) for name in ECHOED}
-    echo = {name: usual if given[name] is None else given[name] for name, usual in ECHOED.items()}
+    echo = {name: _echo(ask.content.get(name), usual) for name, usual in ECHOED.items()}
     reasoning, include = ask.body.reasoning, ask.body.include or ()
     return SpokenResponse(
         said,
@@ -155,3 +154,9 @@ def _spoken(ask: Ask[ResponsesBody], said: SimulatedAnswer) -> SpokenResponse:
         is_summarised=reasoning is not None and reasoning.summary is not None,
         is_encrypted="reasoning.encrypted_content" in include,
     )
+
+
+def _echo(given: object, usual: object) -> object:
+    if isinstance(given, dict) and isinstance(usual, dict):
+        return usual | given
+    return usual if given is None else given
