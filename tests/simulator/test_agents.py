@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import anyio
 import pytest
 
 from cachemw.simulator import Simulator
@@ -28,9 +27,10 @@ def chat_run(prompt: str) -> tuple[list[Turn], str]:
     """Run OpenAI's client over chat until it gets text; return the tools of each turn, and the text."""
     turns: list[Turn] = []
     messages: list[Any] = [{"role": "system", "content": "You are an agent."}, {"role": "user", "content": prompt}]
+    tools: Any = [WEATHER, NEWS]
     with openai_client(Simulator()) as client:
         while True:
-            message = client.chat.completions.create(model="m", messages=messages, tools=[WEATHER, NEWS]).choices[0].message
+            message = client.chat.completions.create(model="m", messages=messages, tools=tools).choices[0].message
             if not message.tool_calls:
                 return turns, message.content or ""
             turns.append([call.function.name for call in message.tool_calls if call.type == "function"])
@@ -107,7 +107,6 @@ async def test_calls_of_different_turns_have_different_ids() -> None:
 
     assert first["stop_reason"] == second["stop_reason"] == "tool_use"
     assert first["content"][0]["id"] != second["content"][0]["id"]
-    await anyio.lowlevel.checkpoint()
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ async def test_an_answer_has_the_members_that_were_recorded(name: str, path: str
 async def test_an_error_of_anthropic_has_the_members_that_were_recorded() -> None:
     recorded = [json.dumps(row["body"]) for row in json.loads(cassette("anthropic_error_bodies.json")) if row["status"] == 429]
 
-    for body in (*recorded, cassette("anthropic_error_401_stream.json")):
+    for body in (*recorded, cassette("anthropic_error_401_stream.json").decode()):
         reply = await ask_at("/v1/messages", fail="anthropic:rate")
         assert set(members_of(json.loads(reply.body))) == set(members_of(json.loads(body)))
 
