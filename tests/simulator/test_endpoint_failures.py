@@ -10,9 +10,7 @@ import pytest
 
 from cachemw.simulator import DIALECTS, Simulator
 from cachemw.simulator.failures import ErrorAnswer
-from tests.asgi_driver import call
 from tests.simulator.endpoint_requests import (
-    BODIES,
     NAMED_STREAMS,
     PATHS,
     STREAMS,
@@ -235,64 +233,3 @@ def test_a_stalled_stream_is_given_up() -> None:
         pytest.raises(httpx2.ReadTimeout),
     ):
         stream.get_final_message()
-
-
-SPOKEN = {
-    "cerebras": ["/v1/chat/completions", "/v1/completions"],
-    "openai": ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/moderations"],
-    "anthropic": ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"],
-    "gemini": ["/v1/chat/completions", "/v1/embeddings"],
-    "mistral": ["/v1/chat/completions", "/v1/embeddings"],
-    "deepinfra": ["/v1/chat/completions", "/v1/embeddings"],
-    "groq": ["/v1/chat/completions"],
-    "xai": ["/v1/chat/completions"],
-    "openrouter": ["/v1/chat/completions"],
-}
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("dialect", DIALECTS)
-async def test_a_provider_has_its_endpoints_and_no_other(dialect: str) -> None:
-    app = Simulator(dialect=dialect)
-    usual = json.loads((await ask_at("/v1/chat/completions", app, fail="status:404")).body)
-
-    replies = {path: await ask_at(path, app) for path in PATHS}
-
-    assert [path for path, reply in replies.items() if reply.status == 200] == [p for p in PATHS if p in SPOKEN[dialect]]
-    for reply in replies.values():
-        body = json.loads(reply.body)
-        if reply.status != 200:
-            assert (reply.status, type(body)) == (404, type(usual))
-            assert "model_not_found" not in str(body)
-            assert shape_of(body) == shape_of(usual)
-
-
-def shape_of(value: Any) -> Any:
-    """Return the names that stand in a body, without what they stand for."""
-    if isinstance(value, dict):
-        return {name: shape_of(inner) for name, inner in value.items()}
-    return [shape_of(inner) for inner in value] if isinstance(value, list) else None
-
-
-@pytest.mark.anyio
-async def test_who_imitates_nobody_has_every_endpoint() -> None:
-    app = Simulator()
-
-    for path in PATHS:
-        assert (await ask_at(path, app)).status == 200
-
-    assert app.calls == len(PATHS)
-    assert [asked.endpoint for asked in app.asked][:3] == ["chat", "completions", "messages"]
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("stream", [False, True])
-async def test_the_same_request_has_the_same_bytes(path: str, stream: bool) -> None:
-    first = await ask_at(path, Simulator(), stream=stream)
-    turned = dict(reversed((BODIES[path] | {"stream": stream}).items()))
-    second = await call(Simulator(), "POST", path.removeprefix("/v1"), json.dumps(turned).encode())
-    other = await ask_at(path, Simulator(), stream=stream, seed=7)
-
-    assert first == second
-    assert other.raw_headers != first.raw_headers  # the id of the request is another

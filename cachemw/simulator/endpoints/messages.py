@@ -162,11 +162,12 @@ class SpokenMessage:
             )
             if index == 0:
                 yield token, {"type": "ping"}
+            written = sum(delta["type"] != "signature_delta" for delta in deltas)  # a signature takes no token of its own
+            last = token + max(0, written - 1)
             for place, delta in enumerate(deltas):
-                at = min(token + place, self.tokens - 1)  # a signature takes no token of its own
-                yield at, {"type": "content_block_delta", "index": index, "delta": delta}
-            token += sum(delta["type"] != "signature_delta" for delta in deltas)
-            yield max(0, token - 1), {"type": "content_block_stop", "index": index}
+                yield min(token + place, last), {"type": "content_block_delta", "index": index, "delta": delta}
+            yield last, {"type": "content_block_stop", "index": index}
+            token += written
 
     def _written(self) -> Iterator[tuple[Json, list[Json]]]:
         """Yield each block as a whole, and its deltas."""
