@@ -1,4 +1,4 @@
-"""The dialect of Anthropic's OpenAI endpoint: no details of usage, errors of Anthropic's own shape, 529 for overload."""
+"""The dialect of Anthropic: chat without details of usage, at every endpoint errors of its own shape, 529 for overload."""
 
 from collections.abc import Mapping
 from typing import ClassVar
