@@ -90,8 +90,8 @@ Config = Annotated[
 ]
 
 
-def _known_dialect(name: str) -> str:
-    if name not in DIALECTS:
+def _known_dialect(name: str | None) -> str | None:
+    if name is not None and name not in DIALECTS:
         raise typer.BadParameter(f"'{name}' is none of {', '.join(DIALECTS)}")
     return name
 
@@ -159,8 +159,14 @@ def simulate(
     first_token_seconds: Annotated[float, typer.Option(help="Until the first token.", min=0, metavar="SECONDS")] = 0.0,
     tokens_per_second: Annotated[float, typer.Option(help="0 is as fast as possible.", min=0, metavar="NUMBER")] = 0.0,
     dialect: Annotated[
-        str, typer.Option(help=f"Whose answers to imitate: {', '.join(DIALECTS)}.", metavar="NAME", callback=_known_dialect)
-    ] = "cerebras",
+        str | None,
+        typer.Option(
+            help=f"Whose answers to imitate, and whose endpoints to have: {', '.join(DIALECTS)}. Nobody's: every endpoint.",
+            metavar="NAME",
+            callback=_known_dialect,
+            show_default=False,
+        ),
+    ] = None,
     fail: Annotated[str, typer.Option(help=FAIL_HELP, metavar="SCRIPT", show_default=False)] = "",
 ) -> None:
     """Run a simulated upstream.

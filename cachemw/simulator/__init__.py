@@ -1,4 +1,4 @@
-"""An OpenAI-compatible upstream of our own: deterministic, offline, and able to fail on demand."""
+"""An upstream of our own, of OpenAI's forms and Anthropic's: deterministic, offline, and able to fail on demand."""
 
 from cachemw.simulator.app import Simulator
 from cachemw.simulator.dialects import DIALECTS

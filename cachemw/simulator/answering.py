@@ -10,6 +10,7 @@ from msgspec import json
 
 from cachemw.simulator.asking import Ask, AskedBody, Function
 from cachemw.simulator.prose import derive, draw, fit, paragraph, pieces, salient_words
+from cachemw.simulator.turns import tool_turns, unmarked
 
 RIVALS: tuple[str, ...] = (" the", " a", " and", ",", ".", " of", " to", " in", " is", " it", " that")
 RIVALS += (" was", " for", " on", " with", " as", " at", " by", " from", " or")
@@ -64,6 +65,7 @@ class Said:
     pieces: tuple[str, ...]
     scores: tuple[Score, ...] | None  # None: log probabilities were not asked for
     finish_reason: Literal["stop", "length", "content_filter"]
+    stop: str | None = None  # the sequence at which it stops, where there is one
 
     __repr__ = object.__repr__  # it holds what somebody said
 
@@ -122,22 +124,32 @@ class SimulatedAnswer:
     model: str
     choices: tuple[Choice, ...]
     prompt_tokens: int
+    thoughts: tuple[str, ...] = ()  # shown before the first choice, by the endpoints that show any
 
     __repr__ = object.__repr__  # it holds what somebody said
 
     @property
     def completion_tokens(self) -> int:
-        return sum(choice.tokens for choice in self.choices)
+        return len(self.thoughts) + sum(choice.tokens for choice in self.choices)
 
     @property
     def longest(self) -> int:
         """Tokens of the longest choice: the choices are written side by side."""
-        return max(choice.tokens for choice in self.choices)
+        return len(self.thoughts) + max((choice.tokens for choice in self.choices), default=0)
 
 
-def answer(ask: Ask) -> SimulatedAnswer:
+THOUGHT_TOKENS = 24
+
+
+def thoughts(digest: bytes, limit: int | None = None) -> tuple[str, ...]:
+    """Return what is thought before a request is answered, and leave a token of the limit for the answer."""
+    thought = pieces(paragraph(derive(digest, "thoughts"), ()))[:THOUGHT_TOKENS]
+    return thought if limit is None else thought[: limit - 1]
+
+
+def answer(ask: Ask[AskedBody]) -> SimulatedAnswer:
     body = ask.body
-    write = _call_tools if _wants_tools(body) else _say
+    write = _call_tools if _due(body) else _say
     return SimulatedAnswer(
         digest=ask.digest,
         created=EPOCH + draw(ask.digest, "created", YEAR_SECONDS),
@@ -148,23 +160,26 @@ def answer(ask: Ask) -> SimulatedAnswer:
 
 
 def _say(body: AskedBody, seed: bytes, index: int) -> Choice:
-    whole = pieces(_until_stop(paragraph(seed, _subject(body)), body.stop))
+    text, stop = _until_stop(paragraph(seed, _subject(body)), body.stop)
+    whole = pieces(text)
     limits = [limit for limit in (body.max_tokens, body.max_completion_tokens) if limit is not None]
     kept = whole[: min(limits, default=len(whole))]
     scores = score(kept, seed, body.top_logprobs or 0) if body.logprobs else None
-    return Said(index, kept, scores, "length" if len(kept) < len(whole) else "stop")
+    if len(kept) < len(whole):
+        return Said(index, kept, scores, "length")
+    return Said(index, kept, scores, "stop", stop)
 
 
-def _until_stop(text: str, stop: str | tuple[str, ...] | None) -> str:
+def _until_stop(text: str, stop: str | tuple[str, ...] | None) -> tuple[str, str | None]:
     stops = (stop,) if isinstance(stop, str) else stop or ()
-    found = [text.index(one) for one in stops if one and one in text]
-    return text[: min(found, default=len(text))]
+    found = [(text.index(one), one) for one in stops if one and one in text]
+    place, met = min(found, default=(len(text), None))
+    return text[:place], met
 
 
 def _call_tools(body: AskedBody, seed: bytes, index: int) -> Choice:
-    functions = _chosen(body)[: 1 if body.parallel_tool_calls is False else PARALLEL_CALLS]
     words = _subject(body)
-    return Called(index, tuple(_call(function, derive(seed, f"call {j}"), words) for j, function in enumerate(functions)))
+    return Called(index, tuple(_call(function, derive(seed, f"call {j}"), words) for j, function in enumerate(_due(body))))
 
 
 def _call(function: Function, seed: bytes, words: tuple[str, ...]) -> Call:
@@ -172,8 +187,26 @@ def _call(function: Function, seed: bytes, words: tuple[str, ...]) -> Call:
     return Call(seed.hex()[:24], function.name, tuple(re.findall(r"\W*\w*", arguments)[:-1]))
 
 
-def _wants_tools(body: AskedBody) -> bool:
-    return bool(_chosen(body)) and body.tool_choice != "none" and body.messages[-1].role != "tool"
+def _due(body: AskedBody) -> list[Function]:
+    """The functions that this turn of a run calls; none where it ends in text."""
+    run, place = tool_turns(_asked_last(body)), _turns_taken(body)
+    if body.tool_choice == "none" or place >= len(run):
+        return []
+    functions = _chosen(body)
+    if names := run[place]:
+        functions = [function for name in names for function in functions if function.name == name]
+    else:
+        functions = functions[:PARALLEL_CALLS]
+    return functions[:1] if body.parallel_tool_calls is False else functions
+
+
+def _turns_taken(body: AskedBody) -> int:
+    """How often tools have answered since the user spoke; the answers to calls side by side are one."""
+    roles = [message.role for message in body.messages]
+    since = len(roles) - roles[::-1].index("user") if "user" in roles else 0
+    return sum(
+        role == "tool" and (place == since or roles[place - 1] != "tool") for place, role in enumerate(roles[since:], since)
+    )
 
 
 def _chosen(body: AskedBody) -> list[Function]:
@@ -186,5 +219,8 @@ def _chosen(body: AskedBody) -> list[Function]:
 
 def _subject(body: AskedBody) -> tuple[str, ...]:
     """The words of the last user message that an answer should take up."""
-    texts = [message.text for message in body.messages if message.role == "user"]
-    return salient_words(texts[-1]) if texts else ()
+    return salient_words(unmarked(_asked_last(body)))
+
+
+def _asked_last(body: AskedBody) -> str:
+    return next((message.text for message in reversed(body.messages) if message.role == "user"), "")

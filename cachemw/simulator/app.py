@@ -2,16 +2,20 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import anyio
 from starlette.types import Receive, Scope, Send
 
 from cachemw.simulator.asking import Ask, Simulate, SimulatedRefusal, read, simulated
 from cachemw.simulator.dialects import DIALECTS
+from cachemw.simulator.dialects.base import Dialect
+from cachemw.simulator.endpoints import SIMULATED_ENDPOINTS
+from cachemw.simulator.endpoints.base import SimulatedEndpoint
 from cachemw.simulator.failing import SOUND, FailScript, NamedFailure, failure_named
 from cachemw.simulator.responding import refuse, script_for
 from cachemw.simulator.script import Begin, Finish, HangUp, Json, Pace, ResponseScript, Wait, Write, reply, whole
@@ -83,22 +87,23 @@ ASKED_LIMIT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class AskedCall:
-    """What a test may want to know of a chat request that came."""
+    """What a test may want to know of a request that came."""
 
     model: str
     fields: tuple[bytes, ...]  # their names
     credential: bytes | None  # its digest
+    endpoint: str = "chat"
 
     __repr__ = object.__repr__  # it holds what somebody sent
 
 
 def credential_digest(value: bytes) -> bytes:
-    """Return what `AskedCall` tells of an Authorization field with this value."""
+    """Return what `AskedCall` tells of a field `authorization` or `x-api-key` with this value."""
     return sha256(value).digest()
 
 
 class Simulator:
-    """A chat-completions provider that needs no network, no key and no luck.
+    """A provider that needs no network, no key and no luck; of no dialect in particular, it has every endpoint.
 
     The same request body has the same answer, always. A request asks for a failure with its `simulate` member,
     for example `extra_body={"simulate": {"status": 503}}` with an SDK, or with the field `x-simulate-fail`; the others
@@ -110,22 +115,22 @@ class Simulator:
         *,
         first_token_seconds: float = 0.0,
         tokens_per_second: float = 0.0,
-        dialect: str = "cerebras",
+        dialect: str | None = None,
         fail: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if dialect not in DIALECTS:
+        if dialect is not None and dialect not in DIALECTS:
             raise ValueError(f"no dialect is called '{dialect}'; there are {', '.join(DIALECTS)}")
         self.calls = 0
         self.asked: deque[AskedCall] = deque(maxlen=ASKED_LIMIT)
         self._pace = Pace(first_token_seconds, tokens_per_second)
-        self._dialect = DIALECTS[dialect]
+        self._dialect = None if dialect is None else DIALECTS[dialect]
         self._fails = FailScript(fail)
         self._clock = clock
 
     @property
     def models_asked(self) -> list[str]:
-        """The models of the last chat requests that could be read, in the order they came."""
+        """The models of the last requests that could be read, in the order they came."""
         return [call.model for call in self.asked]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,32 +143,41 @@ class Simulator:
                 await send({"type": "websocket.close", "code": 1000, "reason": ""})
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = scope["method"], _endpoint(scope)
-        if route == ("POST", "/chat/completions"):
-            self.calls += 1
-            script = await self._chat(scope, receive)
+        path = _path_of(scope)
+        endpoint = self._endpoint(path) if scope["method"] == "POST" else None
+        if endpoint is None:
+            script: ResponseScript | None = self._page(scope["method"], path, dict(scope["headers"]))
         else:
-            script = self._page(route)
+            self.calls += 1
+            script = await self._answer(endpoint, scope, receive)
         if script is not None:
             await act(script, receive, send)
 
-    async def _chat(self, scope: Scope, receive: Receive) -> ResponseScript | None:
+    def _endpoint(self, path: str) -> SimulatedEndpoint[Any] | None:
+        """Return the endpoint at a path, if the provider that is imitated has it."""
+        named = (one for one in SIMULATED_ENDPOINTS if one.path == path)
+        return next((one for one in named if self._dialect is None or one.name in self._dialect.endpoints), None)
+
+    async def _answer(self, endpoint: SimulatedEndpoint[Any], scope: Scope, receive: Receive) -> ResponseScript | None:
+        dialect = self._dialect or DIALECTS[endpoint.home]
         try:
             raw = await read_body(receive)
         except TooLargeError:
-            return refuse(simulated(413), NOBODY, self._dialect)
-        return None if raw is None else self._answer(raw, dict(scope["headers"]))
+            return refuse(simulated(413), NOBODY, dialect)
+        return None if raw is None else self._answer_to(raw, dict(scope["headers"]), endpoint, dialect)
 
-    def _answer(self, raw: bytes, fields: dict[bytes, bytes]) -> ResponseScript:
-        ask = read(raw)
+    def _answer_to(
+        self, raw: bytes, fields: dict[bytes, bytes], endpoint: SimulatedEndpoint[Any], dialect: Dialect
+    ) -> ResponseScript:
+        ask = read(raw, endpoint.asked)
         if isinstance(ask, SimulatedRefusal):
-            return refuse(ask, sha256(raw).digest(), self._dialect)
-        self.asked.append(_asked(ask, fields))
+            return refuse(ask, sha256(raw).digest(), dialect)
+        self.asked.append(_asked(ask, fields, endpoint))
         try:
             named = self._failure(fields, ask.body.simulate)
         except ValueError as exc:
-            return refuse(SimulatedRefusal(400, str(exc), "simulate"), ask.digest, self._dialect)
-        return script_for(ask, self._dialect, self._pace, named)
+            return refuse(SimulatedRefusal(400, str(exc), "simulate"), ask.digest, dialect)
+        return script_for(ask, endpoint, dialect, self._pace, named)
 
     def _failure(self, fields: dict[bytes, bytes], simulate: Simulate) -> NamedFailure:
         """Return what goes wrong. A request that says so itself leaves the server's script where it is."""
@@ -173,30 +187,43 @@ class Simulator:
             return failure_named(simulate.fail)
         return SOUND if simulate.is_failure else self._fails.next_failure(self._clock())
 
-    def _page(self, route: tuple[str, str]) -> ResponseScript:
+    def _page(self, method: str, path: str, fields: dict[bytes, bytes]) -> ResponseScript:
         pages: dict[tuple[str, str], Json] = {
-            ("GET", "/models"): {"object": "list", "data": [_model(name) for name in MODELS]},
+            ("GET", "/models"): self._models(fields),
             ("GET", "/tcp_warming"): {},
             ("GET", "/healthz"): {"status": "ok"},
             ("GET", "/calls"): {"calls": self.calls},
         }
-        if route in pages:
-            return reply(200, (), whole(pages[route]))
-        return refuse(SimulatedRefusal(404, f"Unknown request URL: {' '.join(route)}."), NOBODY, DIALECTS["openai"])
+        if (method, path) in pages:
+            return reply(200, (), whole(pages[method, path]))
+        unknown = SimulatedRefusal(404, f"Unknown request URL: {method} {path}.", code="unknown_url")
+        return refuse(unknown, NOBODY, self._dialect or DIALECTS["openai"])
+
+    def _models(self, fields: Mapping[bytes, bytes]) -> Json:
+        """Return the list of models, in Anthropic's form for who speaks to it natively."""
+        has_messages = self._dialect is None or "messages" in self._dialect.endpoints
+        if has_messages and b"anthropic-version" in fields:
+            edges = {"first_id": MODELS[0], "last_id": MODELS[-1]}
+            return {"data": [_native_model(name) for name in MODELS], "has_more": False, **edges}
+        return {"object": "list", "data": [_model(name) for name in MODELS]}
 
 
-def _asked(ask: Ask, fields: dict[bytes, bytes]) -> AskedCall:
-    credential = fields.get(b"authorization")
+def _asked(ask: Ask[Any], fields: Mapping[bytes, bytes], endpoint: SimulatedEndpoint[Any]) -> AskedCall:
+    credential = fields.get(b"authorization", fields.get(b"x-api-key"))
     digest = None if credential is None else credential_digest(credential)
-    return AskedCall(ask.body.model, tuple(fields), digest)
+    return AskedCall(ask.body.model, tuple(fields), digest, endpoint.name)
 
 
-def _endpoint(scope: Scope) -> str:
+def _path_of(scope: Scope) -> str:
     """Return the path below where we are mounted, without its version segments."""
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
     for _ in range(2):  # /v1/v1: a client whose base URL and whose paths both have one
         path = path.removeprefix("/v1")
     return path
+
+
+def _native_model(name: str) -> Json:
+    return {"type": "model", "id": name, "display_name": name, "created_at": "2025-06-15T15:06:40Z"}
 
 
 def _model(name: str) -> Json:

@@ -1,9 +1,11 @@
 """The request to the simulator: the prompt, the options, and the failure that the caller wants to see."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as field_of
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 from msgspec import DecodeError, Meta, Struct, ValidationError, convert, field, json
 
@@ -32,6 +34,7 @@ class SimulatedRefusal:
     status: int
     message: str
     param: str | None = None
+    code: str | None = None  # instead of the one that goes with the status
 
     __repr__ = object.__repr__  # it holds what somebody said
 
@@ -62,6 +65,7 @@ class Simulate(Struct, frozen=True, forbid_unknown_fields=True):
     stall_after: Count | None = None
     stall_seconds: Seconds = 3600.0
     error_after: Count | None = None
+    end_after: Count | None = None
     first_token_seconds: Seconds | None = None
     tokens_per_second: Seconds | None = None
 
@@ -70,7 +74,18 @@ class Simulate(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def is_failure(self) -> bool:
         """Whether the request says itself what goes wrong."""
-        return (self.status, self.cut_after, self.stall_after, self.error_after) != (None, None, None, None)
+        failures = (self.status, self.cut_after, self.stall_after, self.error_after, self.end_after)
+        return any(failure is not None for failure in failures)
+
+
+class SimulatedBody(Struct, frozen=True, kw_only=True):
+    """The members that a request to any endpoint may have."""
+
+    model: str = "simulated"
+    stream: bool | None = None
+    simulate: Simulate = field(default_factory=Simulate)
+
+    __repr__ = object.__repr__  # it holds what somebody said
 
 
 class ContentPart(Struct, frozen=True):
@@ -113,11 +128,10 @@ class StreamOptions(Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class AskedBody(Struct, frozen=True):
+class AskedBody(SimulatedBody, frozen=True):
     """The members of a chat request that make a difference here; any other is welcome, and part of the digest."""
 
     messages: Annotated[tuple[Message, ...], Meta(min_length=1)]
-    model: str = "simulated"
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     stop: str | tuple[str, ...] | None = None
     max_tokens: Positive | None = None
@@ -127,28 +141,35 @@ class AskedBody(Struct, frozen=True):
     tools: tuple[Tool, ...] | None = None
     tool_choice: str | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    stream: bool | None = None
     stream_options: StreamOptions | None = None
-    simulate: Simulate = field(default_factory=Simulate)
 
     __repr__ = object.__repr__  # it holds what somebody said
+
+    @property
+    def wants_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+B = TypeVar("B", bound=SimulatedBody, covariant=True)
+T = TypeVar("T", bound=SimulatedBody)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Generic[B]):
     """A request that can be answered. The digest is of everything in it that is asked."""
 
-    body: AskedBody
+    body: B
     digest: bytes
+    content: Mapping[str, object] = field_of(default_factory=dict)  # as it was sent
 
     __repr__ = object.__repr__  # it holds what somebody said
 
 
-def read(raw: bytes) -> Ask | SimulatedRefusal:
-    """Read a request's body, or say why it cannot be answered."""
+def read(raw: bytes, kind: type[T]) -> Ask[T] | SimulatedRefusal:
+    """Read a request's body as that of an endpoint, or say why it cannot be answered."""
     try:
         content = json.decode(raw)
-        return Ask(convert(content, AskedBody), _digest(content))
+        return Ask(convert(content, kind), _digest(content), content)
     except ValidationError as exc:
         return SimulatedRefusal(400, str(exc), _member(str(exc)))
     except (DecodeError, RecursionError) as exc:

@@ -10,7 +10,7 @@ from msgspec import MsgspecError, convert, json
 from cachemw.simulator.asking import Count, Seconds, Simulate, Status
 from cachemw.simulator.dialects import DIALECTS
 from cachemw.simulator.dialects.base import Dialect
-from cachemw.simulator.failures import ErrorAnswer, Hollow, SimulatedFailure, Unspoken
+from cachemw.simulator.failures import Disguised, ErrorAnswer, Foreign, Hollow, SimulatedFailure, Unspoken
 from cachemw.simulator.script import HangUp, Wait
 
 SILENCE_SECONDS = 3600.0
@@ -77,15 +77,18 @@ BARE: dict[str, SimulatedFailure] = {
     "reset": Unspoken((HangUp(),)),
     "no-choices": Hollow(None),
     "no-content": Hollow("stop"),
+    "foreign": Foreign(),
     "huge-error": ErrorAnswer(500, {"error": {"message": "x" * HUGE_ERROR_BYTES, "type": "server_error"}}),
 }
 WITH_NUMBER: dict[str, tuple[object, Callable[[float], SimulatedFailure]]] = {
     "status": (Status, _simulating("status")),
     "html": (Status, _html),
     "empty": (Status, _empty),
+    "in-200": (Status, lambda status: Disguised(int(status))),
     "cut": (Count, _simulating("cut_after")),
     "stall": (Count, _simulating("stall_after")),
     "error": (Count, _simulating("error_after")),
+    "end": (Count, _simulating("end_after")),
     "slow": (Seconds, _simulating("first_token_seconds")),
 }
 NUMBERS: dict[object, str] = {

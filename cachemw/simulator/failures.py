@@ -50,7 +50,19 @@ class Unspoken:
     __repr__ = object.__repr__
 
 
-SimulatedFailure = ErrorAnswer | ErrorWithin | Hollow | Unspoken | Simulate
+@dataclass(frozen=True, slots=True)
+class Disguised:
+    """An error as it goes with this status, in the body of a 200 that is no stream."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A sound answer in the form of another endpoint: chat's, or Anthropic's to a chat request."""
+
+
+SimulatedFailure = ErrorAnswer | ErrorWithin | Hollow | Unspoken | Disguised | Foreign | Simulate
 """Who sends `simulate` asks for the last; one that asks for nothing is no failure."""
 
 

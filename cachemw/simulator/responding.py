@@ -1,35 +1,52 @@
-"""The decision how a chat request is answered: soundly, or with the failure that is its lot."""
+"""The decision how a request is answered: soundly, or with the failure that is its lot."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import TypeVar
 
 from msgspec import structs
 
-from cachemw.simulator.answering import Said, SimulatedAnswer, answer
-from cachemw.simulator.asking import Ask, AskedBody, Simulate, SimulatedRefusal, simulated
+from cachemw.simulator.answering import answer
+from cachemw.simulator.asking import Ask, Simulate, SimulatedBody, SimulatedRefusal, simulated
 from cachemw.simulator.dialects.base import Dialect
-from cachemw.simulator.events import event, events, failing, without_choices
+from cachemw.simulator.endpoints.base import SimulatedEndpoint, Spoken
+from cachemw.simulator.endpoints.chat import ChatEndpoint, SpokenChat
+from cachemw.simulator.endpoints.messages import SpokenMessage
+from cachemw.simulator.events import failing
 from cachemw.simulator.failing import SOUND, NamedFailure
-from cachemw.simulator.failures import ErrorAnswer, ErrorWithin, Hollow, Unspoken
-from cachemw.simulator.script import Pace, RawHeaders, ResponseScript, ScriptEvent, cut, reply, stall, stream, whole
+from cachemw.simulator.failures import Disguised, ErrorAnswer, ErrorWithin, Foreign, Hollow, Unspoken
+from cachemw.simulator.script import Pace, RawHeaders, ResponseScript, cut, reply, stall, stream, whole
+
+B = TypeVar("B", bound=SimulatedBody)
 
 
-def script_for(ask: Ask, dialect: Dialect, pace: Pace, named: NamedFailure = SOUND) -> ResponseScript:
-    """Decide how a chat request is answered by a server of this dialect; an error may be in another's."""
+def script_for(
+    ask: Ask[B], endpoint: SimulatedEndpoint[B], dialect: Dialect, pace: Pace, named: NamedFailure = SOUND
+) -> ResponseScript:
+    """Decide how a request to an endpoint is answered by a server of this dialect; an error may be in another's."""
     speaker = named.dialect or dialect
     paced = _overridden(pace, ask.body.simulate)
+    is_stream = endpoint.streams and bool(ask.body.stream)
     match named.failure:
         case Unspoken(script):
             return script
         case ErrorAnswer() as error:
             return _error(error, speaker, ask.digest)
+        case ErrorWithin() as error if not is_stream:
+            return _error(error.whole, speaker, ask.digest)
         case ErrorWithin() as error:
-            return _error_within(error, ask, speaker, paced)
+            return _error_within(error, endpoint.sound(ask, speaker), ask.digest, speaker, paced)
+        case Disguised(status):
+            return reply(200, speaker.headers(ask.digest), whole(speaker.error(simulated(status))))
         case Hollow(reason):
-            return _hollow(reason, ask, speaker, paced)
+            said = endpoint.hollow(ask, speaker, reason)
+            return _said(said, ask.digest, speaker, paced, is_stream=is_stream)
+        case Foreign():
+            said = _foreign(ask, endpoint, speaker)
+            return _said(said, ask.digest, speaker, paced, is_stream=is_stream)
         case Simulate() as wanted:
             simulate = _overlaid(ask.body.simulate, wanted)
-            return _broken(_answered(ask, simulate, dialect, _overridden(paced, simulate)), simulate)
+            script = _answered(ask, endpoint, dialect, _overridden(paced, simulate), simulate)
+            return _broken(script, simulate)
 
 
 def refuse(refusal: SimulatedRefusal, digest: bytes, dialect: Dialect, seconds: float = 0.0) -> ResponseScript:
@@ -49,23 +66,24 @@ def _merged(usual: RawHeaders, own: RawHeaders) -> RawHeaders:
     return (*((name, value) for name, value in usual if name not in names), *own)
 
 
-def _error_within(error: ErrorWithin, ask: Ask, speaker: Dialect, pace: Pace) -> ResponseScript:
-    if not ask.body.stream:
-        return _error(error.whole, speaker, ask.digest)
-    said = answer(ask)
-    chunk = {} if error.entry is None else speaker.chunk(said, error.entry, 0, include_usage=False)
-    sent = failing(_events(said, ask.body, speaker), error.after, event(chunk | error.event, error.name))
-    return stream(speaker.headers(ask.digest), speaker.preamble, sent, pace)
+def _error_within(error: ErrorWithin, said: Spoken, digest: bytes, speaker: Dialect, pace: Pace) -> ResponseScript:
+    whole_stream = said.events()
+    place = min(error.after, len(whole_stream) - 1)
+    sent = failing(whole_stream, place, said.failure(error, place))
+    return stream(speaker.headers(digest), speaker.preamble, sent, pace)
 
 
-def _hollow(reason: Literal["stop", "content_filter"] | None, ask: Ask, speaker: Dialect, pace: Pace) -> ResponseScript:
-    said = replace(answer(ask), choices=(Said(0, (), None, reason or "stop"),))
-    headers = speaker.headers(ask.digest)
-    if ask.body.stream:
-        sent = without_choices(said, speaker) if reason is None else _events(said, ask.body, speaker)
-        return stream(headers, speaker.preamble, sent, pace)
-    content = speaker.completion(said) | ({"choices": []} if reason is None else {})
-    return reply(200, headers, whole(content), pace.first_token_seconds)
+def _foreign(ask: Ask[B], endpoint: SimulatedEndpoint[B], speaker: Dialect) -> Spoken:
+    said = answer(Ask(endpoint.prompt(ask.body), ask.digest))
+    return SpokenMessage(said) if isinstance(endpoint, ChatEndpoint) else SpokenChat(said, speaker)
+
+
+def _said(said: Spoken, digest: bytes, speaker: Dialect, pace: Pace, *, is_stream: bool) -> ResponseScript:
+    headers = speaker.headers(digest)
+    if is_stream:
+        return stream(headers, speaker.preamble, said.events(), pace)
+    seconds = pace.first_token_seconds + pace.seconds(max(0, said.tokens - 1))
+    return reply(200, headers, whole(said.whole()), seconds)
 
 
 def _overlaid(own: Simulate, wanted: Simulate) -> Simulate:
@@ -75,23 +93,19 @@ def _overlaid(own: Simulate, wanted: Simulate) -> Simulate:
     return structs.replace(own, **members)
 
 
-def _answered(ask: Ask, simulate: Simulate, dialect: Dialect, pace: Pace) -> ResponseScript:
+def _answered(ask: Ask[B], endpoint: SimulatedEndpoint[B], dialect: Dialect, pace: Pace, simulate: Simulate) -> ResponseScript:
     if simulate.status is not None:
         return refuse(simulated(simulate.status), ask.digest, dialect, pace.first_token_seconds)
-    said = answer(ask)
-    headers = dialect.headers(ask.digest)
-    if ask.body.stream:
-        sent = _events(said, ask.body, dialect)
-        if simulate.error_after is not None:
-            sent = failing(sent, simulate.error_after, event(dialect.error_event(simulated(500))))
-        return stream(headers, dialect.preamble, sent, pace)
-    seconds = pace.first_token_seconds + pace.seconds(max(0, said.longest - 1))
-    return reply(200, headers, whole(dialect.completion(said)), seconds)
-
-
-def _events(said: SimulatedAnswer, body: AskedBody, dialect: Dialect) -> tuple[ScriptEvent, ...]:
-    options = body.stream_options
-    return events(said, dialect, include_usage=bool(options and options.include_usage))
+    said = endpoint.sound(ask, dialect)
+    if not (endpoint.streams and ask.body.stream):
+        return _said(said, ask.digest, dialect, pace, is_stream=False)
+    if simulate.error_after is not None:
+        refusal = simulated(500)
+        answered = ErrorAnswer(refusal.status, dialect.error(refusal))
+        error = ErrorWithin(answered, dialect.error_event(refusal), after=simulate.error_after)
+        return _error_within(error, said, ask.digest, dialect, pace)
+    sent = said.events()[: simulate.end_after]
+    return stream(dialect.headers(ask.digest), dialect.preamble, sent, pace)
 
 
 def _overridden(pace: Pace, simulate: Simulate) -> Pace:

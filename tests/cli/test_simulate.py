@@ -29,6 +29,21 @@ def test_the_simulator_fails_as_it_is_told(command: Command) -> None:
 
 
 @pytest.mark.parametrize(
+    ("dialect", "status"), [((), 200), (("--dialect", "anthropic"), 200), (("--dialect", "cerebras"), 404)]
+)
+def test_the_simulator_has_every_endpoint_unless_it_imitates_somebody(
+    command: Command, dialect: tuple[str, ...], status: int
+) -> None:
+    body = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}
+
+    with command.serving("simulate", "--port", 0, *dialect) as serving:
+        answer = httpx.post(f"{serving.url}/v1/messages", json=body, trust_env=False)
+
+        assert answer.status_code == status
+        assert serving.end() == 0
+
+
+@pytest.mark.parametrize(
     ("option", "value", "complaint"),
     [
         ("--fail", "groq:boom", "no failure is called 'groq:boom'"),

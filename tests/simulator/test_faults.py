@@ -8,8 +8,9 @@ import pytest
 from starlette.types import Message
 
 from cachemw.simulator import Simulator
-from cachemw.simulator.asking import Ask, read
+from cachemw.simulator.asking import Ask, AskedBody, read
 from cachemw.simulator.dialects import DIALECTS
+from cachemw.simulator.endpoints.chat import ChatEndpoint
 from cachemw.simulator.responding import script_for
 from cachemw.simulator.script import Begin, Finish, Pace, ResponseScript, Wait, Write
 from tests.asgi_driver import call_and_leave, scope_for
@@ -101,9 +102,9 @@ async def test_failures_to_come_do_not_change_what_is_said() -> None:
 
 
 def script(pace: Pace | None = None, **members: Any) -> ResponseScript:
-    asked = read(ask(**members))
+    asked = read(ask(**members), AskedBody)
     assert isinstance(asked, Ask)
-    return script_for(asked, DIALECTS["cerebras"], pace or Pace())
+    return script_for(asked, ChatEndpoint(), DIALECTS["cerebras"], pace or Pace())
 
 
 def waits(script: ResponseScript) -> list[float]:

@@ -1,4 +1,4 @@
-"""The dialect of Anthropic's OpenAI endpoint: no details of usage, errors of Anthropic's own shape, 529 for overload."""
+"""The dialect of Anthropic: chat without details of usage, at every endpoint errors of its own shape, 529 for overload."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -32,6 +32,7 @@ OVERLOADED = _failed(529, "Overloaded", "overloaded_error", x_should_retry="true
 
 
 class Anthropic(OpenAI):
+    endpoints: ClassVar[frozenset[str]] = frozenset({"chat", "messages", "count_tokens"})
     failures: ClassVar[Mapping[str, SimulatedFailure]] = {
         "overloaded": OVERLOADED,
         "overloaded-event": ErrorWithin(OVERLOADED, _native("Overloaded", "overloaded_error"), name="error"),

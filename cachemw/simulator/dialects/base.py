@@ -16,6 +16,9 @@ class Dialect(Protocol):
     failures: ClassVar[Mapping[str, SimulatedFailure]]
     """What goes wrong at this provider, by a name of ours."""
 
+    endpoints: ClassVar[frozenset[str]]
+    """What it has, by the names of the endpoints."""
+
     preamble: ClassVar[bytes]
     """What a stream begins with, before there is a token."""
 

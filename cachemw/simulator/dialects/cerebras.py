@@ -39,6 +39,7 @@ def _flat(message: str, kind: str, param: str | None, code: str | None) -> Json:
 
 
 class Cerebras:
+    endpoints: ClassVar[frozenset[str]] = frozenset({"chat", "completions"})
     preamble: ClassVar[bytes] = b""
     failures: ClassVar[Mapping[str, SimulatedFailure]] = {
         "rate": at_once(
@@ -140,6 +141,8 @@ class Cerebras:
 def _refused(refusal: SimulatedRefusal) -> Json:
     otherwise = "server_error" if refusal.status >= 500 else "invalid_request_error"
     kind, param, code = KINDS.get(refusal.status, (otherwise, None, None))
+    if refusal.code is not None:
+        param, code = refusal.param, refusal.code
     return _flat(refusal.message, kind, param, code)
 
 

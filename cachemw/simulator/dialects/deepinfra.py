@@ -12,6 +12,7 @@ from cachemw.simulator.script import Json, RawHeaders
 
 
 class DeepInfra(OpenAI):
+    endpoints: ClassVar[frozenset[str]] = frozenset({"chat", "embeddings"})
     failures: ClassVar[Mapping[str, SimulatedFailure]] = {
         "busy": at_once(429, {"error": {"message": "Model busy, retry later"}}),
         "engine-overloaded": at_once(

@@ -39,6 +39,7 @@ def _exceeded(quota: str) -> Json:
 
 
 class Gemini(OpenAI):
+    endpoints: ClassVar[frozenset[str]] = frozenset({"chat", "embeddings"})
     failures: ClassVar[Mapping[str, SimulatedFailure]] = {
         "exhausted": at_once(
             429,

@@ -27,6 +27,7 @@ def _mistral_error(status: int, message: str, kind: str, code: str | None = None
 
 
 class Mistral(OpenAI):
+    endpoints: ClassVar[frozenset[str]] = frozenset({"chat", "embeddings"})
     failures: ClassVar[Mapping[str, SimulatedFailure]] = {
         "rate": at_once(
             429,

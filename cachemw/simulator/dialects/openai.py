@@ -38,6 +38,7 @@ def server_error() -> Json:
 class OpenAI:
     """OpenAI's own; the dialects that resemble it say in what they differ."""
 
+    endpoints: ClassVar[frozenset[str]] = frozenset({"chat", "completions", "responses", "embeddings", "moderations"})
     preamble: ClassVar[bytes] = b""
     failures: ClassVar[Mapping[str, SimulatedFailure]] = {
         "rate": at_once(
@@ -241,7 +242,7 @@ def token_counts(answer: SimulatedAnswer, thought: int = 0) -> Json:
 def wrapped_refusal(refusal: SimulatedRefusal) -> Json:
     otherwise = "server_error" if refusal.status >= 500 else "invalid_request_error"
     kind, code = KINDS.get(refusal.status, (otherwise, None))
-    return wrapped(refusal.message, kind, code, refusal.param)
+    return wrapped(refusal.message, kind, refusal.code or code, refusal.param)
 
 
 def _entry(choice: Choice, delta: Json, logprobs: Json | None = None) -> Json:
