@@ -30,7 +30,7 @@ from cachemw.limits import Timeouts
 from cachemw.messages import NOTHING_ATTESTED, ClientTarget, Head, Headers, Request, Unread, header_values, host_in
 from cachemw.report import ExchangeReport
 from cachemw.upstreams.base import AsyncGateway, SyncGateway, UpstreamRequest
-from cachemw.upstreams.http import origin_of
+from cachemw.upstreams.checking import origin_of
 from cachemw.upstreams.providers import provider_at
 from cachemw.wire.fields import without
 

@@ -52,7 +52,7 @@ LAYERS = (
     ("gateway",),
     ("flights",),
     ("drivers",),
-    ("_transport", "_transport_request", "_wsgi_environ", "asgi", "wsgi", "httpx", "httpx2"),
+    ("_asgi_scope", "_transport", "_transport_request", "_wsgi_environ", "asgi", "wsgi", "httpx", "httpx2"),
     ("sdk",),
     ("cassette",),
     ("pytest_plugin",),

@@ -32,7 +32,8 @@ SHOWN: dict[str, str] = {
     "cachemw.cache.effects.DeleteRecord": "indexes",
     "cachemw.cache.effects.Lookup": "index",
     "cachemw.cache.header_rules.HeaderRules": "vary inert forward",  # the names of headers
-    "cachemw.cache.policy.Policy": "default paths keep vary inert forward bookkeeping store_when done on_abandon honour",
+    "cachemw.cache.policy.Policy": "default paths keep vary inert forward bookkeeping store_when done on_abandon honour"
+    " translation count_tokens",
     "cachemw.endpoints.base.Endpoint": "name",
     # `Cache-Status` says the same; names of ours, of the operator and of models; digests
     "cachemw.report.ExchangeReport": "fwd key details abandoned id endpoint route cost_basis",
@@ -43,7 +44,8 @@ SHOWN: dict[str, str] = {
     "cachemw.proxy.formats.ListFormat": "metavar allowed parse toml show bounds",
     "cachemw.proxy.settings.Setting": "name default form help_text flag",  # a row of the table, not what it is set to
     "cachemw.simulator.script.Begin": "headers",
-    "cachemw.upstreams.providers.Provider": "base_url key_variables url_variable bookkeeping version store_when",
+    "cachemw.upstreams.providers.Provider": "base_url key_variables url_variable bookkeeping version store_when"
+    " speaks key_field",
 }
 """The fields of text or bytes that may be seen: the operator's own settings, words of ours, digests."""
 

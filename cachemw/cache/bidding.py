@@ -13,7 +13,7 @@ from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation
 from cachemw.cache.questions import rewritten_for
 from cachemw.cache.recording import Terms
-from cachemw.cache.sent_call import OwnAnswer, SentCall, is_unspoken, said_to, translation_due, unspoken
+from cachemw.cache.sent_call import LocalAnswer, SentCall, is_unspoken, said_to, translation_due, unspoken
 from cachemw.cache.slate import Slate, Survey, body_for, others_of
 from cachemw.cache.terms import terms_of
 from cachemw.endpoints.base import Endpoint
@@ -81,14 +81,14 @@ def _terms(slate: Slate, survey: Survey, position: int, order: Ordered | str) ->
 
 def relayed_bids(
     endpoint: Endpoint | None, request: Request, policy: Policy, plan: Plan
-) -> Generator[Effect, Any, Bidding | OwnAnswer | Closed]:
+) -> Generator[Effect, Any, Bidding | LocalAnswer | Closed]:
     """Return the forward of a request whose answer is only relayed, to all whom its plan asks and it can be said to."""
     bids: list[AskedBid] = []
     presentations: list[Presentation | None] = []
-    instead: OwnAnswer | Closed | None = None
+    instead: LocalAnswer | Closed | None = None
     for position in plan.order:
         said = _said_to(endpoint, request, policy, plan, plan.bids[position])
-        if isinstance(said, OwnAnswer | Closed):
+        if isinstance(said, LocalAnswer | Closed):
             instead = instead or said
             continue
         sent = request if said is None else said.request
@@ -103,7 +103,7 @@ def relayed_bids(
 
 def _said_to(
     endpoint: Endpoint | None, request: Request, policy: Policy, plan: Plan, bid: Bid
-) -> SentCall | OwnAnswer | Closed | None:
+) -> SentCall | LocalAnswer | Closed | None:
     """Return a request as a bid's target of another dialect is sent it; `None`: as it came."""
     if endpoint is None:
         return None

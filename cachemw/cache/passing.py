@@ -24,7 +24,7 @@ from cachemw.cache.live_response import Relay
 from cachemw.cache.plans import Closed, Plan
 from cachemw.cache.policy import Policy
 from cachemw.cache.questions import rewritten_for
-from cachemw.cache.sent_call import OwnAnswer, SentCall, models_seen, said_to, translation_due
+from cachemw.cache.sent_call import LocalAnswer, SentCall, models_seen, said_to, translation_due
 from cachemw.endpoints.base import PLAIN, Endpoint
 from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import RequestDeclined, UpstreamError
@@ -93,7 +93,7 @@ def _routed(
     return Forward(None, Abandon.CANCEL, replace(report, attempts=1), (), shape_of(endpoint), bidding)
 
 
-def answered_here(answer: OwnAnswer | Closed, report: ExchangeReport, endpoint: Endpoint | None) -> Serve | Declined:
+def answered_here(answer: LocalAnswer | Closed, report: ExchangeReport, endpoint: Endpoint | None) -> Serve | Declined:
     """Answer by ourselves: with what nobody need be asked for, or with why nobody is."""
     if isinstance(answer, Closed):
         return Declined(replace(report, stored=False), answer, shape_of(endpoint))

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from cachemw.endpoints.errors import ErrorShape, Refusal
 from cachemw.messages import Head, Headers, StoredResponse, header_values
 from cachemw.redaction import redacted_repr
-from cachemw.translation.base import Told, Unsayable, View
+from cachemw.translation.base import Changes, Unsayable, View
 from cachemw.wire.fields import without
 from cachemw.wire.sse import Parser
 
@@ -26,7 +26,7 @@ class Presentation(msgspec.Struct, frozen=True):
     """How the answers to one request are presented: through a view, with what is told of it, and errors in this shape."""
 
     view: View
-    told: Told
+    told: Changes
     errors: ErrorShape
 
     __repr__ = redacted_repr
@@ -61,7 +61,7 @@ class Presentation(msgspec.Struct, frozen=True):
         return became if translator.fault is None else Unsayable(translator.fault)
 
 
-def fields_of(told: Told) -> Headers:
+def fields_of(told: Changes) -> Headers:
     """Return what a response says of the translation (a dictionary of RFC 9651); nothing where all is exactly as asked for."""
     members = ", ".join([f"{member}={became}" for member, became in dict(told).items()])
     return ((TRANSLATION_HEADER, members.encode()),) if members else ()

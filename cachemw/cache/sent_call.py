@@ -18,7 +18,7 @@ from cachemw.messages import DIALECTS, Headers, HttpTarget, Request, Target, Unr
 from cachemw.redaction import redacted_repr
 from cachemw.routing import NO_REWRITE, Rewrite
 from cachemw.translation import Translation, translation_for
-from cachemw.translation.base import Refused, Told, Translated
+from cachemw.translation.base import Changes, Translated, Untranslatable
 from cachemw.translation.models import ModelsView
 from cachemw.wire.fields import CREDENTIALS
 from cachemw.wire.paths import below_version
@@ -46,7 +46,7 @@ class SentCall(msgspec.Struct, frozen=True):
         return TranslatedRequest(self.request.path.encode(), self.request.headers, body)
 
 
-class OwnAnswer(msgspec.Struct, frozen=True):
+class LocalAnswer(msgspec.Struct, frozen=True):
     """An answer that we give ourselves, one JSON document, and the fields that say so."""
 
     body: bytes
@@ -97,10 +97,10 @@ def said_to(
     policy: Policy,
     work: Work = Work(),
     rewrite: Rewrite = NO_REWRITE,
-) -> SentCall | OwnAnswer | Closed:
+) -> SentCall | LocalAnswer | Closed:
     """Return a request as its target is sent it, with what the operator sets and drops there.
 
-    `Closed` where it cannot be said; `OwnAnswer` where nobody need be asked.
+    `Closed` where it cannot be said; `LocalAnswer` where nobody need be asked.
     """
     target = request.target
     assert isinstance(target, HttpTarget)  # noqa: S101 - others are sent everything as it came
@@ -110,7 +110,7 @@ def said_to(
     asked_model = rewrite.model or members.get("model")
     model = asked_model if isinstance(asked_model, str) else None
     said = translation.request(members, target.recipient.provider, model)
-    if isinstance(said, Refused):
+    if isinstance(said, Untranslatable):
         return _refused(said.member, said.why)
     if translation.estimate is not None and policy.count_tokens != "ask":
         return _own_count(translation.estimate, said, policy)
@@ -131,14 +131,14 @@ def said_to(
     return SentCall(sent, _BY_NAME[translation.spoken], Presentation(said.view, told, endpoint.errors))
 
 
-def _own_count(estimate: Callable[[bytes], bytes], said: Translated, policy: Policy) -> OwnAnswer | Closed:
+def _own_count(estimate: Callable[[bytes], bytes], said: Translated, policy: Policy) -> LocalAnswer | Closed:
     if policy.count_tokens == "refuse":
         return Closed(Refusal(404, "this upstream counts no tokens (--count-tokens refuse)", code="not_found"))
-    told: Told = (("input_tokens", "estimated"), *said.told)
-    return OwnAnswer(estimate(said.body), fields_of(told))
+    told: Changes = (("input_tokens", "estimated"), *said.told)
+    return LocalAnswer(estimate(said.body), fields_of(told))
 
 
-def _dropped(body: bytes, rewrite: Rewrite) -> Told:
+def _dropped(body: bytes, rewrite: Rewrite) -> Changes:
     """Return what is told of the members that the operator drops."""
     if not rewrite.drop:
         return ()

@@ -17,7 +17,7 @@ from cachemw.cache.plans import Bid, Closed, Plan, without_bids
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation
 from cachemw.cache.refusals import LastRefusals
-from cachemw.cache.sent_call import OwnAnswer, SentCall, is_unspoken, said_to, translation_due, unspoken
+from cachemw.cache.sent_call import LocalAnswer, SentCall, is_unspoken, said_to, translation_due, unspoken
 from cachemw.endpoints.base import ApiCall, Bypass, Endpoint
 from cachemw.endpoints.sent import sent_body
 from cachemw.limits import Limits
@@ -52,7 +52,7 @@ class Received(msgspec.Struct, frozen=True):
         """Return the query for the answer of the request's own target."""
         return self._query(self.request, self.call, self.request.target.called(self.call.model), self.presentation)
 
-    def bid_query(self, bid: Bid, plan: Plan) -> Query | Bypass | OwnAnswer | Closed:
+    def bid_query(self, bid: Bid, plan: Plan) -> Query | Bypass | LocalAnswer | Closed:
         """Return the query for the answer of a target, of the request as that is sent it; `Closed` where it cannot be."""
         if plan.route is not None and is_unspoken(self.endpoint, bid.target):
             return unspoken(self.endpoint)
@@ -64,7 +64,7 @@ class Received(msgspec.Struct, frozen=True):
             return call
         return _bidding(self._query(replace(self.request, target=bid.target), call, bid.name, None), bid, plan)
 
-    def _translated_query(self, translation: Translation, bid: Bid, plan: Plan) -> Query | Bypass | OwnAnswer | Closed:
+    def _translated_query(self, translation: Translation, bid: Bid, plan: Plan) -> Query | Bypass | LocalAnswer | Closed:
         policy, work = self.policy, self.limits.work
         request = replace(self.request, target=bid.target)
         said = said_to(translation, self.endpoint, request, policy, work, bid.rewrite)
@@ -152,10 +152,10 @@ class Slate(msgspec.Struct, frozen=True):
         return self.queries[self.order[0] if self.order else 0]
 
 
-def slate_of(received: Received, plan: Plan, before: Slate | None) -> Slate | Bypass | OwnAnswer | Closed:
+def slate_of(received: Received, plan: Plan, before: Slate | None) -> Slate | Bypass | LocalAnswer | Closed:
     """Return the slate for a plan, with the queries that were made `before`; whom the request cannot be said to does not bid.
 
-    `Bypass` where an answer cannot be cached, `OwnAnswer` where nobody need be asked; `Closed` where nobody bids.
+    `Bypass` where an answer cannot be cached, `LocalAnswer` where nobody need be asked; `Closed` where nobody bids.
     """
     known = {} if before is None else {query.bid: query for query in before.queries}
     made = [known.get(bid) or received.bid_query(bid, plan) for bid in plan.bids]
@@ -165,7 +165,7 @@ def slate_of(received: Received, plan: Plan, before: Slate | None) -> Slate | By
     queries = tuple([one for one in able if isinstance(one, Query)])
     bypass = next((one for one in able if isinstance(one, Bypass)), None)
     if bypass is not None or not queries:
-        return bypass or next(one for one in able if isinstance(one, OwnAnswer))
+        return bypass or next(one for one in able if isinstance(one, LocalAnswer))
     unasked = frozenset(place for place, one in enumerate(made) if not isinstance(one, Query))
     return Slate(queries, without_bids(plan, unasked))
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from cachemw.gateway.files import provider_key
 from cachemw.gateway.routes import GatewayConfig, ProviderEntry
 from cachemw.messages import DIALECTS, HttpTarget
-from cachemw.upstreams.http import Credentials, HttpUpstream, KeyNeed
+from cachemw.upstreams.checking import Credentials
+from cachemw.upstreams.http import HttpUpstream, KeyNeed
 from cachemw.upstreams.providers import PROVIDERS, upstream_of
 
 

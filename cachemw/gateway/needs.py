@@ -196,7 +196,7 @@ def _conversation(messages: list[dict[str, Any]]) -> bytes:
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _WITH_TEXT = (
     *("messages", "tools", "functions", "response_format", "prediction"),
-    *("prompt", "suffix", "input", "instructions", "query", "documents"),  # of other endpoints
+    *("system", "prompt", "suffix", "input", "instructions", "query", "documents"),  # of other endpoints
 )
 _IN_MESSAGES = {"name": "messages[].name", "reasoning_content": "messages[].reasoning_content"}
 _STRICT = "tools[].function.strict"

@@ -14,13 +14,14 @@ from msgspec.structs import replace
 
 from cachemw.cache.key import is_lent
 from cachemw.cache.plans import Bid, Closed, Plan
+from cachemw.endpoints import CHAT
 from cachemw.endpoints.base import Endpoint, not_plain_json
 from cachemw.errors import Unreadable
 from cachemw.gateway.accounts import Treasurer
 from cachemw.gateway.config import entry_of, named_by
 from cachemw.gateway.health import Health
 from cachemw.gateway.model_list import MODELS_BID, asks_for_models
-from cachemw.gateway.needs import NO_NEEDS, lacks_of, needs_of
+from cachemw.gateway.needs import NO_NEEDS, Lacks, lacks_of, needs_of
 from cachemw.gateway.plan import Circumstances, Contender, contenders_of, plan_of, plan_of_one
 from cachemw.gateway.refusals import (
     all_off,
@@ -130,14 +131,20 @@ class RoutePlanner:
         if isinstance(named, Closed):
             return _closed(named)
         if client is not None and self._treasurer and (closed := self._treasurer.closed(client, self._now())):
-            return replace(self._plan_for(named, name, request, body, wishes), closed=closed, order=())
-        return self._plan_for(named, name, request, body, wishes)
+            return replace(self._plan_for(named, name, request, body, wishes, endpoint), closed=closed, order=())
+        return self._plan_for(named, name, request, body, wishes, endpoint)
 
     def _plan_for(
-        self, named: RouteEntry | TargetEntry | None, name: str, request: Request, body: Mapping[str, Any], wishes: Wishes
+        self,
+        named: RouteEntry | TargetEntry | None,
+        name: str,
+        request: Request,
+        body: Mapping[str, Any],
+        wishes: Wishes,
+        endpoint: Endpoint | None,
     ) -> Plan:
         if isinstance(named, RouteEntry):
-            return self._plan_route(named, request, body, wishes)
+            return self._plan_route(named, request, body, wishes, endpoint)
         return self._plan_one(named, name, request, body, wishes)
 
     def _may_use(self, client: ClientEntry, name: str) -> bool:
@@ -154,9 +161,11 @@ class RoutePlanner:
             return None if is_defaults else entry
         return no_such_provider(name) if "/" in name and default is not None and not has_slashes else None
 
-    def _plan_route(self, route: RouteEntry, request: Request, body: Mapping[str, Any], wishes: Wishes) -> Plan:
+    def _plan_route(
+        self, route: RouteEntry, request: Request, body: Mapping[str, Any], wishes: Wishes, endpoint: Endpoint | None
+    ) -> Plan:
         target = cast(RouteTarget, request.target)
-        contenders = self._contenders(route.name, target.raw_path, target.query)
+        contenders = self._contenders(route.name, target.raw_path, target.query, endpoint)
         if not contenders:
             return _closed(all_off(route.name))
         key, is_callers = key_of(request.caller, contenders[0].bid.target)
@@ -184,13 +193,14 @@ class RoutePlanner:
         provider, model = parts_of(name, self.config.default)
         return self._standings.health(provider, model, key, is_callers=is_callers)
 
-    def _contenders_at(self, route: str, raw_path: bytes, query: bytes) -> tuple[Contender, ...]:
+    def _contenders_at(self, route: str, raw_path: bytes, query: bytes, endpoint: Endpoint | None) -> tuple[Contender, ...]:
         bids = {
             name: self._bid(entry, name, raw_path, query)
             for name, entry in self.config.targets.items()
             if entry.provider not in self.config.off
         }
-        return contenders_of(self.config.routes[route], bids, self._lacks)
+        lacks = {name: _lacks_for(endpoint, bid.target, self._lacks[name]) for name, bid in bids.items()}
+        return contenders_of(self.config.routes[route], bids, lacks)
 
     def _bid(self, entry: TargetEntry | None, name: str, raw_path: bytes, query: bytes) -> Bid:
         """Return the bid of a target, or of the default provider for a model of its own."""
@@ -225,6 +235,13 @@ class _Flow:
         """Count what was hedged; a request that is forwarded earns its share of one, which is less than nothing."""
         with self._lock:
             self._credit = min(10.0, self._credit - hedges)
+
+
+def _lacks_for(endpoint: Endpoint | None, target: HttpTarget, lacks: Lacks) -> Lacks:
+    """Return what a target lacks for calls of an endpoint: which members it takes is known of chat, and of what it speaks."""
+    if endpoint is CHAT and endpoint.name in target.recipient.speaks:
+        return lacks
+    return Lacks(context=lacks.context)
 
 
 def parts_of(name: str, default: str) -> tuple[str, str]:

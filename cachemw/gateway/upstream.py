@@ -30,7 +30,7 @@ from cachemw.gateway.routes import GatewayConfig
 from cachemw.gateway.standings import Standings
 from cachemw.messages import HttpRecipient, Request, RouteTarget, Sends, header_values
 from cachemw.upstreams.base import AsyncResponse, SyncResponse, UpstreamRequest
-from cachemw.upstreams.http import Credentials
+from cachemw.upstreams.checking import Credentials
 
 
 class Gateway:

@@ -12,7 +12,8 @@ from starlette.routing import Mount, Route, Router
 from starlette.types import Lifespan, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from cachemw.asgi import AsgiClient, AsgiRequest, CacheMiddleware, path_below, raw_path_below
+from cachemw._asgi_scope import AsgiRequest, path_below, raw_path_below
+from cachemw.asgi import AsgiClient, CacheMiddleware
 from cachemw.budget import Budget
 from cachemw.cache.classify import body_limit, classify
 from cachemw.cache.policy import Policy

@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw.asgi import AsgiRequest, give_again, raw_path_below
+from cachemw._asgi_scope import AsgiRequest, raw_path_below
+from cachemw.asgi import give_again
 from cachemw.budget import Budget
 from cachemw.cache.context import ALSO, CALLER, DOOR
 from cachemw.cache.recall import RECALLED_BODY

@@ -33,7 +33,8 @@ from cachemw.proxy.settings_file import Given, as_it_is, from_file, meant, of_ga
 from cachemw.stores import DiskStore, Store
 from cachemw.stores.disk.files import SECRET_VARIABLE
 from cachemw.upstreams.base_urls import refuse_incomplete, refuse_without_scheme
-from cachemw.upstreams.http import Credentials, HttpUpstream
+from cachemw.upstreams.checking import Credentials
+from cachemw.upstreams.http import HttpUpstream
 from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS, upstream_of
 from cachemw.wire.hosts import host_of, hosts_of
 

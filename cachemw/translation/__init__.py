@@ -6,7 +6,7 @@ import msgspec
 
 from cachemw.messages import Headers
 from cachemw.redaction import redacted_repr
-from cachemw.translation.base import Members, Refused, Translated
+from cachemw.translation.base import Members, Translated, Untranslatable
 from cachemw.translation.chat_rows import chat_row
 from cachemw.translation.chat_to_messages import chat_to_messages
 from cachemw.translation.claude_rows import claude_row
@@ -28,22 +28,22 @@ class Translation(msgspec.Struct, frozen=True, eq=False):
     dialect: str
     spoken: str
     path: str
-    request: Callable[[Members, str | None, str | None], Translated | Refused]
+    request: Callable[[Members, str | None, str | None], Translated | Untranslatable]
     fields: Callable[[Headers], Headers]
     estimate: Callable[[bytes], bytes] | None = None
 
     __repr__ = redacted_repr
 
 
-def _messages_to_chat(members: Members, provider: str | None, model: str | None) -> Translated | Refused:
+def _messages_to_chat(members: Members, provider: str | None, model: str | None) -> Translated | Untranslatable:
     return messages_to_chat(members, chat_row(provider, model))
 
 
-def _count_to_chat(members: Members, provider: str | None, model: str | None) -> Translated | Refused:
+def _count_to_chat(members: Members, provider: str | None, model: str | None) -> Translated | Untranslatable:
     return count_to_chat(members, chat_row(provider, model))
 
 
-def _chat_to_messages(members: Members, provider: str | None, model: str | None) -> Translated | Refused:
+def _chat_to_messages(members: Members, provider: str | None, model: str | None) -> Translated | Untranslatable:
     return chat_to_messages(members, claude_row(model))
 
 

@@ -9,11 +9,11 @@ from cachemw.messages import Usage
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event
 
-Told = tuple[tuple[str, str], ...]
+Changes = tuple[tuple[str, str], ...]
 """What is not exactly as it was asked for: members, and what became of each, such as `dropped`. Both are tokens."""
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Untranslatable(msgspec.Struct, frozen=True):
     """A request that cannot be said in the other dialect: the member that cannot, and why, in plain words."""
 
     member: str
@@ -59,7 +59,7 @@ class Translated(msgspec.Struct, frozen=True):
     """A request as the other dialect has it: its body, what is told of it, and the view of its answers."""
 
     body: bytes
-    told: Told
+    told: Changes
     view: View
 
     __repr__ = redacted_repr

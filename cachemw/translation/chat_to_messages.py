@@ -1,8 +1,8 @@
 """x."""
 
-from cachemw.translation.base import Members, Refused, Translated
+from cachemw.translation.base import Members, Translated, Untranslatable
 
 
-def chat_to_messages(members: Members, row: object) -> Translated | Refused:
+def chat_to_messages(members: Members, row: object) -> Translated | Untranslatable:
     """x."""
-    return Refused("x", "y")
+    return Untranslatable("x", "y")

@@ -1,11 +1,11 @@
 """x."""
 
-from cachemw.translation.base import Members, Refused, Translated
+from cachemw.translation.base import Members, Translated, Untranslatable
 
 
-def count_to_chat(members: Members, row: object) -> Translated | Refused:
+def count_to_chat(members: Members, row: object) -> Translated | Untranslatable:
     """x."""
-    return Refused("x", "y")
+    return Untranslatable("x", "y")
 
 
 def estimated_count(body: bytes) -> bytes:

@@ -5,7 +5,7 @@ import re
 from cachemw.messages import Headers, header_values
 from cachemw.wire.fields import CREDENTIALS, without
 
-VERSION = (b"anthropic-version", b"2023-06-01")
+_VERSION = (b"anthropic-version", b"2023-06-01")
 """Anthropic's API answers nobody who does not name a version; there is no other one."""
 
 _BEARER = re.compile(rb"bearer +(.+)", re.IGNORECASE)
@@ -26,4 +26,4 @@ def fields_to_messages(headers: Headers) -> Headers:
     tokens = [found[1] for value in header_values(kept, b"authorization") if (found := _BEARER.fullmatch(value))]
     if tokens and not header_values(kept, b"x-api-key"):
         kept = (*without(kept, CREDENTIALS), *[(b"x-api-key", token) for token in tokens])
-    return kept if header_values(kept, b"anthropic-version") else (*kept, VERSION)
+    return kept if header_values(kept, b"anthropic-version") else (*kept, _VERSION)

@@ -1,8 +1,8 @@
 """x."""
 
-from cachemw.translation.base import Members, Refused, Translated
+from cachemw.translation.base import Members, Translated, Untranslatable
 
 
-def messages_to_chat(members: Members, row: object) -> Translated | Refused:
+def messages_to_chat(members: Members, row: object) -> Translated | Untranslatable:
     """x."""
-    return Refused("x", "y")
+    return Untranslatable("x", "y")

@@ -5,7 +5,7 @@ import re
 import httpx
 
 from cachemw.errors import ConfigurationError
-from cachemw.upstreams.http import DEFAULT_PORTS, origin_of
+from cachemw.upstreams.checking import DEFAULT_PORTS, origin_of
 from cachemw.upstreams.providers import PROVIDERS
 
 _ENDPOINT = re.compile(r"/(?:chat/completions|completions|responses|messages|embeddings|models)\Z")

@@ -2,21 +2,20 @@
 
 import asyncio
 import contextlib
-import re
 import threading
 import time
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import anyio
 import httpx
 
-from cachemw.cache.header_rules import NEVER_FORWARDED, forwarded
+from cachemw.cache.header_rules import forwarded
 from cachemw.cache.key import callers_credentials, with_credential
-from cachemw.errors import Cause, ConfigurationError, KeyMissing, UpstreamError, UpstreamTimeout
+from cachemw.errors import Cause, KeyMissing, UpstreamError, UpstreamTimeout
 from cachemw.limits import Timeouts
 from cachemw.messages import (
     DIALECTS,
@@ -33,6 +32,15 @@ from cachemw.messages import (
 from cachemw.redaction import redacted_repr
 from cachemw.upstreams.aiohttp import AiohttpResponse, Sessions
 from cachemw.upstreams.base import AsyncResponse, UpstreamRequest
+from cachemw.upstreams.checking import (
+    Credentials,
+    bearer,
+    checked_dialects,
+    checked_fields,
+    checked_key,
+    checked_url,
+    what_it_sends,
+)
 from cachemw.upstreams.connections import (
     MakeSyncTransport,
     MakeTransport,
@@ -45,10 +53,9 @@ from cachemw.upstreams.connections import (
 from cachemw.upstreams.failures import described, log_status
 from cachemw.upstreams.heads import head_in_http1, sayable
 from cachemw.upstreams.proxies import HttpProxy, proxy_for
-from cachemw.wire.fields import CREDENTIALS, in_utf8
+from cachemw.wire.fields import in_utf8
 from cachemw.wire.paths import below_version, is_target
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
 LONGEST_TARGET_BYTES = 64 * 1024
 TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
 
@@ -142,25 +149,12 @@ def hurried(response: Any, within: float | None) -> Iterator[None]:
         del stream.read
 
 
-def origin_of(url: httpx.URL) -> str:
-    """Return the origin of a URL as it is in the key: scheme and host in lower case, port written."""
-    host = f"[{url.host}]" if ":" in url.host else url.raw_host.decode()
-    return f"{url.scheme}://{host}:{url.port or DEFAULT_PORTS.get(url.scheme, 0)}"
-
-
 def head_of(method: str, response: httpx.Response) -> Head:
     """Return a response's head. What is not HTTP/1 ends by itself, and says when it was cut."""
     fields = tuple(response.headers.raw)
     if response.extensions.get("http_version") in (b"HTTP/1.0", b"HTTP/1.1"):
         return head_in_http1(method, response.status_code, fields)
     return Head(response.status_code, fields)
-
-
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_KEY = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-
-
-Credentials = Literal["replace", "pass", "lend"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +203,13 @@ class HttpUpstream:
         transport: MakeTransport | None = None,
         sync_transport: MakeSyncTransport | None = None,
     ) -> None:
-        self.base_url = _checked(base_url)
+        self.base_url = checked_url(base_url)
         self._host = host_in(self.base_url)
-        key = _checked_key(api_key)
-        self._credential = _bearer(key)
+        key = checked_key(api_key)
+        self._credential = bearer(key)
         self._own_credential = self._credential if key_field == "authorization" or not key else ((key_field.encode(), key),)
-        sends, fields = _sends(credentials, bool(self._credential)), _checked_fields(headers or {})
-        self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, fields, closing, _checked_dialects(speaks))
+        sends, fields = what_it_sends(credentials, bool(self._credential)), checked_fields(headers or {})
+        self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, fields, closing, checked_dialects(speaks))
         self._key_needed = None if self._credential else key_needed
         self.proxy = None if transport and sync_transport else self._proxy()
         self._sessions = Sessions(self._host, self.proxy) if transport is None else None
@@ -351,59 +345,3 @@ def _unaskable() -> UpstreamError:
     error = UpstreamError("the path cannot be requested")
     error.cause = Cause.REQUEST
     return error
-
-
-def _checked(base_url: str) -> str:
-    try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL:
-        raise ConfigurationError("the base URL is none") from None  # what it says may be a password
-    if url.userinfo or "@" in base_url:  # also where it is not read as one
-        raise ConfigurationError("a base URL holds no credentials: give an api_key")
-    has_port = url.port is None or 0 < url.port < 2**16
-    if url.scheme not in DEFAULT_PORTS or not url.host or not has_port or b"?" in url.raw_path or url.fragment:
-        shown = re.split("[?#]", base_url, maxsplit=1)[0]  # a query may hold a key
-        raise ConfigurationError(f"{shown!r} is not the absolute http or https URL of an API")
-    return origin_of(url) + url.raw_path.decode().rstrip("/")
-
-
-def _sends(credentials: Credentials, has_key: bool) -> Sends:
-    match credentials:
-        case "lend":
-            return Sends.OURS
-        case "replace":
-            return Sends.OURS if has_key else Sends.CALLERS
-        case "pass":
-            return Sends.CALLERS_OR_OURS if has_key else Sends.CALLERS
-    raise ConfigurationError('the credentials of an upstream are "replace", "pass" or "lend"')
-
-
-def _checked_fields(fields: Mapping[str, str]) -> Headers:
-    for name, value in fields.items():
-        if not (_FIELD_NAME.fullmatch(name) and (value == "" or _KEY.fullmatch(value))):  # what it says may be secret
-            raise ConfigurationError(f"{name!r}, or what it says, can be no header field of a request")
-        if name.lower().encode() in {*NEVER_FORWARDED, *CREDENTIALS}:
-            raise ConfigurationError(
-                f"{name} is not the operator's to say: a key is given as api_key, the rest is made for each request"
-            )
-    return tuple(sorted((name.lower().encode(), value.encode()) for name, value in fields.items()))
-
-
-def _checked_dialects(names: Iterable[str]) -> frozenset[str]:
-    dialects = frozenset(names)
-    if isinstance(names, str) or not dialects or not dialects <= frozenset(DIALECTS):
-        raise ConfigurationError(f"an upstream speaks some of {', '.join(DIALECTS)}, given as a collection")
-    return dialects
-
-
-def _bearer(key: bytes) -> Headers:
-    return ((b"authorization", b"Bearer " + key),) if key else ()
-
-
-def _checked_key(api_key: str | None) -> bytes:
-    if api_key and not _KEY.fullmatch(api_key):  # not shown: it is a secret all the same
-        raise ConfigurationError(
-            "the upstream's API key holds what no header field can: a line end, another control character, blanks around"
-            " it, or what is not ASCII (is it from a file with line ends of its own?)"
-        )
-    return (api_key or "").encode()

@@ -9,7 +9,8 @@ import httpx
 from cachemw.endpoints.chat.request import BOOKKEEPING
 from cachemw.errors import ConfigurationError
 from cachemw.messages import DIALECTS, Closing
-from cachemw.upstreams.http import Credentials, HttpUpstream, KeyNeed, origin_of
+from cachemw.upstreams.checking import Credentials, origin_of
+from cachemw.upstreams.http import HttpUpstream, KeyNeed
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from starlette.authentication import SimpleUser, UnauthenticatedUser
 from starlette.types import Message, Scope
 
 from cachemw import Limits, MemoryStore, Policy
-from cachemw.asgi import AsgiRequest, CacheMiddleware
+from cachemw._asgi_scope import AsgiRequest
+from cachemw.asgi import CacheMiddleware
 from cachemw.budget import Budget
 from cachemw.cache.context import CALLER, DOOR, EXTENSIONS, SCOPE
 from cachemw.cache.header_rules import ROWS, Counts

@@ -24,7 +24,7 @@ from cachemw.proxy import Proxy
 from cachemw.proxy.admission import AccessRules
 from cachemw.proxy.gate import Gate
 from cachemw.upstreams import HttpUpstream
-from cachemw.upstreams.http import Credentials
+from cachemw.upstreams.checking import Credentials
 from tests import wsgi_driver
 from tests.asgi_driver import Reply, call
 from tests.faults.credentials import CREDENTIALS, PLACEHOLDER, THE_SERVERS, Fields, said_in, who

@@ -12,7 +12,7 @@ from cachemw.limits import Timeouts
 from cachemw.messages import Head, Headers
 from cachemw.upstreams import HttpUpstream
 from cachemw.upstreams.base import UpstreamRequest
-from cachemw.upstreams.http import Credentials
+from cachemw.upstreams.checking import Credentials
 from cachemw.upstreams.push import End, pushed
 
 Part = bytes | anyio.Event

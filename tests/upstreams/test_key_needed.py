@@ -5,7 +5,7 @@ import pytest
 from cachemw.errors import KeyMissing
 from cachemw.messages import Headers
 from cachemw.upstreams import HttpUpstream, upstream_of
-from cachemw.upstreams.http import Credentials
+from cachemw.upstreams.checking import Credentials
 from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS
 from tests.upstreams.raw import RawServer, ask, closing, listening, outgoing, read_out
 
