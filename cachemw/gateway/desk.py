@@ -1,9 +1,12 @@
 """The desk of a routed request: where its attempts get their upstreams, say how they ended, and have their cost counted."""
 
+import re
 import time
+from functools import lru_cache
 from typing import Protocol
 
 from cachemw.cache.plans import AskedBid
+from cachemw.endpoints import CHAT
 from cachemw.errors import UpstreamError, UpstreamTimeout
 from cachemw.gateway.bout import Attempted, Bout, Shown
 from cachemw.gateway.commitment import Commitment, Judgement
@@ -13,11 +16,10 @@ from cachemw.gateway.health import GONE, Gone, Good
 from cachemw.messages import header_values
 from cachemw.routing import Bill, RoutedHead
 from cachemw.upstreams.base import AsyncUpstream, SyncUpstream, UpstreamRequest
-from cachemw.wire.sse import DONE_LINE
 
 _COUNTS_RETRIES = b"x-stainless-retry-count"  # the SDKs' own, from their first try on
-_TAIL = 512
-"""The bytes of an answer in which its end is looked for: some pad the last event."""
+_REACH = 64
+"""The bytes of a line that say that a stream ends, and more."""
 
 _SOON = 0.1
 
@@ -96,7 +98,11 @@ class RoutedAnswer:
         self._idle = bout.timeouts.idle
         self._shown_at = self.waits_since = time.monotonic()
         self._first_token = None if self._open is None else self._open.ended - self._open.began
-        self._last = self._last_but_one = b""
+        endpoint = shown.asked.endpoint or CHAT
+        self._ends = None if endpoint.ends is None else _line_of(endpoint.ends)
+        self._tail = b""
+        self._has_said_all = False
+        """Whether what was read has the line at which clients hang up."""
         self._is_over = False
         self._judging = None if self._open is None else self._open.commitment
         if self._judging is not None and self._judging.judgement is not Judgement.HOLDING:
@@ -106,7 +112,9 @@ class RoutedAnswer:
     def feed(self, chunk: bytes) -> None:
         """See what is given to the client."""
         self._watch.feed(chunk)
-        self._last_but_one, self._last = self._last, chunk
+        if self._ends is not None and not self._has_said_all:
+            self._has_said_all = self._ends.search(self._tail + chunk) is not None
+            self._tail = (self._tail + chunk)[-_REACH:]
         if self._judging is not None:
             self._judge_on(self._judging, chunk)
 
@@ -129,19 +137,12 @@ class RoutedAnswer:
 
     def leave(self) -> None:
         """Note that its reader wants no more: it has had the last event, or has left, or it has waited in vain."""
-        if self._has_said_all():
+        if self._has_said_all:
             self._finish(None, complete=True)
         elif time.monotonic() - self.waits_since > self._idle - _SOON:
             self.fail(UpstreamTimeout("it fell silent"))
         else:
             self._finish(GONE, complete=False)
-
-    def _has_said_all(self) -> bool:
-        """Say whether what was last read is the end of a stream, at which clients hang up."""
-        endpoint = self._asked.endpoint
-        ends = DONE_LINE if endpoint is None else endpoint.ends
-        last_lines = (self._last_but_one[-_TAIL:] + self._last)[-_TAIL:].splitlines(keepends=True)
-        return ends is not None and any(map(ends.match, last_lines))
 
     def _note_judged(self) -> None:
         self._judging = None
@@ -169,3 +170,9 @@ class RoutedAnswer:
         if attempted.has_ended or usage is None or not usage.output_tokens or took <= 0.0:
             return None
         return usage.output_tokens / took
+
+
+@lru_cache(16)
+def _line_of(ends: re.Pattern[bytes]) -> re.Pattern[bytes]:
+    """Return what finds the line at which clients hang up, anywhere in a stream."""
+    return re.compile(rb"^(?:" + ends.pattern + rb")", re.MULTILINE)
