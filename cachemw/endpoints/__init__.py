@@ -2,10 +2,11 @@
 
 from cachemw.endpoints.base import Endpoint
 from cachemw.endpoints.chat import CHAT
+from cachemw.endpoints.responses import RESPONSES
 
-ENDPOINTS: tuple[Endpoint, ...] = (CHAT,)
+ENDPOINTS: tuple[Endpoint, ...] = (CHAT, RESPONSES)
 
-__all__ = ["CHAT", "ENDPOINTS", "endpoint_of"]
+__all__ = ["CHAT", "ENDPOINTS", "RESPONSES", "endpoint_of"]
 
 
 def endpoint_of(method: str, path: str, chat_paths: tuple[str, ...]) -> Endpoint | None:
