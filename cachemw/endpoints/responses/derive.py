@@ -52,8 +52,8 @@ def _as_json(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
     """The last event holds the response. Its items say it anew, and encrypt their reasoning otherwise: they are not used."""
     last = next((event for event in reversed(_events(stored)) if not sse.is_done(event.data)), None)
     members = {} if last is None else read_object(last.data, work.answer)
-    response = members.get("response")
-    if members.get("type") not in ENDINGS or not isinstance(response, dict):
+    kind_of_event, response = members.get("type"), members.get("response")
+    if not isinstance(kind_of_event, str) or kind_of_event not in ENDINGS or not isinstance(response, dict):
         raise Loss
     return as_document(stored, kind, msgspec.json.encode(response))
 
