@@ -35,6 +35,12 @@ NOTHING_ELSE = frozenset({"stop"})
 REFUSAL = {"type": "refusal", "refusal": "No."}
 WHOLE = told(HELLO)
 
+
+def never(answer: Any, fault: str) -> tuple[Any, str | None, str | None]:
+    """Return the row of an answer that no limit makes better."""
+    return answer, fault, fault
+
+
 # Whole answers: what becomes of each where the caller set no limit, and where it did.
 ANSWERS: dict[str, tuple[Any, str | None, str | None]] = {
     "a text": (HELLO, None, None),
@@ -57,32 +63,32 @@ ANSWERS: dict[str, tuple[Any, str | None, str | None]] = {
     "an empty text": (response(message(text("", logprobs=[{"token": "x"}]))), "empty-answer", "empty-answer"),
     "cut by the limit": (cut_short(message(text("hel"))), "finish-length", None),
     "cut while it thought": (cut_short(reasoning(), usage=THOUGHT), "finish-length", None),
-    "cut by a filter": (cut_short(message(text("hel")), reason="content_filter"), *["finish-content_filter"] * 2),
-    "cut by messages": (cut_short(message(text("hel")), reason="max_messages"), *["finish-max_messages"] * 2),
-    "steered": (cut_short(message(text("hel")), reason="steered"), *["finish-steered"] * 2),
-    "cut for a reason in many words": (cut_short(message(text("hel")), reason="No, sorry!"), *["finish-other"] * 2),
-    "cut, and nobody says why": (cut_short(message(text("hel")), reason=None), *["finish-incomplete"] * 2),
-    "cut, without details": (cut_short(message(text("hel")), incomplete_details=None), *["finish-incomplete"] * 2),
-    "queued": (response(status="queued"), *["finish-queued"] * 2),
-    "in progress": (response(message(text("hel")), status="in_progress"), *["finish-in_progress"] * 2),
-    "cancelled": (response(message(text("hel")), status="cancelled"), *["finish-cancelled"] * 2),
-    "no status": (response(message(text("hel")), status=None), *["finish-other"] * 2),
-    "another object": (response(message(text("hel")), object="list"), *["finish-other"] * 2),
-    "failed": (response(status="failed", error={"code": "server_error"}), *["error-answer"] * 2),
-    "failed, and nobody says why": (response(message(text("hel")), status="failed"), *["error-answer"] * 2),
-    "an error besides": (HELLO | {"error": {"code": "x"}}, *["error-answer"] * 2),
-    "an error": ({"error": {"message": "no"}}, *["error-answer"] * 2),
-    "an error that is a text": ({"error": "no"}, *["error-answer"] * 2),
-    "a flat error": ({"message": "no", "type": "x", "code": "y"}, *["error-answer"] * 2),
-    "an empty object": ({}, *["finish-other"] * 2),
-    "a list": ([], *["unreadable-answer"] * 2),
-    "output that is none": (response(output={}), *["unreadable-answer"] * 2),
-    "items that are none": (response(output=["hello"]), *["unreadable-answer"] * 2),
-    "a status that is none": (response(status=5), *["unreadable-answer"] * 2),
-    "no JSON": (b"<html>", *["unreadable-answer"] * 2),
-    "nothing at all": (b"", *["unreadable-answer"] * 2),
-    "a lone surrogate": (json.dumps(HELLO).replace("hello", "\\ud800").encode(), *["unreadable-answer"] * 2),
-    "depth": (b'{"output":[{"x":' + b"[" * 9999 + b"]" * 9999 + b"}]}", *["unreadable-answer"] * 2),
+    "cut by a filter": never(cut_short(message(text("hel")), reason="content_filter"), "finish-content_filter"),
+    "cut by messages": never(cut_short(message(text("hel")), reason="max_messages"), "finish-max_messages"),
+    "steered": never(cut_short(message(text("hel")), reason="steered"), "finish-steered"),
+    "cut for a reason in many words": never(cut_short(message(text("hel")), reason="No, sorry!"), "finish-other"),
+    "cut, and nobody says why": never(cut_short(message(text("hel")), reason=None), "finish-incomplete"),
+    "cut, without details": never(cut_short(message(text("hel")), incomplete_details=None), "finish-incomplete"),
+    "queued": never(response(status="queued"), "finish-queued"),
+    "in progress": never(response(message(text("hel")), status="in_progress"), "finish-in_progress"),
+    "cancelled": never(response(message(text("hel")), status="cancelled"), "finish-cancelled"),
+    "no status": never(response(message(text("hel")), status=None), "finish-other"),
+    "another object": never(response(message(text("hel")), object="list"), "finish-other"),
+    "failed": never(response(status="failed", error={"code": "server_error"}), "error-answer"),
+    "failed, and nobody says why": never(response(message(text("hel")), status="failed"), "error-answer"),
+    "an error besides": never(HELLO | {"error": {"code": "x"}}, "error-answer"),
+    "an error": never({"error": {"message": "no"}}, "error-answer"),
+    "an error that is a text": never({"error": "no"}, "error-answer"),
+    "a flat error": never({"message": "no", "type": "x", "code": "y"}, "error-answer"),
+    "an empty object": never({}, "finish-other"),
+    "a list": never([], "unreadable-answer"),
+    "output that is none": never(response(output={}), "unreadable-answer"),
+    "items that are none": never(response(output=["hello"]), "unreadable-answer"),
+    "a status that is none": never(response(status=5), "unreadable-answer"),
+    "no JSON": never(b"<html>", "unreadable-answer"),
+    "nothing at all": never(b"", "unreadable-answer"),
+    "a lone surrogate": never(json.dumps(HELLO).replace("hello", "\\ud800").encode(), "unreadable-answer"),
+    "depth": never(b'{"output":[{"x":' + b"[" * 9999 + b"]" * 9999 + b"}]}", "unreadable-answer"),
 }
 
 

@@ -98,9 +98,9 @@ def test_what_is_echoed_is_in_the_key_also_where_the_operator_says_that_it_only_
 
 
 def test_the_operator_may_still_name_what_chat_completions_only_count_by() -> None:
-    assert Policy(bookkeeping={"user", "metadata"}).bookkeeping == {"user", "metadata"}
+    assert Policy(bookkeeping=frozenset({"user", "metadata"})).bookkeeping == {"user", "metadata"}
     with pytest.raises(ConfigurationError, match="input"):
-        Policy(bookkeeping={"input"})
+        Policy(bookkeeping=frozenset({"input"}))
 
 
 @pytest.mark.parametrize("name", [name for name, (place, _) in DOCUMENTED.items() if place is T])
