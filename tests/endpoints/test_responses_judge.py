@@ -299,7 +299,9 @@ def test_an_event_says_something_or_not(event: Any, saying: Saying) -> None:
         (response(reasoning()), N, 1, ("stop",)),
         (cut_short(message()), N, 1, ("length",)),
         (cut_short(message(), reason="content_filter"), N, 1, ("content_filter",)),
-        (response(status="queued"), N, 0, ("queued",)),
+        (response(status="queued"), S, 0, ("queued",)),  # it is made in the background
+        (response(status="in_progress"), S, 0, ("in_progress",)),
+        (response(status="cancelled"), N, 0, ("cancelled",)),
         (FAILED, E, 0, ()),
         ({"error": {"message": "no"}}, E, 0, ()),
         ([], U, 0, ()),

@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from cachemw.endpoints.base import ApiCall, Beginning, Demands, Saying
-from cachemw.endpoints.responses.speech import NULL, UNREADABLE, is_said, item_says_something
+from cachemw.endpoints.responses.speech import NULL, UNREADABLE, is_of_server, is_said, item_says_something
 from cachemw.endpoints.usage import read_usage
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
@@ -24,6 +24,9 @@ LAST_EVENT = re.compile(
 
 _STATES = frozenset({"response.created", "response.in_progress"})
 _NEVER = frozenset({"response.queued", "response.cancelled"})
+
+_LATER = frozenset({"queued", "in_progress"})
+"""The states of a response that is made in the background: it may be shown, and its client asks for the rest later."""
 
 _WHOLE = frozenset({"stop", "length"})
 """The reasons of an answer that is one; of others the operator has no say."""
@@ -107,7 +110,7 @@ def _of_response(response: _Response, work: Work) -> Beginning:
     if response.is_error:
         return Beginning(Saying.ERROR)
     output = response.output or []
-    says = any(item_says_something(item, work) for item in output)
+    says = response.status in _LATER or any(item_says_something(item, work) for item in output)
     return Beginning(Saying.SOMETHING if says else Saying.NOTHING, 1 if output else 0, (response.reason,))
 
 
@@ -216,6 +219,8 @@ class ResponseJudge:
             return "finish-other"
         output = response.output or []
         says = [item_says_something(item, self._work) for item in output]  # all of it is read: one may be unreadable
+        if any(map(is_of_server, output)):
+            return "server-tool"
         return None if any(says) or output and _counts_reasoning(self.usage) else "empty-answer"
 
     def _note(self, response: _Response) -> None:

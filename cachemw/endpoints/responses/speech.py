@@ -13,6 +13,13 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _MESSAGE, _REASONING = b'"message"', b'"reasoning"'
 
+_OF_SERVER = frozenset(
+    b'"%s"' % kind
+    for kind in b"web_search_call file_search_call code_interpreter_call image_generation_call mcp_call mcp_list_tools"
+    b" mcp_approval_request tool_search_call tool_search_output program program_output compaction".split()
+)
+"""Items that say what the upstream itself looked up, or ran: a stored prompt may have tools that no request names."""
+
 _SILENT = frozenset(
     "type id status role phase item_id call_id output_index content_index summary_index annotation_index sequence_number"
     " obfuscation logprobs annotations encrypted_content".split()
@@ -28,6 +35,11 @@ def item_says_something(item: dict[str, msgspec.Raw], work: Work) -> bool:
     kind = bytes(item.get("type", NULL))
     says = [is_said(name, part, work) for name, part in item.items()]  # all of it is read: one may be unreadable
     return any(says) or kind not in (_MESSAGE, _REASONING, b"null")
+
+
+def is_of_server(item: dict[str, msgspec.Raw]) -> bool:
+    """Say whether an item is of a tool that the upstream itself runs."""
+    return bytes(item.get("type", NULL)) in _OF_SERVER
 
 
 def is_said(name: str, part: msgspec.Raw, work: Work) -> bool:
