@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openai.types.responses import Response
 
 from cachemw.endpoints import RESPONSES
-from cachemw.endpoints.chat.transcode import OTHER_KIND
+from cachemw.endpoints.deriving import OTHER_KIND
 from cachemw.endpoints.responses.gather import gather
 from cachemw.limits import Work
 from cachemw.messages import Kind, StoredResponse

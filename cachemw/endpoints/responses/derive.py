@@ -2,16 +2,13 @@
 
 import msgspec
 
-from cachemw.endpoints.chat.transcode.reading import OTHER_KIND, PADDING, JsonObject, Loss, read_object
-from cachemw.endpoints.deriving import as_document, as_stream
+from cachemw.endpoints.chat.transcode.reading import PADDING, read_object
+from cachemw.endpoints.deriving import OTHER_KIND, JsonObject, Loss, as_document, as_stream, slice_length
 from cachemw.endpoints.responses.judge import ENDINGS
 from cachemw.endpoints.responses.synthesise import synthesise
 from cachemw.limits import Work
 from cachemw.messages import Kind, StoredResponse
 from cachemw.wire import sse
-
-_SLICE_CHARS = 24
-_SLICES = 512  # a text is cut into at most: each costs a frame
 
 
 class _Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,8 +56,7 @@ def _as_json(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
 
 
 def _synthesised(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
-    slice_chars = max(_SLICE_CHARS, -(-len(stored.body) // _SLICES))  # a character is a byte of it at least
-    events = synthesise(read_object(stored.body, work.answer), work.pieces, slice_chars)
+    events = synthesise(read_object(stored.body, work.answer), work.pieces, slice_length(stored.body))
     return as_stream(stored, kind, list(map(_framed, events)), (0.0,) * len(events))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from cachemw.endpoints.chat.transcode.reading import JsonObject, Loss
+from cachemw.endpoints.deriving import JsonObject, Loss
 
 _ADDED, _DONE = "response.output_item.added", "response.output_item.done"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from cachemw.endpoints.chat.transcode.reading import JsonObject, Loss
+from cachemw.endpoints.deriving import JsonObject, Loss, slices_of
 from cachemw.endpoints.responses.gather import gather
 from cachemw.endpoints.responses.judge import ENDINGS
 
@@ -142,6 +142,6 @@ def _text_events(name: str, member: str, text: Any, place: JsonObject, slice_cha
     """Yield a text in slices, cut between code points, then whole."""
     if not isinstance(text, str):
         raise Loss
-    for start in range(0, len(text), slice_chars):
-        yield {"type": f"{name}.delta", **place, "delta": text[start : start + slice_chars]}
+    for piece in slices_of(text, slice_chars):
+        yield {"type": f"{name}.delta", **place, "delta": piece}
     yield {"type": f"{name}.done", **place, member: text}

@@ -5,17 +5,14 @@ import msgspec
 from cachemw.endpoints.chat.transcode.aggregate import aggregate
 from cachemw.endpoints.chat.transcode.reading import (
     NO_USAGE,
-    OTHER_KIND,
     PADDING,
-    JsonObject,
-    Loss,
     choices_of,
     is_padding,
     read_object,
     read_stream,
 )
 from cachemw.endpoints.chat.transcode.synthesise import synthesise
-from cachemw.endpoints.deriving import as_document, as_stream
+from cachemw.endpoints.deriving import OTHER_KIND, JsonObject, Loss, as_document, as_stream, slice_length
 from cachemw.limits import Work
 from cachemw.messages import Kind, StoredResponse
 from cachemw.wire import sse
@@ -77,11 +74,6 @@ def _less(chunk: JsonObject, name: str) -> JsonObject:
     return {other: value for other, value in chunk.items() if other != name} if name in chunk else chunk
 
 
-SLICE_CHARS = 24
-SLICES = 512
-"""Into how many slices a text is cut at most: each costs a frame, and a long answer must not become ten times as long."""
-
-
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The stream options that we know how to meet."""
 
@@ -126,9 +118,8 @@ def _as_json(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
 
 
 def _synthesised(stored: StoredResponse, kind: Kind, asked: Options, work: Work) -> StoredResponse:
-    slice_chars = max(SLICE_CHARS, -(-len(stored.body) // SLICES))  # a character is a byte of it at least
     completion = read_object(stored.body, work.answer)
-    chunks = synthesise(completion, work.pieces, include_usage=asked.include_usage, slice_chars=slice_chars)
+    chunks = synthesise(completion, work.pieces, include_usage=asked.include_usage, slice_chars=slice_length(stored.body))
     lines = (*map(msgspec.json.encode, chunks), sse.DONE)
     return as_stream(stored, kind, [sse.encode(line) for line in lines], (0.0,) * len(lines))
 
