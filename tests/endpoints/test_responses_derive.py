@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import httpx2
+import msgspec
 import openai
 import pytest
 from hypothesis import given
@@ -378,6 +379,12 @@ def test_an_option_that_nobody_knows_is_not_met(kind: Kind) -> None:
     """S4."""
     assert derived(body_of(told(HELLO)), STREAM, kind) == OTHER_KIND
     assert derived(json.dumps(HELLO).encode(), kind, STREAM) == OTHER_KIND
+
+
+def test_a_record_that_says_of_too_few_events_when_they_came_is_not_taken_apart() -> None:
+    stored = msgspec.structs.replace(record(body_of(told(HELLO)), STREAM), arrivals=(0.0,))
+
+    assert RESPONSES.derive(stored, UNPADDED, Work()) == OTHER_KIND
 
 
 def test_an_event_that_is_no_object_is_not_looked_into() -> None:

@@ -55,6 +55,10 @@ ANSWERS: dict[str, tuple[Any, str | None, str | None]] = {
     "an item nobody knows": (response({"type": "invented"}), None, None),
     "an unnamed item with a text": (response({"x": "hello"}), None, None),
     "without `object`": ({name: value for name, value in HELLO.items() if name != "object"}, None, None),
+    "what a tool of the server found": never(
+        response({"id": "ws_1", "type": "web_search_call", "status": "completed"}, message(text("x"))), "server-tool"
+    ),
+    "what one of another server did": never(response({"type": "mcp_call"}, message(text("x"))), "server-tool"),
     "nothing": (response(), "empty-answer", "empty-answer"),
     "no output": (response(output=None), "empty-answer", "empty-answer"),
     "nothing, and thought about": (response(usage=THOUGHT), "empty-answer", "empty-answer"),

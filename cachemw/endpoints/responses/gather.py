@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from cachemw.endpoints.deriving import JsonObject, Loss
+from cachemw.endpoints.deriving import JsonObject
 
 _ADDED, _DONE = "response.output_item.added", "response.output_item.done"
 
@@ -31,13 +31,10 @@ _ANNOTATED = "response.output_text.annotation.added"
 
 
 def gather(events: Iterable[JsonObject]) -> list[Any]:
-    """Return the items that these events say, one after the other. Raises `Loss` for what cannot be put together."""
+    """Return the items that these events say, one after the other; they are such as `synthesise` makes."""
     items: list[JsonObject] = []
-    try:
-        for event in events:
-            _take_in(items, event)
-    except (LookupError, TypeError, AttributeError):
-        raise Loss from None
+    for event in events:
+        _take_in(items, event)
     return items
 
 
