@@ -82,6 +82,8 @@ NOT_CODES = {"cachemw_error", "invalid_request_error", "status_code"}
         "endpoints/chat/request",
         "endpoints/chat/completeness",
         "endpoints/chat/transcode/reading",
+        "endpoints/responses/request",
+        "endpoints/responses/judge",
         "wire/strict_json",
         "cache/authors",
         "cache/exchange",

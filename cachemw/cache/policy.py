@@ -28,7 +28,12 @@ _NUMBERS = (
     *("max_request_bytes", "max_record_bytes"),
 )
 
-_ASKED = frozenset(name for endpoint in ENDPOINTS for name, place in endpoint.fields.items() if place is not Place.BOOKKEEPING)
+_ASKED = frozenset(
+    name
+    for endpoint in ENDPOINTS
+    for name, place in endpoint.fields.items()
+    if place not in (Place.BOOKKEEPING, Place.ECHOED)  # what is echoed is in the key of its endpoint all the same
+)
 """The members that answers depend on; one that is not documented may be either."""
 
 

@@ -20,7 +20,7 @@ def terms_of(
 
     A fresh answer that was asked for is kept in the place of the records under `also_instead_of`, too.
     """
-    policy, lifetime = query.policy, query.policy.lifetime_of(query.asked.ttl)
+    policy, lifetime = query.policy, min(query.policy.lifetime_of(query.asked.ttl), query.call.longest)
     index, others = _placed(query, found, also_instead_of)
     return Terms(
         call=query.call,

@@ -3,10 +3,11 @@
 from cachemw.endpoints.base import Endpoint
 from cachemw.endpoints.chat import CHAT
 from cachemw.endpoints.errors import OPENAI, ErrorShape
+from cachemw.endpoints.responses import RESPONSES
 
-ENDPOINTS: tuple[Endpoint, ...] = (CHAT,)
+ENDPOINTS: tuple[Endpoint, ...] = (CHAT, RESPONSES)
 
-__all__ = ["CHAT", "ENDPOINTS", "endpoint_of", "errors_at"]
+__all__ = ["CHAT", "ENDPOINTS", "RESPONSES", "endpoint_of", "errors_at"]
 
 
 def endpoint_of(method: str, path: str, chat_paths: tuple[str, ...]) -> Endpoint | None:

@@ -1,5 +1,6 @@
 """The port of endpoints: what has to be known of an API call to cache it. `cachemw.endpoints` lists the ones there are."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -35,7 +36,8 @@ class Place(Enum):
 class ApiCall(msgspec.Struct, frozen=True):
     """An API call, as far as it matters here: its canonical body, and what decides how its answer is judged.
 
-    `model` is the one that is asked for; `choices` is how many answers; `bounded`: the caller itself limited their length.
+    `model` is the one that is asked for; `choices` is how many answers; `bounded`: the caller itself limited their length;
+    `longest` is for how many seconds an answer may be fresh at most.
     Of a call that goes to a gateway, which may be sent to many, there are also the `members` of its body as they were read, and
     by their names, in order, the `forms` in which they stand in a canonical body.
     """
@@ -47,6 +49,7 @@ class ApiCall(msgspec.Struct, frozen=True):
     choices: int = 1
     bounded: bool = False
     wants_usage: bool = False
+    longest: float = math.inf
     members: Mapping[str, Any] | None = None
     forms: tuple[tuple[str, bytes], ...] = ()
 

@@ -1,0 +1,90 @@
+"""Derive one kind of a response from the kind that was recorded."""
+
+import msgspec
+
+from cachemw.endpoints.chat.transcode.reading import PADDING, read_object
+from cachemw.endpoints.deriving import OTHER_KIND, JsonObject, Loss, as_document, as_stream, slice_length
+from cachemw.endpoints.responses.judge import ENDINGS
+from cachemw.endpoints.responses.synthesise import synthesise
+from cachemw.limits import Work
+from cachemw.messages import Kind, StoredResponse
+from cachemw.wire import sse
+
+
+class _Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The stream options that we know how to meet."""
+
+    include_obfuscation: bool = True
+
+
+_options = msgspec.json.Decoder(_Options)
+
+
+def derive(stored: StoredResponse, kind: Kind, work: Work = Work()) -> StoredResponse | str:
+    """Return the stored response in another kind, or the `detail` that says why it cannot be had without loss."""
+    if stored.kind == kind:
+        return stored
+    try:
+        _understood(stored.kind)
+        asked = _understood(kind)
+        if not kind.stream:
+            return _as_json(stored, kind, work)
+        return _adapted(stored, kind, asked, work) if stored.kind.stream else _synthesised(stored, kind, work)
+    except Loss as exc:
+        return exc.detail
+    except RecursionError:  # JSON that is nested too deeply to be taken apart
+        return OTHER_KIND
+
+
+def _understood(kind: Kind) -> _Options:
+    if not kind.stream and kind.options != b"{}":
+        raise Loss
+    try:
+        return _options.decode(kind.options)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Loss from None
+
+
+def _as_json(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
+    """The last event holds the response. Its items say it anew, and encrypt their reasoning otherwise: they are not used."""
+    last = next((event for event in reversed(_events(stored)) if not sse.is_done(event.data)), None)
+    members = {} if last is None else read_object(last.data, work.answer)
+    kind_of_event, response = members.get("type"), members.get("response")
+    if not isinstance(kind_of_event, str) or kind_of_event not in ENDINGS or not isinstance(response, dict):
+        raise Loss
+    return as_document(stored, kind, msgspec.json.encode(response))
+
+
+def _synthesised(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
+    events = synthesise(read_object(stored.body, work.answer), work.pieces, slice_length(stored.body))
+    return as_stream(stored, kind, list(map(_framed, events)), (0.0,) * len(events))
+
+
+def _adapted(stored: StoredResponse, kind: Kind, asked: _Options, work: Work) -> StoredResponse:
+    """Leave out what only hides how long events are, where that was asked for. An event that has none keeps its bytes."""
+    events = _events(stored)
+    if len(events) != len(stored.arrivals):
+        raise Loss
+    wanted = [stored.body[event.start : event.end] for event in events]
+    if not asked.include_obfuscation:
+        wanted = [_unpadded(event, as_recorded, work) for event, as_recorded in zip(events, wanted, strict=True)]
+    return as_stream(stored, kind, wanted, stored.arrivals)
+
+
+def _unpadded(event: sse.Event, as_recorded: bytes, work: Work) -> bytes:
+    if sse.is_done(event.data):
+        return as_recorded
+    members = read_object(event.data, work.answer)
+    if PADDING not in members:
+        return as_recorded
+    del members[PADDING]
+    return sse.encode(msgspec.json.encode(members), event.name)
+
+
+def _framed(event: JsonObject) -> bytes:
+    return sse.encode(msgspec.json.encode(event), event["type"].encode())
+
+
+def _events(stored: StoredResponse) -> list[sse.Event]:
+    parser = sse.Parser(ends=None)
+    return [*parser.feed(stored.body), *parser.end()]
