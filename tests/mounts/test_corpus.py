@@ -30,7 +30,7 @@ REFUSED: dict[tuple[str, str], str] = {}
 
 BYPASSED = frozenset({"openai_web_search_annotations"})
 OF_OTHER_APIS = {"responses": "no-input"}
-"""Why a chat request is not cached that goes to another API; where that is none of ours, it is `not-chat`."""
+"""Why a chat request is not cached that goes to another API; where that is none of ours, it is `other-path`."""
 
 
 def uri_of(recording: Recording) -> str:
