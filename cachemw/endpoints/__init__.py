@@ -1,11 +1,12 @@
 """The endpoints whose answers are cached, in one registry. Each is read, judged and derived in a package of its own. Pure."""
 
+from cachemw.endpoints.anthropic import MESSAGES
 from cachemw.endpoints.base import Endpoint
 from cachemw.endpoints.chat import CHAT
 
-ENDPOINTS: tuple[Endpoint, ...] = (CHAT,)
+ENDPOINTS: tuple[Endpoint, ...] = (CHAT, MESSAGES)
 
-__all__ = ["CHAT", "ENDPOINTS", "endpoint_of"]
+__all__ = ["CHAT", "ENDPOINTS", "MESSAGES", "endpoint_of"]
 
 
 def endpoint_of(method: str, path: str, chat_paths: tuple[str, ...]) -> Endpoint | None:

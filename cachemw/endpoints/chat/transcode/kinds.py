@@ -1,27 +1,21 @@
 """Derive one kind of an answer from the kind that was recorded."""
 
-from collections.abc import Sequence
-from itertools import accumulate
-
 import msgspec
 
 from cachemw.endpoints.chat.transcode.aggregate import aggregate
 from cachemw.endpoints.chat.transcode.reading import (
     NO_USAGE,
-    OTHER_KIND,
     PADDING,
-    JsonObject,
-    Loss,
     choices_of,
     is_padding,
     read_object,
     read_stream,
 )
 from cachemw.endpoints.chat.transcode.synthesise import synthesise
+from cachemw.endpoints.deriving import OTHER_KIND, JsonObject, Loss, as_document, as_stream, slice_length
 from cachemw.limits import Work
-from cachemw.messages import Headers, Kind, StoredResponse
+from cachemw.messages import Kind, StoredResponse
 from cachemw.wire import sse
-from cachemw.wire.fields import without
 
 _NO_ANSWER = frozenset({"choices", "usage"})
 
@@ -80,14 +74,6 @@ def _less(chunk: JsonObject, name: str) -> JsonObject:
     return {other: value for other, value in chunk.items() if other != name} if name in chunk else chunk
 
 
-JSON = b"application/json"
-EVENT_STREAM = b"text/event-stream; charset=utf-8"
-
-SLICE_CHARS = 24
-SLICES = 512
-"""Into how many slices a text is cut at most: each costs a frame, and a long answer must not become ten times as long."""
-
-
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The stream options that we know how to meet."""
 
@@ -128,27 +114,16 @@ def _as_json(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
     completion = aggregate(members for _, members in chunks)
     if completion.get("usage") is None:
         raise Loss(NO_USAGE)
-    headers, body = _headers(stored, JSON), msgspec.json.encode(completion)
-    return msgspec.structs.replace(stored, kind=kind, headers=headers, body=body, event_ends=(), arrivals=())
+    return as_document(stored, kind, msgspec.json.encode(completion))
 
 
 def _synthesised(stored: StoredResponse, kind: Kind, asked: Options, work: Work) -> StoredResponse:
-    slice_chars = max(SLICE_CHARS, -(-len(stored.body) // SLICES))  # a character is a byte of it at least
     completion = read_object(stored.body, work.answer)
-    chunks = synthesise(completion, work.pieces, include_usage=asked.include_usage, slice_chars=slice_chars)
+    chunks = synthesise(completion, work.pieces, include_usage=asked.include_usage, slice_chars=slice_length(stored.body))
     lines = (*map(msgspec.json.encode, chunks), sse.DONE)
-    return _as_stream(stored, kind, [sse.encode(line) for line in lines], (0.0,) * len(lines))
+    return as_stream(stored, kind, [sse.encode(line) for line in lines], (0.0,) * len(lines))
 
 
 def _adapted(stored: StoredResponse, kind: Kind, asked: Options, work: Work) -> StoredResponse:
     events = adapt(stored, work, include_usage=asked.include_usage, include_obfuscation=asked.include_obfuscation)
-    return _as_stream(stored, kind, [event for event, _ in events], tuple(arrival for _, arrival in events))
-
-
-def _as_stream(stored: StoredResponse, kind: Kind, events: Sequence[bytes], arrivals: tuple[float, ...]) -> StoredResponse:
-    headers, body, ends = _headers(stored, EVENT_STREAM), b"".join(events), tuple(accumulate(map(len, events)))
-    return msgspec.structs.replace(stored, kind=kind, headers=headers, body=body, event_ends=ends, arrivals=arrivals)
-
-
-def _headers(stored: StoredResponse, content_type: bytes) -> Headers:
-    return ((b"content-type", content_type), *without(stored.headers, [b"content-type"]))
+    return as_stream(stored, kind, [event for event, _ in events], tuple(arrival for _, arrival in events))

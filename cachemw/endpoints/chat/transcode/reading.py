@@ -7,25 +7,12 @@ from typing import Any
 
 import msgspec
 
-from cachemw.errors import CacheError
+from cachemw.endpoints.deriving import JsonObject, Loss
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event, Parser, is_done
 from cachemw.wire.strict_json import is_too_complex
 
-OTHER_KIND = "other-kind"
 NO_USAGE = "no-usage"
-
-
-class Loss(CacheError):
-    """Something of the answer would be lost or made up; `detail` is what the report says. It never leaves this package."""
-
-    def __init__(self, detail: str = OTHER_KIND) -> None:
-        super().__init__(detail)
-        self.detail = detail
-
-
-JsonObject = dict[str, Any]
-"""The members of a JSON object, in their order."""
 
 PADDING = "obfuscation"
 """A chunk's member of random length, so that the lengths of what is sent tell nothing."""

@@ -3,7 +3,8 @@
 import re
 from typing import Any, Protocol
 
-from cachemw.endpoints.chat.transcode.reading import JsonObject, Loss, index_of
+from cachemw.endpoints.chat.transcode.reading import index_of
+from cachemw.endpoints.deriving import JsonObject, Loss
 
 TEXTS = frozenset(
     "content refusal reasoning reasoning_content reasoning_text thinking text summary data transcript arguments input".split()

@@ -5,7 +5,8 @@ from itertools import islice
 from typing import Any
 
 from cachemw.endpoints.chat.transcode.aggregate import CHUNK, COMPLETION, aggregate
-from cachemw.endpoints.chat.transcode.reading import NO_USAGE, JsonObject, Loss, choices_of
+from cachemw.endpoints.chat.transcode.reading import NO_USAGE, choices_of
+from cachemw.endpoints.deriving import JsonObject, Loss, slices_of
 
 STREAMED_TEXTS = ("reasoning", "reasoning_content", "refusal", "content")
 """A message's texts, in the order in which they are said."""
@@ -146,10 +147,8 @@ def _fragments(call: JsonObject, slice_chars: int) -> list[JsonObject]:
 
 
 def _slices(text: Any, slice_chars: int) -> list[str]:
-    """Cut a text between code points; what is no text has been said whole."""
-    if not isinstance(text, str):
-        return []
-    return [text[start : start + slice_chars] for start in range(0, len(text), slice_chars)]
+    """Cut a text; what is no text has been said whole."""
+    return slices_of(text, slice_chars) if isinstance(text, str) else []
 
 
 def _said(completion: JsonObject) -> JsonObject:
