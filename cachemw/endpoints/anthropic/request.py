@@ -135,10 +135,11 @@ def _bare(body: Mapping[str, Any], parts: frozenset[str]) -> Mapping[str, Any]:
 
 def _without_digest(system: Any) -> Any:
     """Return what is said to the system without the digest in its first text, if that text is of its form as a whole."""
-    first = system[0] if isinstance(system, list) and system else None
-    text = first.get("text") if isinstance(first, dict) else None
+    if not isinstance(system, list) or not system or not isinstance(first := system[0], dict):
+        return system
+    text = first.get("text")
     found = _BILLING.fullmatch(text) if isinstance(text, str) else None
-    return system if found is None else [{**first, "text": found[1] + found[2]}, *system[1:]]
+    return system if found is None else [first | {"text": found[1] + found[2]}, *system[1:]]
 
 
 def _message_without_control(message: Any) -> Any:
