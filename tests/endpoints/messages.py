@@ -146,6 +146,7 @@ def read_by_sdk(body: bytes, kind: Kind) -> Members:
     with anthropic.Anthropic(api_key="k", base_url="https://api.example", http_client=inner, max_retries=0) as client:
         question: Any = {"model": "claude", "max_tokens": 64, "messages": [{"role": "user", "content": "hello"}]}
         if not kind.stream:
-            return client.messages.create(**question).to_dict(exclude_none=True)
+            whole: anthropic.types.Message = client.messages.create(**question)
+            return whole.to_dict(exclude_none=True)
         with client.messages.stream(**question) as stream:
             return stream.get_final_message().to_dict(exclude_none=True)

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cachemw.endpoints import MESSAGES
@@ -327,6 +327,7 @@ BLOCKS = st.lists(
 )
 
 
+@settings(max_examples=50)  # a client takes its time to be made
 @given(BLOCKS)
 def test_every_message_is_the_same_after_it_was_a_stream(blocks: list[Members]) -> None:
     body = message(*blocks)

@@ -262,6 +262,11 @@ def test_a_digest_of_the_body_is_left_out_of_the_first_text_of_that_form(one: Me
 
 # What is not cached.
 
+RUN_BY_THE_PROVIDER: list[Any] = [
+    *("web_search_20250305", "web_fetch_20250910", "code_execution_20260120", "tool_search_tool_bm25_20251119"),
+    *("advisor_20260301", "mcp_toolset", "invented", "", "bash", 5, [], {}),
+]
+
 
 @pytest.mark.parametrize(
     ("body", "detail"),
@@ -281,10 +286,7 @@ def test_a_digest_of_the_body_is_left_out_of_the_first_text_of_that_form(one: Me
         pytest.param(asked(mcp_servers=[{"type": "url"}]), "mcp-servers", id="MCP servers"),
         *(
             pytest.param(asked(tools=[{"name": "a"}, {"type": of_type}]), "server-tool", id=f"a tool {of_type}")
-            for of_type in (
-                *("web_search_20250305", "web_fetch_20250910", "code_execution_20260120", "tool_search_tool_bm25_20251119"),
-                *("advisor_20260301", "mcp_toolset", "invented", "", "bash", 5, [], {}),
-            )
+            for of_type in RUN_BY_THE_PROVIDER
         ),
         pytest.param(asked(tools=["a"]), "server-tool", id="a tool that is none"),
         pytest.param(_in_content({"type": "image", "source": {"type": "file", "file_id": "f"}}), "file", id="a file"),
