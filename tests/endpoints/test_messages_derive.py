@@ -360,6 +360,12 @@ def test_anything_is_derived_or_said_to_have_no_other_kind(document: Any, usage:
     assert derived(json.dumps(document).encode(), stream=True) == OTHER_KIND
 
 
+def test_what_a_stream_does_not_say_at_its_end_is_as_it_was() -> None:
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+
+    assert as_json(start(), *HELLO, end, STOP)["usage"] == start()["message"]["usage"]
+
+
 def test_a_stream_as_it_was_recorded_is_its_own_kind() -> None:
     stored = record(stream_of(told(*HELLO)), Kind(stream=True))
 

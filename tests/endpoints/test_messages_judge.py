@@ -70,6 +70,9 @@ def written(index: int, *pieces: str) -> tuple[Members, ...]:
     return (opened(index, **block), *deltas, stopped(index))
 
 
+UNREADABLE = b'data: {"type":"content_block_start","index":1,"content_block":{"type":"text","text":"\xff"}}\n\n'
+
+
 # Whole messages.
 
 
@@ -201,6 +204,8 @@ def test_what_is_refused_or_is_to_go_on_is_never_kept(reason: str) -> None:
         pytest.param((start(), b'data: {"type":"message_delta"}\n\n'), "unreadable-event", id="no delta"),
         pytest.param((b'data: {"type":"message_start"}\n\n',), "unreadable-event", id="no message"),
         pytest.param((start(), opened(True)), "unreadable-event", id="an index that is none"),
+        pytest.param((start(), *HELLO, UNREADABLE), "unreadable-event", id="a text that is no UTF-8"),
+        pytest.param((start(), *HELLO, UNREADABLE.replace(b"\xff", b"\\ud800")), "unreadable-event", id="half a character"),
     ],
 )
 def test_a_stream_is_kept_if_it_is_one_whole_message(events: tuple[Any, ...], fault: str | None) -> None:
@@ -264,6 +269,12 @@ def test_what_an_answer_does_not_say_is_not_made_up(members: Members) -> None:
 
     for judge in (streamed, whole):
         assert (judge.fault(), judge.model, judge.usage) == (None, None, None)
+
+
+def test_a_name_that_cannot_be_read_names_nothing() -> None:
+    whole = json.dumps(message(TEXT)).encode().replace(b"claude-1", b"claude-\xff")
+
+    assert judged(whole, stream=False).model is None
 
 
 # Recordings.

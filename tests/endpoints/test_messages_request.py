@@ -127,6 +127,23 @@ def test_a_member_that_nobody_knows_changes_the_key(name: str, value: Any, targe
     assert form_of(asked(**{name: value}), target) != form_of(asked(), target)
 
 
+def test_the_canonical_form_is_compact_json_by_name() -> None:
+    body = asked(
+        system=[{"type": "text", "text": BILLING, "cache_control": KEEP}],
+        tools=[{"name": "a", "input_schema": {"type": "object", "properties": {}}, "cache_control": KEEP}],
+        temperature=1,
+        metadata={"user_id": "session"},
+        stream=True,
+        top_k=None,
+    )
+
+    assert form_of(body).decode() == (
+        '{"max_tokens":64,"messages":[{"content":"hello","role":"user"}],"model":"claude",'
+        '"system":[{"text":"x-anthropic-billing-header: cc_version=2.1.37.fbe; cc_entrypoint=cli;","type":"text"}],'
+        '"temperature":1.0,"tools":[{"name":"a","input_schema":{"type":"object","properties":{}}}],"top_k":null}'
+    )
+
+
 @pytest.mark.parametrize("path", OBJECTS, ids=written)
 def test_member_order_is_ignored_in_the_listed_objects_and_only_there(path: Path) -> None:
     turned = replaced(RICH, path, lambda members: dict(reversed(members.items())))

@@ -259,7 +259,7 @@ async def test_the_sdk_reads_what_is_refused() -> None:
 
 
 def test_the_sdk_itself_may_hold_the_cache() -> None:
-    """A stream that its own helper reads is the same from the store."""
+    """A stream that its own helper reads is the same from the store; who is counted there is known by the host."""
     calls: list[bytes] = []
 
     def respond(request: httpx2.Request) -> httpx2.Response:
@@ -269,8 +269,10 @@ def test_the_sdk_itself_may_hold_the_cache() -> None:
     cache = CacheTransport(httpx2.MockTransport(respond), store=MemoryStore(), policy=Policy(default="on"))
     with anthropic.Anthropic(api_key="k", http_client=httpx2.Client(transport=cache)) as client:
         said = []
-        for _ in range(2):
-            with client.messages.stream(model="m", max_tokens=1, messages=[{"role": "user", "content": "hello"}]) as stream:
+        for user in ("alice", "bob"):
+            with client.messages.stream(
+                model="m", max_tokens=1, messages=[{"role": "user", "content": "hello"}], metadata={"user_id": user}
+            ) as stream:
                 said.append(stream.get_final_message().to_dict())
 
     assert said[0] == said[1]

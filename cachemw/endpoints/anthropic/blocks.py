@@ -59,7 +59,7 @@ class OpenBlocks:
             if piece is None:
                 return "broken-input"
             self._inputs[index].append(piece)
-        self.say_something = self.say_something or says_something(delta, self._work)
+        self.say_something |= says_something(delta, self._work)
         return None
 
     def _stop(self, index: int | None) -> str | None:
@@ -78,5 +78,5 @@ class OpenBlocks:
             return "server-tool"
         if of_type == "tool_use" and not isinstance(value_in(block, "input", self._work), dict):
             return "broken-input"
-        self.say_something = self.say_something or says_something(block, self._work)
+        self.say_something |= says_something(block, self._work)
         return None

@@ -24,8 +24,6 @@ def derive_message(stored: StoredResponse, kind: Kind, work: Work = Work()) -> S
         return _streamed(stored, kind, work) if kind.stream else _put_together(stored, kind, work)
     except Loss as exc:
         return exc.detail
-    except RecursionError:  # JSON that is nested too deeply to be taken apart
-        return OTHER_KIND
 
 
 def _put_together(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:

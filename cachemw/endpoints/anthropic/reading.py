@@ -115,10 +115,12 @@ def is_from_server(block_type: str) -> bool:
 
 
 def says_something(block: RawMembers, work: Work) -> bool:
-    """Say whether a block, or a piece of one, is more than empty; the call of a tool always is."""
-    if text_in(block, "type", work) == "tool_use":
-        return True
-    return any(name not in _SILENT and part != NULL and _holds_text(value_of(part, work)) for name, part in block.items())
+    """Say whether a block, or a piece of one, is more than empty; the call of a tool always is.
+
+    All of it is read, for one part may be unreadable.
+    """
+    values = {name: value_of(part, work) for name, part in block.items()}
+    return values.get("type") == "tool_use" or _holds_text(values)
 
 
 def _holds_text(value: Any) -> bool:
