@@ -1,13 +1,14 @@
 """The endpoints whose answers are cached, in one registry. Each is read, judged and derived in a package of its own. Pure."""
 
+from cachemw.endpoints.anthropic import MESSAGES
 from cachemw.endpoints.base import Endpoint
 from cachemw.endpoints.chat import CHAT
 from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.endpoints.responses import RESPONSES
 
-ENDPOINTS: tuple[Endpoint, ...] = (CHAT, RESPONSES)
+ENDPOINTS: tuple[Endpoint, ...] = (CHAT, MESSAGES, RESPONSES)
 
-__all__ = ["CHAT", "ENDPOINTS", "RESPONSES", "endpoint_of", "errors_at"]
+__all__ = ["CHAT", "ENDPOINTS", "MESSAGES", "RESPONSES", "endpoint_of", "errors_at"]
 
 
 def endpoint_of(method: str, path: str, chat_paths: tuple[str, ...]) -> Endpoint | None:

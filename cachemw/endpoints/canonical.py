@@ -44,6 +44,7 @@ def canonical(shape: Shape, body: Mapping[str, Any], left_out: frozenset[str]) -
     """
     if shape.bare is not None and (parts := left_out & shape.parts):
         body = shape.bare(body, parts)
+        left_out -= parts - shape.fields.keys()  # a member of that name is one that nobody knows
     return msgspec.json.encode(
         {
             name: shape.forms[name](body[name]) if name in shape.forms else body[name]

@@ -9,7 +9,7 @@ from typing import Annotated, Generic, TypeVar
 
 from msgspec import DecodeError, Meta, Struct, ValidationError, convert, field, json
 
-MESSAGES = {
+_SENTENCES = {
     400: "The request is not valid.",
     401: "Wrong API Key",
     402: "Payment required to access this resource. Visit your billing tab.",
@@ -45,7 +45,7 @@ class SimulatedRefusal:
 
 def simulated(status: int) -> SimulatedRefusal:
     """Return the refusal a provider would give with this status."""
-    return SimulatedRefusal(status, MESSAGES.get(status, f"Simulated failure with status {status}."))
+    return SimulatedRefusal(status, _SENTENCES.get(status, f"Simulated failure with status {status}."))
 
 
 UNASKED = ("stream", "stream_options", "simulate")  # they change how an answer travels, not what it says

@@ -58,7 +58,11 @@ class Provider:
 _CEREBRAS = frozenset({"user", "service_tier", "prompt_cache_key"})
 _USER_AND_TIER = frozenset({"user", "service_tier"})
 _USER = frozenset({"user"})
-_ANTHROPIC = frozenset({"user", "metadata", "service_tier"})  # its documentation says of each that it is ignored
+_ANTHROPIC = frozenset({"user", "metadata", "service_tier", "diagnostics", "cache_control", "cch"})
+"""Of chat its documentation says of each that it is ignored; of Messages, that it says who asks, who pays, what is kept ready.
+
+`cch` is what its coding agent puts into the first text for the system: a digest of the body, which says nothing besides.
+"""
 
 _CHAT_AND_RESPONSES = frozenset({"chat", "responses"})
 

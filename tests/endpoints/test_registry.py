@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachemw.endpoints import CHAT, ENDPOINTS, endpoint_of
+from cachemw.endpoints import CHAT, ENDPOINTS, MESSAGES, endpoint_of
 from cachemw.endpoints.base import Endpoint, Place
 from cachemw.messages import Usage
 
@@ -17,6 +17,11 @@ CHAT_PATHS = ("/chat/completions",)
         ("GET", "/v1/chat/completions", None),
         ("POST", "/v1/chat/completions/", None),
         ("POST", "/v1/models", None),
+        ("POST", "/v1/messages", MESSAGES),
+        ("POST", "/api/v1/messages", MESSAGES),
+        ("GET", "/v1/messages", None),
+        ("POST", "/v1/messages/count_tokens", None),
+        ("POST", "/v1/messages/batches", None),
     ],
 )
 def test_a_call_is_known_by_its_method_and_the_end_of_its_path(method: str, path: str, found: Endpoint | None) -> None:

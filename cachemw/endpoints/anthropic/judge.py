@@ -1,0 +1,160 @@
+"""Judge a message: complete and worth keeping, or why not; the same when it is recorded and when it is read."""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from cachemw.endpoints.anthropic.blocks import OpenBlocks
+from cachemw.endpoints.anthropic.reading import (
+    NULL,
+    UNREADABLE,
+    MessageEvent,
+    RawMembers,
+    WholeMessage,
+    is_error,
+    members_in,
+    read_event,
+    read_message,
+    short_text,
+    text_in,
+    value_in,
+)
+from cachemw.endpoints.base import ApiCall, Demands
+from cachemw.errors import Unreadable
+from cachemw.limits import Work
+from cachemw.wire.sse import Event
+
+_TOKEN = re.compile(r"[a-z_]{1,40}")
+
+_AS_CHAT_SAYS: Mapping[str, str] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+}
+"""The stop reasons of a message that is whole, each with the finish reason that chat has for it."""
+
+_NEVER = frozenset({"refusal", "pause_turn"})
+"""Those of which nothing is kept, whatever the operator says: the next answer may be one, and the turn is to go on."""
+
+
+class MessageJudge:
+    """Judges one answer: its events as they come, or its body."""
+
+    def __init__(self, call: ApiCall, demands: Demands, work: Work = Work()) -> None:
+        self.model: str | None = None
+        self.usage: bytes | None = None
+        self._demands, self._work = demands, work
+        self._fault: str | None = None
+        self._has_begun = self._is_over = False
+        self._reason: str | None = None
+        self._blocks = OpenBlocks(work)
+        self._counts: RawMembers = {}
+
+    def see(self, event: Event) -> None:
+        """Take in one event of a stream."""
+        if self._fault is None:
+            self._fault = self._look_at(event)
+
+    def read(self, body: bytes) -> None:
+        """Take in a whole message."""
+        try:
+            self._fault = self._take_whole(read_message(body, self._work))
+        except UNREADABLE:
+            self._fault = "unreadable-answer"
+        except Unreadable as exc:
+            self._fault = exc.detail
+        self._is_over = True
+
+    def end(self) -> None:
+        """Note that the stream ended by itself: one that is whole has said so before."""
+
+    def fault(self) -> str | None:
+        """Return why the answer may not be kept; `None` where it may."""
+        if self._fault is not None or not self._is_over:
+            return self._fault or "incomplete"
+        return self._reason_fault() or (None if self._blocks.say_something else "empty-answer")
+
+    def _reason_fault(self) -> str | None:
+        reason, store_when = self._reason, self._demands.store_when
+        if reason is None:
+            return "unfinished-answer"
+        if reason not in _NEVER and (reason in store_when or _AS_CHAT_SAYS.get(reason) in store_when):
+            return None
+        return f"finish-{reason}" if _TOKEN.fullmatch(reason) else "finish-other"
+
+    def _look_at(self, event: Event) -> str | None:
+        if self._is_over:
+            return "event-after-done"
+        if event.name == b"error":
+            return "error-event"
+        try:
+            said = read_event(event.data, self._work)
+            return self._take_in(said, event.name)
+        except UNREADABLE:
+            return "unreadable-event"
+        except Unreadable as exc:
+            return exc.detail
+
+    def _take_in(self, said: MessageEvent, name: bytes) -> str | None:
+        if is_error(said, self._work):
+            return "error-event"
+        if not said.type or name and name != said.type.encode():
+            return "unreadable-event"
+        if said.type == "ping":
+            return None
+        if self._has_begun is (said.type == "message_start"):
+            return "second-start" if self._has_begun else "no-start"
+        return self._take_part(said)
+
+    def _take_part(self, said: MessageEvent) -> str | None:
+        match said.type:
+            case "message_start":
+                return self._begin(said.message)
+            case "message_delta":
+                return self._finish(said)
+            case "message_stop":
+                self._is_over = True
+                return "unclosed-block" if self._blocks.are_open else None
+            case "content_block_start" | "content_block_delta" if self._reason is not None:
+                return "broken-block"
+            case _:
+                return self._blocks.take_in(said)
+
+    def _begin(self, message: RawMembers | None) -> str | None:
+        if message is None:
+            return "unreadable-event"
+        self._has_begun = True
+        self.model = short_text(message.get("model"))
+        self._count(message.get("usage", NULL))
+        return "broken-block" if value_in(message, "content", self._work) else _container_fault(message)
+
+    def _finish(self, said: MessageEvent) -> str | None:
+        if said.delta is None:
+            return "unreadable-event"
+        self._reason = text_in(said.delta, "stop_reason", self._work)
+        self._count(said.usage)
+        return _container_fault(said.delta)
+
+    def _count(self, usage: msgspec.Raw) -> None:
+        """Note what an event says the answer took: its numbers are of the whole, so the later ones hold."""
+        counts = members_in(usage)
+        if counts is not None:
+            self._counts |= {name: count for name, count in counts.items() if count != NULL or name not in self._counts}
+            self.usage = msgspec.json.encode(self._counts)
+
+    def _take_whole(self, message: WholeMessage) -> str | None:
+        if is_error(message, self._work):
+            return "error-answer"
+        if message.type != "message" or message.content is None:
+            return "no-message"
+        self.model, self._reason = short_text(message.model), message.stop_reason
+        self._count(message.usage)
+        if message.container != NULL:
+            return "container"
+        return self._blocks.take_whole(message.content)
+
+
+def _container_fault(members: RawMembers) -> str | None:
+    return "container" if members.get("container", NULL) != NULL else None
