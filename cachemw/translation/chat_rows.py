@@ -1,5 +1,0 @@
-"""x."""
-
-
-def chat_row(provider: str | None, model: str | None) -> object:
-    """x."""

@@ -1,5 +1,0 @@
-"""x."""
-
-
-def claude_row(model: str | None) -> object:
-    """x."""
