@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from cachemw.redaction import redacted_repr
+
 
 class ChatRow(msgspec.Struct, frozen=True, kw_only=True):
     """What one chat upstream takes.
@@ -42,6 +44,8 @@ class ChatRow(msgspec.Struct, frozen=True, kw_only=True):
     parallel_tool_calls: bool = True
     user: bool = False
     output_limit: int | None = None
+
+    __repr__ = redacted_repr
 
 
 def chat_row(provider: str | None, model: str | None) -> ChatRow:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from cachemw.endpoints.usage import read_usage
+from cachemw.redaction import redacted_repr
 from cachemw.translation.base import Members
 from cachemw.translation.chat_rows import ChatRow
 
@@ -32,6 +33,8 @@ def asking_body(body: bytes, row: ChatRow) -> bytes:
 
 class _Counted(msgspec.Struct):
     usage: msgspec.Raw = msgspec.Raw(b"null")
+
+    __repr__ = redacted_repr
 
 
 _decoder = msgspec.json.Decoder(_Counted)

@@ -117,6 +117,11 @@ STREAMS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], str]] = {
         [FIRST],
         "tool_use",
     ),
+    "T6: a chunk behind the reason": (
+        [chunk({"content": "Hi"}), chunk({}, "stop"), chunk({"content": ""})],
+        [text("Hi")],
+        "end_turn",
+    ),
     "T6: content on the finish chunk": (
         [chunk({"content": "Hel"}), chunk({"content": "lo"}, "stop")],
         [text("Hello")],
@@ -187,6 +192,20 @@ STREAMS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], str]] = {
     "a name after the id": (
         [chunk(calls((0, "a", None, None))), chunk(calls((0, None, "f", '{"x":{"y":1}}'))), CALLED],
         [FIRST],
+        "tool_use",
+    ),
+    "calls without an id or an index": (
+        [
+            chunk(calls((None, None, "f", '{"x":'), (None, None, "g", '{"z":'))),
+            chunk(calls((None, None, None, '{"y":1}}'), (None, None, None, "2}"))),
+            CALLED,
+        ],
+        [{**FIRST, "id": "toolu_chatcmpl-1_0"}, {**SECOND, "id": "toolu_chatcmpl-1_1"}],
+        "tool_use",
+    ),
+    "a name after the next call": (
+        [chunk(calls((0, "a", None, None), (1, "b", "g", '{"z":2}'))), chunk(calls((0, None, "f", '{"x":{"y":1}}'))), CALLED],
+        [FIRST, SECOND],
         "tool_use",
     ),
     "a call without an id": (
@@ -303,12 +322,13 @@ FAULTS: dict[str, list[dict[str, Any]]] = {
     "T23: nothing": [chunk({"role": "assistant", "content": ""}), FINISHED],
     "T23: calls that are none": [chunk({}, "tool_calls")],
     "no chunk": [],
-    "an error": [HI, {"error": {"message": "overloaded", "code": 503}}],
+    "an error": [HI, {"error": {"message": "overloaded", "code": 503}}, FINISHED],
     "an error beside a choice": [HI, {**chunk({}, "error"), "error": {"message": "x"}}],
-    "an error in a choice": [HI, chunk({}, None, error={"message": "x"})],
+    "an error in a choice": [HI, chunk({}, None, error={"message": "x"}), FINISHED],
     "an error that is a reason": [HI, chunk({}, "error")],
-    "a flat error": [HI, {"message": "x", "type": "too_many_requests_error", "code": "queue_exceeded"}],
-    "what is no chunk": [HI, {}],
+    "a flat error": [HI, {"message": "x", "type": "too_many_requests_error", "code": "queue_exceeded"}, FINISHED],
+    "what is no chunk": [HI, {}, FINISHED],
+    "what is too much to read": [HI, {**chunk({}), "x": [0] * 70_000}, FINISHED],
     "another choice": [HI, chunk({"content": "x"}, None, index=1), FINISHED],
     "a text that is a number": [HI, chunk({"content": 1}), FINISHED],
     "reasoning that is an object": [HI, chunk({"reasoning": {}}), FINISHED],
@@ -474,6 +494,7 @@ UNSAYABLE: dict[str, bytes] = {
     "no JSON": b"<html>",
     "nothing at all": b"",
     "a number too large": b'{"choices":[{"index":1e999}]}',
+    "what is too much to read": completion({"content": "Hi", "x": [0] * 300_000}, "stop"),
     "an image": completion({"content": "Hi", "images": [{}]}, "stop"),
 }
 

@@ -744,3 +744,44 @@ def test_cerebras_is_sent_what_it_takes_and_nothing_else(model: str | None) -> N
 
     assert isinstance(result_, Translated)
     assert json.loads(result_.body).keys() <= taken
+
+
+def test_what_a_coding_agent_asks_is_said_to_cerebras() -> None:
+    """T14, T15: the shape that Claude Code sends (translation.md §0.6), and all that is told of it."""
+    asked = {
+        "model": "gpt-oss-120b",
+        "max_tokens": 64_000,
+        "stream": True,
+        "system": [
+            text("x-anthropic-billing-header: cc_version=2.1; cc_entrypoint=cli; cch=0a1b2;"),
+            {**text("You are an agent."), "cache_control": EPHEMERAL},
+            {**text("Rules."), "cache_control": EPHEMERAL},
+        ],
+        "messages": [
+            user(text("<date>"), {**text("Fix it."), "cache_control": EPHEMERAL}),
+            {"role": "system", "content": "Be brief."},
+        ],
+        "tools": [TOOL],
+        "thinking": {"type": "adaptive"},
+        "output_config": {"effort": "high"},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        "metadata": {"user_id": '{"session_id":"s"}'},
+    }
+
+    result_ = messages_to_chat(asked, chat_row("cerebras", "gpt-oss-120b"))
+
+    assert isinstance(result_, Translated)
+    assert json.loads(result_.body) == {
+        "model": "gpt-oss-120b",
+        "messages": [
+            {"role": "system", "content": [text("You are an agent."), text("Rules.")]},
+            {"role": "user", "content": [text("<date>"), text("Fix it.")]},
+            {"role": "system", "content": "Be brief."},
+        ],
+        "max_completion_tokens": 32_768,
+        "tools": TOOLS,
+        "reasoning_effort": "high",
+        "user": '{"session_id":"s"}',
+        "stream": True,
+    }
+    assert dict(result_.told) == {"system.billing": "dropped", "max_tokens": "limited", "context_management": "dropped"}

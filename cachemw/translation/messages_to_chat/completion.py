@@ -31,12 +31,21 @@ class Speech(Enum):
     __hash__ = object.__hash__
 
 
+class _Thought(msgspec.Struct):
+    """A part of thinking."""
+
+    type: str | None = None
+    text: str | None = None
+
+    __repr__ = redacted_repr
+
+
 class _Part(msgspec.Struct):
     """A part of content that is a list, as Mistral has it: a text, or thinking that has parts again."""
 
     type: str | None = None
     text: str | None = None
-    thinking: "list[_Part] | None" = None
+    thinking: list[_Thought] | None = None
 
     __repr__ = redacted_repr
 
