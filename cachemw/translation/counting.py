@@ -1,0 +1,49 @@
+"""Count the tokens of a request for an upstream that has no endpoint for it: estimate them, or ask for one token."""
+
+from typing import Any
+
+import msgspec
+
+from cachemw.endpoints.usage import read_usage
+from cachemw.redaction import redacted_repr
+from cachemw.translation.base import Members
+from cachemw.translation.chat_rows import ChatRow
+
+_BYTES_A_TOKEN = 3  # high on purpose: with a guess that is low, agents make room too late (copilot-api#134)
+_OF_STREAMS = frozenset({"stream", "stream_options"})
+_NOT_COUNTED = frozenset({"stream", "max_tokens"})
+
+
+def estimated_tokens(body: bytes) -> int:
+    """Return how many tokens the body of a request has, rather too many than too few."""
+    return -(-len(body) // _BYTES_A_TOKEN)
+
+
+def countable(members: Members) -> Members:
+    """Return the members of a request to count tokens as those of one to answer: it says no limit, and never streams."""
+    return {**{name: value for name, value in members.items() if name not in _NOT_COUNTED}, "max_tokens": 1}
+
+
+def asking_body(body: bytes, row: ChatRow) -> bytes:
+    """Return a translated body as one that asks for a single token, whose answer says how many came before it."""
+    members: dict[str, Any] = msgspec.json.decode(body)
+    kept = {name: value for name, value in members.items() if name not in _OF_STREAMS}
+    return msgspec.json.encode({**kept, row.token_limit: 1})
+
+
+class _Counted(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+
+    __repr__ = redacted_repr
+
+
+_decoder = msgspec.json.Decoder(_Counted)
+
+
+def counted(body: bytes) -> int | None:
+    """Return how many tokens the request had, by the answer to it; `None` where that does not say."""
+    try:
+        usage = read_usage(bytes(_decoder.decode(body).usage))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if usage is None else usage.input_tokens

@@ -1,0 +1,1 @@
+"""Tests of the translation of calls and of their answers."""
