@@ -153,6 +153,7 @@ def format_of(members: Mapping[str, Any], row: ClaudeRow, telling: Telling) -> J
         raise CannotSay("response_format", "this model cannot be bound to a schema")
     described = object_in(wanted.get("json_schema"), "response_format.json_schema")
     schema = object_in(described.get("schema"), "response_format.json_schema.schema")
+    telling.tell_others(wanted, ("type", "json_schema"), "response_format.")
     telling.tell_others(described, ("name", "schema", "strict"), "response_format.json_schema.")
     return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
 

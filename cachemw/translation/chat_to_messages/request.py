@@ -1,7 +1,5 @@
 """Make a chat request the body of one to Anthropic's Messages API."""
 
-from typing import Any
-
 import msgspec
 
 from cachemw.translation.base import Members, Refused, Translated
@@ -30,7 +28,7 @@ def chat_to_messages(members: Members, row: ClaudeRow) -> Translated | Refused:
     telling = Telling()
     try:
         body = _body(members, row, telling)
-        view = ChatView(_wants_usage(members))
+        view = ChatView(_wants_usage(members, telling))
         return Translated(msgspec.json.encode(body), telling.told, view)
     except CannotSay as exc:
         return Refused(exc.member, exc.why)
@@ -64,9 +62,10 @@ def _merged(effort: JsonMembers, form: JsonMembers) -> JsonMembers:
     return effort | form
 
 
-def _wants_usage(members: Members) -> bool:
+def _wants_usage(members: Members, telling: Telling) -> bool:
     """Say whether a stream is to tell what it took, in a chunk of its own; padding has no meaning, and is never sent."""
-    options: Any = members.get("stream_options")
-    if options is None:
+    if members.get("stream_options") is None:
         return False
-    return bool(switch_in(object_in(options, "stream_options"), "include_usage", "stream_options.include_usage"))
+    options = object_in(members["stream_options"], "stream_options")
+    telling.tell_others(options, ("include_usage", "include_obfuscation"), "stream_options.")
+    return bool(switch_in(options, "include_usage", "stream_options.include_usage"))

@@ -31,7 +31,7 @@ def tools_of(members: Mapping[str, Any], row: ClaudeRow, telling: Telling) -> Js
             raise CannotSay(f"tools[{at}].function.name", "another tool has the same")
         names.add(tool["name"])
         tools.append(tool)
-    choice = _choice(members, has_tools=bool(tools))
+    choice = _choice(members, telling, has_tools=bool(tools))
     return ({"tools": tools} if tools else {}) | ({"tool_choice": choice} if choice else {})
 
 
@@ -70,8 +70,8 @@ def _schema(parameters: Any, where: str) -> JsonMembers:
     return schema if "type" in schema else {"type": "object", **schema}
 
 
-def _choice(members: Mapping[str, Any], has_tools: bool) -> JsonMembers | None:
-    wanted = _wanted(members.get("tool_choice"))
+def _choice(members: Mapping[str, Any], telling: Telling, *, has_tools: bool) -> JsonMembers | None:
+    wanted = _wanted(members.get("tool_choice"), telling)
     is_single = switch_in(members, "parallel_tool_calls") is False
     if not has_tools:
         if wanted is not None and wanted["type"] in _FORCED:
@@ -82,7 +82,7 @@ def _choice(members: Mapping[str, Any], has_tools: bool) -> JsonMembers | None:
     return wanted
 
 
-def _wanted(choice: Any) -> JsonMembers | None:
+def _wanted(choice: Any, telling: Telling) -> JsonMembers | None:
     if choice is None:
         return None
     if isinstance(choice, str) and choice in _WORDS:
@@ -90,4 +90,6 @@ def _wanted(choice: Any) -> JsonMembers | None:
     if not isinstance(choice, dict) or choice.get("type") != "function":
         raise CannotSay("tool_choice", "this has to be auto, required, none, or a function")
     function = object_in(choice.get("function"), "tool_choice.function")
+    telling.tell_others(choice, ("type", "function"), "tool_choice.")
+    telling.tell_others(function, ("name",), "tool_choice.function.")
     return {"type": "tool", "name": text_in(function.get("name"), "tool_choice.function.name")}
