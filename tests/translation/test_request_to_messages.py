@@ -496,6 +496,13 @@ def test_a_model_that_has_to_call_a_tool_does_not_think_first(row: ClaudeRow, th
     assert {name: body[name] for name in ("thinking", "output_config") if name in body} == thinks
 
 
+def test_what_is_told_is_in_one_order() -> None:
+    translated = chat_to_messages(chat(zeta=1, alpha=1, top_p=0.5, temperature=0.5), ALWAYS)
+
+    assert isinstance(translated, Translated)
+    assert [name for name, _ in translated.told] == ["temperature", "top_p", "alpha", "zeta"]
+
+
 def test_what_is_told_are_tokens_in_lower_case_and_not_too_many() -> None:
     strange = {f"{name}{at}": 1 for at in range(100) for name in ("x", "X", "é", "x=", "x" * 100)}
 

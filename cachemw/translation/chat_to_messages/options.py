@@ -88,8 +88,8 @@ def sampling_of(members: Mapping[str, Any], row: ClaudeRow, telling: Telling, *,
     kept = {name: value for name, value in given.items() if _is_taken(name, value, row, thinks)}
     if len(kept) > row.samplers:
         kept.pop("temperature" if kept["temperature"] == 1 else "top_p")
-    for name in given.keys() - kept.keys():
-        if given[name] != 1:
+    for name, value in given.items():
+        if name not in kept and value != 1:
             telling.tell(name, DROPPED)
     return kept
 
@@ -101,10 +101,11 @@ def _is_taken(name: str, value: float, row: ClaudeRow, thinks: bool) -> bool:
     return not thinks or value == 1 or name == "top_p" and value >= _LEAST_TOP_P
 
 
-def effort_of(members: Mapping[str, Any], row: ClaudeRow, telling: Telling, *, room: int | None, forced: bool) -> JsonMembers:
-    """Return how much a model is to think. There is `room` for so many tokens; `None`: for no budget, amid calls.
+def effort_of(members: Mapping[str, Any], row: ClaudeRow, telling: Telling, *, room: int, forced: bool) -> JsonMembers:
+    """Return how much a model is to think.
 
-    A model that is `forced` to call a tool cannot think first, and one with a budget has to sign what it thought before calls.
+    `room` is how long its answer may be; 0 where it may have no budget, for amid calls it would have to prove what it thought
+    before them. One that is `forced` to call a tool cannot think first.
     """
     effort = members.get("reasoning_effort")
     if effort is None:
@@ -117,7 +118,7 @@ def effort_of(members: Mapping[str, Any], row: ClaudeRow, telling: Telling, *, r
         telling.tell("reasoning_effort", _APPROXIMATED)
         config = {"output_config": {"effort": _level(effort, row)}}
         return config if forced else {"thinking": {"type": "adaptive"}, **config}
-    budget = min(_BUDGETS[effort], (room or 0) // 2)  # half is left for the answer
+    budget = min(_BUDGETS[effort], room // 2)  # half is left for the answer
     if row.thinking is ThinkingMode.NONE or forced or budget < _LEAST_BUDGET:
         telling.tell("reasoning_effort", DROPPED)
         return {}

@@ -44,7 +44,7 @@ def _body(members: Members, row: ClaudeRow, telling: Telling) -> JsonMembers:
         body["system"] = conversation.system
     body["messages"] = conversation.turns
     tools = tools_of(members, row, telling)
-    room = None if conversation.is_amid_calls else body["max_tokens"]
+    room = 0 if conversation.is_amid_calls else body["max_tokens"]
     effort = effort_of(members, row, telling, room=room, forced=is_forced(tools))
     thinks = effort.get("thinking", {}).get("type", "disabled") != "disabled"
     body |= tools | sampling_of(members, row, telling, thinks=thinks) | stop_of(members)
