@@ -338,7 +338,8 @@ FAULTS: dict[str, list[Members]] = {
     "something behind the end": [*SOUND, over()],
     "two ends": [*SOUND, STOP],
     "a block behind the end": [*SOUND, begin(1)],
-    "a block before the first": [START, begin(index=-1)],
+    "a block before the first": [START, begin(-1), add(), close(), over(), STOP],
+    "a block of another number": [START, begin(5), add(), close(), over(), STOP],
 }
 
 
