@@ -6,6 +6,8 @@ from enum import Enum
 
 import msgspec
 
+from cachemw.redaction import redacted_repr
+
 _SURE = ("low", "medium", "high")
 _MAX = (*_SURE, "max")
 _ALL = (*_SURE, "xhigh", "max")
@@ -38,6 +40,8 @@ class ClaudeRow(msgspec.Struct, frozen=True):
     system_within: bool = False
     formats: bool = True
     continues: bool = False
+
+    __repr__ = redacted_repr
 
 
 def claude_row(model: str | None) -> ClaudeRow:

@@ -71,9 +71,13 @@ class _Event(msgspec.Struct):
 class _Named(msgspec.Struct, frozen=True):
     type: str = ""
 
+    __repr__ = redacted_repr
+
 
 class _Error(msgspec.Struct):
     error: _Named = _Named()
+
+    __repr__ = redacted_repr
 
 
 _decode = msgspec.json.Decoder(_Event).decode
