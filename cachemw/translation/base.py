@@ -19,11 +19,15 @@ class Untranslatable(msgspec.Struct, frozen=True):
     member: str
     why: str
 
+    __repr__ = redacted_repr
+
 
 class Unsayable(msgspec.Struct, frozen=True):
     """An answer that cannot be said in the dialect of who asked, and why, in plain words that hold nothing of it."""
 
     why: str
+
+    __repr__ = redacted_repr
 
 
 class EventTranslator(Protocol):

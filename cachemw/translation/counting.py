@@ -3,11 +3,14 @@
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from cachemw.endpoints.usage import read_usage
+from cachemw.messages import Usage
 from cachemw.redaction import redacted_repr
-from cachemw.translation.base import Members
+from cachemw.translation.base import Changes, EventTranslator, Members, Translated, Unsayable, Untranslatable, View
 from cachemw.translation.chat_rows import ChatRow
+from cachemw.translation.messages_to_chat import messages_to_chat
 
 _BYTES_A_TOKEN = 3  # high on purpose: with a guess that is low, agents make room too late (copilot-api#134)
 _OF_STREAMS = frozenset({"stream", "stream_options"})
@@ -47,3 +50,41 @@ def counted(body: bytes) -> int | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return None if usage is None else usage.input_tokens
+
+
+def count_to_chat(members: Members, row: ChatRow) -> Translated | Untranslatable:
+    """Return a request to count tokens as one for a single token, whose answer tells how many came before it."""
+    said = messages_to_chat(countable(members), row)
+    if isinstance(said, Untranslatable):
+        return said
+    told: Changes = tuple([change for change in said.told if change[0] != "max_tokens"])
+    return replace(said, body=asking_body(said.body, row), told=told, view=CountView(said.view))
+
+
+def estimated_count(body: bytes) -> bytes:
+    """Return the answer to a request to count tokens, estimated by the body that would be sent."""
+    return _encoded(estimated_tokens(body))
+
+
+class CountView:
+    """A view of an answer of one token: how many tokens its request had."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def answer(self, body: bytes) -> bytes | Unsayable:
+        """Return how many tokens there were."""
+        tokens = counted(body)
+        return Unsayable("it does not say what it took") if tokens is None else _encoded(tokens)
+
+    def stream(self, known: Usage | None) -> EventTranslator:
+        """Return a translator of what is never asked for: tokens are counted in one document."""
+        return self._view.stream(known)
+
+    def error(self, status: int, body: bytes) -> bytes:
+        """Return the body of an error, whichever shape it came in."""
+        return self._view.error(status, body)
+
+
+def _encoded(tokens: int) -> bytes:
+    return msgspec.json.encode({"input_tokens": tokens})

@@ -9,7 +9,7 @@ import openai
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion
 
-from cachemw.translation.base import EventTranslator, Refused, Translated, Unsayable, View
+from cachemw.translation.base import EventTranslator, Translated, Unsayable, Untranslatable, View
 from cachemw.translation.chat_to_messages import chat_to_messages
 from cachemw.translation.claude_rows import ClaudeRow, ThinkingMode
 from cachemw.wire.sse import Event, Parser, encode
@@ -50,10 +50,10 @@ def sent(members: Members, row: ClaudeRow = SAMPLED) -> tuple[Members, dict[str,
     return json.loads(translated.body), dict(translated.told)
 
 
-def refused(members: Members, row: ClaudeRow = SAMPLED) -> Refused:
+def refused(members: Members, row: ClaudeRow = SAMPLED) -> Untranslatable:
     """Return why a request is refused."""
     outcome = chat_to_messages(members, row)
-    assert isinstance(outcome, Refused), outcome
+    assert isinstance(outcome, Untranslatable), outcome
     return outcome
 
 

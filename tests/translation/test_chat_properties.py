@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw.translation.base import Refused, Translated, Unsayable
+from cachemw.translation.base import Translated, Unsayable, Untranslatable
 from cachemw.translation.chat_rows import ChatRow
 from cachemw.translation.messages_to_chat import messages_to_chat
 from tests.translation.messages_reading import (
@@ -55,14 +55,14 @@ def test_whatever_stands_anywhere_in_a_request_is_said_or_refused(data: st.DataO
 
     result = messages_to_chat(put_at(request, place, data.draw(JSON)), data.draw(st.sampled_from([ROW, ChatRow()])))
 
-    assert isinstance(result, Translated | Refused)
+    assert isinstance(result, Translated | Untranslatable)
     if isinstance(result, Translated):
         json.loads(result.body)
 
 
 @given(st.dictionaries(st.sampled_from([*ASKED, "system", "tools", "thinking", "x"]) | st.text(max_size=9), JSON))
 def test_whatever_a_request_is_it_is_said_or_refused(members: dict[str, Any]) -> None:
-    assert isinstance(messages_to_chat(members, ROW), Translated | Refused)
+    assert isinstance(messages_to_chat(members, ROW), Translated | Untranslatable)
 
 
 def plain_requests() -> st.SearchStrategy[dict[str, Any]]:

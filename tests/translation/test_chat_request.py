@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cachemw.translation.base import Refused, Translated
+from cachemw.translation.base import Translated, Untranslatable
 from cachemw.translation.chat_rows import ChatRow, chat_row
 from cachemw.translation.messages_to_chat import messages_to_chat
 from cachemw.translation.signatures import is_our_signature, signature_of
@@ -654,7 +654,7 @@ def test_what_cannot_be_said_is_refused_by_name(asked: dict[str, Any], member: s
 
     refused = messages_to_chat({**ASKED, **asked}, row)
 
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Untranslatable)
     assert refused.member == member
     assert refused.why
 
@@ -664,7 +664,7 @@ def test_what_is_nested_too_deeply_is_refused() -> None:
     for _ in range(100_000):
         schema = {"a": schema}
 
-    assert isinstance(messages_to_chat({**ASKED, "tools": [{"name": "f", "input_schema": schema}]}, PLAIN), Refused)
+    assert isinstance(messages_to_chat({**ASKED, "tools": [{"name": "f", "input_schema": schema}]}, PLAIN), Untranslatable)
 
 
 def test_a_request_is_left_as_it_was() -> None:

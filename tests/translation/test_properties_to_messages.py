@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw.translation.base import Refused, Translated, Unsayable
+from cachemw.translation.base import Translated, Unsayable, Untranslatable
 from cachemw.translation.chat_to_messages import chat_to_messages
 from cachemw.translation.claude_rows import ClaudeRow, claude_row
 from cachemw.wire.sse import Event
@@ -92,12 +92,12 @@ def test_the_full_request_can_be_said() -> None:
 def test_any_json_at_any_place_of_a_request_is_translated_or_refused(path: tuple[Any, ...], other: Any, row: ClaudeRow) -> None:
     outcome = chat_to_messages(put(FULL, path, other), row)
 
-    assert isinstance(outcome, Translated | Refused)
+    assert isinstance(outcome, Translated | Untranslatable)
 
 
 @given(members=st.dictionaries(st.sampled_from([*FULL, "n", "seed", "logprobs"]) | st.text(max_size=3), JSON, max_size=6))
 def test_any_members_are_translated_or_refused(members: Members) -> None:
-    assert isinstance(chat_to_messages(members, SAMPLED), Translated | Refused)
+    assert isinstance(chat_to_messages(members, SAMPLED), Translated | Untranslatable)
 
 
 OBJECTS = [path for path in places(FULL) if path and path[-1] not in ("parameters", "properties", "schema")]

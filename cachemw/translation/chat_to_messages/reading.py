@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from cachemw.errors import CacheError
-from cachemw.translation.base import Told
+from cachemw.translation.base import Changes
 
 JsonMembers = dict[str, Any]
 """The members of a JSON object that is made here."""
@@ -46,7 +46,7 @@ class Telling:
                 self.tell(place + name.lower(), DROPPED)
 
     @property
-    def told(self) -> Told:
+    def told(self) -> Changes:
         """Return all that is told."""
         return tuple(self._told)
 

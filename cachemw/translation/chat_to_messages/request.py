@@ -2,7 +2,7 @@
 
 import msgspec
 
-from cachemw.translation.base import Members, Refused, Translated
+from cachemw.translation.base import Members, Translated, Untranslatable
 from cachemw.translation.chat_to_messages.options import (
     effort_of,
     format_of,
@@ -20,7 +20,7 @@ from cachemw.translation.chat_to_messages.view import ChatView
 from cachemw.translation.claude_rows import ClaudeRow
 
 
-def chat_to_messages(members: Members, row: ClaudeRow) -> Translated | Refused:
+def chat_to_messages(members: Members, row: ClaudeRow) -> Translated | Untranslatable:
     """Return a chat request as a model of this row takes it from Anthropic's API, or why it cannot be said there.
 
     It is a function of its arguments alone: the same request has the same bytes, and so the same key.
@@ -31,9 +31,9 @@ def chat_to_messages(members: Members, row: ClaudeRow) -> Translated | Refused:
         view = ChatView(_wants_usage(members, telling))
         return Translated(msgspec.json.encode(body), telling.told, view)
     except CannotSay as exc:
-        return Refused(exc.member, exc.why)
+        return Untranslatable(exc.member, exc.why)
     except (UnicodeEncodeError, RecursionError):  # half of a pair of surrogates, or a schema that is nested too deeply
-        return Refused("messages", "the request holds what is no JSON, or is nested too deeply")
+        return Untranslatable("messages", "the request holds what is no JSON, or is nested too deeply")
 
 
 def _body(members: Members, row: ClaudeRow, telling: Telling) -> JsonMembers:

@@ -18,8 +18,8 @@ from cachemw.translation.messages_to_chat.parts import (
     texts_at,
 )
 from cachemw.translation.messages_to_chat.reading import (
+    CannotSay,
     Notes,
-    Untranslatable,
     list_at,
     object_at,
     switch_at,
@@ -46,9 +46,9 @@ def chat_messages(members: Members, row: ChatRow, names: ToolNames, notes: Notes
         chat.head(members["system"])
     turns = [_turn(value, f"messages.{at}", notes) for at, value in enumerate(list_at(members.get("messages"), "messages"))]
     if not turns:
-        raise Untranslatable("messages", "there must be one at least")
+        raise CannotSay("messages", "there must be one at least")
     if turns[-1][0] == "assistant" and not row.continues:
-        raise Untranslatable(turns[-1][1], "the upstream cannot go on with an assistant's message: the last must be a user's")
+        raise CannotSay(turns[-1][1], "the upstream cannot go on with an assistant's message: the last must be a user's")
     for role, run in groupby(turns, key=lambda turn: turn[0]):  # as Anthropic joins them
         chat.add(role, [(path, content) for _, path, content in run])
     return chat.messages()
@@ -58,11 +58,11 @@ def _turn(value: Any, path: str, notes: Notes) -> tuple[str, str, Any]:
     message = object_at(value, path)
     role = message.get("role")
     if role not in _ROLES:
-        raise Untranslatable(f"{path}.role", "it must be user, assistant or system")
+        raise CannotSay(f"{path}.role", "it must be user, assistant or system")
     notes.tell_others(message, _MEMBERS, "messages.")
     content = message.get("content")
     if not isinstance(content, str) and not list_at(content, f"{path}.content"):
-        raise Untranslatable(f"{path}.content", "there must be one block at least")
+        raise CannotSay(f"{path}.content", "there must be one block at least")
     return role, path, content
 
 
@@ -140,7 +140,7 @@ class _Conversation:
                 case "tool_use":
                     calls.append(self._call(block, path))
                 case _:
-                    raise Untranslatable(path, "the upstream has no blocks of this type in an assistant's message")
+                    raise CannotSay(path, "the upstream has no blocks of this type in an assistant's message")
         self._messages.append(self._assistant(texts, "".join(reasoning), calls))
 
     def _assistant(self, texts: list[str], reasoning: str, calls: list[dict[str, Any]]) -> _Message:
@@ -164,7 +164,7 @@ class _Conversation:
     def _call(self, block: dict[str, Any], path: str) -> dict[str, Any]:
         call = text_at(block.get("id"), f"{path}.id")
         if not call or call in self._open:
-            raise Untranslatable(f"{path}.id", "each call must have an id of its own")
+            raise CannotSay(f"{path}.id", "each call must have an id of its own")
         self._open.add(call)
         name = self._names.sent(text_at(block.get("name"), f"{path}.name"))
         arguments = msgspec.json.encode(object_at(block.get("input"), f"{path}.input")).decode()
@@ -189,7 +189,7 @@ class _Conversation:
         """Say a tool's result, and return what of it is no text."""
         call = text_at(block.get("tool_use_id"), f"{path}.tool_use_id")
         if call not in self._open:
-            raise Untranslatable(f"{path}.tool_use_id", "the turn before has no such call, or it has a result already")
+            raise CannotSay(f"{path}.tool_use_id", "the turn before has no such call, or it has a result already")
         self._open.remove(call)
         self._notes.tell_others(block, _RESULT, "messages.tool_result.")
         content = block.get("content")

@@ -4,8 +4,8 @@ from typing import Any
 
 from cachemw.translation.chat_rows import ChatRow
 from cachemw.translation.messages_to_chat.reading import (
+    CannotSay,
     Notes,
-    Untranslatable,
     list_at,
     object_at,
     switch_at,
@@ -40,7 +40,7 @@ def texts_at(content: Any, path: str, notes: Notes) -> list[str]:
     texts = []
     for at, block in blocks_at(content, path):
         if block.get("type") != "text":
-            raise Untranslatable(at, "only text can stand here")
+            raise CannotSay(at, "only text can stand here")
         texts.append(text_of(block, at, notes))
     return texts
 
@@ -75,12 +75,12 @@ def part_of(block: dict[str, Any], path: str, row: ChatRow, notes: Notes) -> Cha
             return _image(block, path, row, notes)
         case "document":
             return _document(block, path, row, notes)
-    raise Untranslatable(path, _NO_BLOCK)
+    raise CannotSay(path, _NO_BLOCK)
 
 
 def _image(block: dict[str, Any], path: str, row: ChatRow, notes: Notes) -> ChatPart:
     if not row.images:
-        raise Untranslatable(path, "the model reads text only")
+        raise CannotSay(path, "the model reads text only")
     notes.tell_others(block, _IMAGE, "messages.image.")
     source = object_at(block.get("source"), f"{path}.source")
     match source.get("type"):
@@ -89,7 +89,7 @@ def _image(block: dict[str, Any], path: str, row: ChatRow, notes: Notes) -> Chat
         case "url":
             url = text_at(source.get("url"), f"{path}.source.url")
         case _:
-            raise Untranslatable(f"{path}.source", "only an image in base64, or at a URL, can be passed on")
+            raise CannotSay(f"{path}.source", "only an image in base64, or at a URL, can be passed on")
     return {"type": "image_url", "image_url": {"url": url}}
 
 
@@ -114,9 +114,9 @@ def _document(block: dict[str, Any], path: str, row: ChatRow, notes: Notes) -> C
                 notes.tell("messages.document.context", "dropped")
             file = {"filename": title or "document.pdf", "file_data": _data_url(source, path)}
             return {"type": "file", "file": file}
-    raise Untranslatable(f"{path}.source", "the upstream does not read documents of this kind")
+    raise CannotSay(f"{path}.source", "the upstream does not read documents of this kind")
 
 
 def _refuse_citations(citations: dict[str, Any], path: str) -> None:
     if switch_at(citations.get("enabled"), f"{path}.citations.enabled"):
-        raise Untranslatable(f"{path}.citations", "the upstream cannot cite a document")
+        raise CannotSay(f"{path}.citations", "the upstream cannot cite a document")

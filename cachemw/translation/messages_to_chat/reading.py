@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from cachemw.errors import CacheError
-from cachemw.translation.base import Told
+from cachemw.translation.base import Changes
 
 _KEY = re.compile(r"[a-z][a-z0-9_.*-]{0,63}")  # of a dictionary (RFC 9651 §3.2)
 _MOST_TOLD = 32
 _OTHER = "other"
 
 
-class Untranslatable(CacheError):
+class CannotSay(CacheError):
     """A member that cannot be said in the other dialect, and why. It never leaves this package."""
 
     def __init__(self, member: str, why: str) -> None:
@@ -39,7 +39,7 @@ class Notes:
             if name not in known and value is not None:
                 self.tell(prefix + name, "dropped")
 
-    def told(self) -> Told:
+    def told(self) -> Changes:
         """Return all that was noted, in order."""
         return tuple(self._told.items())
 
@@ -47,7 +47,7 @@ class Notes:
 def text_at(value: Any, path: str) -> str:
     """Return a text."""
     if not isinstance(value, str):
-        raise Untranslatable(path, "it must be a string")
+        raise CannotSay(path, "it must be a string")
     return value
 
 
@@ -59,34 +59,34 @@ def text_or_empty_at(value: Any, path: str) -> str:
 def object_at(value: Any, path: str) -> dict[str, Any]:
     """Return the members of an object."""
     if not isinstance(value, dict):
-        raise Untranslatable(path, "it must be an object")
+        raise CannotSay(path, "it must be an object")
     return value
 
 
 def list_at(value: Any, path: str) -> list[Any]:
     """Return the elements of an array."""
     if not isinstance(value, list):
-        raise Untranslatable(path, "it must be an array")
+        raise CannotSay(path, "it must be an array")
     return value
 
 
 def switch_at(value: Any, path: str) -> bool:
     """Return true or false; null is false."""
     if value is not None and not isinstance(value, bool):
-        raise Untranslatable(path, "it must be true or false")
+        raise CannotSay(path, "it must be true or false")
     return bool(value)
 
 
 def integer_at(value: Any, path: str, least: int) -> int:
     """Return an integer that is not less than the `least`."""
     if type(value) is not int or value < least:
-        raise Untranslatable(path, f"it must be an integer, and at least {least}")
+        raise CannotSay(path, f"it must be an integer, and at least {least}")
     return value
 
 
 def number_at(value: Any, path: str) -> int | float:
     """Return a number."""
     if type(value) not in (int, float):
-        raise Untranslatable(path, "it must be a number")
+        raise CannotSay(path, "it must be a number")
     number: int | float = value
     return number

@@ -5,13 +5,13 @@ from typing import Any
 
 import msgspec
 
-from cachemw.translation.base import Members, Refused, Translated
+from cachemw.translation.base import Members, Translated, Untranslatable
 from cachemw.translation.chat_rows import ChatRow
 from cachemw.translation.messages_to_chat.content import chat_messages
 from cachemw.translation.messages_to_chat.ending import MessageContext
 from cachemw.translation.messages_to_chat.reading import (
+    CannotSay,
     Notes,
-    Untranslatable,
     integer_at,
     list_at,
     number_at,
@@ -32,17 +32,17 @@ _WHOLLY_OTHER = ("container", "mcp_servers")
 _UNSAYABLE = (UnicodeEncodeError, OverflowError, RecursionError)  # what no reader of JSON gives, and a program may
 
 
-def messages_to_chat(members: Members, row: ChatRow) -> Translated | Refused:
+def messages_to_chat(members: Members, row: ChatRow) -> Translated | Untranslatable:
     """Return a request of Messages as a chat upstream takes it, and the view of its answers; or what cannot be said of it."""
     notes = Notes()
     try:
         names = ToolNames(row.longest_name, notes)
         body = _body(members, row, names, notes)
         encoded = msgspec.json.encode(body)
-    except Untranslatable as exc:
-        return Refused(exc.member, exc.why)
+    except CannotSay as exc:
+        return Untranslatable(exc.member, exc.why)
     except _UNSAYABLE:
-        return Refused("messages", "the request holds what no JSON can say, or is nested too deeply")
+        return Untranslatable("messages", "the request holds what no JSON can say, or is nested too deeply")
     view = MessagesView(MessageContext(names.own, frozenset(body.get("stop", ())), body["model"]))
     return Translated(encoded, notes.told(), view)
 
@@ -50,7 +50,7 @@ def messages_to_chat(members: Members, row: ChatRow) -> Translated | Refused:
 def _body(members: Members, row: ChatRow, names: ToolNames, notes: Notes) -> dict[str, Any]:
     for name in _WHOLLY_OTHER:
         if members.get(name) not in (None, []):
-            raise Untranslatable(name, "the upstream has nothing of the kind")
+            raise CannotSay(name, "the upstream has nothing of the kind")
     model = text_at(members.get("model"), "model")
     tools = tool_members(members, row, names, notes)
     body: dict[str, Any] = {
@@ -95,7 +95,7 @@ def _stops(members: Members) -> list[Any]:
     value = members.get("stop_sequences")
     stops = [] if value is None else list_at(value, "stop_sequences")
     if len(stops) > _MOST_STOPS:
-        raise Untranslatable("stop_sequences", f"the upstream takes {_MOST_STOPS} at most")
+        raise CannotSay("stop_sequences", f"the upstream takes {_MOST_STOPS} at most")
     return stops
 
 
@@ -109,14 +109,14 @@ def _output(members: Members, row: ChatRow, notes: Notes, *, has_tools: bool) ->
         yield "reasoning_effort", effort
     if config.get("format") is not None:
         if has_tools and not row.format_with_tools:
-            raise Untranslatable("output_config.format", "the model takes no format beside tools")
+            raise CannotSay("output_config.format", "the model takes no format beside tools")
         yield "response_format", _format(object_at(config["format"], "output_config.format"), notes)
     notes.tell_others(config, frozenset({"effort", "format"}), "output_config.")
 
 
 def _format(form: dict[str, Any], notes: Notes) -> dict[str, Any]:
     if form.get("type") != "json_schema":
-        raise Untranslatable("output_config.format.type", "it must be json_schema")
+        raise CannotSay("output_config.format.type", "it must be json_schema")
     schema = object_at(form.get("schema"), "output_config.format.schema")
     notes.tell_others(form, frozenset({"type", "schema"}), "output_config.format.")
     return {"type": "json_schema", "json_schema": {"name": "output", "schema": schema, "strict": True}}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cachemw.translation.chat_rows import ChatRow
-from cachemw.translation.messages_to_chat.reading import Notes, Untranslatable, integer_at, text_at
+from cachemw.translation.messages_to_chat.reading import CannotSay, Notes, integer_at, text_at
 
 _THINKING = frozenset({"type", "budget_tokens"})
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -33,7 +33,7 @@ def effort_of(thinking: dict[str, Any] | None, effort: Any, row: ChatRow, notes:
 def _asked(effort: Any) -> str:
     asked = text_at(effort, "output_config.effort")
     if asked not in _EFFORTS:
-        raise Untranslatable("output_config.effort", f"it must be one of {', '.join(_EFFORTS)}")
+        raise CannotSay("output_config.effort", f"it must be one of {', '.join(_EFFORTS)}")
     return asked
 
 
@@ -41,7 +41,7 @@ def _budget(thinking: dict[str, Any], kind: str) -> int | None:
     if kind == "enabled":
         return integer_at(thinking.get("budget_tokens"), "thinking.budget_tokens", 1)
     if kind not in ("adaptive", "disabled"):
-        raise Untranslatable("thinking.type", "it must be enabled, adaptive or disabled")
+        raise CannotSay("thinking.type", "it must be enabled, adaptive or disabled")
     return None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from cachemw.translation.base import Members
 from cachemw.translation.chat_rows import ChatRow
-from cachemw.translation.messages_to_chat.reading import Notes, Untranslatable, list_at, object_at, switch_at, text_at
+from cachemw.translation.messages_to_chat.reading import CannotSay, Notes, list_at, object_at, switch_at, text_at
 
 _HASH = 8
 _PLAIN = frozenset({"type", "name", "description", "input_schema", "strict", "cache_control", "eager_input_streaming"})
@@ -33,7 +33,7 @@ class ToolNames:
         """Return the name of a tool as it is sent; two that have one name there could not be told apart."""
         sent = self.sent(name)
         if sent in self.own:
-            raise Untranslatable(path, "two tools have the same name, or would have it at the upstream")
+            raise CannotSay(path, "two tools have the same name, or would have it at the upstream")
         self.own[sent] = name
         return sent
 
@@ -51,7 +51,7 @@ def tool_members(members: Members, row: ChatRow, names: ToolNames, notes: Notes)
 def _tool(value: Any, path: str, names: ToolNames, notes: Notes) -> dict[str, Any]:
     tool = object_at(value, path)
     if tool.get("type") not in (None, "custom"):
-        raise Untranslatable(path, "the upstream has no tools of its own: only custom tools can be passed on")
+        raise CannotSay(path, "the upstream has no tools of its own: only custom tools can be passed on")
     sent = names.add(_name(tool, path), f"{path}.name")
     function: dict[str, Any] = {"name": sent}
     if (description := tool.get("description")) is not None:
@@ -66,7 +66,7 @@ def _tool(value: Any, path: str, names: ToolNames, notes: Notes) -> dict[str, An
 def _name(value: dict[str, Any], path: str) -> str:
     name = text_at(value.get("name"), f"{path}.name")
     if not name:
-        raise Untranslatable(f"{path}.name", "it must not be empty")
+        raise CannotSay(f"{path}.name", "it must not be empty")
     return name
 
 
@@ -88,10 +88,10 @@ def _choice(choice: dict[str, Any], kind: str, names: ToolNames) -> Any:
     if kind == "tool":
         name = _name(choice, "tool_choice")
         if name not in names.own.values():
-            raise Untranslatable("tool_choice.name", "there is no tool of this name")
+            raise CannotSay("tool_choice.name", "there is no tool of this name")
         return {"type": "function", "function": {"name": names.sent(name)}}
     if kind not in _CHOICES:
-        raise Untranslatable("tool_choice.type", "it must be auto, any, tool or none")
+        raise CannotSay("tool_choice.type", "it must be auto, any, tool or none")
     if kind == "any" and not names.own:
-        raise Untranslatable("tool_choice", "there are no tools to choose from")
+        raise CannotSay("tool_choice", "there are no tools to choose from")
     return _CHOICES[kind]
