@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from cachemw.errors import CacheError
 from cachemw.messages import Usage
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event
@@ -20,6 +21,14 @@ class Untranslatable(msgspec.Struct, frozen=True):
     why: str
 
     __repr__ = redacted_repr
+
+
+class CannotSay(CacheError):
+    """A member of a request that cannot be said in the other dialect, and why. It never leaves this package."""
+
+    def __init__(self, member: str, why: str) -> None:
+        super().__init__(why)
+        self.member, self.why = member, why
 
 
 class Unsayable(msgspec.Struct, frozen=True):

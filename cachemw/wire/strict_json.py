@@ -16,6 +16,12 @@ WORK_LIMIT = Work().document
 
 AMBIGUOUS = "ambiguous-json"
 INVALID = "invalid-json"
+NULL = msgspec.Raw(b"null")
+"""A member that is null, or that is not there."""
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises that is given anything."""
+
 TOO_COMPLEX = "too-complex"
 
 _ESCAPE = 8

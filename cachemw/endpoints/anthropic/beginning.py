@@ -1,7 +1,6 @@
 """Tell how a message begins: whether it could be shown to a client yet."""
 
 from cachemw.endpoints.anthropic.reading import (
-    UNREADABLE,
     MessageEvent,
     RawMembers,
     WholeMessage,
@@ -14,6 +13,7 @@ from cachemw.endpoints.anthropic.reading import (
 from cachemw.endpoints.base import Beginning, Saying
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
+from cachemw.wire.strict_json import UNREADABLE
 
 
 def beginning_of(raw: bytes, *, is_whole: bool, work: Work = Work()) -> Beginning:

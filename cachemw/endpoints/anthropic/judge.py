@@ -7,8 +7,6 @@ import msgspec
 
 from cachemw.endpoints.anthropic.blocks import OpenBlocks
 from cachemw.endpoints.anthropic.reading import (
-    NULL,
-    UNREADABLE,
     MessageEvent,
     RawMembers,
     WholeMessage,
@@ -24,6 +22,7 @@ from cachemw.endpoints.base import ApiCall, Demands
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.wire.sse import Event
+from cachemw.wire.strict_json import NULL, UNREADABLE
 
 _TOKEN = re.compile(r"[a-z_]{1,40}")
 

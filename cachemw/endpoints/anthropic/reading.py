@@ -7,15 +7,10 @@ import msgspec
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
-from cachemw.wire.strict_json import TOO_COMPLEX, is_too_complex
+from cachemw.wire.strict_json import NULL, TOO_COMPLEX, UNREADABLE, is_too_complex
 
 RawMembers = dict[str, msgspec.Raw]
 """The members of an object, each as it is written."""
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a decoder raises for what is not as it should be."""
-
-NULL = msgspec.Raw(b"null")
 
 _LONGEST_NAME = 256
 _SILENT = frozenset({"type", "id", "name", "index", "cache_control", "citations"})

@@ -5,13 +5,13 @@ import re
 import msgspec
 
 from cachemw.endpoints.base import ApiCall, Beginning, Demands, Saying
-from cachemw.endpoints.responses.speech import NULL, UNREADABLE, is_of_server, is_said, item_says_something
+from cachemw.endpoints.responses.speech import is_of_server, is_said, item_says_something
 from cachemw.endpoints.usage import read_usage
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event, is_done
-from cachemw.wire.strict_json import TOO_COMPLEX
+from cachemw.wire.strict_json import NULL, TOO_COMPLEX, UNREADABLE
 
 ENDINGS = {"response.completed": "completed", "response.incomplete": "incomplete"}
 """The events in which an answer ends, and its status then. They hold all of it."""

@@ -5,11 +5,7 @@ from typing import Any
 import msgspec
 
 from cachemw.limits import Work
-from cachemw.wire.strict_json import is_too_complex
-
-NULL = msgspec.Raw(b"null")
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What is raised where a document is not the JSON that it should be."""
+from cachemw.wire.strict_json import NULL, is_too_complex
 
 _MESSAGE, _REASONING = b'"message"', b'"reasoning"'
 

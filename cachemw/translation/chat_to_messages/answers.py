@@ -14,7 +14,6 @@ from cachemw.translation.chat_to_messages.endings import (
     NOT_READ,
     OTHER_BLOCK,
     THOUGHTS,
-    UNREADABLE,
     SaidBlock,
     StopDetails,
     TokenCounts,
@@ -25,6 +24,7 @@ from cachemw.translation.chat_to_messages.endings import (
     unsayable_ending,
     usage_of,
 )
+from cachemw.wire.strict_json import UNREADABLE
 
 _NO_MESSAGE = "it is no message"
 _NO_OBJECT = "it calls a tool with what is no object"

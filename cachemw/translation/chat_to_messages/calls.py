@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from cachemw.errors import Unreadable
+from cachemw.translation.base import CannotSay
 from cachemw.translation.chat_to_messages.parts import OF_TOOL, blocks_of
-from cachemw.translation.chat_to_messages.reading import CannotSay, JsonMembers, Telling, items_in, object_in, text_in
+from cachemw.translation.chat_to_messages.reading import JsonMembers, Telling, items_in, object_in, text_in
 from cachemw.wire.strict_json import is_too_complex, parse
 
 _ESCAPED = "cachemw_"

@@ -7,8 +7,6 @@ import msgspec
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
 CREATED = 0
 """When an answer was made: Messages does not say, and what is translated twice has to be the same twice."""
 

@@ -12,7 +12,6 @@ from cachemw.translation.chat_to_messages.endings import (
     EMPTY_ANSWER,
     NOT_READ,
     OTHER_BLOCK,
-    UNREADABLE,
     SaidBlock,
     StopDetails,
     TokenCounts,
@@ -24,6 +23,7 @@ from cachemw.translation.chat_to_messages.endings import (
     usage_of,
 )
 from cachemw.wire.sse import DONE, Event, encode
+from cachemw.wire.strict_json import UNREADABLE
 
 _BROKEN_OFF = "the upstream broke off its answer with an error"
 _OUT_OF_ORDER = "an event is not where it can be"

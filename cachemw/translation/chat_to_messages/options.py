@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cachemw.translation.chat_to_messages.reading import DROPPED, CannotSay, JsonMembers, Telling, items_in, object_in, text_in
+from cachemw.translation.base import CannotSay
+from cachemw.translation.chat_to_messages.reading import DROPPED, JsonMembers, Telling, items_in, object_in, text_in
 from cachemw.translation.claude_rows import ClaudeRow, ThinkingMode
 
 _APPROXIMATED = "approximated"

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cachemw.translation.chat_to_messages.reading import DROPPED, CannotSay, JsonMembers, Telling, items_in, object_in, text_in
+from cachemw.translation.base import CannotSay
+from cachemw.translation.chat_to_messages.reading import DROPPED, JsonMembers, Telling, items_in, object_in, text_in
 
 _Reader = Callable[[JsonMembers, str, Telling], list[JsonMembers]]
 Parts = Mapping[str, _Reader]

@@ -4,8 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from cachemw.errors import CacheError
-from cachemw.translation.base import Changes
+from cachemw.translation.base import CannotSay, Changes
 
 JsonMembers = dict[str, Any]
 """The members of a JSON object that is made here."""
@@ -16,15 +15,6 @@ _TOKEN = re.compile(r"[a-z][a-z0-9_.*-]{0,63}")
 _UNKNOWN = "unknown"
 _MOST_TOLD = 64
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
-
-
-class CannotSay(CacheError):
-    """A member of the request cannot be said in the other dialect; `why` is in plain words. It never leaves this package."""
-
-    def __init__(self, member: str, why: str) -> None:
-        super().__init__(member)
-        self.member = member
-        self.why = why
 
 
 class Telling:

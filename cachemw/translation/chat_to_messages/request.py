@@ -2,7 +2,7 @@
 
 import msgspec
 
-from cachemw.translation.base import Members, Translated, Untranslatable
+from cachemw.translation.base import CannotSay, Members, Translated, Untranslatable
 from cachemw.translation.chat_to_messages.options import (
     effort_of,
     format_of,
@@ -13,7 +13,7 @@ from cachemw.translation.chat_to_messages.options import (
     stop_of,
     tell_dropped,
 )
-from cachemw.translation.chat_to_messages.reading import CannotSay, JsonMembers, Telling, object_in, switch_in, text_in
+from cachemw.translation.chat_to_messages.reading import JsonMembers, Telling, object_in, switch_in, text_in
 from cachemw.translation.chat_to_messages.tools import is_forced, tools_of
 from cachemw.translation.chat_to_messages.turns import conversation_of
 from cachemw.translation.chat_to_messages.view import ChatView

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from cachemw.translation.base import CannotSay
 from cachemw.translation.chat_to_messages.reading import (
     DROPPED,
-    CannotSay,
     JsonMembers,
     Telling,
     items_in,

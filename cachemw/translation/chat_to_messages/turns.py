@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from cachemw.redaction import redacted_repr
+from cachemw.translation.base import CannotSay
 from cachemw.translation.chat_to_messages.calls import OpenCalls, refuse_too_many_arguments
 from cachemw.translation.chat_to_messages.parts import OF_ASSISTANT, OF_SYSTEM, OF_USER, blocks_of, refusal_blocks
-from cachemw.translation.chat_to_messages.reading import CannotSay, JsonMembers, Telling, items_in, object_in, text_in
+from cachemw.translation.chat_to_messages.reading import JsonMembers, Telling, items_in, object_in, text_in
 from cachemw.translation.claude_rows import ClaudeRow
 
 _SYSTEM, _USER, _ASSISTANT = "system", "user", "assistant"

@@ -8,8 +8,9 @@ from cachemw.endpoints.errors import OPENAI, Refusal, anthropic_type
 from cachemw.messages import Usage
 from cachemw.translation.base import Unsayable
 from cachemw.translation.chat_to_messages.answers import completion_of
-from cachemw.translation.chat_to_messages.endings import UNREADABLE, holds_too_much
+from cachemw.translation.chat_to_messages.endings import holds_too_much
 from cachemw.translation.chat_to_messages.events import ChunkTranslator
+from cachemw.wire.strict_json import UNREADABLE
 
 _SHOWN_CHARACTERS = 2000  # of a page that a proxy answers with
 

@@ -6,10 +6,7 @@ from enum import Enum
 import msgspec
 
 from cachemw.redaction import redacted_repr
-from cachemw.wire.strict_json import is_too_complex
-
-NULL = msgspec.Raw(b"null")
-"""What is not there, or null."""
+from cachemw.wire.strict_json import NULL, is_too_complex
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _EMPTY = (b"null", b"[]", b"{}", b'""')

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from cachemw.translation.base import Members
+from cachemw.translation.base import CannotSay, Members
 from cachemw.translation.chat_rows import ChatRow
 from cachemw.translation.messages_to_chat.parts import (
     BlockAt,
@@ -18,7 +18,6 @@ from cachemw.translation.messages_to_chat.parts import (
     texts_at,
 )
 from cachemw.translation.messages_to_chat.reading import (
-    CannotSay,
     Notes,
     list_at,
     object_at,

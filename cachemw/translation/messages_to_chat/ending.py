@@ -8,7 +8,7 @@ import msgspec
 from cachemw.endpoints.usage import read_usage
 from cachemw.messages import Usage
 from cachemw.redaction import redacted_repr
-from cachemw.translation.messages_to_chat.completion import NULL
+from cachemw.wire.strict_json import NULL
 
 _REASONS = {
     "stop": "end_turn",

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from cachemw.translation.base import CannotSay
 from cachemw.translation.chat_rows import ChatRow
 from cachemw.translation.messages_to_chat.reading import (
-    CannotSay,
     Notes,
     list_at,
     object_at,

@@ -4,20 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from cachemw.errors import CacheError
-from cachemw.translation.base import Changes
+from cachemw.translation.base import CannotSay, Changes
 
 _KEY = re.compile(r"[a-z][a-z0-9_.*-]{0,63}")  # of a dictionary (RFC 9651 §3.2)
 _MOST_TOLD = 32
 _OTHER = "other"
-
-
-class CannotSay(CacheError):
-    """A member that cannot be said in the other dialect, and why. It never leaves this package."""
-
-    def __init__(self, member: str, why: str) -> None:
-        super().__init__(why)
-        self.member, self.why = member, why
 
 
 class Notes:

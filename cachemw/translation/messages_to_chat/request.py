@@ -5,12 +5,11 @@ from typing import Any
 
 import msgspec
 
-from cachemw.translation.base import Members, Translated, Untranslatable
+from cachemw.translation.base import CannotSay, Members, Translated, Untranslatable
 from cachemw.translation.chat_rows import ChatRow
 from cachemw.translation.messages_to_chat.content import chat_messages
 from cachemw.translation.messages_to_chat.ending import MessageContext
 from cachemw.translation.messages_to_chat.reading import (
-    CannotSay,
     Notes,
     integer_at,
     list_at,

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from cachemw.translation.base import CannotSay
 from cachemw.translation.chat_rows import ChatRow
-from cachemw.translation.messages_to_chat.reading import CannotSay, Notes, integer_at, text_at
+from cachemw.translation.messages_to_chat.reading import Notes, integer_at, text_at
 
 _THINKING = frozenset({"type", "budget_tokens"})
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")

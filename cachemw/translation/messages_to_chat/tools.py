@@ -3,9 +3,9 @@
 import hashlib
 from typing import Any
 
-from cachemw.translation.base import Members
+from cachemw.translation.base import CannotSay, Members
 from cachemw.translation.chat_rows import ChatRow
-from cachemw.translation.messages_to_chat.reading import CannotSay, Notes, list_at, object_at, switch_at, text_at
+from cachemw.translation.messages_to_chat.reading import Notes, list_at, object_at, switch_at, text_at
 
 _HASH = 8
 _PLAIN = frozenset({"type", "name", "description", "input_schema", "strict", "cache_control", "eager_input_streaming"})
