@@ -77,8 +77,8 @@ class GetAccount(msgspec.Struct, frozen=True):
 class AskPlan(msgspec.Struct, frozen=True):
     """Ask who may answer a request that goes to a gateway, and who is asked now: sent `Plan`.
 
-    `members` are those of its body, where that has been read. `is_call`: it is a call of an endpoint of ours, by the operator's
-    paths.
+    `members` are those of its body, where that has been read. `is_call`: it is a call of an endpoint that has
+    routes, by the operator's paths.
     """
 
     request: Request

@@ -71,7 +71,7 @@ def exchange(
     )
     if not isinstance(request.target, RouteTarget):
         return (yield from _answer(received, Slate((received.query(),)), verified))
-    plan: Plan = yield AskPlan(request, call.members)
+    plan: Plan = yield AskPlan(request, call.members, endpoint.sent is not None)
     slate = slate_of(received, plan, None)
     if isinstance(slate, Slate):
         return (yield from _answer(received, slate, verified))
@@ -84,7 +84,7 @@ def _again(received: Received, before: Slate, claimed: object) -> Generator[Effe
     """Ask anew who may answer: how they are changes all the time. Who leads at once has waited for nobody."""
     if before.plan is None or claimed is ClaimResult.LEAD:
         return before
-    plan: Plan = yield AskPlan(received.request)
+    plan: Plan = yield AskPlan(received.request, is_call=received.endpoint.sent is not None)
     slate = slate_of(received, plan, before)
     return slate if isinstance(slate, Slate) else before
 
@@ -156,7 +156,7 @@ def pass_on(report: ExchangeReport, endpoint: Endpoint | None, request: Request,
     shape, bidding = shape_of(endpoint), None
     rewritten: Headers = ()
     if isinstance(request.target, RouteTarget):
-        plan: Plan = yield AskPlan(request, is_call=endpoint is not None)
+        plan: Plan = yield AskPlan(request, is_call=endpoint is not None and endpoint.sent is not None)
         report = routed_by(report, plan)
         if plan.closed is not None:
             return Declined(report, plan.closed, shape)

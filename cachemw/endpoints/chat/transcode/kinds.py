@@ -1,7 +1,8 @@
 """Derive one kind of an answer from the kind that was recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
+from typing import Protocol
 
 import msgspec
 
@@ -98,20 +99,50 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _options = msgspec.json.Decoder(Options)
 
 
-def derive(stored: StoredResponse, kind: Kind, work: Work = Work()) -> StoredResponse | str:
-    """Return the stored response in another kind, or the `detail` that says why it cannot be had without loss."""
-    if stored.kind == kind:
-        return stored
-    try:
-        _understood(stored.kind)
-        asked = _understood(kind)
-        if not kind.stream:
-            return _as_json(stored, kind, work)
-        return (_adapted if stored.kind.stream else _synthesised)(stored, kind, asked, work)
-    except Loss as exc:
-        return exc.detail
-    except RecursionError:  # JSON that is nested too deeply to be taken apart
-        return OTHER_KIND
+Aggregate = Callable[[Iterable[JsonObject]], JsonObject]
+"""Makes a whole answer of the chunks of a stream. Raises `Loss`."""
+
+
+class Synthesise(Protocol):
+    """Makes the chunks of a stream of a whole answer."""
+
+    def __call__(self, completion: JsonObject, limit: int, /, *, include_usage: bool, slice_chars: int) -> list[JsonObject]:
+        """Return the chunks, `limit` at most, with texts in slices of so many characters. Raises `Loss`."""
+
+
+class Derive(Protocol):
+    """Derives one kind of an answer from the kind that was recorded."""
+
+    def __call__(self, stored: StoredResponse, kind: Kind, work: Work = Work(), /) -> StoredResponse | str:
+        """Return the stored response in another kind, or the `detail` that says why it cannot be had without loss."""
+
+
+def deriving(aggregate: Aggregate, synthesise: Synthesise) -> Derive:
+    """Return what derives one kind of an endpoint's answers from the other, by what makes whole answers and chunks there."""
+
+    def derive(stored: StoredResponse, kind: Kind, work: Work = Work()) -> StoredResponse | str:
+        if stored.kind == kind:
+            return stored
+        try:
+            _understood(stored.kind)
+            asked = _understood(kind)
+            if not kind.stream:
+                return _as_json(stored, kind, work, aggregate)
+            return (
+                _adapted(stored, kind, asked, work)
+                if stored.kind.stream
+                else _synthesised(stored, kind, asked, work, synthesise)
+            )
+        except Loss as exc:
+            return exc.detail
+        except RecursionError:  # JSON that is nested too deeply to be taken apart
+            return OTHER_KIND
+
+    return derive
+
+
+derive = deriving(aggregate, synthesise)
+"""Derives one kind of a chat completion from the kind that was recorded."""
 
 
 def _understood(kind: Kind) -> Options:
@@ -123,7 +154,7 @@ def _understood(kind: Kind) -> Options:
         raise Loss from None
 
 
-def _as_json(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
+def _as_json(stored: StoredResponse, kind: Kind, work: Work, aggregate: Aggregate) -> StoredResponse:
     chunks = read_stream(stored.body, stored.event_ends, work.answer).chunks
     completion = aggregate(members for _, members in chunks)
     if completion.get("usage") is None:
@@ -132,7 +163,7 @@ def _as_json(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
     return msgspec.structs.replace(stored, kind=kind, headers=headers, body=body, event_ends=(), arrivals=())
 
 
-def _synthesised(stored: StoredResponse, kind: Kind, asked: Options, work: Work) -> StoredResponse:
+def _synthesised(stored: StoredResponse, kind: Kind, asked: Options, work: Work, synthesise: Synthesise) -> StoredResponse:
     slice_chars = max(SLICE_CHARS, -(-len(stored.body) // SLICES))  # a character is a byte of it at least
     completion = read_object(stored.body, work.answer)
     chunks = synthesise(completion, work.pieces, include_usage=asked.include_usage, slice_chars=slice_chars)
