@@ -3,9 +3,10 @@
 from cachemw.endpoints.base import Endpoint
 from cachemw.endpoints.chat import CHAT
 from cachemw.endpoints.completions import COMPLETIONS
+from cachemw.endpoints.embeddings import EMBEDDINGS
 from cachemw.endpoints.small import SMALL_ENDPOINTS
 
-ENDPOINTS: tuple[Endpoint, ...] = (CHAT, COMPLETIONS, *SMALL_ENDPOINTS)
+ENDPOINTS: tuple[Endpoint, ...] = (CHAT, COMPLETIONS, EMBEDDINGS, *SMALL_ENDPOINTS)
 
 __all__ = ["CHAT", "ENDPOINTS", "endpoint_of"]
 
