@@ -188,10 +188,11 @@ def select(record: bytes, query: Query, verified: VerifiedRecords, now: float) -
     answer = verified.derived.of(mark, stored, query.call)
     if isinstance(answer, str):
         return NoMatch("miss", answer, beside=None if stored.kind.stream == query.call.kind.stream else record)
-    return _restricted(Match(answer, () if answer is stored else ("transcoded",), record=record), query, now)
+    return restricted(Match(answer, () if answer is stored else ("transcoded",), record=record), query, now)
 
 
-def _restricted(match: Match, query: Query, now: float) -> Match | NoMatch:
+def restricted(match: Match, query: Query, now: float) -> Match | NoMatch:
+    """Return a match, where the query lets it answer by its age; else why it does not."""
     answer, how = match.stored, match.details
     asked, policy, fresh = query.asked, query.policy, is_fresh(answer, now)
     if asked.mode is Mode.REPLAY:

@@ -82,7 +82,7 @@ def test_the_user_is_bookkeeping_where_the_upstream_only_counts_by_it() -> None:
 
 
 def test_a_request_with_a_member_that_nobody_knows_does_not_divide() -> None:
-    """F6."""
+    """T27."""
     assert not called(EMBEDDINGS, input=["a", "b"], late_chunking=True).divides
 
 

@@ -82,12 +82,12 @@ def divide(body: bytes) -> Divided | None:
 
 
 def assemble(parts: Divided) -> bytes:
-    """Return the answer that has these parts, in this order."""
-    entries = [
-        b'{"object":"embedding","index":%d,"embedding":%b}' % (index, vector) for index, vector in enumerate(parts.vectors)
-    ]
-    model = msgspec.json.encode(parts.model)
-    return b'{"object":"list","data":[%b],"model":%b,"usage":%b}' % (b",".join(entries), model, parts.usage)
+    """Return the answer that has these parts, in this order. It is megabytes: each is copied once."""
+    pieces = [b'{"object":"list","data":[']
+    for index, vector in enumerate(parts.vectors):
+        pieces += (b',{"object":"embedding","index":%d,"embedding":' % index, vector, b"}")
+    pieces[1] = pieces[1].removeprefix(b",")
+    return b"".join((*pieces, b'],"model":', msgspec.json.encode(parts.model), b',"usage":', parts.usage, b"}"))
 
 
 def usage_together(usages: list[tuple[bytes, int]]) -> bytes | None:
