@@ -157,7 +157,7 @@ class GuardedStore:
         if put.parts is None or not self._keeps_parts:
             return
         with contextlib.suppress(StoreError):
-            if self.inline is Inline.ALL:
+            if self.inline is Inline.ALL and len(put.record) <= self._limits.judged_bytes:  # to divide megabytes takes a while
                 self._inline(self._here().writing, self._put_some, put, put.parts(), None)
             else:
                 self._begin_parts(put, put.parts())

@@ -1,19 +1,24 @@
 """An answer that is put together of parts: exact, or a miss (rulings T27)."""
 
+import base64
 import json
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx2
+import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cachemw import DiskStore, Limits, MemoryStore, Policy
 from cachemw.cache import record as codec
 from cachemw.cache.directives import Directives
+from cachemw.cache.effects import Found, GetOrder, Lookup, LookupMany
 from cachemw.cache.exchange import exchange
 from cachemw.cache.key import Key, index_of_batch
 from cachemw.cache.live_response import Relay
@@ -396,6 +401,28 @@ def test_a_transport_assembles_too() -> None:
     assert "detail=assembled" in response.headers["cache-status"]
 
 
+def test_the_sdk_reads_from_an_assembled_answer_what_it_reads_from_the_upstreams() -> None:
+    """It asks for base64 where its caller asks for nothing, and decodes that itself."""
+    calls: list[Any] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        calls.append(json.loads(request.content))
+        packed = [base64.b64encode(struct.pack("<2f", *vector(one))).decode() for one in calls[-1]["input"]]
+        data = [{"object": "embedding", "index": index, "embedding": one} for index, one in enumerate(packed)]
+        return httpx2.Response(200, json=answered(calls[-1]) | {"data": data})
+
+    transport = CacheTransport(httpx2.MockTransport(answer), store=MemoryStore())
+    with openai.OpenAI(
+        api_key="sk", base_url="https://api.example/v1", http_client=httpx2.Client(transport=transport)
+    ) as client:
+        told = {one: client.embeddings.create(model="m", input=[one]).data[0].embedding for one in "ab"}
+        both = client.embeddings.create(model="m", input=["b", "a", "b"])
+
+    assert [one["encoding_format"] for one in calls] == ["base64"] * 2
+    assert [one.embedding for one in both.data] == [told["b"], told["a"], told["b"]]
+    assert (both.model, both.usage.prompt_tokens) == ("m-1", 3)
+
+
 def test_a_wsgi_mount_assembles_too() -> None:
     def app(environ: Any, start_response: Any) -> list[bytes]:
         asked = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
@@ -477,6 +504,23 @@ def test_no_record_that_is_damaged_or_another_one_makes_an_answer(drawn: st.Data
 
 def test_a_store_that_fails_is_an_empty_one() -> None:
     assert isinstance(outcome_of(World(store_error=StoreError("no")), ["a", "b"]), Relay)
+
+
+def test_a_store_that_fails_only_when_it_is_asked_for_parts_is_an_empty_one() -> None:
+    body = json.dumps({"model": "m", "input": ["a", "b"]}).encode()
+    script = exchange(EMBEDDINGS, request_to(EMBEDDINGS, body), Directives(), Policy(), Limits(), VerifiedRecords())
+
+    assert isinstance(next(script), Lookup)
+    assert isinstance(script.send(Found(None, NOW)), LookupMany)
+    assert isinstance(script.throw(StoreError("no")), GetOrder)
+
+
+@pytest.mark.parametrize("words", [b"", b"x", b"x y 1", b"x zz 1", b"x 00 z", b"x 00 1 2", b"\xff \xff \xff"])
+def test_a_record_that_names_its_whole_otherwise_is_no_part(words: bytes) -> None:
+    [record, *_] = [record for record in recorded("a").values() if b"cachemw-batch" in record][1:]
+    stored = replace(codec.decode(record), headers=((b"cachemw-batch", words),))
+
+    assert read_part(codec.encode(stored), Key(b"", b"", stored.proof)) is None
 
 
 @given(st.binary(max_size=64))

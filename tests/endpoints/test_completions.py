@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.endpoints import CHAT, endpoint_of
-from cachemw.endpoints.base import Bypass
+from cachemw.endpoints.base import Bypass, Demands, Saying
 from cachemw.endpoints.completions import COMPLETIONS
+from cachemw.endpoints.completions.judge import completion_beginning
 from cachemw.limits import Work
 from cachemw.messages import Kind, StoredResponse
 from cachemw.wire.sse import encode
 from tests.cassettes import cassette
-from tests.endpoints.calling import called, fault_of, read, stored_answer
+from tests.endpoints.calling import STORE_WHEN, called, fault_of, read, stored_answer
 
 JSON, STREAM = Kind(stream=False), Kind(stream=True)
 WITH_USAGE = Kind(stream=True, options=b'{"include_usage":true}')
@@ -242,6 +243,7 @@ def test_log_probabilities_that_come_in_pieces_follow_one_another() -> None:
         (whole(choice(1)), JSON, STREAM, "other-kind"),
         (whole(choice(logprobs=[1])), JSON, STREAM, "other-kind"),
         (whole(choice() | {"text": 3}), JSON, STREAM, "other-kind"),
+        (whole(choice() | {"text": None}), JSON, STREAM, "other-kind"),
         (b"[]", JSON, STREAM, "other-kind"),
         (stream([choice(more=["a"], finish=None)], [choice(more=["a"])], [], usage=USAGE), STREAM, JSON, "other-kind"),
         (whole(choice()), JSON, Kind(stream=True, options=b'{"x":1}'), "other-kind"),
@@ -322,3 +324,50 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
     return list(map(_without_nulls, value)) if isinstance(value, list) else value
+
+
+def test_what_is_too_much_to_be_read_is_not_kept_and_may_be_shown() -> None:
+    """P3."""
+    body, work = whole(*[choice(index) for index in range(20)]), Work(objects=10)
+    judge = COMPLETIONS.judge(called(COMPLETIONS, prompt="a", n=20), Demands(STORE_WHEN), work)
+
+    judge.read(body)
+
+    assert judge.fault() == "too-complex"
+    assert completion_beginning(body, is_whole=True, work=work).saying is Saying.SOMETHING
+
+
+@pytest.mark.parametrize(
+    ("body", "saying"),
+    [
+        (whole(choice()), Saying.SOMETHING),
+        (whole(choice(text="", finish=None)), Saying.NOTHING),
+        (whole(choice(error={})), Saying.ERROR),
+        (b'{"error":"x"}', Saying.ERROR),
+        (b"x", Saying.UNREADABLE),
+    ],
+)
+def test_it_is_known_how_an_answer_begins(body: bytes, saying: Saying) -> None:
+    assert COMPLETIONS.begins(body, is_whole=True).saying is saying
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        stream([choice()], object="x"),
+        stream([choice(finish=None)], [], usage=USAGE),
+        stream([choice(logprobs={"tokens": 3})], [], usage=USAGE),
+        stream([choice(logprobs={"more": []})], [], usage=USAGE),
+        stream([choice() | {"text": 3}], [], usage=USAGE),
+        stream([], usage=USAGE),
+    ],
+)
+def test_a_stream_that_adds_up_to_nothing_known_is_not_had_as_json(body: bytes) -> None:
+    assert COMPLETIONS.derive(stored_answer(body, STREAM), JSON, Work()) == "other-kind"
+
+
+def test_an_answer_in_too_many_pieces_is_not_had_as_a_stream() -> None:
+    """P3."""
+    body = whole(*[choice(index) for index in range(20)])
+
+    assert COMPLETIONS.derive(stored_answer(body, JSON), STREAM, Work(pieces=10)) == "other-kind"

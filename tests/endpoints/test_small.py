@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.endpoints import endpoint_of
-from cachemw.endpoints.base import Bypass, Endpoint, Saying
+from cachemw.endpoints.base import Bypass, Demands, Endpoint, Saying
+from cachemw.endpoints.documents import document_beginning
 from cachemw.endpoints.errors import ANTHROPIC
 from cachemw.endpoints.small import SMALL_ENDPOINTS
 from cachemw.limits import Work
 from cachemw.messages import Kind
+from cachemw.wire.sse import Event
 from tests.cassettes import cassette
 from tests.endpoints.calling import called, fault_of, read, stored_answer
 
@@ -178,3 +180,49 @@ def test_an_unknown_member_is_in_the_key(members: dict[str, Any]) -> None:
     other = read(MODERATIONS, json.dumps(members | {"input": "a", "z": 1}).encode())
 
     assert isinstance(one, Bypass) or isinstance(other, Bypass) or one.canonical != other.canonical
+
+
+def test_what_is_too_much_to_be_read_is_not_kept_and_may_be_shown() -> None:
+    """P3."""
+    body, work = b'{"results":[' + b"{}," * 20 + b"{}]}", Work(objects=10)
+    judge = MODERATIONS.judge(called(MODERATIONS, input="a"), Demands(frozenset()), work)
+
+    judge.read(body)
+
+    assert judge.fault() == "too-complex"
+    assert document_beginning(body, is_whole=True, work=work).saying is Saying.SOMETHING
+
+
+def test_a_value_that_is_too_much_work_is_not_kept() -> None:
+    judge = MODERATIONS.judge(called(MODERATIONS, input="a"), Demands(frozenset()), Work(document=100))
+
+    judge.read(b'{"results":[{"x":[1,2,3,4,5,6,7,8,9]}]}')
+
+    assert judge.fault() == "too-complex"
+
+
+@pytest.mark.parametrize("model", [None, 3, "", '"', "m" * 300], ids=str)
+def test_what_names_no_model_is_none(model: object) -> None:
+    judge = MODERATIONS.judge(called(MODERATIONS, input="a"), Demands(frozenset()), Work())
+
+    judge.read(json.dumps({"results": [{}], "model": model}).encode())
+
+    assert judge.model == (model if model == '"' else None)
+
+
+def test_a_model_that_can_be_read_in_no_way_is_none() -> None:
+    judge = MODERATIONS.judge(called(MODERATIONS, input="a"), Demands(frozenset()), Work())
+
+    judge.read(b'{"results":[{}],"model":"\xff"}')
+
+    assert (judge.model, judge.fault()) == (None, None)
+
+
+def test_an_event_is_no_answer() -> None:
+    judge = MODERATIONS.judge(called(MODERATIONS, input="a"), Demands(frozenset()), Work())
+    assert judge.fault() == "incomplete"
+
+    judge.see(Event(b"", b"{}", 0, 2))
+    judge.end()
+
+    assert judge.fault() == "unreadable-answer"

@@ -1,15 +1,17 @@
 """Many records at once, behind the guard: read up to the first that is missing, and put behind the answer they are parts of."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from cachemw import MemoryStore
+from cachemw import Limits, MemoryStore
 from cachemw.cache.live_response import Put
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import StoreError, Superseded
-from cachemw.stores import Store
+from cachemw.stores import Inline, Store
 from cachemw.stores.guard import PARTS_AT_ONCE, GuardedStore
 from tests.stores.dictionary import DictionaryStore
 
@@ -73,6 +75,25 @@ def test_all_parts_are_put(make: Callable[[], Store], count: int) -> None:
     assert _settled(guarded, store, count) == {b"%d" % number: b"part %d" % number for number in range(count)}
 
 
+def test_an_answer_of_megabytes_is_divided_where_nobody_else_waits_meanwhile() -> None:
+    here, threads = threading.get_ident(), set[int]()
+
+    class Watched(DictionaryStore):
+        inline: Inline = Inline.ALL
+
+        def put(self, index: bytes, record: bytes, *more: Any) -> None:
+            threads.add(threading.get_ident())
+            super().put(index, record, *more)
+
+    store = Watched()
+    guarded = GuardedStore(store)
+
+    guarded.put_parts(replace(put(3), record=bytes(Limits().judged_bytes + 1)))
+
+    assert len(_settled(guarded, store, 3)) == 3
+    assert here not in threads
+
+
 def test_a_part_that_is_older_than_what_is_there_is_left_out_and_no_other() -> None:
     store = Slow(lambda index: Superseded("older") if index == b"1" else None)
     guarded = GuardedStore(store)
@@ -114,7 +135,12 @@ def test_a_store_that_keeps_no_parts_is_given_none() -> None:
 
 
 def _settled(guarded: GuardedStore, store: Store, count: int) -> dict[bytes, bytes]:
-    """Return what a store holds when it has been given everything: calls for one index come one after another."""
-    for _ in range(count // PARTS_AT_ONCE + 2):
-        guarded.begin_put(b"whole", b"record", None, waits=True).wait()
-    return {index: record for index, record in store.scan() if index != b"whole"}
+    """Return what a store holds when it has been given so many parts, and something else after them."""
+    found: dict[bytes, bytes] = {}
+    for _ in range(1000):
+        guarded.begin_put(b"whole", b"record", None, waits=True).done.result(10)
+        has_all = len(found) >= count
+        found = {index: record for index, record in store.scan() if index != b"whole"}
+        if has_all:
+            return found
+    return found
