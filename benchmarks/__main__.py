@@ -13,6 +13,7 @@ from benchmarks.hits import hits
 from benchmarks.keys import keys
 from benchmarks.misses import misses
 from benchmarks.mounted import mounted
+from benchmarks.parts import parts
 from benchmarks.plan import Plan
 from benchmarks.pulls import pulls
 from benchmarks.records import records
@@ -24,6 +25,7 @@ from benchmarks.tables import Table
 SECTIONS: Mapping[str, Callable[[Plan], Sequence[Table]]] = {
     "keys": keys,
     "stores": stores,
+    "parts": parts,
     "relays": relays,
     "pulls": pulls,
     "hits": hits,

@@ -45,6 +45,7 @@ HITS = [
 ROWS = {
     "keys": ["1 KB", "45 KB", "45 KB, spaced out", "1 MB"],
     "stores": ["MemoryStore, 2 KB", "MemoryStore, 100 KB", "DiskStore, 2 KB", "DiskStore, 100 KB"],
+    "parts": ["base64", "float"],
     "relays": [
         "the bare app",
         "watched for a client that leaves",

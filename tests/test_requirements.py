@@ -2,7 +2,7 @@
 
 `A` and `I` say whose answer it is and who may have it, `B` how the house is built, `C` what is recalled, `D` what a store
 does, `E` ease, `G` what a gateway does, `H` HTTP, `K` the key, `P` load, `R` what is stored, `S` streams, and slow or malicious
-clients, `V` speed. The faults, `F`, are in `tests/faults/found.py`.
+clients, `T` the bugs of others in endpoints and translation, `V` speed. The faults, `F`, are in `tests/faults/found.py`.
 """
 
 from tests.docstrings import named
@@ -21,6 +21,7 @@ REQUIREMENTS = set(
     P1 P2 P3 P4 P5
     R1 R1b R2 R3 R4 R5 R6 R7 R8 R9 R12 R14 R17
     S1 S2 S3 S4 S5 S6 S7 S8 S9 S11 S12 S13 S16
+    T27
     V1 V2 V4
     """.split()
 )

@@ -38,6 +38,21 @@ class Lookup(msgspec.Struct, frozen=True):
     index: bytes
 
 
+class LookupMany(msgspec.Struct, frozen=True):
+    """Read records, in order, up to the first that is not there: sent `FoundMany`, or thrown `StoreError`."""
+
+    indexes: tuple[bytes, ...]
+
+
+class FoundMany(msgspec.Struct, frozen=True):
+    """The records that were there before one was not, and the time: seconds since the epoch."""
+
+    records: tuple[bytes, ...]
+    now: float
+
+    __repr__ = redacted_repr
+
+
 class Found(msgspec.Struct, frozen=True):
     """The result of a lookup, and the time: seconds since the epoch."""
 
@@ -184,7 +199,19 @@ class ShownResponse(msgspec.Struct, frozen=True):
     leader: Sender | None = None
 
 
-Effect = ReadSecret | AskPartition | Lookup | RunInThread | DeleteRecord | GetOrder | GetAccount | AskPlan | Claim | Forward
+Effect = (
+    ReadSecret
+    | AskPartition
+    | Lookup
+    | LookupMany
+    | RunInThread
+    | DeleteRecord
+    | GetOrder
+    | GetAccount
+    | AskPlan
+    | Claim
+    | Forward
+)
 
 
 class Basis(msgspec.Struct, frozen=True):

@@ -31,6 +31,9 @@ SCHEME = b"cachemw/2"
 """Changes whenever a request would get another key than before."""
 
 
+_PART = b"part"
+
+
 class Key(msgspec.Struct, frozen=True):
     """`parts` is everything an answer depends on; `index` finds a record, `proof` shows that it is the right one.
 
@@ -71,9 +74,21 @@ def index_beside(index: bytes, kind: Kind) -> bytes:
     return xxhash.xxh3_128_digest(index + (b"stream" if kind.stream else b"JSON"))
 
 
-def indexes_beside(index: bytes) -> tuple[bytes, bytes]:
+def index_of_batch(index: bytes) -> bytes:
+    """Return where it lies that the parts of the record under a key's index have in common: without it none is of use."""
+    return xxhash.xxh3_128_digest(index + b"batch")
+
+
+def indexes_beside(index: bytes) -> tuple[bytes, bytes, bytes]:
     """Return every place beside a key's index."""
-    return index_beside(index, Kind(stream=False)), index_beside(index, Kind(stream=True))
+    return index_beside(index, Kind(stream=False)), index_beside(index, Kind(stream=True)), index_of_batch(index)
+
+
+def part_keys(whole: Key, canonical: bytes, bodies: Iterable[bytes]) -> list[Key]:
+    """Return the keys of the parts of an answer: all that the whole's is made of, but for the body that asks for the part."""
+    circumstances = frame((_PART,)) + whole.parts[: -len(frame((canonical,)))]
+    every = [circumstances + frame((body,)) for body in bodies]
+    return [Key(parts, xxhash.xxh3_128_digest(parts), hashlib.sha256(parts).digest()) for parts in every]
 
 
 def frame(parts: Iterable[bytes]) -> bytes:

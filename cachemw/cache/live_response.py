@@ -7,6 +7,7 @@ from cachemw.cache import record as codec
 from cachemw.cache.directives import CONTROL_HEADER, Abandon, ControlMembers, parse_members
 from cachemw.cache.header_rules import without_account
 from cachemw.cache.order import ALONE, Order, Others
+from cachemw.cache.parts import Records, records_of_parts
 from cachemw.cache.presentation import Presentation, Presenter
 from cachemw.cache.recording import Recording, Terms, head_fault, is_coded, start
 from cachemw.cache.refusals import was
@@ -30,7 +31,10 @@ TRANSLATED_BYTES = 16 * MIB
 
 
 class Put(msgspec.Struct, frozen=True):
-    """A record to store, for `keep` seconds; `None` until it is evicted. Whether anybody `waits` for that, for a moment."""
+    """A record to store, for `keep` seconds; `None` until it is evicted. Whether anybody `waits` for that, for a moment.
+
+    Its `parts` are stored behind it, if it was: nobody waits for those.
+    """
 
     index: bytes
     record: bytes
@@ -38,6 +42,7 @@ class Put(msgspec.Struct, frozen=True):
     order: Order
     waits: bool
     others: Others = ALONE
+    parts: Records | None = None
 
     __repr__ = redacted_repr
 
@@ -149,7 +154,8 @@ class LiveResponse:
         if isinstance(recorded, StoredResponse):
             terms = self._recording.terms
             assert isinstance(terms.order, Order)  # noqa: S101 - else nothing was recorded
-            return Put(terms.index, codec.encode(recorded), terms.keep, terms.order, terms.waits, terms.others)
+            record, parts = codec.encode(recorded), records_of_parts(terms, recorded)
+            return Put(terms.index, record, terms.keep, terms.order, terms.waits, terms.others, parts)
         if recorded in CUT and not self.head.delimited:
             self._recording.terms.refuse(TruncatedResponse.detail)
             raise TruncatedResponse("the connection closed before the answer was complete")

@@ -197,10 +197,11 @@ def select(record: bytes, query: Query, verified: VerifiedRecords, now: float) -
     shown = answer if query.presentation is None else query.presentation.of_stored(answer)
     if isinstance(shown, Unsayable):
         return NoMatch("miss", UNSAYABLE, why=shown.why)
-    return _restricted(Match(shown, () if answer is stored else ("transcoded",), record=record), query, now)
+    return restricted(Match(shown, () if answer is stored else ("transcoded",), record=record), query, now)
 
 
-def _restricted(match: Match, query: Query, now: float) -> Match | NoMatch:
+def restricted(match: Match, query: Query, now: float) -> Match | NoMatch:
+    """Return a match, where the query lets it answer by its age; else why it does not."""
     answer, how = match.stored, match.details
     asked, policy, fresh = query.asked, query.policy, is_fresh(answer, now)
     if asked.mode is Mode.REPLAY:

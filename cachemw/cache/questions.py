@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from cachemw.cache.assembly import assembled
 from cachemw.cache.effects import (
     AskPartition,
     DeleteRecord,
@@ -114,6 +115,8 @@ def look(query: Query, verified: VerifiedRecords) -> Generator[Effect, Any, tupl
     match = yield from _judged(found, query, verified)
     if isinstance(match, NoMatch) and match.beside:
         match = yield from _look_beside(match, query, verified)
+    if isinstance(match, NoMatch) and match.fwd != "request" and query.call.divides:
+        match = yield from assembled(query, match, found.now)
     return match, found.now
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -13,9 +14,11 @@ from cachemw.cache.effects import (
     AskPlan,
     DeleteRecord,
     Found,
+    FoundMany,
     GetAccount,
     GetOrder,
     Lookup,
+    LookupMany,
     Ordered,
     ReadSecret,
     RunInThread,
@@ -28,7 +31,10 @@ from cachemw.stores.guard import AsyncStore, GuardedStore
 
 T = TypeVar("T")
 
-OwnEffect = Lookup | RunInThread | ReadSecret | AskPartition | DeleteRecord | GetOrder | GetAccount | AskPlan
+OwnEffect = Lookup | LookupMany | RunInThread | ReadSecret | AskPartition | DeleteRecord | GetOrder | GetAccount | AskPlan
+
+INLINE_READS = 16
+"""The number of records that an event loop reads at once, of those that it may read itself: others wait meanwhile."""
 
 
 class Later(Enum):
@@ -45,6 +51,8 @@ def at_once(effect: OwnEffect, store: GuardedStore, clock: Callable[[], float], 
     match effect:
         case Lookup(index) if store.inline is not Inline.NONE:
             return Found(store.inline_get(index), clock())
+        case LookupMany(indexes) if store.inline is not Inline.NONE and len(indexes) <= INLINE_READS:
+            return FoundMany(store.get_many(indexes), clock())
         case ReadSecret() if store.known_secret:
             return store.known_secret
         case AskPlan():
@@ -59,6 +67,8 @@ async def perform(
     match effect:
         case Lookup(index):
             return Found(await store.get(index), clock())
+        case LookupMany(indexes):
+            return FoundMany(await apart(partial(store.guarded.get_many, indexes)), clock())
         case RunInThread(call):
             return await apart(call)
         case ReadSecret():

@@ -5,7 +5,17 @@ from typing import Any
 
 import msgspec
 
-from cachemw.cache.effects import AskPartition, AskPlan, DeleteRecord, GetAccount, GetOrder, Lookup, ReadSecret, RunInThread
+from cachemw.cache.effects import (
+    AskPartition,
+    AskPlan,
+    DeleteRecord,
+    GetAccount,
+    GetOrder,
+    Lookup,
+    LookupMany,
+    ReadSecret,
+    RunInThread,
+)
 from cachemw.cache.live_response import Put
 from cachemw.cache.plans import Outbound
 from cachemw.errors import CacheError
@@ -74,6 +84,7 @@ class SleepUntil(msgspec.Struct, frozen=True):
 # A `Put` is sent why a client cannot rely on it, `None` where it can.
 IoEffect = (
     Lookup
+    | LookupMany
     | RunInThread
     | ReadSecret
     | AskPartition

@@ -12,9 +12,11 @@ from cachemw.cache.effects import (
     DeleteRecord,
     Exchange,
     Found,
+    FoundMany,
     GetAccount,
     GetOrder,
     Lookup,
+    LookupMany,
     Ordered,
     Outcome,
     ReadSecret,
@@ -185,6 +187,8 @@ class SyncAnswer:
         match effect:
             case Lookup(index):
                 return Found(driver.store.get(index), driver.clock())
+            case LookupMany(indexes):
+                return FoundMany(driver.store.get_many(indexes), driver.clock())
             case RunInThread(call):
                 return call()
             case ReadSecret():
@@ -223,6 +227,7 @@ class SyncAnswer:
             self._driver.store.put(put.index, put.record, put.keep, put.order, put.others, put.waits)
         except StoreError as error:
             return not_kept(error)
+        self._driver.store.put_parts(put)
         return None
 
     def _wait(self, flight: PulledFlight, seconds: float) -> WaitResult:

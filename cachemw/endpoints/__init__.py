@@ -3,10 +3,13 @@
 from cachemw.endpoints.anthropic import MESSAGES
 from cachemw.endpoints.base import Endpoint
 from cachemw.endpoints.chat import CHAT
+from cachemw.endpoints.completions import COMPLETIONS
+from cachemw.endpoints.embeddings import EMBEDDINGS
 from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.endpoints.responses import RESPONSES
+from cachemw.endpoints.small import SMALL_ENDPOINTS
 
-ENDPOINTS: tuple[Endpoint, ...] = (CHAT, MESSAGES, RESPONSES)
+ENDPOINTS: tuple[Endpoint, ...] = (CHAT, MESSAGES, RESPONSES, COMPLETIONS, EMBEDDINGS, *SMALL_ENDPOINTS)
 
 __all__ = ["CHAT", "ENDPOINTS", "MESSAGES", "RESPONSES", "endpoint_of", "errors_at"]
 
@@ -14,12 +17,15 @@ __all__ = ["CHAT", "ENDPOINTS", "MESSAGES", "RESPONSES", "endpoint_of", "errors_
 def endpoint_of(method: str, path: str, chat_paths: tuple[str, ...]) -> Endpoint | None:
     """Return the endpoint that a request calls, if it is one of these; `path` is below `root_path`.
 
-    The operator says how the paths of chat completions end, the endpoints of all others.
+    The operator says how the paths of chat completions end, the endpoints of all others. What ends as theirs do by default is
+    no other endpoint's: completions without a chat have the same last name.
     """
     if method != "POST":
         return None
     if path.endswith(chat_paths):
         return CHAT
+    if path.endswith(CHAT.paths):
+        return None
     return next((endpoint for endpoint in ENDPOINTS[1:] if _is_called(endpoint, path)), None)
 
 

@@ -39,7 +39,8 @@ class ApiCall(msgspec.Struct, frozen=True):
     `model` is the one that is asked for; `choices` is how many answers; `bounded`: the caller itself limited their length;
     `longest` is for how many seconds an answer may be fresh at most.
     Of a call that goes to a gateway, which may be sent to many, there are also the `members` of its body as they were read, and
-    by their names, in order, the `forms` in which they stand in a canonical body.
+    by their names, in order, the `forms` in which they stand in a canonical body. `divides`: what it is answered for each of
+    its inputs is what that would be answered alone.
     """
 
     endpoint: "Endpoint"
@@ -52,6 +53,7 @@ class ApiCall(msgspec.Struct, frozen=True):
     longest: float = math.inf
     members: Mapping[str, Any] | None = None
     forms: tuple[tuple[str, bytes], ...] = ()
+    divides: bool = False
 
     __repr__ = redacted_repr
 
@@ -128,10 +130,11 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
     `paths` are how the paths end that are posted to it; `fields` says of every documented member of its body where it counts.
     `read` takes the endpoint, a request, the members that its upstream only counts by, and whether an answer that the upstream
     is to store may be cached. `sent` gives one that was read and goes to a gateway as it goes to one of its targets, which has
-    its own name for the model, unless that is `None`; without it a call is read anew for each target. `begins` says of the
-    first events of a stream, and of a whole answer, whether it is one that could be shown. `ends` matches the line of a stream
-    at which clients hang up; without it there are no streams. `derive` gives an answer in another kind, or says why it cannot
-    be had without loss. `usage` reads the JSON of what an answer took. `errors` is the shape in which its clients read errors.
+    its own name for the model, unless that is `None`; without it a call is no route's, and goes to the target that it names.
+    `begins` says of the first events of a stream, and of a whole answer, whether it is one that could be shown. `ends` matches
+    the line of a stream at which clients hang up; without it there are no streams. `derive` gives an answer in another kind, or
+    says why it cannot be had without loss. `usage` reads the JSON of what an answer took. `errors` is the shape in which its
+    clients read errors.
     `Work` bounds what is read, judged and derived.
     """
 

@@ -62,6 +62,11 @@ class Store(Protocol):
         """Say whether it has a secret; without one, callers cannot be told apart by their credentials."""
         return True
 
+    @property
+    def keeps_parts(self) -> bool:
+        """Say whether the parts of an answer to many inputs are put, too, each as a record."""
+        return True
+
     def exists(self) -> bool:
         """Say whether there is such a store already: the first call makes it."""
         return True

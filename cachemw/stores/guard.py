@@ -5,7 +5,9 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
 import anyio
@@ -21,6 +23,9 @@ from cachemw.stores.calls import CallQueue, Side, StoreCall, translated
 
 logger = logging.getLogger(__name__)
 
+PARTS_AT_ONCE = 32
+"""The number of an answer's parts that are put in one call: others have their turn between."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -34,6 +39,7 @@ class GuardedStore:
 
     def __init__(self, store: Store, limits: Limits = Limits()) -> None:
         self._store, self._submit, self._limits = store, store.submit, limits
+        self._keeps_parts = store.keeps_parts
         self._calls: dict[int, CallQueue] = {}
         self.known_secret = b""
         """The store's secret, empty as long as it has not said it."""
@@ -66,6 +72,12 @@ class GuardedStore:
     def inline_get(self, index: bytes) -> bytes | None:
         """Read in this thread."""
         return self._inline(self._here().reading, self._get, index)
+
+    def get_many(self, indexes: Sequence[bytes]) -> tuple[bytes, ...]:
+        """Read records up to the first that is not there, all in this thread or in one call elsewhere."""
+        if self.inline is Inline.NONE:
+            return self._here().read(partial(self._get_many, indexes), self._reading_patience).wait()
+        return self._inline(self._here().reading, self._get_many, indexes)
 
     def inline_version(self) -> Hashable | None:
         """Ask for the version in this thread."""
@@ -140,6 +152,33 @@ class GuardedStore:
         attempt.patience *= waits
         return attempt
 
+    def put_parts(self, put: Put) -> None:
+        """Have the parts of a record put that was put itself, some at a time; nobody hears how that went."""
+        if put.parts is None or not self._keeps_parts:
+            return
+        with contextlib.suppress(StoreError):
+            if self.inline is Inline.ALL and len(put.record) <= self._limits.judged_bytes:  # to divide megabytes takes a while
+                self._inline(self._here().writing, self._put_some, put, put.parts(), None)
+            else:
+                self._begin_parts(put, put.parts())
+
+    def _begin_parts(self, put: Put, records: Iterator[tuple[bytes, bytes]]) -> None:
+        def some() -> None:
+            if self._put_some(put, records, PARTS_AT_ONCE) == PARTS_AT_ONCE:
+                with contextlib.suppress(StoreError):
+                    self._begin_parts(put, records)
+
+        self._here().write(put.index, some, len(put.record))
+
+    def _put_some(self, put: Put, records: Iterator[tuple[bytes, bytes]], count: int | None) -> int:
+        """Put so many records, `None` for all, and say how many there were; one may be refused, as older than what is there."""
+        done = 0
+        for index, record in islice(records, count):
+            done += 1
+            with contextlib.suppress(RecordRefused):
+                self._store.put(index, record, put.keep, put.order)
+        return done
+
     def begin_discard(self, *indexes: bytes) -> StoreCall[None]:
         return self._here().write(indexes[0], lambda: self._store.discard(*indexes), 0)
 
@@ -181,6 +220,15 @@ class GuardedStore:
         if record is None or isinstance(record, bytes):
             return record
         raise StoreError("what the store gave is no record")
+
+    def _get_many(self, indexes: Sequence[bytes]) -> tuple[bytes, ...]:
+        found = []
+        for index in indexes:
+            record = self._get(index)
+            if record is None:
+                break
+            found.append(record)
+        return tuple(found)
 
     def _secret(self) -> bytes:
         secret: object = self._store.secret()
@@ -233,6 +281,7 @@ class AsyncStore:
                 await _awaited(store.begin_put(put.index, put.record, put.keep, put.order, put.others, waits=put.waits))
         except StoreError as error:
             return not_kept(error)
+        store.put_parts(put)
         return None
 
     async def discard(self, *indexes: bytes) -> None:

@@ -262,8 +262,9 @@ def keys_under(hash_seed: int) -> object:
 def test_a_record_beside_another_has_the_place_it_always_had() -> None:
     """K4, B4: whoever has the key's index, and nothing else, finds it."""
     as_json, as_stream = "0dbdf50bf203616416ce816551fb11bc", "7df87b31ecc6ea93cc6e623a393c0ed3"
+    batch = "7253352ab1d8f5f2083439466417f65b"
 
-    assert [index.hex() for index in indexes_beside(bytes(16))] == [as_json, as_stream]
+    assert [index.hex() for index in indexes_beside(bytes(16))] == [as_json, as_stream, batch]
     assert index_beside(bytes(16), Kind(stream=False)).hex() == as_json
     assert index_beside(bytes(16), Kind(stream=True, options=b'{"include_usage":true}')).hex() == as_stream
 

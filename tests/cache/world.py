@@ -6,6 +6,7 @@ The driver performs what the script asks for, and sends what its outcome says.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 
 from msgspec.structs import replace
 
@@ -19,9 +20,11 @@ from cachemw.cache.effects import (
     Effect,
     Forward,
     Found,
+    FoundMany,
     GetAccount,
     GetOrder,
     Lookup,
+    LookupMany,
     Ordered,
     Outcome,
     ReadSecret,
@@ -88,6 +91,9 @@ class World:
         match effect:
             case Lookup(index):
                 return self.store_error or Found(self.records.get(index), NOW)
+            case LookupMany(indexes):
+                held = takewhile(lambda record: record is not None, map(self.records.get, indexes))
+                return self.store_error or FoundMany(tuple(record for record in held if record is not None), NOW)
             case RunInThread(call):
                 try:
                     return call()

@@ -122,11 +122,11 @@ async def test_what_a_mount_does_unless_told_otherwise(mounted: Mounted) -> None
 
 async def test_what_is_not_chat_loses_the_control_header_and_passes(mounted: Mounted) -> None:
     """Clients put it in their defaults; who mounts no app is told."""
-    reply = await mounted.ask("on", path="/v1/embeddings?a=b")
+    reply = await mounted.ask("on", path="/v1/images/generations?a=b")
 
     assert (reply.status, reply.body) == (200, completion("you said hi").parts[0])
     assert mounted.upstream.asked[0].header(b"cachemw") is None
-    assert (mounted.upstream.asked[0].path, mounted.upstream.asked[0].query) == ("/v1/embeddings", b"a=b")
+    assert (mounted.upstream.asked[0].path, mounted.upstream.asked[0].query) == ("/v1/images/generations", b"a=b")
     tells = mounted.kind == "proxy" or mounted.kind in TRANSPORTS
     assert status_of(reply) == ("fwd=bypass; detail=other-path" if tells else "")
     assert not list(mounted.store.scan())

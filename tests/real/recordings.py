@@ -123,6 +123,11 @@ NOT_STORED = (
     Recording("openai_responses_stream_tools.sse", fault="incomplete"),
 )
 """No chat completions, most of them: what another API says is not kept as one."""
+OF_OTHER_ENDPOINTS = (
+    *("openai_embeddings_base64", "openai_embeddings_batch", "openai_embeddings_float_dimensions"),
+    *("openai_completion", "openai_completion_stream", "cohere_rerank", "anthropic_count_tokens"),
+)
+"""Those that are kept as what they are: the answers of embeddings, of legacy completions, and of small endpoints."""
 ASKED_OTHERWISE = (
     Recording("openai_stream_length.sse", USAGE, fault="finish-length"),  # nobody bounded it
     Recording("openai_stream_n2.sse", {"n": 3}, fault="missing-choice"),

@@ -31,6 +31,7 @@ class FileStore(Store):
 
     inline: Inline = Inline.ALL
     keeps_requests: bool = True
+    keeps_parts: bool = False
 
     def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time) -> None:
         self.path = absolute(path)

@@ -1,5 +1,8 @@
 """Derive one kind of an answer from the kind that was recorded."""
 
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
 import msgspec
 
 from cachemw.endpoints.chat.transcode.aggregate import aggregate
@@ -84,20 +87,50 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _options = msgspec.json.Decoder(Options)
 
 
-def derive(stored: StoredResponse, kind: Kind, work: Work = Work()) -> StoredResponse | str:
-    """Return the stored response in another kind, or the `detail` that says why it cannot be had without loss."""
-    if stored.kind == kind:
-        return stored
-    try:
-        _understood(stored.kind)
-        asked = _understood(kind)
-        if not kind.stream:
-            return _as_json(stored, kind, work)
-        return (_adapted if stored.kind.stream else _synthesised)(stored, kind, asked, work)
-    except Loss as exc:
-        return exc.detail
-    except RecursionError:  # JSON that is nested too deeply to be taken apart
-        return OTHER_KIND
+Aggregate = Callable[[Iterable[JsonObject]], JsonObject]
+"""Makes a whole answer of the chunks of a stream. Raises `Loss`."""
+
+
+class Synthesise(Protocol):
+    """Makes the chunks of a stream of a whole answer."""
+
+    def __call__(self, completion: JsonObject, limit: int, /, *, include_usage: bool, slice_chars: int) -> list[JsonObject]:
+        """Return the chunks, `limit` at most, with texts in slices of so many characters. Raises `Loss`."""
+
+
+class Derive(Protocol):
+    """Derives one kind of an answer from the kind that was recorded."""
+
+    def __call__(self, stored: StoredResponse, kind: Kind, work: Work = Work(), /) -> StoredResponse | str:
+        """Return the stored response in another kind, or the `detail` that says why it cannot be had without loss."""
+
+
+def deriving(aggregate: Aggregate, synthesise: Synthesise) -> Derive:
+    """Return what derives one kind of an endpoint's answers from the other, by what makes whole answers and chunks there."""
+
+    def derive(stored: StoredResponse, kind: Kind, work: Work = Work()) -> StoredResponse | str:
+        if stored.kind == kind:
+            return stored
+        try:
+            _understood(stored.kind)
+            asked = _understood(kind)
+            if not kind.stream:
+                return _as_json(stored, kind, work, aggregate)
+            return (
+                _adapted(stored, kind, asked, work)
+                if stored.kind.stream
+                else _synthesised(stored, kind, asked, work, synthesise)
+            )
+        except Loss as exc:
+            return exc.detail
+        except RecursionError:  # JSON that is nested too deeply to be taken apart
+            return OTHER_KIND
+
+    return derive
+
+
+derive = deriving(aggregate, synthesise)
+"""Derives one kind of a chat completion from the kind that was recorded."""
 
 
 def _understood(kind: Kind) -> Options:
@@ -109,7 +142,7 @@ def _understood(kind: Kind) -> Options:
         raise Loss from None
 
 
-def _as_json(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
+def _as_json(stored: StoredResponse, kind: Kind, work: Work, aggregate: Aggregate) -> StoredResponse:
     chunks = read_stream(stored.body, stored.event_ends, work.answer).chunks
     completion = aggregate(members for _, members in chunks)
     if completion.get("usage") is None:
@@ -117,7 +150,7 @@ def _as_json(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
     return as_document(stored, kind, msgspec.json.encode(completion))
 
 
-def _synthesised(stored: StoredResponse, kind: Kind, asked: Options, work: Work) -> StoredResponse:
+def _synthesised(stored: StoredResponse, kind: Kind, asked: Options, work: Work, synthesise: Synthesise) -> StoredResponse:
     completion = read_object(stored.body, work.answer)
     chunks = synthesise(completion, work.pieces, include_usage=asked.include_usage, slice_chars=slice_length(stored.body))
     lines = (*map(msgspec.json.encode, chunks), sse.DONE)

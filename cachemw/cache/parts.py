@@ -1,0 +1,108 @@
+"""The parts of a stored answer to many inputs, one for each: their records, and that of the batch in which they came.
+
+A part names its whole, and is of use only while the record of its batch lies beside that: what removes the whole removes the
+batch (rulings F6).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import msgspec
+import xxhash
+
+from cachemw.cache import record as codec
+from cachemw.cache.key import Key, frame, index_of_batch, part_keys
+from cachemw.cache.order import Order
+from cachemw.cache.recording import Terms
+from cachemw.endpoints.embeddings.parts import bodies_of, divide
+from cachemw.errors import RecordError
+from cachemw.messages import StoredResponse, header_values
+from cachemw.redaction import redacted_repr
+
+Records = Callable[[], Iterator[tuple[bytes, bytes]]]
+"""Gives records, each with its index; to make them takes a while."""
+
+_BATCH = b"cachemw-batch"
+"""The field of a part's record, and of a batch's, that says which batch it is: no answer has one of this name that is kept."""
+
+_JSON_FIELD = (b"content-type", b"application/json")
+
+
+class StoredPart(msgspec.Struct, frozen=True):
+    """The vector of one input, as it came; the index of its `whole`; its batch, and how many `times` the input stood in it."""
+
+    vector: bytes
+    whole: bytes
+    batch: bytes
+    times: int
+
+    __repr__ = redacted_repr
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What the parts of an answer have in common: its name, of how many inputs it was, and the record with what it took."""
+
+    name: bytes
+    inputs: int
+    record: StoredResponse
+
+    __repr__ = redacted_repr
+
+
+def records_of_parts(terms: Terms, stored: StoredResponse) -> Records | None:
+    """Return the records of the parts of an answer that is kept; `None` where it is not divided."""
+    return partial(_records, terms, stored) if terms.call.divides else None
+
+
+def _records(terms: Terms, stored: StoredResponse) -> Iterator[tuple[bytes, bytes]]:
+    """Yield first the batch, then each part: without its batch no part is of use, nor with another's."""
+    bodies, divided = bodies_of(terms.call.canonical), divide(stored.body)
+    if divided is None or len(divided.vectors) != len(bodies):
+        return
+    whole, name = terms.key.index, _name_of(terms, stored)
+    common = msgspec.structs.replace(stored, request=None, model=divided.model, usage=None, took=None)
+    field = (_BATCH, b"%s %d" % (name.hex().encode(), len(bodies)))
+    batch = msgspec.structs.replace(common, headers=(_JSON_FIELD, field), body=divided.usage, usage=stored.usage)
+    yield index_of_batch(whole), codec.encode(batch)
+    vectors, times = dict(zip(bodies, divided.vectors, strict=True)), Counter(bodies)
+    for body, key in zip(vectors, part_keys(terms.key, terms.call.canonical, vectors), strict=True):
+        field = (_BATCH, b"%s %s %d" % (name.hex().encode(), whole.hex().encode(), times[body]))
+        request = body if terms.keep_request else None
+        one = msgspec.structs.replace(
+            common, headers=(_JSON_FIELD, field), body=vectors[body], proof=key.proof, request=request
+        )
+        yield key.index, codec.encode(one)
+
+
+def _name_of(terms: Terms, stored: StoredResponse) -> bytes:
+    """Return 16 bytes that no other answer to the same request has."""
+    began = terms.order.began if isinstance(terms.order, Order) else 0
+    return xxhash.xxh3_128_digest(frame((stored.proof, b"%d" % began, repr(stored.stored_at).encode())))
+
+
+def read_part(record: bytes, key: Key) -> StoredPart | None:
+    """Return the part of a record; `None` for one that is none, or another's."""
+    stored, words = _read(record)
+    if stored is None or stored.proof != key.proof or len(words) != 3:
+        return None
+    try:
+        return StoredPart(stored.body, bytes.fromhex(words[1].decode()), words[0], int(words[2]))
+    except ValueError:
+        return None
+
+
+def read_batch(record: bytes) -> Batch | None:
+    """Return the batch of a record; `None` for one that is none."""
+    stored, words = _read(record)
+    if stored is None or len(words) != 2 or not words[1].isdigit():
+        return None
+    return Batch(words[0], int(words[1]), stored)
+
+
+def _read(record: bytes) -> tuple[StoredResponse | None, list[bytes]]:
+    try:
+        stored = codec.decode(record)
+    except RecordError:
+        return None, []
+    return stored, b" ".join(header_values(stored.headers, _BATCH)).split(b" ")

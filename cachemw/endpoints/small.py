@@ -1,0 +1,123 @@
+"""The small endpoints, whose answers are counts or lists: counting tokens, moderation, reranking. One row for each."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from cachemw.endpoints.base import ApiCall, Endpoint, Place
+from cachemw.endpoints.canonical import Shape
+from cachemw.endpoints.documents import (
+    NULL,
+    AnswerFault,
+    DocumentCalls,
+    DocumentJudge,
+    Due,
+    RawMembers,
+    document_beginning,
+    same_kind,
+    value_in,
+)
+from cachemw.endpoints.errors import ANTHROPIC, OPENAI, ErrorShape
+from cachemw.endpoints.usage import read_usage
+from cachemw.limits import Work
+
+_MISSING = "missing-choice"
+
+
+def _places(keyed: str, bookkeeping: str = "") -> Mapping[str, Place]:
+    return dict.fromkeys(keyed.split(), Place.KEY) | dict.fromkeys(bookkeeping.split(), Place.BOOKKEEPING)
+
+
+def _row(
+    name: str, path: str, fields: Mapping[str, Place], due: Due, look: AnswerFault, errors: ErrorShape = OPENAI
+) -> Endpoint:
+    return Endpoint(
+        name=name,
+        paths=(path,),
+        fields=fields,
+        read=DocumentCalls(Shape(fields), due),
+        sent=None,
+        judge=partial(DocumentJudge, look),
+        begins=document_beginning,
+        ends=None,
+        derive=same_kind,
+        usage=read_usage,
+        errors=errors,
+    )
+
+
+def _one_for_messages(body: Mapping[str, Any]) -> int | None:
+    return 1 if isinstance(body.get("messages"), list) else None
+
+
+def _count_fault(members: RawMembers, call: ApiCall, work: Work) -> str | None:
+    count = value_in(members.get("input_tokens", NULL), work)
+    return None if type(count) is int and count >= 0 else _MISSING
+
+
+def _for_each_text(body: Mapping[str, Any]) -> int | None:
+    """A list of texts has as many results, one with pictures in it a single one."""
+    given = body.get("input")
+    if isinstance(given, str):
+        return 1
+    if not isinstance(given, list) or not given:
+        return None
+    return len(given) if all(isinstance(one, str) for one in given) else 1
+
+
+def _results_fault(members: RawMembers, call: ApiCall, work: Work) -> str | None:
+    results = value_in(members.get("results", NULL), work)
+    is_list = isinstance(results, list) and all(isinstance(result, dict) for result in results)
+    return None if is_list and len(results) == call.choices else _MISSING
+
+
+def _top_documents(body: Mapping[str, Any]) -> int | None:
+    """As many as there are documents, or as the request wants, which Voyage says by another name."""
+    documents = body.get("documents")
+    if not body.get("query") or not isinstance(documents, list) or not documents:
+        return None
+    wanted = body.get("top_n") if body.get("top_n") is not None else body.get("top_k")
+    return min(wanted, len(documents)) if type(wanted) is int and wanted > 0 else len(documents)
+
+
+class _Documents(msgspec.Struct):
+    documents: list[msgspec.Raw]
+
+
+def _ranks_fault(members: RawMembers, call: ApiCall, work: Work) -> str | None:
+    """Results are under that name (Cohere, Jina, vLLM) or under `data` (Voyage); each says which document it is of."""
+    ranks = value_in(members.get("results", members.get("data", NULL)), work)
+    if not isinstance(ranks, list) or not all(isinstance(rank, dict) for rank in ranks):
+        return _MISSING
+    count = len(msgspec.json.decode(call.canonical, type=_Documents).documents)
+    indexes = [rank.get("index") for rank in ranks]
+    are_documents = all(type(index) is int and 0 <= index < count for index in indexes)
+    return None if are_documents and len(set(indexes)) == len(indexes) == call.choices else _MISSING
+
+
+SMALL_ENDPOINTS: tuple[Endpoint, ...] = (
+    _row(
+        "count_tokens",
+        "/v1/messages/count_tokens",
+        _places(
+            "model messages system tools tool_choice thinking output_config context_management mcp_servers speed",
+            "metadata service_tier diagnostics",
+        ),
+        _one_for_messages,
+        _count_fault,
+        ANTHROPIC,
+    ),
+    _row("moderations", "/moderations", _places("model input"), _for_each_text, _results_fault),
+    _row(
+        "rerank",
+        "/rerank",
+        _places(
+            "model query documents top_n top_k return_documents rank_fields max_chunks_per_doc max_tokens_per_doc truncation"
+        ),
+        _top_documents,
+        _ranks_fault,
+    ),
+)
+"""The rows. Of none is there more than one kind of answer."""
