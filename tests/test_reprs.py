@@ -158,7 +158,7 @@ def test_a_value_shows_sizes_numbers_and_the_values_in_it() -> None:
         "Request(method=<4 characters>, path=<3 characters>, headers=<1 items>, body=<2 bytes>,"
         " target=HttpTarget(url=<19 characters>, recipient=HttpRecipient(provider=None, bookkeeping=<0 items>,"
         ' sends=<Sends.CALLERS: "the caller\'s, if there is one">, fields=<0 items>,'
-        " closing=Closing(store_when=<0 items>, done=True))),"
+        " closing=Closing(store_when=<0 items>, done=True), speaks=<3 items>)),"
         " attested=Attested(credentials=<0 items>, session=<0 bytes>, is_nameless=False),"
         " caller=Caller(brought=<0 items>, attested=<0 items>, name=None),"
         " context=<0 items>)"

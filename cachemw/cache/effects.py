@@ -43,6 +43,8 @@ class LookupMany(msgspec.Struct, frozen=True):
 
     indexes: tuple[bytes, ...]
 
+    __repr__ = redacted_repr
+
 
 class FoundMany(msgspec.Struct, frozen=True):
     """The records that were there before one was not, and the time: seconds since the epoch."""

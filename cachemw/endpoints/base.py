@@ -33,6 +33,10 @@ class Place(Enum):
     BOOKKEEPING = "bookkeeping"  # who pays and who is counted; not in the key where the upstream is known to take it so
 
 
+RawMembers = dict[str, msgspec.Raw]
+"""The members of an object, by their names; none of them has been read."""
+
+
 class ApiCall(msgspec.Struct, frozen=True):
     """An API call, as far as it matters here: its canonical body, and what decides how its answer is judged.
 

@@ -5,27 +5,20 @@ from typing import Any
 
 import msgspec
 
-from cachemw.endpoints.base import PLAIN, ApiCall, Beginning, Bypass, Demands, Endpoint, Saying, read_object
+from cachemw.endpoints.base import PLAIN, ApiCall, Beginning, Bypass, Demands, Endpoint, RawMembers, Saying, read_object
 from cachemw.endpoints.canonical import Shape, canonical, left_out
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.messages import Kind, Request, RouteTarget, StoredResponse
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event
-from cachemw.wire.strict_json import TOO_COMPLEX, is_too_complex
-
-NULL = msgspec.Raw(b"null")
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for that which is no JSON, or none of the kind that is read."""
+from cachemw.wire.strict_json import NULL, TOO_COMPLEX, UNREADABLE, is_too_complex
 
 NO_INPUT = "no-input"
 """The request lacks what it must have, or it is not of the kind that it must be."""
 
 _OTHER_KIND = "other-kind"
 _LONGEST_NAME = 256
-
-RawMembers = dict[str, msgspec.Raw]
-"""The members of a document, by their names; none of them has been read."""
 
 AnswerFault = Callable[[RawMembers, ApiCall, Work], str | None]
 """Says why a document is no answer to a call; `None` where it is one. Raises `Unreadable` and what is `UNREADABLE`."""

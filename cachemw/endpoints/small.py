@@ -6,15 +6,14 @@ from typing import Any
 
 import msgspec
 
-from cachemw.endpoints.base import ApiCall, Endpoint, Place
+from cachemw.endpoints.anthropic.request import MESSAGES_SHAPE
+from cachemw.endpoints.base import ApiCall, Endpoint, Place, RawMembers
 from cachemw.endpoints.canonical import Shape
 from cachemw.endpoints.documents import (
-    NULL,
     AnswerFault,
     DocumentCalls,
     DocumentJudge,
     Due,
-    RawMembers,
     document_beginning,
     same_kind,
     value_in,
@@ -22,22 +21,22 @@ from cachemw.endpoints.documents import (
 from cachemw.endpoints.errors import ANTHROPIC, OPENAI, ErrorShape
 from cachemw.endpoints.usage import read_usage
 from cachemw.limits import Work
+from cachemw.redaction import redacted_repr
+from cachemw.wire.strict_json import NULL
 
 _MISSING = "missing-choice"
 
 
-def _places(keyed: str, bookkeeping: str = "") -> Mapping[str, Place]:
-    return dict.fromkeys(keyed.split(), Place.KEY) | dict.fromkeys(bookkeeping.split(), Place.BOOKKEEPING)
+def _keyed(names: str) -> Shape:
+    return Shape(dict.fromkeys(names.split(), Place.KEY))
 
 
-def _row(
-    name: str, path: str, fields: Mapping[str, Place], due: Due, look: AnswerFault, errors: ErrorShape = OPENAI
-) -> Endpoint:
+def _row(name: str, path: str, shape: Shape, due: Due, look: AnswerFault, errors: ErrorShape = OPENAI) -> Endpoint:
     return Endpoint(
         name=name,
         paths=(path,),
-        fields=fields,
-        read=DocumentCalls(Shape(fields), due),
+        fields=shape.fields,
+        read=DocumentCalls(shape, due),
         sent=None,
         judge=partial(DocumentJudge, look),
         begins=document_beginning,
@@ -85,6 +84,8 @@ def _top_documents(body: Mapping[str, Any]) -> int | None:
 class _Documents(msgspec.Struct):
     documents: list[msgspec.Raw]
 
+    __repr__ = redacted_repr
+
 
 def _ranks_fault(members: RawMembers, call: ApiCall, work: Work) -> str | None:
     """Results are under that name (Cohere, Jina, vLLM) or under `data` (Voyage); each says which document it is of."""
@@ -101,19 +102,16 @@ SMALL_ENDPOINTS: tuple[Endpoint, ...] = (
     _row(
         "count_tokens",
         "/v1/messages/count_tokens",
-        _places(
-            "model messages system tools tool_choice thinking output_config context_management mcp_servers speed",
-            "metadata service_tier diagnostics",
-        ),
+        MESSAGES_SHAPE,
         _one_for_messages,
         _count_fault,
         ANTHROPIC,
     ),
-    _row("moderations", "/moderations", _places("model input"), _for_each_text, _results_fault),
+    _row("moderations", "/moderations", _keyed("model input"), _for_each_text, _results_fault),
     _row(
         "rerank",
         "/rerank",
-        _places(
+        _keyed(
             "model query documents top_n top_k return_documents rank_fields max_chunks_per_doc max_tokens_per_doc truncation"
         ),
         _top_documents,

@@ -2,7 +2,6 @@
 
 from cachemw.endpoints.anthropic.reading import (
     MessageEvent,
-    RawMembers,
     WholeMessage,
     is_error,
     read_event,
@@ -10,7 +9,7 @@ from cachemw.endpoints.anthropic.reading import (
     says_something,
     text_in,
 )
-from cachemw.endpoints.base import Beginning, Saying
+from cachemw.endpoints.base import Beginning, RawMembers, Saying
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.wire.strict_json import UNREADABLE

@@ -2,13 +2,13 @@
 
 from cachemw.endpoints.anthropic.reading import (
     MessageEvent,
-    RawMembers,
     is_from_server,
     members_in,
     says_something,
     text_in,
     value_in,
 )
+from cachemw.endpoints.base import RawMembers
 from cachemw.limits import Work
 from cachemw.wire.strict_json import TOO_COMPLEX, is_too_complex
 

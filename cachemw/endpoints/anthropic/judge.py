@@ -8,7 +8,6 @@ import msgspec
 from cachemw.endpoints.anthropic.blocks import OpenBlocks
 from cachemw.endpoints.anthropic.reading import (
     MessageEvent,
-    RawMembers,
     WholeMessage,
     is_error,
     members_in,
@@ -18,7 +17,7 @@ from cachemw.endpoints.anthropic.reading import (
     text_in,
     value_in,
 )
-from cachemw.endpoints.base import ApiCall, Demands
+from cachemw.endpoints.base import ApiCall, Demands, RawMembers
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.wire.sse import Event

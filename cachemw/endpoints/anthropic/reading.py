@@ -4,13 +4,11 @@ from typing import Any
 
 import msgspec
 
+from cachemw.endpoints.base import RawMembers
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
 from cachemw.wire.strict_json import NULL, TOO_COMPLEX, UNREADABLE, is_too_complex
-
-RawMembers = dict[str, msgspec.Raw]
-"""The members of an object, each as it is written."""
 
 _LONGEST_NAME = 256
 _SILENT = frozenset({"type", "id", "name", "index", "cache_control", "citations"})

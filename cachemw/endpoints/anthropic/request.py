@@ -53,7 +53,7 @@ def read_messages(
     model = body["model"] if isinstance(body.get("model"), str) else None
     return ApiCall(
         endpoint=endpoint,
-        canonical=canonical(_SHAPE, body, left_out(_SHAPE, request.target, bookkeeping)),
+        canonical=canonical(MESSAGES_SHAPE, body, left_out(MESSAGES_SHAPE, request.target, bookkeeping)),
         model=model,
         kind=Kind(stream=True) if body.get("stream") else PLAIN,
         bounded=True,  # by `max_tokens`, which has to be there
@@ -165,7 +165,7 @@ def _without_control(value: Any) -> Any:
     return {name: member for name, member in value.items() if name != CACHE_CONTROL}
 
 
-_SHAPE = Shape(
+MESSAGES_SHAPE = Shape(
     FIELDS,
     {
         **dict.fromkeys(("temperature", "top_p"), number),

@@ -4,13 +4,14 @@ import re
 
 import msgspec
 
-from cachemw.endpoints.base import ApiCall, Beginning, Demands, Saying
-from cachemw.endpoints.documents import NULL, UNREADABLE, RawMembers, name_in, raw_members, says_error
+from cachemw.endpoints.base import ApiCall, Beginning, Demands, RawMembers, Saying
+from cachemw.endpoints.documents import name_in, raw_members, says_error
 from cachemw.endpoints.usage import read_usage
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event, is_done
+from cachemw.wire.strict_json import NULL, UNREADABLE
 
 TEXT_COMPLETION = "text_completion"
 """What a completion says that it is, whole or a chunk of it."""

@@ -5,8 +5,8 @@ No vector is decoded: the text of each is cut out as it came.
 
 import msgspec
 
-from cachemw.endpoints.documents import UNREADABLE
 from cachemw.redaction import redacted_repr
+from cachemw.wire.strict_json import UNREADABLE
 
 _INPUT = "input"
 _FIRST_OF_TOKENS = tuple(b"-0123456789")

@@ -5,11 +5,12 @@ from typing import Any
 
 import msgspec
 
-from cachemw.endpoints.base import ApiCall, Place
+from cachemw.endpoints.base import ApiCall, Place, RawMembers
 from cachemw.endpoints.canonical import Shape
-from cachemw.endpoints.documents import NULL, DocumentCalls, RawMembers, name_in
+from cachemw.endpoints.documents import DocumentCalls, name_in
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
+from cachemw.wire.strict_json import NULL
 
 FIELDS: Mapping[str, Place] = {
     **dict.fromkeys("model input encoding_format dimensions input_type task truncate".split(), Place.KEY),

@@ -66,6 +66,8 @@ class MessagesToolChoice(Struct, frozen=True):
 class Thinking(Struct, frozen=True):
     type: str
 
+    __repr__ = object.__repr__  # it holds what somebody said
+
 
 class CountedBody(SimulatedBody, frozen=True):
     """What is counted of a request: all that it asks for, without how much the answer may be."""
