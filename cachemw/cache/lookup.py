@@ -35,11 +35,11 @@ Mark = bytes
 
 
 class TranscodeCache:
-    """A cache of answers derived for other kinds, as many as take `derived_bytes`; then the oldest go."""
+    """A cache of answers in other kinds, and in other dialects, as many as take `derived_bytes`; then the oldest go."""
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self._limit_bytes, self._work = limits.derived_bytes, limits.work
-        self._kept: OrderedDict[tuple[Mark, Kind], StoredResponse] = OrderedDict()
+        self._kept: OrderedDict[tuple[Mark, Kind, Presentation | None], StoredResponse] = OrderedDict()
         self._size = 0
 
     def of(self, mark: Mark, stored: StoredResponse, call: ApiCall) -> StoredResponse | str:
@@ -47,16 +47,29 @@ class TranscodeCache:
         kind = call.kind
         if stored.kind == kind:
             return stored
-        kept = self._kept.get((mark, kind))
+        kept = self._kept.get((mark, kind, None))
         if kept is not None:
             return kept
         answer = call.endpoint.derive(stored, kind, self._work)
-        if isinstance(answer, StoredResponse) and memory_of(answer) <= self._limit_bytes:  # else it would drive out all others
-            self._keep(mark, answer)
+        if isinstance(answer, StoredResponse):
+            self._keep((mark, kind, None), answer)
         return answer
 
-    def _keep(self, mark: Mark, answer: StoredResponse) -> None:
-        self._kept[mark, answer.kind] = answer
+    def presented(self, mark: Mark, answer: StoredResponse, presentation: Presentation) -> StoredResponse | Unsayable:
+        """Return the record, which is of the caller's kind, as it is presented to who asked in another dialect."""
+        under = (mark, answer.kind, presentation)
+        kept = self._kept.get(under)
+        if kept is not None:
+            return kept
+        shown = presentation.of_stored(answer)
+        if isinstance(shown, StoredResponse):
+            self._keep(under, shown)
+        return shown
+
+    def _keep(self, under: tuple[Mark, Kind, Presentation | None], answer: StoredResponse) -> None:
+        if memory_of(answer) > self._limit_bytes:  # it would drive out all others
+            return
+        self._kept[under] = answer
         self._size += memory_of(answer)
         while self._size > self._limit_bytes:
             try:
@@ -194,7 +207,7 @@ def select(record: bytes, query: Query, verified: VerifiedRecords, now: float) -
     answer = verified.derived.of(mark, stored, query.call)
     if isinstance(answer, str):
         return NoMatch("miss", answer, beside=None if stored.kind.stream == query.call.kind.stream else record)
-    shown = answer if query.presentation is None else query.presentation.of_stored(answer)
+    shown = answer if query.presentation is None else verified.derived.presented(mark, answer, query.presentation)
     if isinstance(shown, Unsayable):
         return NoMatch("miss", UNSAYABLE, why=shown.why)
     return restricted(Match(shown, () if answer is stored else ("transcoded",), record=record), query, now)

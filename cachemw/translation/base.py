@@ -56,7 +56,10 @@ class EventTranslator(Protocol):
 
 
 class View(Protocol):
-    """A view of the answers to one request, in the dialect of who asked. A pure function of the request and the answer."""
+    """A view of the answers to one request, in the dialect of who asked: a value, by which the same answer is seen the same.
+
+    It is a pure function of the request and the answer.
+    """
 
     def answer(self, body: bytes) -> bytes | Unsayable:
         """Return a whole answer, one document."""

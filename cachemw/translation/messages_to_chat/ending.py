@@ -27,9 +27,12 @@ _UNNAMED = "cachemw"
 
 
 class MessageContext(msgspec.Struct, frozen=True):
-    """What of a request decides how its answers read: the tools' own names by those sent, the stops, and the model."""
+    """What of a request decides how its answers read: its stops, its model, and the tools that were sent by another name.
 
-    names: dict[str, str]
+    Of these tools there is the name that was sent, and their own.
+    """
+
+    renamed: tuple[tuple[str, str], ...]
     stops: frozenset[str]
     model: str
 
@@ -37,7 +40,7 @@ class MessageContext(msgspec.Struct, frozen=True):
 
     def named(self, sent: str) -> str:
         """Return the name of a tool as the request has it."""
-        return self.names.get(sent, sent)
+        return next((own for other, own in self.renamed if other == sent), sent)
 
 
 class AnswerEnd(msgspec.Struct):

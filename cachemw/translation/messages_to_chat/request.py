@@ -42,7 +42,7 @@ def messages_to_chat(members: Members, row: ChatRow) -> Translated | Untranslata
         return Untranslatable(exc.member, exc.why)
     except _UNSAYABLE:
         return Untranslatable("messages", "the request holds what no JSON can say, or is nested too deeply")
-    view = MessagesView(MessageContext(names.own, frozenset(body.get("stop", ())), body["model"]))
+    view = MessagesView(MessageContext(names.renamed, frozenset(body.get("stop", ())), body["model"]))
     return Translated(encoded, notes.told(), view)
 
 

@@ -21,6 +21,11 @@ class ToolNames:
         self.own: dict[str, str] = {}  # by the names that the upstream is told
         self._longest, self._notes = longest, notes
 
+    @property
+    def renamed(self) -> tuple[tuple[str, str], ...]:
+        """Return the names of those that are sent by another one, each with its own."""
+        return tuple([(sent, own) for sent, own in self.own.items() if sent != own])
+
     def sent(self, name: str) -> str:
         """Return a name as the upstream is told it: one that is too long is cut, and ends in a digest of the whole."""
         if len(name) <= self._longest:
