@@ -116,26 +116,33 @@ def said_to(
         return _own_count(translation.estimate, said, policy)
     told = (*said.told, *_dropped(said.body, rewrite))
     if told and policy.translation == "strict":
-        member, became = told[0]
-        return _refused(member, f"it would be {became}, and nothing may be (--translation strict)")
-    headers = translation.fields(_plain(request.headers))
-    path = f"/v1{translation.path}"
-    sent = replace(
+        return _inexact(told)
+    sent = _sent(translation, request, target, sent_body(said.body, rewrite))
+    return SentCall(sent, _BY_NAME[translation.spoken], Presentation(said.view, told, endpoint.errors))
+
+
+def _sent(translation: Translation, request: Request, target: HttpTarget, body: bytes) -> Request:
+    return replace(
         request,
-        path=path,
-        headers=headers,
-        body=sent_body(said.body, rewrite),
+        path=f"/v1{translation.path}",
+        headers=translation.fields(_plain(request.headers)),
+        body=body,
         target=replace(target, url=_url_at(target.url, request.path, translation.path)),
         caller=replace(request.caller, brought=_credentials(translation, request.caller.brought)),
     )
-    return SentCall(sent, _BY_NAME[translation.spoken], Presentation(said.view, told, endpoint.errors))
 
 
 def _own_count(estimate: Callable[[bytes], bytes], said: Translated, policy: Policy) -> LocalAnswer | Closed:
     if policy.count_tokens == "refuse":
         return Closed(Refusal(404, "this upstream counts no tokens (--count-tokens refuse)", code="not_found"))
     told: Changes = (("input_tokens", "estimated"), *said.told)
-    return LocalAnswer(estimate(said.body), fields_of(told))
+    return _inexact(told) if policy.translation == "strict" else LocalAnswer(estimate(said.body), fields_of(told))
+
+
+def _inexact(told: Changes) -> Closed:
+    """Return why a request is refused where nothing may be but exact."""
+    member, became = told[0]
+    return _refused(member, f"it would be {became}, and nothing may be (--translation strict)")
 
 
 def _dropped(body: bytes, rewrite: Rewrite) -> Changes:
