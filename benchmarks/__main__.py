@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.cores import Cores
+from benchmarks.dialects import dialects
 from benchmarks.flights import flights
 from benchmarks.footprint import footprint
 from benchmarks.hits import hits
@@ -30,6 +31,7 @@ SECTIONS: Mapping[str, Callable[[Plan], Sequence[Table]]] = {
     "pulls": pulls,
     "hits": hits,
     "mounted": mounted,
+    "dialects": dialects,
     "records": records,
     "misses": misses,
     "flights": flights,

@@ -43,10 +43,10 @@ def spaced(body: bytes) -> bytes:
     return json.dumps(json.loads(body), indent=2).encode()
 
 
-def halves(body: bytes, headers: Fields = HEADERS) -> tuple[bytes, bytes]:
+def halves(body: bytes, headers: Fields = HEADERS, path: str = PATH) -> tuple[bytes, bytes]:
     """Return the head and the body of the request as they go over the wire."""
     fields = (*headers, (b"content-length", b"%d" % len(body)))
-    return b"POST %s HTTP/1.1\r\n%s\r\n" % (PATH.encode(), b"".join(b"%s: %s\r\n" % field for field in fields)), body
+    return b"POST %s HTTP/1.1\r\n%s\r\n" % (path.encode(), b"".join(b"%s: %s\r\n" % field for field in fields)), body
 
 
 def http(body: bytes, headers: Fields = HEADERS) -> bytes:

@@ -51,10 +51,10 @@ def simulator(core: int | None) -> Iterator[Server]:
 
 
 @contextmanager
-def proxy(upstream: Server, directory: Path, core: int | None, *, has_blake3: bool = True) -> Iterator[Server]:
-    """Run `cachemw serve` in front of an upstream; it finds no BLAKE3 if it is not to."""
+def proxy(upstream: Server, directory: Path, core: int | None, *more: str, has_blake3: bool = True) -> Iterator[Server]:
+    """Run `cachemw serve` in front of an upstream, with `more` options; it finds no BLAKE3 if it is not to."""
     program = ["-m", "cachemw"] if has_blake3 else ["-c", WITHOUT_BLAKE3]
-    options = ["--port", "0", "--upstream", f"{upstream.url}/v1", "--dir", str(directory)]
+    options = ["--port", "0", "--upstream", f"{upstream.url}/v1", "--dir", str(directory), *more]
     with _announced([*program, "serve", *options], core, HIT) as server:
         yield server
 

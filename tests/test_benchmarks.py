@@ -65,6 +65,13 @@ ROWS = {
     "hits": HITS,
     "throughput": HITS,
     "mounted": [f"{size} request, {store}" for size in ("1 KB", "45 KB") for store in ("memory", "disk")],
+    "dialects": [
+        f"{way}, {kind}, {recalls}"
+        for recalls in ("recalled", "decided anew")
+        for kind in ("JSON", "stream")
+        for way in ("chat", "messages", "messages, of a chat upstream", "chat, of Anthropic's own API")
+    ],
+    "chunks": ["chat to messages"],
     "records": ["1,000", "1,100"],
     "misses": ["stream", "JSON"],
     "plans": [
@@ -94,11 +101,15 @@ ROWS = {
     ],
     "flights": ["one, opted in", "100, opted in", "100, not opted in", "100, at the upstream itself"],
 }
-TABLES = {"hits": ["hits", "throughput"], "routes": ["plans", "weather", "gateway", "attempts"]}
+TABLES = {
+    "hits": ["hits", "throughput"],
+    "dialects": ["dialects", "chunks"],
+    "routes": ["plans", "weather", "gateway", "attempts"],
+}
 """Of a section; the others have one of their own name."""
 
 _QUICK = ["keys", "stores", "relays", "pulls", "records", "misses", "routes"]
-_OF_OTHERS = {"throughput", *TABLES["routes"]}
+_OF_OTHERS = {"throughput", "chunks", *TABLES["routes"]}
 SECTIONS = [*(name for name in ROWS if name not in _OF_OTHERS), "routes"] if THOROUGH else _QUICK
 """The others start half a dozen servers each; the size of an installation is a download."""
 
