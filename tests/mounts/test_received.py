@@ -48,6 +48,12 @@ def kept(store: Store) -> StoredResponse:
     return codec.decode(record)
 
 
+def read_file(directory: Path) -> tuple[str, Any]:
+    """Return the name of the one file there is, and what it says."""
+    [path] = directory.glob("*.json")
+    return path.name, json.loads(path.read_text(encoding="utf-8"))
+
+
 @BY_DIALECT
 async def test_a_record_holds_the_request_that_came_and_which_endpoint_it_asked(asked: str) -> None:
     """Ruling F5: what is sent is made of it again, and the reverse is not so."""
@@ -130,11 +136,10 @@ async def test_a_file_says_it_in_words(asked: str, tmp_path: Path) -> None:
 
     await there.ask(PATHS[asked], ASKED[asked])
 
-    [path] = tmp_path.glob("*.json")
-    document = json.loads(path.read_text(encoding="utf-8"))
+    name, document = read_file(tmp_path)
     assert document["request"] == ASKED[asked]
     assert (document["endpoint"], document["asked_endpoint"]) == (OTHER[asked], asked)
-    assert path.name.startswith(f"{ASKED[asked]['model']}--")
+    assert name.startswith(f"{ASKED[asked]['model']}--")
 
 
 async def test_a_request_whose_own_upstream_would_not_be_cached_is_kept_as_it_came() -> None:
