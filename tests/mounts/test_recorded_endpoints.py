@@ -1,4 +1,4 @@
-"""Recorded answers of the endpoints beside chat, asked for otherwise than they were. What they are as they were is in `test_corpus`."""
+"""Recorded answers of the endpoints beside chat, asked for otherwise than they were; as they were they are in `test_corpus`."""
 
 import json
 from typing import Any
