@@ -2,8 +2,8 @@
 
 `A` and `I` say whose answer it is and who may have it, `B` how the house is built, `C` what is recalled, `D` what a store
 does, `E` ease, `G` what a gateway does, `H` HTTP, `K` the key, `P` load, `R` what is stored, `S` streams, and slow or malicious
-clients, `T` the bugs of others in endpoints and translation, `V` speed. The faults, `F`, are in `tests/faults/found.py`; what was
-ruled of endpoints and translation has numbers of that letter, too, so that a docstring says `ruling F2`.
+clients, `T` the bugs of others in endpoints and translation, `V` speed. The faults, `F`, are in `tests/faults/found.py`; what
+was ruled of endpoints and translation has numbers of that letter, too, so that a docstring says `ruling F2`.
 """
 
 from tests.docstrings import named, named_rulings
