@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from cachemw import MemoryStore, Policy
+from cachemw.messages import Headers
 from cachemw.proxy import Proxy
 from cachemw.stores import Store
 from cachemw.upstreams import HttpUpstream
@@ -51,7 +52,7 @@ class SpokenTo:
 
     async def ask(self, path: str, body: Mapping[str, Any], control: str = "on") -> Reply:
         """Send a request; to paths of Anthropic's as its SDK does."""
-        fields = (*_FIELDS, (b"cachemw", control.encode()))
+        fields: Headers = (*_FIELDS, (b"cachemw", control.encode()))
         if path.startswith("/v1/messages"):
             fields = (*fields, _VERSION)
         return await call(self._proxy, "POST", path, json.dumps(body).encode(), fields)
