@@ -290,7 +290,7 @@ class StoredResponse(msgspec.Struct, frozen=True):
 
     `event_ends` are offsets into `body`, `arrivals` seconds since the head, one for each event; both are empty for JSON.
     `stored_at` is in seconds since the epoch, `lifetime` and `took` in seconds. `endpoint` and `target` are names, `model` is
-    the one that the answer names.
+    the one that the answer names. `asked_endpoint` is the one that the `request` called, where that was translated.
     """
 
     status: int
@@ -309,6 +309,7 @@ class StoredResponse(msgspec.Struct, frozen=True):
     usage: Usage | None = None
     took: float | None = None
     sketch: bytes | None = None
+    asked_endpoint: str = ""
 
     __repr__ = redacted_repr
 

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import openai  # noqa: F401 - once, and not in each run
+import anthropic  # noqa: F401 - once, and not in each run
+import openai  # noqa: F401
 import pytest
 
 from tests.stores.test_files import snapshot
@@ -280,6 +281,43 @@ def test_an_awaited_client_and_a_stream(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_bot=AWAITED.format(upstream=FAILS))
 
     run(pytester, "--cachemw=replay").assert_outcomes(passed=1)
+
+
+CLAUDE = """
+import asyncio, anthropic
+{upstream}
+ASKED = dict(model="m", max_tokens=9, messages=[{{"role": "user", "content": "hi"}}])
+def test_it_is_answered(cachemw_cassette):
+    http = cachemw_cassette.http_client(anthropic, inner)
+    with anthropic.Anthropic(api_key="no key", http_client=http, max_retries=0) as client:
+        assert client.messages.create(**ASKED).content[0].text == "Hello"
+def test_it_is_awaited(cachemw_cassette):
+    async def ask():
+        http = cachemw_cassette.async_http_client(anthropic, inner)
+        async with anthropic.AsyncAnthropic(api_key="no key", http_client=http, max_retries=0) as client:
+            async with client.messages.stream(**ASKED) as stream:
+                return await stream.get_final_text()
+    assert asyncio.run(ask()) == "Hello"
+"""
+MESSAGE = """
+import httpx2
+ANSWER = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn", "stop_sequence": None,
+    "content": [{"type": "text", "text": "Hello"}], "usage": {"input_tokens": 1, "output_tokens": 1}}
+inner = httpx2.MockTransport(lambda request: httpx2.Response(200, json=ANSWER))
+"""
+
+
+def test_anthropics_clients_are_recorded_too(pytester: pytest.Pytester) -> None:
+    """F3, S4: and one record answers both kinds."""
+    pytester.makepyfile(test_bot=CLAUDE.format(upstream=MESSAGE))
+    recorded = run(pytester)
+    recorded.assert_outcomes(passed=2)
+    recorded.stdout.fnmatch_lines(["*cachemw (record)*", "recorded: cassettes/test_bot/m--*.json"])
+    pytester.makepyfile(test_bot=CLAUDE.format(upstream=FAILS))
+
+    run(pytester, "--cachemw=replay").assert_outcomes(passed=2)
+
+    assert len(files(pytester)) == 1
 
 
 CONTROLS = """

@@ -2,10 +2,11 @@
 
 `A` and `I` say whose answer it is and who may have it, `B` how the house is built, `C` what is recalled, `D` what a store
 does, `E` ease, `G` what a gateway does, `H` HTTP, `K` the key, `P` load, `R` what is stored, `S` streams, and slow or malicious
-clients, `T` the bugs of others in endpoints and translation, `V` speed. The faults, `F`, are in `tests/faults/found.py`.
+clients, `T` the bugs of others in endpoints and translation, `V` speed. The faults, `F`, are in `tests/faults/found.py`; what
+was ruled of endpoints and translation has numbers of that letter, too, so that a docstring says `ruling F2`.
 """
 
-from tests.docstrings import named
+from tests.docstrings import named, named_rulings
 
 REQUIREMENTS = set(
     """
@@ -21,11 +22,19 @@ REQUIREMENTS = set(
     P1 P2 P3 P4 P5
     R1 R1b R2 R3 R4 R5 R6 R7 R8 R9 R12 R14 R17
     S1 S2 S3 S4 S5 S6 S7 S8 S9 S11 S12 S13 S16
-    T27
+    T1 T2 T3 T4 T5 T6 T7 T8 T9 T10 T11 T12 T13 T14 T15 T16 T17 T18 T19 T20 T21 T22 T23 T24 T25 T26 T27 T28 T29
     V1 V2 V4
     """.split()
 )
 
+RULINGS = {"F1", "F2", "F3", "F4", "F5", "F6", "F7"}
+"""What was ruled of endpoints and translation: what an upstream speaks; kinds, and whose call it is; what cannot be said; names
+that become one; what a record holds of the request; parts; and responses."""
+
 
 def test_every_requirement_is_named_by_a_test_and_none_is_named_that_is_not_in_the_table() -> None:
     assert {name for ids in named().values() for name in ids if not name.startswith("F")} == REQUIREMENTS
+
+
+def test_every_ruling_of_endpoints_and_translation_is_named_by_a_test() -> None:
+    assert named_rulings() == RULINGS

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import anthropic
 import cerebras.cloud.sdk
 import httpx
 import httpx2
@@ -39,6 +40,10 @@ SPOKEN: dict[str, tuple[Callable[[], Any], str]] = {
     "AzureOpenAI": (lambda: openai.AzureOpenAI, "httpx2"),
     "a client of openai's": (lambda: openai.OpenAI(api_key="k", http_client=httpx2.Client()), "httpx2"),
     "an awaited client of openai's": (lambda: openai.AsyncOpenAI(api_key="k", http_client=httpx2.AsyncClient()), "httpx2"),
+    "anthropic": (lambda: anthropic, "httpx2"),
+    "Anthropic": (lambda: anthropic.Anthropic, "httpx2"),
+    "AsyncAnthropic": (lambda: anthropic.AsyncAnthropic, "httpx2"),
+    "a client of anthropic's": (lambda: anthropic.Anthropic(api_key="k", http_client=httpx2.Client()), "httpx2"),
     "one over httpx": (lambda: openai.OpenAI(api_key="k", http_client=httpx.Client()), "httpx"),  # type: ignore[arg-type]
     "a subclass": (lambda: OwnOpenAI, "httpx2"),
     "cerebras": (lambda: cerebras.cloud.sdk, "httpx"),
@@ -82,7 +87,10 @@ def test_the_clients_of_sdks_have_their_own_timeouts() -> None:
         assert client.timeout.read == 600
 
 
-@pytest.mark.parametrize(("there", "spoken"), [({"cerebras.cloud.sdk"}, "httpx"), ({"openai", "cerebras.cloud.sdk"}, "httpx2")])
+@pytest.mark.parametrize(
+    ("there", "spoken"),
+    [({"cerebras.cloud.sdk"}, "httpx"), ({"openai", "cerebras.cloud.sdk"}, "httpx2"), ({"anthropic"}, "httpx2")],
+)
 def test_by_default_it_is_the_sdk_that_is_installed(there: set[str], spoken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sdk, "find_spec", lambda name: name if name in there else None)
 

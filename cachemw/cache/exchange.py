@@ -38,7 +38,7 @@ from cachemw.cache.questions import look_over, order_of, partition_of
 from cachemw.cache.refusals import was
 from cachemw.cache.sent_call import SentCall, said_to, translation_due
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
-from cachemw.cache.slate import Received, Slate, Survey, basis_in, slate_of
+from cachemw.cache.slate import Received, Slate, Survey, basis_in, kept_request, slate_of
 from cachemw.endpoints.base import Bypass, Endpoint
 from cachemw.errors import KeyMissing, PartitionError, RequestDeclined, StoreError, UpstreamError
 from cachemw.limits import Limits
@@ -57,12 +57,13 @@ def exchange(
     endpoint: Endpoint, request: Request, asked: Directives, policy: Policy, limits: Limits, verified: VerifiedRecords
 ) -> Script:
     """Answer one API call whose client opted in."""
-    came, spoken, presentation = request, endpoint, None
+    came, spoken, presentation, kept = request, endpoint, None, None
     if (translation := translation_due(endpoint, request.target)) is not None:
         said = said_to(translation, endpoint, request, policy, limits.work)
         if not isinstance(said, SentCall):
             return answered_here(said, early_report(request, endpoint), endpoint)
         request, spoken, presentation = said.request, said.endpoint, said.presentation
+        kept = kept_request(endpoint, came, policy, limits.work)
     call = spoken.read(spoken, request, policy.bookkeeping, limits.work, policy.cache_stored)
     if isinstance(call, Bypass):
         return (yield from bypass(call.detail, endpoint, came, asked, policy))
@@ -75,6 +76,7 @@ def exchange(
         *(endpoint, request, asked, policy, limits, partition, on_abandon, verified.refusals, size_of(came)),
         call=replace(call, members=None),  # which take more memory than the body, and there may be long to wait
         presentation=presentation,
+        kept=kept,
     )
     if not isinstance(request.target, RouteTarget):
         return (yield from _answer(received, Slate((received.query(),)), verified))

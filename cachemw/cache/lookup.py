@@ -15,7 +15,7 @@ from cachemw.cache.key import Key, index_beside
 from cachemw.cache.plans import Bid
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import UNSAYABLE, Presentation
-from cachemw.cache.recording import head_fault
+from cachemw.cache.recording import KeptRequest, head_fault
 from cachemw.cache.refusals import LastRefusals
 from cachemw.endpoints.base import ApiCall
 from cachemw.endpoints.errors import OPENAI, ErrorShape
@@ -150,7 +150,8 @@ class Query(msgspec.Struct, frozen=True):
 
     `on_abandon`: what becomes of a forward of it that every reader has left. `request` is what is forwarded, `report` what is
     known of the exchange by now, `refusals` why answers were not kept before. `bid` is that of a gateway's target. The caller
-    reads `errors` in this shape, and answers of another dialect through a `presentation`.
+    reads `errors` in this shape, and answers of another dialect through a `presentation`; `received` is then what a record
+    holds of the request, if it holds any.
     """
 
     key: Key
@@ -165,6 +166,7 @@ class Query(msgspec.Struct, frozen=True):
     bid: Bid | None = None
     errors: ErrorShape = OPENAI
     presentation: Presentation | None = None
+    received: KeptRequest | None = None
 
     __repr__ = redacted_repr
 

@@ -16,9 +16,11 @@ from cachemw.cache.key import Key, frame, index_of_batch, part_keys
 from cachemw.cache.order import Order
 from cachemw.cache.recording import Terms
 from cachemw.endpoints.embeddings.parts import bodies_of, divide
+from cachemw.endpoints.embeddings.request import is_vector
 from cachemw.errors import RecordError
 from cachemw.messages import StoredResponse, header_values
 from cachemw.redaction import redacted_repr
+from cachemw.wire.strict_json import UNREADABLE
 
 Records = Callable[[], Iterator[tuple[bytes, bytes]]]
 """Gives records, each with its index; to make them takes a while."""
@@ -27,6 +29,7 @@ _BATCH = b"cachemw-batch"
 """The field of a part's record, and of a batch's, that says which batch it is: no answer has one of this name that is kept."""
 
 _JSON_FIELD = (b"content-type", b"application/json")
+_LONGEST_COUNT = 9
 
 
 class StoredPart(msgspec.Struct, frozen=True):
@@ -84,10 +87,11 @@ def _name_of(terms: Terms, stored: StoredResponse) -> bytes:
 def read_part(record: bytes, key: Key) -> StoredPart | None:
     """Return the part of a record; `None` for one that is none, or another's."""
     stored, words = _read(record)
-    if stored is None or stored.proof != key.proof or len(words) != 3:
+    if stored is None or stored.proof != key.proof or len(words) != 3 or not _is_whole_vector(stored.body):
         return None
+    times = _count(words[2])
     try:
-        return StoredPart(stored.body, bytes.fromhex(words[1].decode()), words[0], int(words[2]))
+        return None if times is None else StoredPart(stored.body, bytes.fromhex(words[1].decode()), words[0], times)
     except ValueError:
         return None
 
@@ -95,9 +99,28 @@ def read_part(record: bytes, key: Key) -> StoredPart | None:
 def read_batch(record: bytes) -> Batch | None:
     """Return the batch of a record; `None` for one that is none."""
     stored, words = _read(record)
-    if stored is None or len(words) != 2 or not words[1].isdigit():
+    if stored is None or len(words) != 2 or not _is_json(stored.body):
         return None
-    return Batch(words[0], int(words[1]), stored)
+    inputs = _count(words[1])
+    return None if inputs is None else Batch(words[0], inputs, stored)
+
+
+def _count(word: bytes) -> int | None:
+    """Return how many a record says there are: who can write to a store can have it say anything."""
+    return int(word) if word.isdigit() and len(word) <= _LONGEST_COUNT and int(word) else None
+
+
+def _is_whole_vector(body: bytes) -> bool:
+    return is_vector(body) and _is_json(body)
+
+
+def _is_json(body: bytes) -> bool:
+    """Say whether a body is one text of JSON: an answer is made of it as it is."""
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except UNREADABLE:
+        return False
+    return True
 
 
 def _read(record: bytes) -> tuple[StoredResponse | None, list[bytes]]:

@@ -48,33 +48,39 @@ class _Payload(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     __repr__ = redacted_repr
 
 
+class _TranslatedPayload(_Payload, array_like=True, forbid_unknown_fields=True):
+    """That of an answer to a request that was translated; of every other one the bytes are as they have always been."""
+
+    asked_endpoint: str = ""
+
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Payload)
+_decoder = msgspec.msgpack.Decoder(_TranslatedPayload)
 
 
 def encode(stored: StoredResponse) -> bytes:
     """Return the record of a stored response."""
-    payload = _encoder.encode(
-        _Payload(
-            status=stored.status,
-            headers=stored.headers,
-            body=stored.body,
-            event_ends=struct.pack(f"<{len(stored.event_ends)}Q", *stored.event_ends),
-            arrivals=struct.pack(f"<{len(stored.arrivals)}d", *stored.arrivals),
-            stream=stored.kind.stream,
-            options=stored.kind.options,
-            proof=stored.proof,
-            stored_at=stored.stored_at,
-            lifetime=stored.lifetime,
-            request=stored.request,
-            endpoint=stored.endpoint,
-            target=stored.target,
-            model=stored.model,
-            usage=_counts(stored.usage),
-            took=stored.took,
-            sketch=stored.sketch,
-        )
+    members = (
+        stored.status,
+        stored.headers,
+        stored.body,
+        struct.pack(f"<{len(stored.event_ends)}Q", *stored.event_ends),
+        struct.pack(f"<{len(stored.arrivals)}d", *stored.arrivals),
+        stored.kind.stream,
+        stored.kind.options,
+        stored.proof,
+        stored.stored_at,
+        stored.lifetime,
+        stored.request,
+        stored.endpoint,
+        stored.target,
+        stored.model,
+        _counts(stored.usage),
+        stored.took,
+        stored.sketch,
     )
+    asked = stored.asked_endpoint
+    payload = _encoder.encode(_TranslatedPayload(*members, asked) if asked else _Payload(*members))
     return _HEAD.pack(MAGIC, VERSION, checksum(payload)) + payload
 
 
@@ -111,6 +117,7 @@ def decode(record: bytes) -> StoredResponse:
         None if read.usage is None else Usage(*read.usage),
         read.took,
         read.sketch,
+        read.asked_endpoint,
     )
 
 

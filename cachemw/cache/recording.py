@@ -20,6 +20,15 @@ from cachemw.wire.strict_json import TOO_COMPLEX
 _FIELD_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 §5.5
 
 
+class KeptRequest(msgspec.Struct, frozen=True):
+    """The request that a record holds: its canonical body, and the name of the endpoint that its caller asked."""
+
+    endpoint: str
+    body: bytes
+
+    __repr__ = redacted_repr
+
+
 class Terms(msgspec.Struct, frozen=True):
     """The terms on which an answer is kept; `keep` is how long the store holds it, in seconds, `None` until it is evicted.
 
@@ -34,6 +43,7 @@ class Terms(msgspec.Struct, frozen=True):
     limit_bytes: int
     limits: Limits
     keep_request: bool
+    """Whether the record holds the request: as its caller made it, see `received`."""
     order: Order | str
     waits: bool
     """Whether the end of the answer waits, for a moment, until it is kept."""
@@ -48,6 +58,8 @@ class Terms(msgspec.Struct, frozen=True):
     """Who is told that it is not kept."""
     host: str = ""
     """Where the upstream is, as logs have it; empty for a wrapped app."""
+    received: KeptRequest | None = None
+    """The request as it came, where `call` is what was made of it for an upstream of another dialect."""
 
     __repr__ = redacted_repr
 
@@ -219,6 +231,12 @@ def _answered(terms: Terms, judge: Judge) -> tuple[str | None, Usage | None]:
     return judge.model, None if judge.usage is None else terms.call.endpoint.usage(judge.usage)
 
 
+def _kept_request(terms: Terms) -> KeptRequest | None:
+    if not terms.keep_request:
+        return None
+    return terms.received or KeptRequest(terms.call.endpoint.name, terms.call.canonical)
+
+
 def _stored(
     head: Head,
     body: bytes,
@@ -228,7 +246,7 @@ def _stored(
     answered: tuple[str | None, Usage | None],
     now: float,
 ) -> StoredResponse:
-    model, usage = answered
+    (model, usage), request = answered, _kept_request(terms)
     return StoredResponse(
         status=head.status,
         headers=storable(head.headers),
@@ -239,10 +257,11 @@ def _stored(
         proof=terms.key.proof,
         stored_at=now,
         lifetime=terms.lifetime,
-        request=terms.call.canonical if terms.keep_request else None,
+        request=None if request is None else request.body,
         endpoint=terms.call.endpoint.name,
         target=terms.target,
         model=model,
         usage=usage,
         took=max(0.0, now - terms.asked_at),
+        asked_endpoint="" if request is None or request is not terms.received else request.endpoint,
     )

@@ -16,11 +16,12 @@ from cachemw.cache.lookup import Match, NoMatch, Query, basis_of
 from cachemw.cache.plans import Bid, Closed, Plan, without_bids
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation
+from cachemw.cache.recording import KeptRequest
 from cachemw.cache.refusals import LastRefusals
 from cachemw.cache.sent_call import LocalAnswer, SentCall, is_unspoken, said_to, translation_due, unspoken
 from cachemw.endpoints.base import ApiCall, Bypass, Endpoint
 from cachemw.endpoints.sent import sent_body
-from cachemw.limits import Limits
+from cachemw.limits import Limits, Work
 from cachemw.messages import Request
 from cachemw.redaction import redacted_repr
 from cachemw.report import ExchangeReport
@@ -31,7 +32,7 @@ class Received(msgspec.Struct, frozen=True):
     """A call whose client opted in, as it came, and all besides a target that its queries are made of.
 
     To a target of another dialect than its `endpoint` there is a `presentation` of the answers; then request and call are as
-    they are sent.
+    they are sent, and `kept` is what records hold of the request as it came.
     """
 
     endpoint: Endpoint
@@ -45,12 +46,14 @@ class Received(msgspec.Struct, frozen=True):
     bytes_in: int | None
     call: ApiCall
     presentation: Presentation | None = None
+    kept: KeptRequest | None = None
 
     __repr__ = redacted_repr
 
     def query(self) -> Query:
         """Return the query for the answer of the request's own target."""
-        return self._query(self.request, self.call, self.request.target.called(self.call.model), self.presentation)
+        target = self.request.target.called(self.call.model)
+        return self._query(self.request, self.call, target, self.presentation, self.kept)
 
     def bid_query(self, bid: Bid, plan: Plan) -> Query | Bypass | LocalAnswer | Closed:
         """Return the query for the answer of a target, of the request as that is sent it; `Closed` where it cannot be."""
@@ -73,7 +76,8 @@ class Received(msgspec.Struct, frozen=True):
         call = said.endpoint.read(said.endpoint, said.request, policy.bookkeeping, work, policy.cache_stored)
         if isinstance(call, Bypass):
             return call
-        return _bidding(self._query(said.request, call, bid.name, said.presentation), bid, plan)
+        came = KeptRequest(self.endpoint.name, self.call.canonical)
+        return _bidding(self._query(said.request, call, bid.name, said.presentation, came), bid, plan)
 
     def _call_for(self, bid: Bid) -> ApiCall | Bypass:
         """Return the call that a target is sent; what the operator sets or drops may make it one of another kind."""
@@ -83,7 +87,14 @@ class Received(msgspec.Struct, frozen=True):
         request = replace(self.request, target=bid.target, body=body_for(self.request, bid) or self.request.body)
         return self.endpoint.read(self.endpoint, request, policy.bookkeeping, self.limits.work, policy.cache_stored)
 
-    def _query(self, request: Request, call: ApiCall, target: str, presentation: Presentation | None) -> Query:
+    def _query(
+        self,
+        request: Request,
+        call: ApiCall,
+        target: str,
+        presentation: Presentation | None,
+        received: KeptRequest | None = None,
+    ) -> Query:
         asked, policy = self.asked, self.policy
         rules = policy.header_rules
         key = fingerprint(request, call.canonical, self.partition, asked.namespace, asked.sample, rules)
@@ -99,7 +110,16 @@ class Received(msgspec.Struct, frozen=True):
             *(key, call, asked, policy, self.limits, self.on_abandon, request, report, self.refusals),
             errors=self.endpoint.errors,
             presentation=presentation,
+            received=received,
         )
+
+
+def kept_request(endpoint: Endpoint, request: Request, policy: Policy, work: Work) -> KeptRequest | None:
+    """Return what records hold of a request that is translated: its own canonical body, or all of one that has none."""
+    if not policy.keep_requests or not isinstance(request.body, bytes):
+        return None
+    call = endpoint.read(endpoint, request, policy.bookkeeping, work, policy.cache_stored)
+    return KeptRequest(endpoint.name, request.body if isinstance(call, Bypass) else call.canonical)
 
 
 def _bidding(query: Query, bid: Bid, plan: Plan) -> Query:

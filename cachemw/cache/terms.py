@@ -39,6 +39,7 @@ def terms_of(
         others=others,
         refusals=query.refusals,
         host=query.request.target.place,
+        received=query.received,
     )
 
 

@@ -1,4 +1,4 @@
-"""An answer that is put together of parts: exact, or a miss (rulings T27)."""
+"""An answer that is put together of parts: exact, or a miss (T27, ruling F6)."""
 
 import base64
 import json

@@ -16,6 +16,7 @@ from cachemw.cache.live_response import Relay
 from cachemw.cache.lookup import Query
 from cachemw.cache.plans import Bid, Closed, OnRefusal, Pick, Plan
 from cachemw.cache.policy import Policy
+from cachemw.cache.recording import KeptRequest
 from cachemw.cache.refusals import LastRefusals
 from cachemw.cache.slate import Received, Slate, slate_of
 from cachemw.endpoints import CHAT
@@ -64,6 +65,20 @@ def key_at(target: Bid, **members: Any) -> Key:
     query = received_by(b"anonymous", **members).bid_query(target, Plan((target,), (0,)))
     assert isinstance(query, Query)
     return query.key
+
+
+def test_a_bid_of_another_dialect_keeps_the_request_that_came() -> None:
+    """Ruling F5: one of the same keeps what it is sent, with its own model."""
+    spoken = HttpRecipient("anthropic", speaks=frozenset({"messages"}))
+    other = Bid("c/four", HttpTarget("https://c.example/v1/messages", spoken), Rewrite(model="claude-4"))
+    received = received_by(b"anonymous")
+
+    queries = [received.bid_query(one, Plan((one,), (0,))) for one in (A, other)]
+
+    assert [query.received for query in queries if isinstance(query, Query)] == [
+        None,
+        KeptRequest("chat", received.call.canonical),
+    ]
 
 
 def stored_by(target: Bid, age: float = 20.0, usage: Usage | None = None) -> dict[bytes, bytes]:

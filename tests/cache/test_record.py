@@ -90,6 +90,7 @@ stored_responses = st.builds(
     usage=st.none() | st.builds(Usage, *[st.none() | st.integers(0, 2**53 - 1)] * 4),
     took=st.none() | seconds,
     sketch=st.none() | st.binary(),
+    asked_endpoint=st.sampled_from(["", "messages"]),
 )
 
 

@@ -270,7 +270,7 @@ def _system(text: str, *others: str) -> Members:
     ],
 )
 def test_a_digest_of_the_body_is_left_out_of_the_first_text_of_that_form(one: Members, other: Members, are_same: bool) -> None:
-    """T15, F4: only where the row says so, only in `/system/0/text`, only if the whole text is of that form."""
+    """T15, ruling F4: only where the row says so, only in `/system/0/text`, only if the whole text is of that form."""
     assert (form_of(one) == form_of(other)) is are_same
     assert (form_of(one, URL, ["cch"]) == form_of(other, URL, ["cch"])) is are_same
     assert form_of(one, URL) != form_of(other, URL)

@@ -234,7 +234,7 @@ def test_a_gateway_reads_the_members() -> None:
     ids=str,
 )
 def test_what_the_upstream_keeps_is_fresh_no_longer_than_it_is_kept(members: dict[str, Any], longest: float) -> None:
-    """F7: a hit repeats its id."""
+    """Ruling F7: a hit repeats its id."""
     assert call_of(asked(**members)).longest == longest
     assert KEPT_UPSTREAM == 2_592_000
 

@@ -147,7 +147,7 @@ async def test_what_is_to_be_stored_is_cached_where_the_operator_says_so(mounted
 async def test_what_the_upstream_keeps_is_fresh_for_30_days_at_most(
     mounted: Mounted, members: Members, ttl: int, control: str
 ) -> None:
-    """F7: its id is good there for so long."""
+    """Ruling F7: its id is good there for so long."""
     answers(mounted)
 
     replies = [await ask(mounted, f"on, {control}", **members) for _ in range(2)]

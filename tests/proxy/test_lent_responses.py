@@ -49,7 +49,7 @@ async def ask(keyed: Guarded, body: bytes, client: str = "alice", control: str =
 
 @pytest.mark.parametrize("is_stream", [False, True], ids=["JSON", "stream"])
 async def test_a_response_that_keeps_nothing_is_cached_for_its_client(keyed: Guarded, is_stream: bool) -> None:
-    """A4, F7, T26: with the server's key upstream, and never for another client."""
+    """A4, T26, ruling F7: with the server's key upstream, and never for another client."""
     body = asked(store=False, stream=is_stream)
 
     first, again = [await ask(keyed, body) for _ in range(2)]

@@ -1,10 +1,13 @@
-"""The recordings of real upstreams, what to ask for each, and what becomes of it."""
+"""The recordings of real upstreams: what each answered at its own endpoint, and what becomes of it where chat was asked."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx2
+
+from cachemw.endpoints import CHAT, endpoint_of
 from tests.cassettes import cassette
 from tests.real.cutting import cut_awkwardly, write_by_write
 from tests.upstream import EVENT_STREAM, JSON, Part, Told
@@ -53,6 +56,25 @@ class Recording:
         asked = recorded["body"] if is_chat else {"messages": [{"role": "user", "content": f"Play {self.name}"}]}
         return {**asked, **self.asks, "model": self.name, "stream": self.is_stream}
 
+    @property
+    def endpoint(self) -> str:
+        """Return the name of the endpoint whose answer it is."""
+        endpoint = endpoint_of("POST", self.path().partition("?")[0], CHAT.paths)
+        assert endpoint is not None
+        return endpoint.name
+
+    def path(self) -> str:
+        """Return where it was asked for, with the query."""
+        recorded = self._taken()["request"]
+        return httpx2.URL(recorded["uri"]).raw_path.decode() if recorded else UNRECORDED[self.name][0]
+
+    def own_request(self) -> Body:
+        """Return the request that it answered, as that was made; where it was not recorded, a plain one."""
+        recorded = self._taken()["request"]
+        if recorded:
+            return dict(recorded["body"])
+        return {"model": self.name, "stream": self.is_stream, **UNRECORDED[self.name][1]}
+
     def _taken(self) -> dict[str, Any]:
         taken: dict[str, Any] = json.loads(cassette(f"{self.name}.meta.json"))
         return taken
@@ -66,6 +88,21 @@ def _headers(recorded: Mapping[str, str | list[str]] | None) -> tuple[tuple[byte
         for value in ([values] if isinstance(values, str) else values)
     )
 
+
+_PLAIN: Body = {"messages": [{"role": "user", "content": "Play it again."}]}
+UNRECORDED: Mapping[str, tuple[str, Body]] = {
+    "azure_stream_router": ("/v1/chat/completions", {**_PLAIN, **USAGE}),
+    "cerebras_glm_stream_1": ("/v1/chat/completions", {**_PLAIN, "tools": [TOOL]}),
+    "cerebras_glm_tool_json1": (
+        "/v1/chat/completions",
+        {**_PLAIN, "tools": [TOOL], "response_format": {"type": "json_object"}},
+    ),
+    "openai_responses_stream_error": ("/v1/responses", {"input": "Play it again."}),
+    "openai_stream_length": ("/v1/chat/completions", {**_PLAIN, "max_tokens": 1, **USAGE}),
+    "openai_stream_logprobs": ("/v1/chat/completions", {**_PLAIN, "logprobs": True, **USAGE}),
+    "openai_stream_refusal": ("/v1/chat/completions", {**_PLAIN, **USAGE}),
+}
+"""Where those were asked for whose request was not recorded, and a plain one that they answer."""
 
 STORED = (
     Recording("cerebras_simple_llama.json"),
@@ -128,6 +165,18 @@ OF_OTHER_ENDPOINTS = (
     *("openai_completion", "openai_completion_stream", "cohere_rerank", "anthropic_count_tokens"),
 )
 """Those that are kept as what they are: the answers of embeddings, of legacy completions, and of small endpoints."""
+KEPT_ELSEWHERE = frozenset(
+    """
+    anthropic_cache_read anthropic_count_tokens anthropic_parallel_tools anthropic_stop_sequence anthropic_stream_citations
+    anthropic_stream_max_tokens anthropic_stream_parallel_tools anthropic_stream_redacted_thinking anthropic_stream_thinking
+    anthropic_stream_tools cohere_rerank openai_completion openai_completion_stream openai_embeddings_base64
+    openai_responses_stream
+    openai_embeddings_batch openai_embeddings_float_dimensions openai_responses openai_responses_stream_incomplete
+    openai_responses_stream_reasoning openai_responses_stream_tools
+    """.split()
+)
+"""No chat completions, but at their own endpoint they are kept."""
+ALL = STORED + NOT_STORED
 ASKED_OTHERWISE = (
     Recording("openai_stream_length.sse", USAGE, fault="finish-length"),  # nobody bounded it
     Recording("openai_stream_n2.sse", {"n": 3}, fault="missing-choice"),

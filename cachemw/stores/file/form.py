@@ -6,6 +6,7 @@ What is JSON in a record stands there parsed wherever to encode it again gives t
 import base64
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -26,6 +27,8 @@ _LAST = 253_402_300_799.0
 _CHECKSUM = "xxh3:"
 _BLANKS = b" \t\r\n"
 _BEFORE, _BEHIND = b"data: ", b"\n\n"
+_NAMED = re.compile(rb"event: ([a-z._]+)\n")
+"""How the events of messages and of responses begin."""
 
 
 def _refuse_constant(name: str) -> Any:
@@ -64,6 +67,7 @@ class RecordDocument(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     request: Any = msgspec.UNSET
     request_text: str | None = None
     request_base64: str | None = None
+    asked_endpoint: str = ""
     status: int = 0
     headers: tuple[tuple[str, str], ...] = ()
     stored_at: str = ""
@@ -175,6 +179,7 @@ def _described(stored: StoredResponse) -> dict[str, Any]:
         "proof": stored.proof.hex(),
         **({} if stored.model is None else {"model": stored.model}),
         **({} if stored.request is None else _request(stored.request)),
+        **({"asked_endpoint": stored.asked_endpoint} if stored.asked_endpoint else {}),
         **(_stream(stored) if stored.event_ends else _body(stored.body)),
         **({} if stored.usage is None else {"usage": _counts(stored.usage)}),
         **({} if stored.sketch is None else {"sketch": _base64(stored.sketch)}),
@@ -213,10 +218,12 @@ def _stream(stored: StoredResponse) -> dict[str, Any]:
 
 
 def _event(event: bytes, form: str) -> dict[str, Any] | None:
-    if not (event.startswith(_BEFORE) and event.endswith(_BEHIND)):
+    named = _NAMED.match(event)
+    told, rest = ({"event": named[1].decode()}, event[named.end() :]) if named else ({}, event)
+    if not (rest.startswith(_BEFORE) and rest.endswith(_BEHIND)):
         return None
-    value = _parsed(event[len(_BEFORE) : -len(_BEHIND)], form)
-    return None if value is None else {"data": value[0]}
+    value = _parsed(rest[len(_BEFORE) : -len(_BEHIND)], form)
+    return None if value is None else {**told, "data": value[0]}
 
 
 def _parsed(raw: bytes, form: str) -> tuple[Any] | None:
@@ -270,6 +277,7 @@ def _record(document: RecordDocument) -> bytes:
             model=document.model,
             usage=None if document.usage is None else Usage(**{_USAGE[name]: count for name, count in document.usage.items()}),
             sketch=None if document.sketch is None else base64.b64decode(document.sketch, validate=True),
+            asked_endpoint=document.asked_endpoint,
         )
     )
 
@@ -288,7 +296,8 @@ def _content(document: RecordDocument) -> tuple[bytes, tuple[int, ...]]:
 
 def _event_bytes(event: Any, form: str) -> bytes:
     if isinstance(event, dict) and "data" in event:
-        return _BEFORE + _FORMS[form](event["data"]) + _BEHIND
+        name = f"event: {event['event']}\n" if "event" in event else ""
+        return name.encode() + _BEFORE + _FORMS[form](event["data"]) + _BEHIND
     return _piece_bytes(event)
 
 
