@@ -81,7 +81,8 @@ def spoken() -> Iterator[str]:
     yield f"|---|{'---|' * len(DIALECTS)}"
     for name, provider in PROVIDERS.items():
         yield f"| `{name}` | {' | '.join(_reached(dialect, provider.speaks) for dialect in DIALECTS)} |"
-    yield f"| a URL, unless `--speaks` says else | {' | '.join(_reached(dialect, frozenset(DIALECTS)) for dialect in DIALECTS)} |"
+    itself = " | ".join(_reached(dialect, frozenset(DIALECTS)) for dialect in DIALECTS)
+    yield f"| a URL, unless `--speaks` says else | {itself} |"
 
 
 def _reached(dialect: str, speaks: frozenset[str]) -> str:
