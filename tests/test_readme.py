@@ -97,6 +97,8 @@ NOT_CODES = {
         "cache/exchange",
         "cache/classify",
         "cache/lookup",
+        "cache/passing",
+        "cache/presentation",
         "cache/recording",
         "cache/live_response",
         "flights/pulled",

@@ -27,9 +27,9 @@ from cachemw.gateway.refusals import (
     all_off,
     invalid_wish,
     key_expired,
-    no_call,
     no_such_provider,
     not_allowed,
+    only_for_chat,
     route_needs_server_keys,
 )
 from cachemw.gateway.routes import ClientEntry, GatewayConfig, RouteEntry, TargetEntry
@@ -127,7 +127,7 @@ class RoutePlanner:
             return _closed(not_allowed(client.name, name))
         named = self._named(name)
         if isinstance(named, RouteEntry) and endpoint is None:
-            return _closed(no_call(named.name))
+            return _closed(only_for_chat(named.name))
         if isinstance(named, Closed):
             return _closed(named)
         if client is not None and self._treasurer and (closed := self._treasurer.closed(client, self._now())):

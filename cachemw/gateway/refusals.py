@@ -22,9 +22,9 @@ def no_such_provider(model: str) -> Closed:
     return Closed(Refusal(404, message, _INVALID, "model", "model_not_found"))
 
 
-def no_call(route: str) -> Closed:
-    """Return the 404 for a route that was named at a path that is none of the cached endpoints'."""
-    message = f"the route {route!r} answers none but the endpoints that are cached: name a target, as provider/model"
+def only_for_chat(route: str) -> Closed:
+    """Return the 404 for a route that was named to another endpoint."""
+    message = f"the route {route!r} answers chat completions alone: name a target, as provider/model"
     return Closed(Refusal(404, message, _INVALID, "model", "model_not_found"))
 
 
