@@ -15,8 +15,8 @@ OLDEST_CLAUDE = "claude-3-opus"
 def _claude(
     members: str, becomes: str, way: str, request: Request, model: str = CLAUDE, also: tuple[Request, ...] = ()
 ) -> MemberRow:
-    others = tuple([CHAT | other for other in also])
-    return MemberRow(members, becomes, way, CHAT | request, "anthropic", model, others)
+    others = tuple([{**CHAT, **other} for other in also])
+    return MemberRow(members, becomes, way, {**CHAT, **request}, "anthropic", model, others)
 
 
 def _talk(*messages: Mapping[str, Any]) -> dict[str, Any]:

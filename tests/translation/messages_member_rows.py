@@ -21,7 +21,9 @@ def _to_chat(
     upstream: tuple[str | None, str] = TEXT_MODEL,
     also: tuple[Request, ...] = (),
 ) -> MemberRow:
-    return MemberRow(members, becomes, way, MESSAGES | request, *upstream, tuple([MESSAGES | other for other in also]))
+    return MemberRow(
+        members, becomes, way, {**MESSAGES, **request}, *upstream, tuple([{**MESSAGES, **other} for other in also])
+    )
 
 
 def _turns(*contents: Any) -> dict[str, Any]:
