@@ -8,6 +8,7 @@ import pytest
 
 from cachemw import Limits, Policy
 from cachemw._transport_request import EDGE_COOKIES
+from cachemw.endpoints import ENDPOINTS
 from cachemw.endpoints.chat.request import HOW_IT_TRAVELS
 from cachemw.limits import STORE_BYTES
 from cachemw.proxy.settings import SETTINGS
@@ -145,6 +146,7 @@ def test_figures_and_providers_are_those_of_the_code() -> None:
     assert f"At most {Limits().detached} are read on at once" in " ".join(README.split())
     assert f"read to its end, {Limits().abandon_grace:.0f} s at most" in " ".join(README.split())
     assert all(f"`{name}`" in README for name in PROVIDERS)
+    assert ("[Eight endpoints](docs/endpoints.md)" in README) is (len(ENDPOINTS) == 8)
 
 
 OTHER_OPTIONS = {
