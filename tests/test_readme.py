@@ -64,6 +64,16 @@ def test_the_table_of_details_says_of_each_what_to_do() -> None:
     assert [row[0] for row in DETAILS] == sorted(row[0] for row in DETAILS)
 
 
+def test_the_picture_of_what_is_cached_names_details_of_the_table() -> None:
+    """E1."""
+    told = {word for row in DETAILS for word in words(row[0])}
+    lines = re.findall(r'class="m" x="412"[^>]*>([^<]+)<', (ROOT / "docs/img/cached.svg").read_text())
+    named = {word.partition(",")[0] for line in lines for word in line.split(" · ")}
+
+    assert named - told == {"collapsed"}  # which is no detail
+    assert len(named) > 10
+
+
 def test_the_table_of_errors_has_every_code() -> None:
     """E1."""
     told = {word for row in cells("| status, `code` |", "A stream that breaks off ends") for word in words(row[0])}
