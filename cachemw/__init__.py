@@ -1,4 +1,4 @@
-"""A response cache for OpenAI-style chat completions.
+"""A response cache and gateway for the APIs of language models.
 
 PYTEST_DONT_REWRITE: our plugin has pytest look through this package, which asserts nothing that a test could want to see.
 """

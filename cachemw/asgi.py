@@ -121,9 +121,9 @@ async def give_again(door: Door, body: bytes | Unread, send: Send, also: Headers
 
 
 class CacheMiddleware:
-    """Caches the chat completions of an ASGI app, or of an HTTP upstream beside it.
+    """Caches what an ASGI app answers to API calls, or an HTTP upstream beside it.
 
-    With `upstream` every chat request goes there and everything else to `app`, with `gateway` to one of several; with `name`
+    With `upstream` every API call goes there and everything else to `app`, with `gateway` to one of several; with `name`
     the app answers misses, and the name is in the key: change it when the app's prompts change. The default store is
     `DiskStore()`, the default policy off unless asked. Raises `ConfigurationError` without any of these.
     """

@@ -24,7 +24,7 @@ class _AsyncStream(AsyncStream, httpx2.AsyncByteStream):
 
 
 class CacheTransport(SyncCaching, httpx2.BaseTransport):
-    """Caches the chat completions that go through a client; `inner` sends what is not stored, by default over HTTP.
+    """Caches the API calls that go through a client; `inner` sends what is not stored, by default over HTTP.
 
     `response.extensions["cachemw"]` is the `ExchangeReport` as known at the head. The default store is `DiskStore()`, the
     default policy on. For any number of threads. Raises what `inner` raises. Closing it closes `inner`.

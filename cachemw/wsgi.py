@@ -244,9 +244,9 @@ logger = logging.getLogger(__name__)
 
 
 class CacheMiddleware:
-    """Caches the chat completions of a WSGI app, or of an HTTP upstream beside it.
+    """Caches what a WSGI app answers to API calls, or an HTTP upstream beside it.
 
-    With `upstream` every chat request goes there and everything else to `app`, with `gateway` to one of several, in turn; with
+    With `upstream` every API call goes there and everything else to `app`, with `gateway` to one of several, in turn; with
     `name` the app answers misses, and the name is in the key: change it when the app's prompts change. The default store is
     `DiskStore()`, the default policy off unless asked. Raises `ConfigurationError` without any of these.
 

@@ -8,10 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from cachemw import Policy
 from cachemw.cache.context import ENVIRON, ENVIRON_PREFIXES, EXTENSIONS, SCOPE, Member
 from cachemw.cache.header_rules import OTHERS, ROWS, Counts, Row
+from cachemw.endpoints import ENDPOINTS
+from cachemw.endpoints.errors import ANTHROPIC
 from cachemw.gateway.failure_kinds import TREATMENTS, Cools, FailureKind, SameAgain, ScopeKind, Treatment
+from cachemw.messages import DIALECTS
 from cachemw.proxy.settings import SETTINGS
+from cachemw.translation import translation_for
 from cachemw.upstreams.providers import PROVIDERS
 from tests import house
+from tests.translation.chat_member_rows import CHAT_ROWS
+from tests.translation.member_rows import member_table
+from tests.translation.messages_member_rows import MESSAGES_ROWS
 
 
 def quoted(names: Iterable[str]) -> str:
@@ -57,11 +64,42 @@ def bookkeeping() -> Iterator[str]:
 
 def providers() -> Iterator[str]:
     """Where providers are, and the variables that say so and hold their keys."""
-    yield "| provider | base URL | key | another URL |"
-    yield "|---|---|---|---|"
+    yield "| provider | speaks | base URL | key | another URL |"
+    yield "|---|---|---|---|---|"
     for name, provider in PROVIDERS.items():
         keys = " or ".join(f"`{variable}`" for variable in provider.key_variables)
-        yield f"| `{name}` | `{provider.base_url}` | {keys} | `{provider.url_variable}` |"
+        yield f"| `{name}` | {_spoken(provider.speaks)} | `{provider.base_url}` | {keys} | `{provider.url_variable}` |"
+
+
+def _spoken(speaks: frozenset[str]) -> str:
+    return " ".join(f"`{name}`" for name in DIALECTS if name in speaks)
+
+
+def spoken() -> Iterator[str]:
+    """How calls of chat, messages and responses reach each provider."""
+    yield f"| upstream | {' | '.join(DIALECTS)} |"
+    yield f"|---|{'---|' * len(DIALECTS)}"
+    for name, provider in PROVIDERS.items():
+        yield f"| `{name}` | {' | '.join(_reached(dialect, provider.speaks) for dialect in DIALECTS)} |"
+    itself = " | ".join(_reached(dialect, frozenset(DIALECTS)) for dialect in DIALECTS)
+    yield f"| a URL, unless `--speaks` says else | {itself} |"
+
+
+def _reached(dialect: str, speaks: frozenset[str]) -> str:
+    if dialect in speaks:
+        return "itself"
+    translation = translation_for(dialect, speaks)
+    return "not at all" if translation is None else f"translated to {translation.spoken}"
+
+
+def endpoints() -> Iterator[str]:
+    """The endpoints whose answers are cached."""
+    yield "| endpoint | `POST` to what ends in | streams | errors in the shape of |"
+    yield "|---|---|---|---|"
+    for endpoint in ENDPOINTS:
+        streams = "no" if endpoint.ends is None else "yes"
+        shape = "Anthropic" if endpoint.errors is ANTHROPIC else "OpenAI"
+        yield f"| `{endpoint.name}` | {quoted(endpoint.paths)} | {streams} | {shape} |"
 
 
 def settings() -> Iterator[str]:
@@ -150,6 +188,11 @@ def _default(value: object) -> str:
 
 
 TABLES: Mapping[str, tuple[str, ...]] = {
+    "docs/anthropic.md": (
+        "\n".join(member_table("Messages", MESSAGES_ROWS)),
+        "\n".join(member_table("Chat", CHAT_ROWS)),
+    ),
+    "docs/endpoints.md": ("\n".join(endpoints()), "\n".join(spoken())),
     "docs/key.md": ("\n".join(header_fields()), "\n".join(bookkeeping())),
     "docs/policy.md": ("\n".join(policy()),),
     "docs/routes.md": ("\n".join(failures()),),

@@ -8,6 +8,7 @@ import pytest
 
 from cachemw import Limits, Policy
 from cachemw._transport_request import EDGE_COOKIES
+from cachemw.endpoints import ENDPOINTS
 from cachemw.endpoints.chat.request import HOW_IT_TRAVELS
 from cachemw.limits import STORE_BYTES
 from cachemw.proxy.settings import SETTINGS
@@ -63,6 +64,16 @@ def test_the_table_of_details_says_of_each_what_to_do() -> None:
     assert [row[0] for row in DETAILS] == sorted(row[0] for row in DETAILS)
 
 
+def test_the_picture_of_what_is_cached_names_details_of_the_table() -> None:
+    """E1."""
+    told = {word for row in DETAILS for word in words(row[0])}
+    lines = re.findall(r'class="m" x="412"[^>]*>([^<]+)<', (ROOT / "docs/img/cached.svg").read_text())
+    named = {word.partition(",")[0] for line in lines for word in line.split(" · ")}
+
+    assert named - told == {"collapsed"}  # which is no detail
+    assert len(named) > 10
+
+
 def test_the_table_of_errors_has_every_code() -> None:
     """E1."""
     told = {word for row in cells("| status, `code` |", "A stream that breaks off ends") for word in words(row[0])}
@@ -97,6 +108,8 @@ NOT_CODES = {
         "cache/exchange",
         "cache/classify",
         "cache/lookup",
+        "cache/passing",
+        "cache/presentation",
         "cache/recording",
         "cache/live_response",
         "flights/pulled",
@@ -143,6 +156,7 @@ def test_figures_and_providers_are_those_of_the_code() -> None:
     assert f"At most {Limits().detached} are read on at once" in " ".join(README.split())
     assert f"read to its end, {Limits().abandon_grace:.0f} s at most" in " ".join(README.split())
     assert all(f"`{name}`" in README for name in PROVIDERS)
+    assert ("[Eight endpoints](docs/endpoints.md)" in README) is (len(ENDPOINTS) == 8)
 
 
 OTHER_OPTIONS = {

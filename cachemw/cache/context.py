@@ -54,7 +54,7 @@ SCOPE = _table(
     ),
     (f"{DOOR} {ALSO}", _INERT, "our own gate's and listener's, to give the same request the same hit again"),
     ("auth", _INERT, "goes with `user`"),
-    ("type asgi http_version method scheme", _INERT, "the protocol; a chat request is always a POST"),
+    ("type asgi http_version method scheme", _INERT, "the protocol; an API call is always a POST"),
     ("server", _INERT, "where the server listens; whose app is asked says `Host`"),
     ("client", _INERT, "which machine asks: who tells callers apart by that says so by `Policy.partition`"),
     ("state", _INERT, "what the app and its middlewares keep; what they note of a caller is made of what is in this table"),

@@ -100,7 +100,8 @@ def answered_here(answer: LocalAnswer | Closed, report: ExchangeReport, endpoint
     headers = ((b"content-type", b"application/json"), *answer.fields)
     name = "" if endpoint is None else endpoint.name
     stored = StoredResponse(200, headers, answer.body, (), (), PLAIN, b"", 0.0, 0.0, name)
-    return Serve(stored, replace(report, fwd="bypass", stored=False, details=("estimated",)), 0.0)
+    cost = None if report.tried is None else 0  # nobody was asked; without a gateway no cost is known of anything
+    return Serve(stored, replace(report, fwd="bypass", stored=False, details=("estimated",), cost=cost), 0.0)
 
 
 def early_report(request: Request, endpoint: Endpoint | None, *, opted_in: bool = True) -> ExchangeReport:

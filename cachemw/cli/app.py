@@ -31,7 +31,7 @@ from cachemw.simulator import DIALECTS, Simulator
 from cachemw.stores import Store
 
 app = typer.Typer(
-    help="A response cache for OpenAI-style chat completions.",
+    help="A response cache and gateway for the APIs of language models.",
     no_args_is_help=True,
     rich_markup_mode=None,  # its boxes cut the names of variables short
     pretty_exceptions_enable=False,  # they would show the values of variables
@@ -113,7 +113,7 @@ def _show_version(is_asked: bool) -> None:
 def root(
     _: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
-    """A response cache for OpenAI-style chat completions."""
+    """A response cache and gateway for the APIs of language models."""
 
 
 @app.command()

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from cachemw.cli.listening import EVERYWHERE, is_loopback, own_names, url, url_of
 from cachemw.gateway.routes import GatewayConfig
+from cachemw.messages import DIALECTS
 from cachemw.proxy import Settings
 from cachemw.proxy.admission import AccessRules
+from cachemw.translation import translation_for
 
 
 def banner(
@@ -15,11 +17,12 @@ def banner(
     rules: AccessRules,
     listener: socket.socket,
     upstream: str,
+    speaks: frozenset[str],
     kept: str,
     routes: GatewayConfig | None = None,
 ) -> str:
     """Return them; `upstream` is where misses go that no one of the `routes` takes, `kept` says what becomes of answers."""
-    return "\n".join(_lines(settings, rules, listener, upstream, kept, routes))
+    return "\n".join(_lines(settings, rules, listener, upstream, speaks, kept, routes))
 
 
 def _lines(
@@ -27,6 +30,7 @@ def _lines(
     rules: AccessRules,
     listener: socket.socket,
     upstream: str,
+    speaks: frozenset[str],
     kept: str,
     routes: GatewayConfig | None,
 ) -> Iterator[str]:
@@ -37,6 +41,7 @@ def _lines(
     else:
         yield from _of_routes(routes)
         yield f"other models go to {upstream}; {whose_key(settings, rules)}"
+    yield f"it speaks {how_spoken(speaks, '' if settings.uds else url_of(listener))}"
     yield kept
     if settings.uds:
         yield _who_may_connect(settings, rules, place)
@@ -52,6 +57,15 @@ def _of_routes(routes: GatewayConfig) -> Iterator[str]:
     unpriced = [name for name, target in routes.targets.items() if target.price is None]
     if unpriced:
         yield f"nobody knows the price of {', '.join(unpriced)}: what their answers cost is unknown, unless they say it"
+
+
+def how_spoken(speaks: frozenset[str], place: str = "") -> str:
+    """Say what the upstream speaks itself, and how clients of Anthropic's API, who ask at this `place`, are answered."""
+    named = " and ".join((", ".join(name for name in DIALECTS if name in speaks)).rsplit(", ", 1))
+    at = f" at {place}" if place else ""
+    how = "are translated" if translation_for("messages", speaks) else "are passed on as they are"
+    others = ", and chat is translated" if translation_for("chat", speaks) else ""
+    return f"{named}: Anthropic's clients{at} {how}{others}"
 
 
 def whose_key(settings: Settings, rules: AccessRules) -> str:

@@ -9,7 +9,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from cachemw.cli.banner import how_many_keys
+from cachemw.cli.banner import how_many_keys, how_spoken
 from cachemw.cli.check_online import asked
 from cachemw.cli.check_routes import about_routes
 from cachemw.cli.finding import Finding
@@ -102,11 +102,14 @@ def _upstream(settings: Settings, online: bool) -> Iterator[Finding]:
     except ConfigurationError as exc:
         yield Finding("wrong", "upstream", str(exc))
         return
-    if not online:
+    if online:
+        with closing(upstream):
+            yield asked(upstream, settings.key_variable)[0]
+    else:
         yield Finding("ok", "upstream", f"{as_written(upstream.place)}, which was not asked (--online does)")
-        return
-    with closing(upstream):
-        yield asked(upstream, settings.key_variable)[0]
+    is_guessed = upstream.recipient.provider is None and settings.dialects is None
+    guess = " (nobody knows what is at a URL: --speaks says it)" if is_guessed else ""
+    yield Finding("ok", "speaks", f"{how_spoken(upstream.recipient.speaks)}{guess}")
 
 
 def _key(settings: Settings) -> Finding:

@@ -19,7 +19,7 @@ from cachemw.cli.serve import running
 from cachemw.proxy import Proxy
 from cachemw.simulator import Simulator
 from cachemw.stores import DiskStore
-from cachemw.upstreams import HttpUpstream
+from cachemw.upstreams import cerebras
 from cachemw.wire.sse import Parser
 
 Question = Mapping[str, object]
@@ -76,10 +76,10 @@ class Promise:
     is_true: bool
 
 
-def ask(client: httpx.Client, question: Question, simulator: Simulator) -> Reply:
+def ask(client: httpx.Client, question: Question, simulator: Simulator, path: str = "/v1/chat/completions") -> Reply:
     """Ask through the proxy, and watch the clock and the upstream."""
     calls_before, began = simulator.calls, time.perf_counter()
-    with client.stream("POST", "/v1/chat/completions", json=question, headers={"Cachemw": "on"}) as response:
+    with client.stream("POST", path, json=question, headers={"Cachemw": "on"}) as response:
         chunks = [(time.perf_counter(), chunk) for chunk in response.iter_raw()]
     ended = time.perf_counter()
     return Reply(
@@ -205,22 +205,81 @@ def together_claims(together: Together, alone: Reply) -> list[Promise]:
     ]
 
 
+MESSAGE: Question = {
+    "model": "gpt-oss-120b",
+    "max_tokens": 64,
+    "messages": [{"role": "user", "content": "What do two dialects have in common?"}],
+}
+SAME_IN_CHAT: Question = {"max_completion_tokens" if name == "max_tokens" else name: MESSAGE[name] for name in MESSAGE}
+"""What the upstream, which speaks chat alone, is asked for the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialects:
+    """One question as Anthropic's clients ask it, for JSON and then for a stream, and as OpenAI's clients ask it."""
+
+    message: Reply
+    stream: Reply
+    chat: Reply
+
+    @property
+    def texts(self) -> set[str]:
+        """Return what each of them says."""
+        events = [msgspec.json.decode(event.data) for event in Parser().feed(self.stream.body)]
+        said = [event["delta"].get("text", "") for event in events if event["type"] == "content_block_delta"]
+        blocks = msgspec.json.decode(self.message.body)["content"]
+        choice = msgspec.json.decode(self.chat.body)["choices"][0]
+        return {"".join(said), "".join(block.get("text", "") for block in blocks), choice["message"]["content"]}
+
+
+def ask_in_dialects(client: httpx.Client, simulator: Simulator) -> Dialects:
+    """Ask as Anthropic's clients do, and then the same as OpenAI's do."""
+    message, stream = (ask(client, {**MESSAGE, "stream": is_stream}, simulator, "/v1/messages") for is_stream in (False, True))
+    return Dialects(message, stream, ask(client, SAME_IN_CHAT, simulator))
+
+
+def dialect_claims(dialects: Dialects) -> tuple[list[Promise], list[Promise]]:
+    """Return what is claimed of Anthropic's clients, and of the record that they share with OpenAI's."""
+    message, stream, chat = dialects.message, dialects.stream, dialects.chat
+    is_message = message.is_miss and b'"type":"message"' in message.body
+    is_stream = stream.is_hit and stream.body.startswith(b"event: message_start") and b"event: message_stop" in stream.body
+    of_theirs = [
+        Promise("the chat API was asked once for a message, and it was a message that came", is_message and message.calls == 1),
+        Promise("the same as a stream was a hit, from message_start to message_stop", is_stream and stream.calls == 0),
+    ]
+    keys = {_KEY_OF.findall(reply.cache_status)[0] for reply in (message, stream, chat) if "key=" in reply.cache_status}
+    of_both = [
+        Promise("the same question in chat was a hit", chat.is_hit and chat.calls == 0),
+        Promise("all three answers have one key", len(keys) == 1),
+        Promise("all three answers say the same", chat.status == message.status == stream.status == 200 and _agree(dialects)),
+    ]
+    return of_theirs, of_both
+
+
+def _agree(dialects: Dialects) -> bool:
+    return len(dialects.texts) == 1 and dialects.texts != {""}
+
+
 FIRST_TOKEN_SECONDS = 0.5
 TOKENS_PER_SECOND = 45.0
 DEMO_SECONDS = 30.0
 
 _KEY = re.compile(r'(key="\w{4})\w+')  # the rest of it is long, and says nothing
+_KEY_OF = re.compile(r'key="(\w+)"')
 
 BEGINNING = """\
 A simulated LLM API, as slow as a real one, and cachemw before it.
-Each question is asked twice, then ten callers ask one at the same time.
+Each question is asked twice, ten callers ask one at the same time, and one
+is asked in two dialects.
 """
 ENDING = """
 With a real client:
   export CEREBRAS_API_KEY=...
   cachemw serve
   client = OpenAI(base_url="http://127.0.0.1:8080/v1", api_key="cachemw",
-                  default_headers={"Cachemw": "on"})"""
+                  default_headers={"Cachemw": "on"})
+  client = Anthropic(base_url="http://127.0.0.1:8080", api_key="cachemw",
+                     default_headers={"Cachemw": "on"})"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +289,7 @@ class Played:
     rounds: Sequence[Round]
     other_kind: dict[str, Reply]
     together: Together
+    dialects: Dialects
 
     def replies(self) -> Iterator[tuple[str, Reply]]:
         """Yield one answer of each sort, and what it is called."""
@@ -239,12 +299,16 @@ class Played:
         for kind, reply in self.other_kind.items():
             yield f"{kind}, as {'stream' if kind == 'JSON' else 'JSON'}", reply
         yield "ten at once", self.together.replies[-1]
+        yield "message, first", self.dialects.message
+        yield "its stream", self.dialects.stream
+        yield "the same in chat", self.dialects.chat
 
     def points(self) -> list[Point]:
         """Return everything that is claimed of it, as it is told."""
         json, stream = self.rounds
         one_and_ten, *live = together_claims(self.together, stream.first)
         unpaid = unpaid_claims(self.rounds)
+        of_messages, of_both = dialect_claims(self.dialects)
         return [
             Point(f"JSON: {_times(json.first.seconds, json.again.seconds)}, the same bytes", round_claims(json)),
             Point(
@@ -254,6 +318,8 @@ class Played:
             Point("the stored JSON was also given as a stream, the stored stream as JSON", other_kind_claims(self.other_kind)),
             Point(f"{CALLERS} callers of one stream at once: {_calls(self.together.calls)} of the API", [one_and_ten]),
             Point("each of them read it live, as it was written", live),
+            Point("an Anthropic client got a message of the same chat API, and its stream", of_messages),
+            Point("an OpenAI client that asked the same was given that answer, as a chat", of_both),
             Point(unpaid[0].sentence, unpaid),
         ]
 
@@ -268,7 +334,9 @@ def _calls(count: int) -> str:
 
 def perform(console: Console, *, simulator: Simulator | None = None, policy: Policy | None = None) -> int:
     """Show misses and hits; return the exit code: 0 if everything that was claimed about them is true, else 1."""
-    upstream = simulator or Simulator(first_token_seconds=FIRST_TOKEN_SECONDS, tokens_per_second=TOKENS_PER_SECOND)
+    upstream = simulator or Simulator(
+        first_token_seconds=FIRST_TOKEN_SECONDS, tokens_per_second=TOKENS_PER_SECOND, dialect="cerebras"
+    )
     say(console, BEGINNING)
     with console.status("asking", spinner="line"):
         played = play(upstream, policy)
@@ -278,7 +346,7 @@ def perform(console: Console, *, simulator: Simulator | None = None, policy: Pol
             say(console, line)
     say(console, "\nEach answer says in its Cache-Status header what happened:")
     for name, reply in played.replies():
-        say(console, f"  {name:<15} {_status(reply)}")
+        say(console, f"  {name:<16} {_status(reply)}")
     say(console, ENDING)
     return 0 if all(point.is_true for point in points) else 1
 
@@ -289,14 +357,15 @@ def play(simulator: Simulator, policy: Policy | None) -> Played:
         tempfile.TemporaryDirectory(prefix="cachemw-demo-") as directory,
         closing(DiskStore(directory)) as store,
         running(simulator) as upstream_url,
-        running(Proxy(HttpUpstream(f"{upstream_url}/v1"), store=store, policy=policy)) as proxy_url,
+        running(Proxy(cerebras(api_key="simulated", base_url=upstream_url), store=store, policy=policy)) as proxy_url,
         httpx.Client(base_url=proxy_url, trust_env=False, timeout=DEMO_SECONDS) as client,
     ):
         rounds = [
             Round(kind, ask(client, question, simulator), ask(client, question, simulator))
             for kind, question in QUESTIONS.items()
         ]
-        return Played(rounds, ask_as_the_other_kind(client, simulator), ask_together(client, simulator))
+        other_kind, together = ask_as_the_other_kind(client, simulator), ask_together(client, simulator)
+        return Played(rounds, other_kind, together, ask_in_dialects(client, simulator))
 
 
 def _status(reply: Reply) -> str:

@@ -146,7 +146,8 @@ def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits =
     kept = try_out(store, settings, limits) or f"answers are kept in {store.place}"
     with _listening(settings) as listener:
         place = as_written(upstream.place) + _through(upstream.proxy)
-        said = banner(settings, rules, listener, place, kept, None if gateway is None else gateway.config)
+        speaks = upstream.recipient.speaks
+        said = banner(settings, rules, listener, place, speaks, kept, None if gateway is None else gateway.config)
         os.environ.update(settings.to_environment())  # every worker makes its proxy from there
         make, protocol = ProxyMaker(limits, rules.named_keys, routes), partial(GuardedProtocol, limits=limits)
         config = configured(

@@ -39,7 +39,7 @@ from cachemw.upstreams.base import AsyncGateway, AsyncUpstream
 
 
 class Proxy:
-    """An ASGI app that answers chat requests from the store or the upstream, and passes all others to the upstream.
+    """An ASGI app that answers API calls from the store or the upstream, and passes all others to the upstream.
 
     In the place of the upstream there may be a `gateway`, which asks one of several.
     The default store is `DiskStore()`, closed with the lifespan; `closes` are called when that has ended.

@@ -55,6 +55,16 @@ def log_status(host: str, status: int) -> None:
         logger.info("the upstream %s failed: status %d", host, status)
 
 
+def log_unspoken(host: str, status: int) -> None:
+    """Log that an upstream may have no Messages of its own, and what to say then, so that their clients are answered."""
+    logger.warning(
+        "the upstream %s answered %d to /messages: if it speaks chat alone, say so (--speaks chat, or speaks = ['chat'] in its"
+        " table of the file), and Anthropic's clients are translated",
+        host,
+        status,
+    )
+
+
 def _word_of(error: UpstreamError) -> str:
     return error.cause.word if error.detail == UNREACHABLE else error.detail
 

@@ -50,13 +50,15 @@ from cachemw.upstreams.connections import (
     default_transport,
     refuse_unusable_certificates,
 )
-from cachemw.upstreams.failures import described, log_status
+from cachemw.upstreams.failures import described, log_status, log_unspoken
 from cachemw.upstreams.heads import head_in_http1, sayable
 from cachemw.upstreams.proxies import HttpProxy, proxy_for
 from cachemw.wire.fields import in_utf8
 from cachemw.wire.paths import below_version, is_target
 
 LONGEST_TARGET_BYTES = 64 * 1024
+_MESSAGES_PATHS = (b"/messages", b"/messages/count_tokens")
+_NO_SUCH_PATH = (404, 405)
 TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
 
 
@@ -211,6 +213,7 @@ class HttpUpstream:
         sends, fields = what_it_sends(credentials, bool(self._credential)), checked_fields(headers or {})
         self.recipient = HttpRecipient(provider, frozenset(bookkeeping), sends, fields, closing, checked_dialects(speaks))
         self._key_needed = None if self._credential else key_needed
+        self._is_told = False
         self.proxy = None if transport and sync_transport else self._proxy()
         self._sessions = Sessions(self._host, self.proxy) if transport is None else None
         self._transports = Transports(transport or partial(default_transport, self.proxy))
@@ -230,7 +233,9 @@ class HttpUpstream:
         """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
         self._check_key(request)
         sent = self._sent(request, self._by_proxy_sync)
-        return SyncHttpResponse(self._sync_transports.get(), sent, request.timeouts, self._host)
+        response = SyncHttpResponse(self._sync_transports.get(), sent, request.timeouts, self._host)
+        self._look_for_unspoken(request, response.head.status)
+        return response
 
     async def aopen(self, request: UpstreamRequest) -> AsyncResponse:
         """Send a request, and return its response when the head is there. Raises `UpstreamError`."""
@@ -241,6 +246,7 @@ class HttpUpstream:
             else:
                 response = await self._opened(self._sent(request, self._by_proxy), request.timeouts.pool)
             log_status(self._host, response.head.status)
+            self._look_for_unspoken(request, response.head.status)
             return response
         raise UpstreamTimeout("the upstream did not answer in time")
 
@@ -267,6 +273,15 @@ class HttpUpstream:
         is_ours = self.recipient.sends is Sends.OURS
         if is_ours or not callers_credentials(request.headers, over_http=True):
             raise KeyMissing(need.variable, can_be_sent=not is_ours)
+
+    def _look_for_unspoken(self, request: UpstreamRequest, status: int) -> None:
+        """Say, once, that it has no Messages, where it is taken to speak everything because nobody knows what it does."""
+        is_guessed = self.recipient.provider is None and self.recipient.speaks.issuperset(DIALECTS)
+        if not is_guessed or self._is_told or status not in _NO_SUCH_PATH:
+            return
+        if request.method == "POST" and below_version(request.raw_path) in _MESSAGES_PATHS:
+            self._is_told = True
+            log_unspoken(self._host, status)
 
     def _fields(self, request: UpstreamRequest) -> Headers:
         """Return the header fields that are sent, each of them UTF-8."""

@@ -16,7 +16,7 @@ from tests.upstream import Upstream
 
 pytestmark = pytest.mark.faults
 
-SAID = 3
+SAID = 4
 KEYS = "sk-of-alice,sk-of-bob"
 SERVER = {"CACHEMW_UPSTREAM_API_KEY": "sk-of-server"}
 QUESTION = [{"role": "user", "content": "Why is the sky blue?"}]

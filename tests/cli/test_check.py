@@ -182,6 +182,31 @@ def test_the_variable_of_the_servers_key_is_named(here: Here, variables: dict[st
     assert (found[0], found[1][: len(text)]) == (state, text)
 
 
+SPOKEN = {
+    "a provider of chat": ({}, "chat: Anthropic's clients are translated"),
+    "OpenAI": ({"CACHEMW_UPSTREAM": "openai"}, "chat and responses: Anthropic's clients are translated"),
+    "Anthropic": (
+        {"CACHEMW_UPSTREAM": "anthropic"},
+        "messages: Anthropic's clients are passed on as they are, and chat is translated",
+    ),
+    "a URL": (
+        {"CACHEMW_UPSTREAM": "http://127.0.0.1:9/v1"},
+        "chat, messages and responses: Anthropic's clients are passed on as they are (nobody knows what is at a URL:"
+        " --speaks says it)",
+    ),
+    "a URL of which it is said": (
+        {"CACHEMW_UPSTREAM": "http://127.0.0.1:9/v1", "CACHEMW_SPEAKS": "chat"},
+        "chat: Anthropic's clients are translated",
+    ),
+}
+
+
+@pytest.mark.parametrize(("variables", "text"), SPOKEN.values(), ids=SPOKEN)
+def test_what_the_upstream_speaks_is_told(here: Here, variables: dict[str, str], text: str) -> None:
+    """Translation §3: nobody is contacted."""
+    assert of(here("check", "--json", **variables), "speaks") == ("ok", f"{text} -> ")
+
+
 def test_client_keys_are_counted_and_checked(here: Here, tmp_path: Path) -> None:
     """F21, I4."""
     path = tmp_path / "keys.toml"

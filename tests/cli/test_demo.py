@@ -17,11 +17,13 @@ from rich.console import Console
 
 from cachemw import Policy
 from cachemw.cli.demo import (
+    Dialects,
     Point,
     Promise,
     Reply,
     Round,
     Together,
+    dialect_claims,
     other_kind_claims,
     perform,
     round_claims,
@@ -38,16 +40,21 @@ LINES = (
     r" ✓ the stored JSON was also given as a stream, the stored stream as JSON",
     r" ✓ 10 callers of one stream at once: 1 call of the API",
     r" ✓ each of them read it live, as it was written",
+    r" ✓ an Anthropic client got a message of the same chat API, and its stream",
+    r" ✓ an OpenAI client that asked the same was given that answer, as a chat",
     r" ✓ [\d,]+ tokens were not paid for",
 )
 STATUSES = (
-    r"  JSON, first     cachemw; fwd=miss; fwd-status=200; stored; key=.*",
-    r"  JSON, again     cachemw; hit; ttl=\d+; key=.*",
-    r"  stream, first   cachemw; fwd=miss; fwd-status=200; key=.*",
-    r"  stream, again   cachemw; hit; ttl=\d+; key=.*",
-    r"  JSON, as stream cachemw; hit; ttl=\d+; key=.*; detail=transcoded",
-    r"  stream, as JSON cachemw; hit; ttl=\d+; key=.*; detail=transcoded",
-    r"  ten at once     cachemw; fwd=miss; fwd-status=200; .*key=.*",
+    r"  JSON, first      cachemw; fwd=miss; fwd-status=200; stored; key=.*",
+    r"  JSON, again      cachemw; hit; ttl=\d+; key=.*",
+    r"  stream, first    cachemw; fwd=miss; fwd-status=200; key=.*",
+    r"  stream, again    cachemw; hit; ttl=\d+; key=.*",
+    r"  JSON, as stream  cachemw; hit; ttl=\d+; key=.*; detail=transcoded",
+    r"  stream, as JSON  cachemw; hit; ttl=\d+; key=.*; detail=transcoded",
+    r"  ten at once      cachemw; fwd=miss; fwd-status=200; .*key=.*",
+    r"  message, first   cachemw; fwd=miss; fwd-status=200; stored; key=.*",
+    r"  its stream       cachemw; hit; ttl=\d+; key=.*; detail=transcoded",
+    r"  the same in chat cachemw; hit; ttl=\d+; key=.*",
 )
 NEVER_STORED = """
 import sys
@@ -96,6 +103,8 @@ def test_the_demo_fails_where_nothing_is_stored(command: Command, tmp_path: Path
         assert f"not true: {kind}: two requests made the upstream work once (calls: 2)" in done.stdout
         assert f"not true: {kind}: the stored answer also came as the other kind" in done.stdout
         assert f"{kind}: the first request was a miss" not in done.stdout  # which is true
+    assert " NO an Anthropic client got a message of the same chat API, and its stream" in done.stdout
+    assert "not true: the same question in chat was a hit" in done.stdout
     assert " ok 10 callers of one stream at once: 1 call of the API" in done.stdout
     assert " NO 0 tokens were not paid for" in done.stdout
     assert list((tmp_path / "temporary").iterdir()) == []
@@ -211,6 +220,44 @@ TRANSCODED = replace(HIT, cache_status=f"{HIT.cache_status}; detail=transcoded")
 @pytest.mark.parametrize("other", [HIT, replace(TRANSCODED, calls=1), replace(TRANSCODED, cache_status=MISS.cache_status)])
 def test_what_is_claimed_of_the_other_kind_is_false_of(other: Reply) -> None:
     assert [claim.is_true for claim in other_kind_claims({"JSON": TRANSCODED, "stream": other})] == [True, False]
+
+
+MESSAGE = b'{"type":"message","content":[{"type":"text","text":"Hi"}]}'
+EVENTS = (
+    b'event: message_start\ndata: {"type":"message_start"}\n\n'
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}\n\n'
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+)
+CHAT = b'{"choices":[{"message":{"content":"Hi"}}]}'
+KEYED_HIT = replace(HIT, cache_status='cachemw; hit; ttl=9; key="ab"')
+IN_DIALECTS = Dialects(
+    replace(MISS, cache_status='cachemw; fwd=miss; fwd-status=200; stored; key="ab"', body=MESSAGE),
+    replace(KEYED_HIT, body=EVENTS),
+    replace(KEYED_HIT, body=CHAT),
+)
+OTHER_DIALECTS = {
+    "the message was a chat": replace(
+        IN_DIALECTS, message=replace(IN_DIALECTS.message, body=MESSAGE.replace(b"message", b"x"))
+    ),
+    "the message was stored before": replace(IN_DIALECTS, message=replace(KEYED_HIT, body=MESSAGE)),
+    "the stream was asked for": replace(IN_DIALECTS, stream=replace(IN_DIALECTS.stream, calls=1)),
+    "the stream has no end": replace(IN_DIALECTS, stream=replace(IN_DIALECTS.stream, body=EVENTS[:-60])),
+    "the chat was asked for": replace(IN_DIALECTS, chat=replace(IN_DIALECTS.chat, calls=1)),
+    "the chat has a key of its own": replace(
+        IN_DIALECTS, chat=replace(IN_DIALECTS.chat, cache_status='cachemw; hit; ttl=9; key="cd"')
+    ),
+    "the chat says something else": replace(IN_DIALECTS, chat=replace(IN_DIALECTS.chat, body=CHAT.replace(b"Hi", b"Ho"))),
+    "the chat was refused": replace(IN_DIALECTS, chat=replace(IN_DIALECTS.chat, status=502, body=b"{}")),
+}
+
+
+def test_what_is_claimed_of_two_dialects_is_true_of_one_record() -> None:
+    assert [claim.sentence for claims in dialect_claims(IN_DIALECTS) for claim in claims if not claim.is_true] == []
+
+
+@pytest.mark.parametrize("dialects", OTHER_DIALECTS.values(), ids=OTHER_DIALECTS.keys())
+def test_what_is_claimed_of_two_dialects_is_false_if(dialects: Dialects) -> None:
+    assert not all(claim.is_true for claims in dialect_claims(dialects) for claim in claims)
 
 
 def test_tokens_are_counted_as_the_answer_tells_them() -> None:

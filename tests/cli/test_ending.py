@@ -73,7 +73,7 @@ def test_the_first_signal_says_what_is_waited_for_and_ctrl_c_then_ends_at_once(
 ) -> None:
     """F14: and who is broken off is told, in an event and by a transfer without an end."""
     with contextlib.ExitStack() as stack:
-        serving = stack.enter_context(command.serving("serve", "--port", 0, "--upstream", silent, lines=3))
+        serving = stack.enter_context(command.serving("serve", "--port", 0, "--upstream", silent, lines=4))
         streams = [stack.enter_context(streaming(serving, f"{number}", control)) for number in range(count)]
         serving.process.send_signal(first)
         waiting = line_of(serving)
@@ -105,7 +105,7 @@ def test_with_several_workers_it_is_the_same(command: Command, silent: str, inte
     """F14: whether a terminal tells all of them, or somebody the parent alone."""
     with contextlib.ExitStack() as stack:
         arguments = ("serve", "--port", 0, "--upstream", silent, "--workers", 2)
-        serving = stack.enter_context(command.serving(*arguments, lines=3))
+        serving = stack.enter_context(command.serving(*arguments, lines=4))
         stream = stack.enter_context(streaming(serving, "a"))
         interrupt(serving)
         waiting = line_of(serving)
@@ -123,7 +123,7 @@ def test_with_several_workers_it_is_the_same(command: Command, silent: str, inte
 
 def test_ctrl_c_while_workers_start_ends_them_without_a_word(command: Command, silent: str) -> None:
     """F14, F72."""
-    with command.serving("serve", "--port", 0, "--upstream", silent, "--workers", 2, lines=3) as serving:
+    with command.serving("serve", "--port", 0, "--upstream", silent, "--workers", 2, lines=4) as serving:
         in_the_terminal(serving)
         code = serving.process.wait(PATIENCE)
         said = serving.output.read()
@@ -135,7 +135,7 @@ def test_who_ends_in_time_has_it_all(command: Command) -> None:
     """P5, F14."""
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(serving_in_thread(Simulator(tokens_per_second=50.0)))
-        serving = stack.enter_context(command.serving("serve", "--port", 0, "--upstream", f"{url}/v1", lines=3))
+        serving = stack.enter_context(command.serving("serve", "--port", 0, "--upstream", f"{url}/v1", lines=4))
         stream = stack.enter_context(streaming(serving, "whole", b"Cachemw: on\r\n"))
         code = serving.end(signal.SIGTERM, PATIENCE)
         reply, said = rest(*stream), serving.output.read()

@@ -16,7 +16,7 @@ from cachemw.simulator import Simulator
 from tests.cli.command import PATIENCE, Command, Done, refusal
 
 Here = Callable[..., Done]
-SAID = 4
+SAID = 5
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LocalHost"])

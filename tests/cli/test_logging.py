@@ -10,7 +10,7 @@ from tests.cli.command import Command, Serving, ask
 from tests.serving import nobody_there
 
 Simulated = tuple[Simulator, str]
-SAID = 3
+SAID = 4
 SECRET = "a secret prompt"
 
 

@@ -17,7 +17,7 @@ from tests.pages import DOCS, blocks
 
 Here = Callable[..., Done]
 
-PAGES = ("routes.md", "costs.md", "deploy.md")
+PAGES = ("routes.md", "costs.md", "deploy.md", "anthropic.md")
 FILES = [
     pytest.param(text, id=f"{page} {title}")
     for page in PAGES

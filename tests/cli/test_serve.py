@@ -29,7 +29,7 @@ from tests.thorough import THOROUGH
 
 Here = Callable[..., Done]
 Simulated = tuple[Simulator, str]
-SAID = 3
+SAID = 4
 """Lines that it says once it listens."""
 
 SERVERS = "CEREBRAS_API_KEY is the key for clients that bring none, or the word cachemw"
@@ -44,10 +44,11 @@ def test_it_says_where_it_listens_where_misses_go_and_where_answers_are_kept(com
         assert serving.end(signal.SIGTERM) == 0
         said = serving.said + serving.output.read()
 
-    first, second, third = said.splitlines()
+    first, second, third, fourth = said.splitlines()
     assert first == f"cachemw listens on {serving.url}/v1 (Ctrl-C ends it)"
     assert second == f"misses go to https://api.cerebras.ai/v1; {SERVERS}"
-    assert third == f"answers are kept in {tmp_path}/caches/cachemw"
+    assert third == f"it speaks chat: Anthropic's clients at {serving.url} are translated"
+    assert fourth == f"answers are kept in {tmp_path}/caches/cachemw"
     assert secret not in said
 
 

@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
 
 import anyio
 import httpx
@@ -16,6 +17,7 @@ from cachemw.errors import Cause, TruncatedResponse, UnusableHead, UpstreamError
 from cachemw.limits import Timeouts
 from cachemw.messages import host_in
 from cachemw.upstreams import HttpUpstream
+from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.failures import described, log_failure, log_status
 from tests.serving import nobody_there
 from tests.upstreams.raw import CHUNKED, ask, chunk, closing, listening, outgoing, read_out
@@ -191,6 +193,38 @@ def test_what_was_handled_before_says_nothing() -> None:
     second.__context__ = ConnectionRefusedError(111, "the first")
 
     assert described(second, "api.example").cause is Cause.UNKNOWN
+
+
+UNSPOKEN = {
+    "messages of a URL of which nobody says what it speaks": ("/v1/messages", 404, {}, 1),
+    "counted tokens there": ("/v1/messages/count_tokens", 404, {}, 1),
+    "a path that takes no POST": ("/v1/messages", 405, {}, 1),
+    "messages that it refuses": ("/v1/messages", 400, {}, 0),
+    "messages that it answers": ("/v1/messages", 200, {}, 0),
+    "batches, which are nobody's": ("/v1/messages/batches", 404, {}, 0),
+    "chat": ("/v1/chat/completions", 404, {}, 0),
+    "a provider, of which it is known": ("/v1/messages", 404, {"provider": "openrouter"}, 0),
+    "who is said to speak messages": ("/v1/messages", 404, {"speaks": ("messages",)}, 0),
+}
+
+
+@pytest.mark.parametrize(("path", "status", "members", "lines"), UNSPOKEN.values(), ids=UNSPOKEN)
+async def test_who_may_speak_chat_alone_is_told_of_once(
+    caplog: pytest.LogCaptureFixture, path: str, status: int, members: dict[str, Any], lines: int
+) -> None:
+    """Translation §3, F1: with what to say, whether it is awaited or not."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(status))
+    makes: dict[str, Any] = {"transport": lambda: transport, "sync_transport": lambda: transport}
+    upstream = HttpUpstream("http://api.example/v1", **makes, **members)
+    request = UpstreamRequest("POST", path.encode(), b"", (), b"{}")
+
+    for _ in range(2):
+        await (await upstream.aopen(request)).aclose()
+        upstream.open(request).close()
+
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(said) == lines
+    assert all(f"api.example answered {status}" in line and "--speaks chat" in line for line in said)
 
 
 def test_one_line_each_and_none_for_an_app(caplog: pytest.LogCaptureFixture) -> None:
