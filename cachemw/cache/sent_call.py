@@ -14,7 +14,7 @@ from cachemw.endpoints.base import Bypass, Endpoint, read_object
 from cachemw.endpoints.errors import ANTHROPIC, OPENAI, Refusal
 from cachemw.endpoints.sent import sent_body
 from cachemw.limits import Work
-from cachemw.messages import DIALECTS, Headers, HttpTarget, Request, Target, Unread, header_values
+from cachemw.messages import DIALECTS, Caller, Headers, HttpTarget, Request, Target, Unread, header_values
 from cachemw.redaction import redacted_repr
 from cachemw.routing import NO_REWRITE, Rewrite
 from cachemw.translation import Translation, translation_for
@@ -126,7 +126,7 @@ def said_to(
         headers=headers,
         body=sent_body(said.body, rewrite),
         target=replace(target, url=_url_at(target.url, request.path, translation.path)),
-        caller=replace(request.caller, brought=_credentials(translation, request.caller.brought)),
+        caller=sent_caller(translation, request.caller),
     )
     return SentCall(sent, _BY_NAME[translation.spoken], Presentation(said.view, told, endpoint.errors))
 
@@ -146,9 +146,10 @@ def _dropped(body: bytes, rewrite: Rewrite) -> Changes:
     return tuple([(_token(name), "dropped") for name in sorted(rewrite.drop & sent)])
 
 
-def _credentials(translation: Translation, brought: Headers) -> Headers:
-    """Return what a caller brought as it is sent on: whoever brings one key is one caller, whichever dialect is spoken."""
-    return tuple([field for field in translation.fields(brought) if field[0].lower() in CREDENTIALS])
+def sent_caller(translation: Translation, caller: Caller) -> Caller:
+    """Return who calls, by what is sent on: whoever brings one key is one caller, whichever dialect is spoken."""
+    sent = translation.fields(caller.brought)
+    return replace(caller, brought=tuple([field for field in sent if field[0].lower() in CREDENTIALS]))
 
 
 def _plain(headers: Headers) -> Headers:

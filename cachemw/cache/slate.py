@@ -31,7 +31,7 @@ class Received(msgspec.Struct, frozen=True):
     """A call whose client opted in, as it came, and all besides a target that its queries are made of.
 
     To a target of another dialect than its `endpoint` there is a `presentation` of the answers; then request and call are as
-    they are sent.
+    they are sent. `sent_partition` is the caller's at targets of a route that are spoken to in another dialect.
     """
 
     endpoint: Endpoint
@@ -45,6 +45,7 @@ class Received(msgspec.Struct, frozen=True):
     bytes_in: int | None
     call: ApiCall
     presentation: Presentation | None = None
+    sent_partition: bytes | None = None
 
     __repr__ = redacted_repr
 
@@ -73,7 +74,8 @@ class Received(msgspec.Struct, frozen=True):
         call = said.endpoint.read(said.endpoint, said.request, policy.bookkeeping, work, policy.cache_stored)
         if isinstance(call, Bypass):
             return call
-        return _bidding(self._query(said.request, call, bid.name, said.presentation), bid, plan)
+        apart = self if self.sent_partition is None else replace(self, partition=self.sent_partition)
+        return _bidding(apart._query(said.request, call, bid.name, said.presentation), bid, plan)
 
     def _call_for(self, bid: Bid) -> ApiCall | Bypass:
         """Return the call that a target is sent; what the operator sets or drops may make it one of another kind."""
