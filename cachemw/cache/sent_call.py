@@ -10,7 +10,7 @@ from cachemw.cache.plans import Closed, TranslatedRequest
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation, fields_of
 from cachemw.endpoints import ENDPOINTS
-from cachemw.endpoints.base import Bypass, Endpoint, read_object
+from cachemw.endpoints.base import Bypass, Endpoint, not_plain_json, read_object
 from cachemw.endpoints.errors import ANTHROPIC, OPENAI, Refusal
 from cachemw.endpoints.sent import sent_body
 from cachemw.limits import Work
@@ -175,9 +175,11 @@ def _refused(member: str, why: str) -> Closed:
 
 def _unread(request: Request, why: Bypass) -> Closed:
     """Return why a request that has to be translated was not read."""
-    if request.body is Unread.TOO_LARGE:
+    coded = not_plain_json(request.headers)  # then nobody may have tried to read it
+    if coded is None and request.body is Unread.TOO_LARGE:
         return Closed(Refusal(413, "the request is too large to be translated", _INVALID, code="request_too_large"))
-    if request.body is Unread.BUSY:
+    if coded is None and request.body is Unread.BUSY:
         return Closed(Refusal(503, "cachemw holds too many large requests: try again in a moment", code="busy"), 1.0)
-    message = f"the body has to be one JSON object that can be read in one way ({why.detail}): this upstream speaks another API"
+    detail = coded or why.detail
+    message = f"the body has to be one JSON object that can be read in one way ({detail}): this upstream speaks another API"
     return Closed(Refusal(400, message, _INVALID, code="untranslatable"))

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import httpx
 import httpx2
+from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
 import cachemw.asgi
@@ -17,6 +18,7 @@ import cachemw.wsgi
 from cachemw import ExchangeReport, Limits, MemoryStore, Policy, Store
 from cachemw._wsgi_environ import Environ, StartResponse
 from cachemw.gateway import Gateway
+from cachemw.gateway.files import read_gateway
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
 from tests.asgi_driver import Hears, RawHeaders, Reply, ignore
@@ -221,12 +223,12 @@ def _wsgi(url: str, speaks: Dialect, options: Any) -> Mount:
 
 
 def gateway_to(url: str, speaks: Dialect, folder: Path) -> Gateway:
-    """Return a gateway whose one route, `m`, has one target at a URL."""
+    """Return a gateway whose one route, `m`, has one target at a URL, where all else goes too."""
     path = folder / "cachemw.toml"
     path.write_text(
         f'[providers.there]\nbase_url = "{url}/v1"\nspeaks = ["{speaks}"]\n[routes.m]\ntargets = ["there/m"]\n'
     )
-    return Gateway.from_file(str(path), environment={})
+    return Gateway(replace(read_gateway(str(path), {}), default="there"), environment={})
 
 
 def _transport(url: str, speaks: Dialect, options: Any) -> Mount:
