@@ -9,7 +9,7 @@ import pytest
 from tests.endpoints import messages as anthropics
 from tests.mounts import test_scenarios as story
 from tests.mounts.conftest import note_recalled, status_of
-from tests.mounts.translating import MESSAGES, USAGE, WHOLE_ANSWER, Front, InSteps
+from tests.mounts.translating import MESSAGES, USAGE, WHOLE_ANSWER, Client, Front, InSteps
 from tests.upstream import DONE, EVENT_STREAM, Told, always, completion, event
 
 pytestmark = pytest.mark.anyio
@@ -175,9 +175,9 @@ async def test_each_piece_reaches_the_client_before_the_upstream_says_the_next(f
 # What cannot be said.
 
 
-def untranslatable_answer(front: Front, stream: bool) -> Told:
-    """Return an answer that is a good one to who speaks as the upstream, and cannot be said to the other."""
-    if front.client is MESSAGES:
+def untranslatable_answer(client: Client, stream: bool) -> Told:
+    """Return an answer that is a good one to who speaks as the upstream, and cannot be said to this client."""
+    if client is MESSAGES:
         said = {"role": "assistant", "content": "x", "audio": {"id": "a"}}
         choice = {"index": 0, "message": said, "finish_reason": "stop"}
         pieces = [event(said), event({}, "stop", usage=USAGE), DONE]
@@ -192,7 +192,7 @@ def untranslatable_answer(front: Front, stream: bool) -> Told:
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 async def test_what_cannot_be_said_is_stored_for_who_speaks_as_the_upstream(front: Front, stream: bool) -> None:
     """F3: to the other it is an error in his own shape, live, and a miss again; in replay there is no such answer."""
-    told = untranslatable_answer(front, stream)
+    told = untranslatable_answer(front.client, stream)
     front.upstream.respond = always(told)
 
     live = await front.ask(stream=stream)
