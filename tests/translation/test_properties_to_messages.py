@@ -33,7 +33,7 @@ from tests.translation.talking_to_messages import (
     view,
 )
 
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
 WORDS = st.sampled_from(
     ["user", "assistant", "tool", "system", "text", "image_url", "file", "function", "message", "error", "{}"]
 )
