@@ -36,7 +36,7 @@ from cachemw.cache.plans import Closed, Plan
 from cachemw.cache.policy import Policy
 from cachemw.cache.questions import look_over, order_of, partition_of
 from cachemw.cache.refusals import was
-from cachemw.cache.sent_call import SentCall, said_to, translation_due
+from cachemw.cache.sent_call import SentCall, said_to, sent_caller, translation_due
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
 from cachemw.cache.slate import Received, Slate, Survey, basis_in, kept_request, slate_of
 from cachemw.endpoints.base import Bypass, Endpoint
@@ -81,6 +81,7 @@ def exchange(
     if not isinstance(request.target, RouteTarget):
         return (yield from _answer(received, Slate((received.query(),)), verified))
     plan: Plan = yield AskPlan(request, call.members, endpoint)
+    received = yield from _known_at(plan, received)
     slate = slate_of(received, plan, None)
     if isinstance(slate, Slate):
         return (yield from _answer(received, slate, verified))
@@ -89,12 +90,27 @@ def exchange(
     return answered_here(slate, routed_by(early_report(request, endpoint), plan), endpoint)
 
 
+def _known_at(plan: Plan, received: Received) -> Generator[Effect, Any, Received]:
+    """Return a call with its caller's partition at the targets of another dialect: as who brings the same key in theirs."""
+    request, caller = received.request, received.request.caller
+    if received.policy.partition != "credential" or caller.name is not None or not caller.brought:
+        return received
+    ways = (translation_due(received.endpoint, bid.target) for bid in plan.bids)
+    if received.sent_partition is not None or (translation := next(filter(None, ways), None)) is None:
+        return received
+    sent = replace(request, caller=sent_caller(translation, caller))
+    try:
+        return replace(received, sent_partition=(yield from partition_of(sent, received.policy)))
+    except StoreError:
+        return received
+
+
 def _again(received: Received, before: Slate, claimed: object) -> Generator[Effect, Any, Slate]:
     """Ask anew who may answer: how they are changes all the time. Who leads at once has waited for nobody."""
     if before.plan is None or claimed is ClaimResult.LEAD:
         return before
     plan: Plan = yield AskPlan(received.request, None, received.endpoint)
-    slate = slate_of(received, plan, before)
+    slate = slate_of((yield from _known_at(plan, received)), plan, before)
     return slate if isinstance(slate, Slate) else before
 
 

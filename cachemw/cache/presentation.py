@@ -92,11 +92,12 @@ class Presenter:
             return b""
         if self.fault is not None:
             return b""
+        is_comment = piece.startswith(b":") and not self._parser.is_within_event
         events = self._parser.feed(piece)
         said = b"".join([self._translator.feed(event) for event in events])
         if self._translator.fault is not None:
             return said + self._refused(self._translator.fault)
-        return said or (self._translator.ping if piece.startswith(b":") and not events else b"")
+        return said or (self._translator.ping if is_comment and not events else b"")
 
     def finish(self, head: Head) -> tuple[Head | None, bytes]:
         """Return what is left to say of an answer that has ended well: of a document, all; and its head where that is due."""

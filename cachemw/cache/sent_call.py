@@ -10,11 +10,11 @@ from cachemw.cache.plans import Closed, TranslatedRequest
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation, fields_of
 from cachemw.endpoints import ENDPOINTS
-from cachemw.endpoints.base import Bypass, Endpoint, read_object
+from cachemw.endpoints.base import Bypass, Endpoint, not_plain_json, read_object
 from cachemw.endpoints.errors import ANTHROPIC, OPENAI, Refusal
 from cachemw.endpoints.sent import sent_body
 from cachemw.limits import Work
-from cachemw.messages import DIALECTS, Headers, HttpTarget, Request, Target, Unread, header_values
+from cachemw.messages import DIALECTS, Caller, Headers, HttpTarget, Request, Target, Unread, header_values
 from cachemw.redaction import redacted_repr
 from cachemw.routing import NO_REWRITE, Rewrite
 from cachemw.translation import Translation, translation_for
@@ -128,7 +128,7 @@ def _sent(translation: Translation, request: Request, target: HttpTarget, body: 
         headers=translation.fields(_plain(request.headers)),
         body=body,
         target=replace(target, url=_url_at(target.url, request.path, translation.path)),
-        caller=replace(request.caller, brought=_credentials(translation, request.caller.brought)),
+        caller=sent_caller(translation, request.caller),
     )
 
 
@@ -153,9 +153,10 @@ def _dropped(body: bytes, rewrite: Rewrite) -> Changes:
     return tuple([(_token(name), "dropped") for name in sorted(rewrite.drop & sent)])
 
 
-def _credentials(translation: Translation, brought: Headers) -> Headers:
-    """Return what a caller brought as it is sent on: whoever brings one key is one caller, whichever dialect is spoken."""
-    return tuple([field for field in translation.fields(brought) if field[0].lower() in CREDENTIALS])
+def sent_caller(translation: Translation, caller: Caller) -> Caller:
+    """Return who calls, by what is sent on: whoever brings one key is one caller, whichever dialect is spoken."""
+    sent = translation.fields(caller.brought)
+    return replace(caller, brought=tuple([field for field in sent if field[0].lower() in CREDENTIALS]))
 
 
 def _plain(headers: Headers) -> Headers:
@@ -181,9 +182,11 @@ def _refused(member: str, why: str) -> Closed:
 
 def _unread(request: Request, why: Bypass) -> Closed:
     """Return why a request that has to be translated was not read."""
-    if request.body is Unread.TOO_LARGE:
+    coded = not_plain_json(request.headers)  # then nobody may have tried to read it
+    if coded is None and request.body is Unread.TOO_LARGE:
         return Closed(Refusal(413, "the request is too large to be translated", _INVALID, code="request_too_large"))
-    if request.body is Unread.BUSY:
+    if coded is None and request.body is Unread.BUSY:
         return Closed(Refusal(503, "cachemw holds too many large requests: try again in a moment", code="busy"), 1.0)
-    message = f"the body has to be one JSON object that can be read in one way ({why.detail}): this upstream speaks another API"
+    detail = coded or why.detail
+    message = f"the body has to be one JSON object that can be read in one way ({detail}): this upstream speaks another API"
     return Closed(Refusal(400, message, _INVALID, code="untranslatable"))

@@ -32,7 +32,8 @@ class Received(msgspec.Struct, frozen=True):
     """A call whose client opted in, as it came, and all besides a target that its queries are made of.
 
     To a target of another dialect than its `endpoint` there is a `presentation` of the answers; then request and call are as
-    they are sent, and `kept` is what records hold of the request as it came.
+    they are sent, and `kept` is what records hold of the request as it came. `sent_partition` is the caller's at targets of a
+    route that are spoken to in another dialect.
     """
 
     endpoint: Endpoint
@@ -47,6 +48,7 @@ class Received(msgspec.Struct, frozen=True):
     call: ApiCall
     presentation: Presentation | None = None
     kept: KeptRequest | None = None
+    sent_partition: bytes | None = None
 
     __repr__ = redacted_repr
 
@@ -77,7 +79,8 @@ class Received(msgspec.Struct, frozen=True):
         if isinstance(call, Bypass):
             return call
         came = KeptRequest(self.endpoint.name, self.call.canonical)
-        return _bidding(self._query(said.request, call, bid.name, said.presentation, came), bid, plan)
+        apart = self if self.sent_partition is None else replace(self, partition=self.sent_partition)
+        return _bidding(apart._query(said.request, call, bid.name, said.presentation, came), bid, plan)
 
     def _call_for(self, bid: Bid) -> ApiCall | Bypass:
         """Return the call that a target is sent; what the operator sets or drops may make it one of another kind."""

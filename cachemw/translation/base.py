@@ -49,10 +49,13 @@ class EventTranslator(Protocol):
     ping: bytes
 
     def feed(self, event: Event) -> bytes:
-        """Return the events that one event becomes, as bytes of a stream; often none."""
+        """Return the events that one event becomes, as bytes of a stream; often none.
+
+        Where it says that the stream is over, that is said at once: an upstream may wait for its client to hang up then.
+        """
 
     def end(self) -> bytes:
-        """Return the events that end the stream, which the upstream has ended well; nothing where there is a `fault`."""
+        """Return what is left to say where the upstream has ended without a word for it; a `fault` where that was no end."""
 
 
 class View(Protocol):

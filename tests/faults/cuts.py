@@ -51,11 +51,14 @@ STRIDE, LONG_STRIDE = 23, 101
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An answer to cut, and what is asked for it."""
+    """An answer to cut, and what is asked for it. Its `last` event begins so, and the one that says of a cut so: `told`."""
 
     asks: bytes
     body: bytes
     is_stream: bool
+    path: str = PATH
+    last: bytes = DONE.strip()
+    told: bytes = b'data: {"error"'
 
     @property
     def headers(self) -> Headers:
@@ -64,7 +67,8 @@ class Whole:
     @property
     def complete_at(self) -> int:
         """After how many bytes nothing is missing: the `[DONE]`, or the last bracket."""
-        return self.body.index(DONE.strip()) + len(DONE.strip()) if self.is_stream else len(self.body.rstrip())
+        is_line = self.is_stream and self.last == DONE.strip()
+        return self.body.index(self.last) + len(self.last) if is_line else len(self.body.rstrip())
 
 
 def wholes() -> list[Whole]:
@@ -149,7 +153,9 @@ def _body_class(family: Any) -> Any:
     return Body
 
 
-def _inner(source: Source, family: Any) -> Any:
+def inner_of(source: Source, family: Any) -> Any:
+    """Return a transport that answers as a source does."""
+
     class Inner(family.BaseTransport, family.AsyncBaseTransport):  # type: ignore[misc]
         """A transport, sync and async."""
 
@@ -172,9 +178,9 @@ class Subject:
     is_tidy: Callable[[], bool] = field(default=lambda: True)
 
 
-def _asgi(name: str, ways: tuple[Way, ...], app: Any, cache: cachemw.asgi.CacheMiddleware) -> Subject:
+def _asgi(name: str, ways: tuple[Way, ...], app: Any, cache: cachemw.asgi.CacheMiddleware, path: str) -> Subject:
     async def ask(body: bytes) -> Reply:
-        caller = Caller(body, headers=((b"authorization", b"Bearer alice"),))
+        caller = Caller(body, headers=((b"authorization", b"Bearer alice"),), path=path)
         await caller.call(app)  # what it raises, for which a server breaks the transfer off, it keeps
         return Reply(caller.status, caller.headers, tuple(caller.chunks), caller.is_complete)
 
@@ -185,23 +191,23 @@ def _asgi(name: str, ways: tuple[Way, ...], app: Any, cache: cachemw.asgi.CacheM
     return Subject(name, ways, ask, is_tidy)
 
 
-def _wsgi(name: str, ways: tuple[Way, ...], app: Any) -> Subject:
+def _wsgi(name: str, ways: tuple[Way, ...], app: Any, path: str) -> Subject:
     async def ask(body: bytes) -> Reply:
-        return wsgi_driver.call(app, "POST", PATH, body, ASKING, is_validated=False)
+        return wsgi_driver.call(app, "POST", path, body, ASKING, is_validated=False)
 
     return Subject(name, ways, ask)
 
 
 def _transport(family: Any, mount: Any, source: Source, options: Any) -> Iterator[Subject]:
     ways: tuple[Way, ...] = ("raises", "is closed")
-    client = family.Client(transport=mount.CacheTransport(_inner(source, family), **options))
-    aclient = family.AsyncClient(transport=mount.AsyncCacheTransport(_inner(source, family), **options))
+    client = family.Client(transport=mount.CacheTransport(inner_of(source, family), **options))
+    aclient = family.AsyncClient(transport=mount.AsyncCacheTransport(inner_of(source, family), **options))
 
     async def ask(body: bytes) -> Reply:
-        return transport_driver.call(client, "POST", URL + PATH, body, ASKING)
+        return transport_driver.call(client, "POST", URL + source.whole.path, body, ASKING)
 
     async def aask(body: bytes) -> Reply:
-        return await transport_driver.acall(aclient, "POST", URL + PATH, body, ASKING)
+        return await transport_driver.acall(aclient, "POST", URL + source.whole.path, body, ASKING)
 
     yield Subject(family.__name__, ways, ask)
     yield Subject(f"{family.__name__} async", ways, aask)
@@ -210,19 +216,22 @@ def _transport(family: Any, mount: Any, source: Source, options: Any) -> Iterato
 def subjects(source: Source, store: MemoryStore) -> Iterator[Subject]:
     """Return the nine mounts, with an app or a transport in them that answers as the source says."""
     options: Any = {"store": store, "policy": Policy(on_abandon="cancel")}
+    path = source.whole.path
     over_http: tuple[Way, ...] = ("raises", "is closed")
     here = WsgiUpstream(Upstream(source.told))
     upstream = partial(
-        HttpUpstream, URL + "/v1", transport=lambda: _inner(source, httpx), sync_transport=lambda: _inner(source, httpx)
+        HttpUpstream, URL + "/v1", transport=lambda: inner_of(source, httpx), sync_transport=lambda: inner_of(source, httpx)
     )
     around = cachemw.asgi.CacheMiddleware(source, name="bot", **options)
     before = cachemw.asgi.CacheMiddleware(source, upstream=upstream(), **options)
     proxy = Proxy(upstream(), **options)
-    yield _asgi("ASGI around an app", ("raises", "returns", "is short"), around, around)
-    yield _asgi("ASGI with an upstream", over_http, before, before)
-    yield _asgi("proxy", over_http, proxy, proxy._cache)
-    yield _wsgi("WSGI around an app", ("raises", "is short"), cachemw.wsgi.CacheMiddleware(here, name="bot", **options))
-    yield _wsgi("WSGI with an upstream", over_http, cachemw.wsgi.CacheMiddleware(here, upstream=upstream(), **options))
+    yield _asgi("ASGI around an app", ("raises", "returns", "is short"), around, around, path)
+    yield _asgi("ASGI with an upstream", over_http, before, before, path)
+    yield _asgi("proxy", over_http, proxy, proxy._cache, path)
+    around_here = cachemw.wsgi.CacheMiddleware(here, name="bot", **options)
+    before_here = cachemw.wsgi.CacheMiddleware(here, upstream=upstream(), **options)
+    yield _wsgi("WSGI around an app", ("raises", "is short"), around_here, path)
+    yield _wsgi("WSGI with an upstream", over_http, before_here, path)
     yield from _transport(httpx, cachemw.httpx, source, options)
     yield from _transport(httpx2, cachemw.httpx2, source, options)
 
@@ -237,11 +246,11 @@ def fault_of(reply: Reply, whole: Whole, come: bytes, records: int, *, may_be_wh
         return None
     if _is_shown_whole(reply) and not (may_be_whole and reply.body == come):
         return "shown with a clean end"
-    said, _, _ = reply.body.partition(b'data: {"error"')
+    said, _, _ = reply.body.partition(whole.told)
     if not come.startswith(said) and not come.startswith(said.rstrip(b"\n")):
         return "shown what was not said"
-    if b"[DONE]" in reply.body and DONE.strip() not in come:
-        return "an invented [DONE]"
+    if whole.last.removeprefix(b"data: ") in reply.body and whole.last not in come:
+        return "an invented end"
     return None
 
 
@@ -251,18 +260,18 @@ def _is_shown_whole(reply: Reply) -> bool:
     return reply.complete and int(declared) == len(reply.body)
 
 
-async def _cut_everywhere(whole: Whole, *, every_way: bool) -> Tally:
-    """Cut an answer after every of its bytes, in every mount and every way, or in half of them in turn."""
+async def cut_everywhere(whole: Whole, *, every_way: bool, stride: int = 2) -> Tally:
+    """Cut an answer after every of its bytes, in every mount and every way, or after one of so many, in turn."""
     store, source = MemoryStore(), Source(whole)
     tally = Tally()
     for number, subject in enumerate(subjects(source, store)):
-        for cut in range(len(whole.body)) if every_way else range(number % 2, len(whole.body), 2):
-            for way in subject.ways if every_way else (subject.ways[cut // 2 % len(subject.ways)],):
+        for cut in range(len(whole.body)) if every_way else range(number % stride, len(whole.body), stride):
+            for way in subject.ways if every_way else (subject.ways[cut // stride % len(subject.ways)],):
                 source.way, source.cut = way, cut
                 tally += await _cut_once(subject, source, store)
         source.way, source.cut = "is whole", len(whole.body)
         reply = await subject.ask(whole.asks)
-        assert (reply.body, _purge(store)) == (whole.body, 1), f"{subject.name} does not keep what is whole"
+        assert (reply.body, purge(store)) == (whole.body, 1), f"{subject.name} does not keep what is whole"
         if source.open_bodies or not subject.is_tidy():
             tally += Tally(leaks=1, examples=(f"{subject.name}: something is under way",))
     return tally
@@ -273,13 +282,14 @@ async def _cut_once(subject: Subject, source: Source, store: MemoryStore) -> Tal
     may_be_whole = source.way == "is closed" and source.cut >= source.whole.complete_at
     wrong = fault_of(reply, source.whole, source.whole.body[: source.cut], len(list(store.scan())), may_be_whole=may_be_whole)
     if wrong or may_be_whole:
-        _purge(store)
+        purge(store)
     if wrong is None:
         return Tally(1)
     return Tally(1, wrong=1, examples=(f"{subject.name} {source.way} after {source.cut} bytes: {wrong}",))
 
 
-def _purge(store: MemoryStore) -> int:
+def purge(store: MemoryStore) -> int:
+    """Delete what is stored, and return how much that was."""
     keys = [key for key, _ in store.scan()]
     for key in keys:
         store.delete(key)
@@ -350,12 +360,12 @@ async def _cut_on_the_wire(whole: Whole, cutter: Cutter, kind: str, stride: int)
                 reply = await mount.send(Sent(whole.asks, ASKING))
                 come = wire[:cut].partition(b"\r\n\r\n")[2]
                 may_be_whole = framing == "close" and len(come) >= whole.complete_at and not resets
-                wrong = fault_of(reply, whole, whole.body, _purge(store), may_be_whole=may_be_whole and reply.body == come)
+                wrong = fault_of(reply, whole, whole.body, purge(store), may_be_whole=may_be_whole and reply.body == come)
                 examples = (f"{kind} {framing} after {cut} bytes: {wrong}",) if wrong else ()
                 tally += Tally(1, wrong=bool(wrong), examples=examples)
         cutter.cut, cutter.resets = len(wire), False
         reply = await mount.send(Sent(whole.asks, ASKING))
-        assert (reply.body, _purge(store)) == (whole.body, 1), f"{kind} does not keep what is whole"
+        assert (reply.body, purge(store)) == (whole.body, 1), f"{kind} does not keep what is whole"
     await mount.aclose()
     return tally
 
@@ -364,7 +374,7 @@ async def _run(*, every_way: bool) -> Tally:
     tally = Tally()
     before = asyncio.all_tasks()
     for whole in wholes():
-        tally += await _cut_everywhere(whole, every_way=every_way)
+        tally += await cut_everywhere(whole, every_way=every_way)
     in_process, cutter = tally.trials, Cutter()
     try:
         for whole in wholes():

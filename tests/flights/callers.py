@@ -30,11 +30,13 @@ class Caller:
         by: Way = "disconnect",
         ticks: int = 1,
         on_message: Callable[[Message], None] = lambda message: None,
+        path: str = PATH,
     ) -> None:
         self.messages: list[Message] = []
         self.raised: BaseException | None = None
         self.listening, self.returned = anyio.Event(), anyio.Event()
         self._asked: bytes | None = body
+        self._path = path
         self._headers = ((b"content-type", b"application/json"), (b"cachemw", control.encode()), *headers)
         self._leaves_after, self._by, self._ticks, self.on_message = leaves_after, by, ticks, on_message
         self._gone, self._news, self._may_read = anyio.Event(), anyio.Event(), anyio.Event()
@@ -45,7 +47,7 @@ class Caller:
     async def call(self, app: ASGIApp) -> None:
         """Ask, and stay until the app returns; what it raises is kept."""
         try:
-            await app(scope_for("POST", PATH, self._headers), self._receive, self._send)
+            await app(scope_for("POST", self._path, self._headers), self._receive, self._send)
         except Exception as exc:  # noqa: BLE001 - for the test to look at
             self.raised = exc
         finally:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cachemw import ExchangeReport, Limits, MemoryStore, Policy, Store
 from tests.asgi_driver import Hears, RawHeaders, Reply, ignore
+from tests.mounts import translating
 from tests.mounts.mounting import AROUND_AN_APP, ASGI, KINDS, MAKERS, PATH, PULLED, SEVEN, TRANSPORTS, AsgiMount, Mount, Sent
 from tests.patience import PATIENT
 from tests.serving import serving, serving_in_thread
@@ -120,6 +122,11 @@ def status_of(reply: Reply) -> str:
     return head + "key" + tail.partition('"')[2] if quote else head
 
 
+def _named(param: tuple[str, translating.Client]) -> str:
+    kind, client = param
+    return f"{client.dialect} over {kind}"
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
@@ -161,3 +168,17 @@ async def mounted_here(request: pytest.FixtureRequest, anyio_backend: str) -> As
         mounted.mount()
         yield mounted
         await mounted.aclose()
+
+
+@pytest.fixture(params=[(kind, client) for kind in translating.KINDS for client in translating.BOTH_WAYS], ids=_named)
+async def front(
+    request: pytest.FixtureRequest, anyio_backend: str, switch: tuple[Switch, str], tmp_path: Path
+) -> AsyncIterator[translating.Front]:
+    """Every mount of an upstream that speaks another dialect than the client who asks there, both ways."""
+    app, url = switch
+    kind, client = request.param
+    front = translating.Front(kind, url, client, Upstream(translating.OTHER[client].answers), tmp_path)
+    app.target = front.upstream
+    front.mount()
+    yield front
+    await front.aclose()

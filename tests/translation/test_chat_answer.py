@@ -368,9 +368,8 @@ def test_what_is_no_message_never_ends_as_one(chunks: list[dict[str, Any]]) -> N
         sse(HI, done=False) + b"data: \xff\n\n",
         sse(HI, done=False) + b"data: " + b"[" * 100_000 + b"\n\n",
         sse(HI, done=False) + b'event: vendor\ndata: {"choices":[]}\n\n',
-        sse(HI, FINISHED) + sse(HI),
     ],
-    ids=["an error event", "no JSON", "no object", "no text", "a deep one", "an event of another name", "more after the end"],
+    ids=["an error event", "no JSON", "no object", "no text", "a deep one", "an event of another name"],
 )
 def test_an_event_that_is_no_chunk_is_a_fault(body: bytes) -> None:
     translator = view_of().stream(None)
@@ -380,6 +379,17 @@ def test_an_event_that_is_no_chunk_is_a_fault(body: bytes) -> None:
 
     assert translator.fault
     assert (said, translator.end()) == (b"", b"")
+
+
+def test_the_end_is_said_with_the_last_line_and_nothing_behind_it() -> None:
+    """S6: an upstream may wait for its client to hang up at it."""
+    translator = view_of().stream(None)
+
+    said = [translator.feed(event) for event in events_of(sse(HI, FINISHED) + sse(HI))]
+
+    assert b"message_stop" in said[2]
+    assert (said[3:], translator.end(), translator.fault) == ([b"", b""], b"", None)
+    assert message_in(sse(HI, FINISHED) + sse(HI)) == message_in(sse(HI, FINISHED))
 
 
 def test_a_stream_without_its_last_line_that_has_ended_well_is_whole() -> None:

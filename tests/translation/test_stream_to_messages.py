@@ -86,8 +86,7 @@ def test_a_chunk_is_sent_as_soon_as_its_event_is_there() -> None:
 
     sent = [translator.feed(event).count(b"data: ") for event in parsed(SOUND)]
 
-    assert sent == [1, 0, 1, 0, 0, 2]
-    assert translator.end() == b"data: [DONE]\n\n"
+    assert sent == [1, 0, 1, 0, 0, 3]
 
 
 def test_usage_is_in_a_chunk_of_its_own_and_what_came_last_holds() -> None:
@@ -335,9 +334,6 @@ FAULTS: dict[str, list[Members]] = {
     "T23: an empty text": [START, begin(), close(), over(), STOP],
     "a beginning without a message": [{"type": "message_start"}],
     "an input that is no object": [START, begin(block={**tool_use(), "input": 1}), close(), over("tool_use"), STOP],
-    "something behind the end": [*SOUND, over()],
-    "two ends": [*SOUND, STOP],
-    "a block behind the end": [*SOUND, begin(1)],
     "a block before the first": [START, begin(-1), add(), close(), over(), STOP],
     "a block of another number": [START, begin(5), add(), close(), over(), STOP],
 }
@@ -365,9 +361,13 @@ def test_nothing_is_said_behind_a_fault() -> None:
     assert b"".join(map(translator.feed, parsed(SOUND))) + translator.end() == b""
 
 
-def test_the_end_is_said_once() -> None:
+@pytest.mark.parametrize("more", [[], [over()], [STOP], [begin(1)]], ids=["nothing", "an ending", "an end", "a block"])
+def test_the_end_is_said_with_the_last_event_and_nothing_behind_it(more: list[Members]) -> None:
+    """S6: an upstream may wait for its client to hang up at it."""
     translator = view().stream(None)
-    for event in parsed(SOUND):
-        translator.feed(event)
 
-    assert (translator.end(), translator.end(), translator.fault) == (b"data: [DONE]\n\n", b"", None)
+    said = [translator.feed(event) for event in parsed([*SOUND, *more])]
+
+    assert said[len(SOUND) - 1].endswith(b"data: [DONE]\n\n")
+    assert said[len(SOUND) :] == [b""] * len(more)
+    assert (translator.end(), translator.fault) == (b"", None)

@@ -93,7 +93,7 @@ class _Fault(Exception):
 
 
 class ChunkTranslator:
-    """Translates the events of one message. What ends it is held until the upstream has said that it has ended.
+    """Translates the events of one message. Why it ended is said with its end, and no sooner.
 
     A cut message has no finish reason then, which some readers take for its end. `fault` says why no more can be said.
     """
@@ -107,14 +107,14 @@ class ChunkTranslator:
         self._blocks = self._calls = 0  # that have begun
         self._open: str | None = None  # the type of the block that is open
         self._awaited: msgspec.Raw | None = None  # the input of a call that began with it, while no other has come
-        self._has_said = self._is_over = self._has_ended = False
+        self._has_said = self._is_over = False
         self._counts = TokenCounts()
         self._stop_reason: str | None = None
         self._stop_details: StopDetails | None = None
 
     def feed(self, event: Event) -> bytes:
-        """Return the chunks that one event becomes; often none."""
-        if self.fault is not None:
+        """Return the chunks that one event becomes; often none, and none behind the end."""
+        if self.fault is not None or self._is_over:
             return b""
         try:
             return self._take(event)
@@ -125,13 +125,10 @@ class ChunkTranslator:
         return b""
 
     def end(self) -> bytes:
-        """Return the end of the stream, once, where the message has come to its own."""
+        """Return nothing: a message says its own end. One that has not is cut off."""
         if not self._is_over and self.fault is None:
             self.fault = _CUT_OFF
-        if self.fault is not None or self._has_ended:
-            return b""
-        self._has_ended = True
-        return encode(DONE)
+        return b""
 
     def _take(self, event: Event) -> bytes:
         if holds_too_much(event.data):
@@ -167,7 +164,7 @@ class ChunkTranslator:
         return self._chunk({"role": "assistant", "content": ""})
 
     def _begin_block(self, index: int, block: SaidBlock) -> bytes:
-        if not self._head or self._open is not None or self._is_over or index != self._blocks:
+        if not self._head or self._open is not None or index != self._blocks:
             raise _Fault(_OUT_OF_ORDER)
         before = self._settle(may_be_cut=False)
         self._blocks += 1
@@ -234,7 +231,7 @@ class ChunkTranslator:
         return self._arguments(arguments)
 
     def _note_ending(self, delta: _Delta, usage: TokenCounts | None) -> bytes:
-        if not self._head or self._is_over:
+        if not self._head:
             raise _Fault(_OUT_OF_ORDER)
         self._counts.update(usage or TokenCounts())
         self._stop_reason = delta.stop_reason or self._stop_reason
@@ -242,7 +239,7 @@ class ChunkTranslator:
         return b""
 
     def _finish(self) -> bytes:
-        if not self._head or self._open is not None or self._is_over:
+        if not self._head or self._open is not None:
             raise _Fault(_OUT_OF_ORDER)
         reason, has_refused = finish_reason(self._stop_reason), self._stop_reason == "refusal"
         if reason is None:
@@ -253,7 +250,7 @@ class ChunkTranslator:
         self._is_over = True
         if has_refused and self._stop_details is not None and self._stop_details.explanation:
             chunks += self._chunk({"refusal": self._stop_details.explanation})
-        return chunks + self._chunk({}, reason) + self._usage()
+        return chunks + self._chunk({}, reason) + self._usage() + encode(DONE)
 
     def _usage(self) -> bytes:
         usage = usage_of(self._counts) if self._include_usage else None

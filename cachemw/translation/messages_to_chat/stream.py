@@ -14,7 +14,6 @@ from cachemw.translation.messages_to_chat.completion import (
     read_chat_answer,
 )
 from cachemw.translation.messages_to_chat.ending import (
-    NOT_FINISHED,
     AnswerEnd,
     MessageContext,
     call_id,
@@ -67,14 +66,12 @@ class MessageStream:
         self._took: bytes | None = None
 
     def feed(self, event: Event) -> bytes:
-        """Return the events that one chunk becomes; nothing from a chunk with a fault on."""
-        if self.fault is not None:
+        """Return the events that one chunk becomes; nothing from a chunk with a fault on, or behind the end."""
+        if self.fault is not None or self._is_over:  # some say twice that they have ended
             return b""
-        if is_done(event.data):  # some say it twice
-            self._is_over = True
-            self.fault = None if self._end.finish_reason else NOT_FINISHED
-            return b""
-        if event.name not in _CHUNK_NAMES or self._is_over:
+        if is_done(event.data):
+            return self.end()
+        if event.name not in _CHUNK_NAMES:
             self.fault = BROKE_OFF if event.name == b"error" else _OTHER_EVENT
             return b""
         answer = read_chat_answer(event.data, _WORK.document)
@@ -85,9 +82,10 @@ class MessageStream:
         return b"" if self.fault is not None else events
 
     def end(self) -> bytes:
-        """Return the events that end the message; nothing, and a fault, where the answer is not complete."""
-        if self.fault is not None:
+        """Return the events that end the message, once; nothing, and a fault, where the answer is not complete."""
+        if self.fault is not None or self._is_over:
             return b""
+        self._is_over = True
         events = self._close() + self._held()
         self.fault = self.fault or self._end.fault()
         if self.fault is not None:
