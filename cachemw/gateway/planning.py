@@ -29,7 +29,7 @@ from cachemw.gateway.refusals import (
     key_expired,
     no_such_provider,
     not_allowed,
-    only_for_chat,
+    not_on_routes,
     route_needs_server_keys,
 )
 from cachemw.gateway.routes import ClientEntry, GatewayConfig, RouteEntry, TargetEntry
@@ -127,7 +127,7 @@ class RoutePlanner:
             return _closed(not_allowed(client.name, name))
         named = self._named(name)
         if isinstance(named, RouteEntry) and endpoint is None:
-            return _closed(only_for_chat(named.name))
+            return _closed(not_on_routes(named.name))
         if isinstance(named, Closed):
             return _closed(named)
         if client is not None and self._treasurer and (closed := self._treasurer.closed(client, self._now())):
