@@ -24,7 +24,7 @@ def no_such_provider(model: str) -> Closed:
 
 def not_on_routes(route: str) -> Closed:
     """Return the 404 for a route that was named on a path of no endpoint that is known here."""
-    message = f"the route {route!r} answers no calls of this path, whose answers nobody here can judge: name a target, as provider/model"
+    message = f"the route {route!r} answers no calls of this path, which is not known here: name a target, as provider/model"
     return Closed(Refusal(404, message, _INVALID, "model", "model_not_found"))
 
 
