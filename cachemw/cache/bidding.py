@@ -85,10 +85,14 @@ def relayed_bids(
     """Return the forward of a request whose answer is only relayed, to all whom its plan asks and it can be said to."""
     bids: list[AskedBid] = []
     presentations: list[Presentation | None] = []
-    instead: LocalAnswer | Closed | None = None
+    instead: Closed | None = None
     for position in plan.order:
         said = _said_to(endpoint, request, policy, plan, plan.bids[position])
-        if isinstance(said, LocalAnswer | Closed):
+        if isinstance(said, LocalAnswer) and not bids:
+            return said  # nobody who comes later is asked what need not be asked
+        if isinstance(said, LocalAnswer):
+            continue
+        if isinstance(said, Closed):
             instead = instead or said
             continue
         sent = request if said is None else said.request

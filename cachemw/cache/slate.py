@@ -162,6 +162,9 @@ def slate_of(received: Received, plan: Plan, before: Slate | None) -> Slate | By
     able = [one for one in made if not isinstance(one, Closed)]
     if not able:
         return next((one for one in made if isinstance(one, Closed)), None) or _nobody(plan)
+    first = next((made[place] for place in plan.order if not isinstance(made[place], Closed)), None)
+    if isinstance(first, LocalAnswer):
+        return first  # nobody who comes later is asked what need not be asked
     queries = tuple([one for one in able if isinstance(one, Query)])
     bypass = next((one for one in able if isinstance(one, Bypass)), None)
     if bypass is not None or not queries:

@@ -89,6 +89,8 @@ class RoutePlanner:
         wishes = read_wishes(request.headers)
         if isinstance(wishes, InvalidWish):
             return _closed(invalid_wish(wishes))
+        if endpoint is not None and endpoint.is_free:
+            wishes = replace(wishes, max_cost=None)
         body = _members_of(request) if members is None else members
         plan = self._planned(request, body or {}, wishes, client, endpoint)
         if body is None and request.method == "POST":
