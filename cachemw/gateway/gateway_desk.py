@@ -164,7 +164,7 @@ class GatewayDesk:
 
 
 def _is_about_path(asked: AskedBid, failure: Failure) -> bool:
-    """Say whether a model may be missed only on the path that was called: not all have every endpoint, and other calls fare well.
+    """Say whether a model may be missed only on the path that was called: not all have every endpoint.
 
     What a provider's row says that it speaks, it has.
     """
