@@ -1,4 +1,4 @@
-"""Every endpoint on a route: who fails is left, the answer is stored and costs what it says, and other endpoints are untouched."""
+"""Every endpoint on a route: who fails is left, and the answer is stored and costs what it says; other endpoints fare as before."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""T11: thinking that another model signed, or we, never reaches a model of Anthropic's; what one of its own signed always does."""
+"""T11: thinking that another model signed, or we, never reaches a model of Anthropic's; what one of its own signed does."""
 
 import base64
 import json
