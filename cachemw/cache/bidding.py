@@ -13,7 +13,7 @@ from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation
 from cachemw.cache.questions import rewritten_for
 from cachemw.cache.recording import Terms
-from cachemw.cache.sent_call import LocalAnswer, SentCall, is_unspoken, said_to, translation_due, unspoken
+from cachemw.cache.sent_call import LocalAnswer, SentCall, is_unspoken, said_to, translation_due, unspoken, with_own_thinking
 from cachemw.cache.slate import Slate, Survey, body_for, others_of
 from cachemw.cache.terms import terms_of
 from cachemw.endpoints.base import Endpoint
@@ -42,7 +42,7 @@ def forward_for(
 def _translated(query: Query) -> TranslatedRequest | None:
     """Return what is sent to a target of another dialect than the caller's."""
     request = query.request
-    if query.presentation is None or not isinstance(request.body, bytes):
+    if query.presentation is None or query.presentation.view is None or not isinstance(request.body, bytes):
         return None
     return TranslatedRequest(request.path.encode(), request.headers, request.body)
 
@@ -85,10 +85,14 @@ def relayed_bids(
     """Return the forward of a request whose answer is only relayed, to all whom its plan asks and it can be said to."""
     bids: list[AskedBid] = []
     presentations: list[Presentation | None] = []
-    instead: LocalAnswer | Closed | None = None
+    instead: Closed | None = None
     for position in plan.order:
         said = _said_to(endpoint, request, policy, plan, plan.bids[position])
-        if isinstance(said, LocalAnswer | Closed):
+        if isinstance(said, LocalAnswer) and not bids:
+            return said  # nobody who comes later is asked what need not be asked
+        if isinstance(said, LocalAnswer):
+            continue
+        if isinstance(said, Closed):
             instead = instead or said
             continue
         sent = request if said is None else said.request
@@ -104,15 +108,15 @@ def relayed_bids(
 def _said_to(
     endpoint: Endpoint | None, request: Request, policy: Policy, plan: Plan, bid: Bid
 ) -> SentCall | LocalAnswer | Closed | None:
-    """Return a request as a bid's target of another dialect is sent it; `None`: as it came."""
+    """Return a request as a bid's target is sent it that cannot have it as it came; `None`: as it came."""
     if endpoint is None:
         return None
     if plan.route is not None and is_unspoken(endpoint, bid.target):
         return unspoken(endpoint)
-    translation = translation_due(endpoint, bid.target)
+    translation, request = translation_due(endpoint, bid.target), replace(request, target=bid.target)
     if translation is None:
-        return None
-    return said_to(translation, endpoint, replace(request, target=bid.target), policy, rewrite=bid.rewrite)
+        return with_own_thinking(endpoint, request, policy, rewrite=bid.rewrite)
+    return said_to(translation, endpoint, request, policy, rewrite=bid.rewrite)
 
 
 def _relayed_bid(
@@ -121,4 +125,4 @@ def _relayed_bid(
     bid = plan.bids[position]
     if said is None:
         return AskedBid(position, bid, body_for(request, bid), rewritten, endpoint)
-    return AskedBid(position, bid, said.translated.body, rewritten, said.endpoint, said.translated)
+    return AskedBid(position, bid, said.body, rewritten, said.endpoint, said.translated)

@@ -8,7 +8,7 @@ from cachemw.cache.directives import CONTROL_HEADER, Abandon, ControlMembers, pa
 from cachemw.cache.header_rules import without_account
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.cache.parts import Records, records_of_parts
-from cachemw.cache.presentation import Presentation, Presenter
+from cachemw.cache.presentation import Presentation, Presenter, fields_of
 from cachemw.cache.recording import Recording, Terms, head_fault, is_coded, start
 from cachemw.cache.refusals import was
 from cachemw.endpoints import errors
@@ -247,7 +247,10 @@ class Relay:
         self._is_of_another_account = is_of_another_account
         self._has_begun = False
         self._presentation = presentation
-        self._presenter = None if presentation is None else Presenter(presentation, response.head, TRANSLATED_BYTES)
+        view = None if presentation is None else presentation.view
+        self._presenter = (
+            None if presentation is None or view is None else Presenter(presentation, view, response.head, TRANSLATED_BYTES)
+        )
 
     @property
     def report(self) -> ExchangeReport:
@@ -309,7 +312,10 @@ class Relay:
 
     @property
     def _plain_head(self) -> Head:
-        return self.response.client_head(self.early_report, self._is_of_another_account)
+        head = self.response.client_head(self.early_report, self._is_of_another_account)
+        if self._presentation is None or self._presenter is not None:
+            return head
+        return Head(head.status, (*head.headers, *fields_of(self._presentation.told)))
 
     def _last(self, head: Head | None, body: bytes) -> tuple[Part, ...]:
         if head is not None and not self._has_begun:

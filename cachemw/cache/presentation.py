@@ -23,9 +23,12 @@ _OF_THE_BODY = (b"content-length", b"content-encoding", b"transfer-encoding", b"
 
 
 class Presentation(msgspec.Struct, frozen=True):
-    """How the answers to one request are presented: through a view, with what is told of it, and errors in this shape."""
+    """How the answers to one request are presented: through a view, with what is told of it, and errors in this shape.
 
-    view: View
+    Without a view they pass as they came: only the request was changed, in its own dialect.
+    """
+
+    view: View | None
     told: Changes
     errors: ErrorShape
 
@@ -33,10 +36,12 @@ class Presentation(msgspec.Struct, frozen=True):
 
     def of_stored(self, stored: StoredResponse) -> StoredResponse | Unsayable:
         """Return a stored response as it is presented; `Unsayable` where it cannot be."""
-        translated = self._stream_of(stored) if stored.kind.stream else self.view.answer(stored.body)
+        headers, view = (*stored.headers, *fields_of(self.told)), self.view
+        if view is None:
+            return replace(stored, headers=headers)
+        translated = _stream_of(stored, view) if stored.kind.stream else view.answer(stored.body)
         if isinstance(translated, Unsayable):
             return translated
-        headers = (*stored.headers, *fields_of(self.told))
         if isinstance(translated, bytes):
             return replace(stored, headers=headers, body=translated)
         arrivals = [stored.arrivals[at] for at, event in enumerate(translated) if event]
@@ -49,16 +54,17 @@ class Presentation(msgspec.Struct, frozen=True):
             arrivals=tuple(arrivals),
         )
 
-    def _stream_of(self, stored: StoredResponse) -> list[bytes] | Unsayable:
-        """Return what each event of a stored stream becomes, the last one with the end."""
-        parser, translator = Parser(), self.view.stream(stored.usage)
-        became = []
-        for start, end in pairwise((0, *stored.event_ends)):
-            events = parser.feed(stored.body[start:end])
-            became.append(b"".join([translator.feed(event) for event in events]))
-        became[-1] += b"".join([translator.feed(event) for event in parser.end()])
-        became[-1] += translator.end()
-        return became if translator.fault is None else Unsayable(translator.fault)
+
+def _stream_of(stored: StoredResponse, view: View) -> list[bytes] | Unsayable:
+    """Return what each event of a stored stream becomes, the last one with the end."""
+    parser, translator = Parser(), view.stream(stored.usage)
+    became = []
+    for start, end in pairwise((0, *stored.event_ends)):
+        events = parser.feed(stored.body[start:end])
+        became.append(b"".join([translator.feed(event) for event in events]))
+    became[-1] += b"".join([translator.feed(event) for event in parser.end()])
+    became[-1] += translator.end()
+    return became if translator.fault is None else Unsayable(translator.fault)
 
 
 def fields_of(told: Changes) -> Headers:
@@ -74,12 +80,13 @@ class Presenter:
     translated event by event; a document, and an error, when it is whole. One with more than `limit_bytes` is given up.
     """
 
-    def __init__(self, presentation: Presentation, upstream: Head, limit_bytes: int) -> None:
+    def __init__(self, presentation: Presentation, view: View, upstream: Head, limit_bytes: int) -> None:
+        self._view = view
         self._presentation, self._status, self._limit_bytes = presentation, upstream.status, limit_bytes
         self.is_stream = upstream.status == 200 and _is_of(upstream, b"text/event-stream")
         self.fault: str | None = None
         self._parser, self._pieces, self._size = Parser(), bytearray(), 0
-        self._translator = presentation.view.stream(None)
+        self._translator = view.stream(None)
 
     def begin(self, head: Head) -> Head:
         """Return the head of a stream."""
@@ -107,9 +114,9 @@ class Presenter:
             return self._unsayable(head, self.fault)
         body = bytes(self._pieces)
         if self._status != 200:
-            translated = self._presentation.view.error(self._status, body)
+            translated = self._view.error(self._status, body)
             return self._said(head, self._status, b"application/json", len(translated)), translated
-        answer = self._presentation.view.answer(body)
+        answer = self._view.answer(body)
         if isinstance(answer, Unsayable):
             return self._unsayable(head, answer.why)
         return self._said(head, 200, b"application/json", len(answer)), answer

@@ -20,6 +20,7 @@ from cachemw.routing import NO_REWRITE, Rewrite
 from cachemw.translation import Translation, translation_for
 from cachemw.translation.base import Changes, Translated, Untranslatable
 from cachemw.translation.models import ModelsView
+from cachemw.translation.others_thinking import DROPPED, takes_only_own, without_others_thinking
 from cachemw.wire.fields import CREDENTIALS
 from cachemw.wire.paths import below_version
 
@@ -30,7 +31,7 @@ _JSON = ((b"content-type", b"application/json"),)
 
 
 class SentCall(msgspec.Struct, frozen=True):
-    """A request as a target of another dialect is sent it: the `endpoint` is the one that is called there."""
+    """A request as a target is sent it that does not get it as it came: the `endpoint` is the one that is called there."""
 
     request: Request
     endpoint: Endpoint
@@ -39,11 +40,18 @@ class SentCall(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
     @property
-    def translated(self) -> TranslatedRequest:
-        """What is sent in the place of what came."""
+    def body(self) -> bytes:
+        """The body that is sent."""
         body = self.request.body
         assert isinstance(body, bytes)  # noqa: S101 - it was made here
-        return TranslatedRequest(self.request.path.encode(), self.request.headers, body)
+        return body
+
+    @property
+    def translated(self) -> TranslatedRequest | None:
+        """What is sent in the place of what came; `None` where only the body is another one."""
+        if self.presentation.view is None:
+            return None
+        return TranslatedRequest(self.request.path.encode(), self.request.headers, self.body)
 
 
 class LocalAnswer(msgspec.Struct, frozen=True):
@@ -119,6 +127,30 @@ def said_to(
         return _inexact(told)
     sent = _sent(translation, request, target, sent_body(said.body, rewrite))
     return SentCall(sent, _BY_NAME[translation.spoken], Presentation(said.view, told, endpoint.errors))
+
+
+def with_own_thinking(
+    endpoint: Endpoint, request: Request, policy: Policy, work: Work = Work(), rewrite: Rewrite = NO_REWRITE
+) -> SentCall | Closed | None:
+    """Return a request in Anthropic's own dialect without the thinking that others signed; `None` where it goes as it came.
+
+    Its models refuse all of a request that has such, and on a route the last turn may have been another one's (T11).
+    """
+    target, body = request.target, request.body
+    if endpoint.errors is not ANTHROPIC or not isinstance(target, HttpTarget) or not isinstance(body, bytes):
+        return None
+    members = read_object(request, work, "not-an-object") if b"thinking" in body else None
+    if members is None or isinstance(members, Bypass):
+        return None
+    asked_model = rewrite.model or members.get("model")
+    model = asked_model if isinstance(asked_model, str) else None
+    kept = without_others_thinking(body) if takes_only_own(target.recipient.provider, model) else None
+    if kept is None:
+        return None
+    if policy.translation == "strict":
+        return _refused("messages", "thinking that another model signed would be dropped (--translation strict)")
+    sent = replace(request, body=sent_body(kept, rewrite))
+    return SentCall(sent, endpoint, Presentation(None, DROPPED, endpoint.errors))
 
 
 def _sent(translation: Translation, request: Request, target: HttpTarget, body: bytes) -> Request:

@@ -18,14 +18,13 @@ from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation
 from cachemw.cache.recording import KeptRequest
 from cachemw.cache.refusals import LastRefusals
-from cachemw.cache.sent_call import LocalAnswer, SentCall, is_unspoken, said_to, translation_due, unspoken
+from cachemw.cache.sent_call import LocalAnswer, SentCall, is_unspoken, said_to, translation_due, unspoken, with_own_thinking
 from cachemw.endpoints.base import ApiCall, Bypass, Endpoint
 from cachemw.endpoints.sent import sent_body
 from cachemw.limits import Limits, Work
 from cachemw.messages import Request
 from cachemw.redaction import redacted_repr
 from cachemw.report import ExchangeReport
-from cachemw.translation import Translation
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -61,20 +60,24 @@ class Received(msgspec.Struct, frozen=True):
         """Return the query for the answer of a target, of the request as that is sent it; `Closed` where it cannot be."""
         if plan.route is not None and is_unspoken(self.endpoint, bid.target):
             return unspoken(self.endpoint)
-        translation = translation_due(self.endpoint, bid.target)
-        if translation is not None:
-            return self._translated_query(translation, bid, plan)
+        said = self._said_to(bid)
+        if isinstance(said, SentCall):
+            return self._said_query(said, bid, plan)
+        if said is not None:
+            return said
         call = self._call_for(bid)
         if isinstance(call, Bypass):
             return call
         return _bidding(self._query(replace(self.request, target=bid.target), call, bid.name, None), bid, plan)
 
-    def _translated_query(self, translation: Translation, bid: Bid, plan: Plan) -> Query | Bypass | LocalAnswer | Closed:
+    def _said_to(self, bid: Bid) -> SentCall | LocalAnswer | Closed | None:
+        """Return the request as a target is sent it that cannot have it as it came; `None`: as it came."""
+        request, translation = replace(self.request, target=bid.target), translation_due(self.endpoint, bid.target)
+        how = (self.endpoint, request, self.policy, self.limits.work, bid.rewrite)
+        return with_own_thinking(*how) if translation is None else said_to(translation, *how)
+
+    def _said_query(self, said: SentCall, bid: Bid, plan: Plan) -> Query | Bypass:
         policy, work = self.policy, self.limits.work
-        request = replace(self.request, target=bid.target)
-        said = said_to(translation, self.endpoint, request, policy, work, bid.rewrite)
-        if not isinstance(said, SentCall):
-            return said
         call = said.endpoint.read(said.endpoint, said.request, policy.bookkeeping, work, policy.cache_stored)
         if isinstance(call, Bypass):
             return call
@@ -185,6 +188,9 @@ def slate_of(received: Received, plan: Plan, before: Slate | None) -> Slate | By
     able = [one for one in made if not isinstance(one, Closed)]
     if not able:
         return next((one for one in made if isinstance(one, Closed)), None) or _nobody(plan)
+    first = next((made[place] for place in plan.order if not isinstance(made[place], Closed)), None)
+    if isinstance(first, LocalAnswer):
+        return first  # nobody who comes later is asked what need not be asked
     queries = tuple([one for one in able if isinstance(one, Query)])
     bypass = next((one for one in able if isinstance(one, Bypass)), None)
     if bypass is not None or not queries:

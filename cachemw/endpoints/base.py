@@ -138,7 +138,7 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
     `begins` says of the first events of a stream, and of a whole answer, whether it is one that could be shown. `ends` matches
     the line of a stream at which clients hang up; without it there are no streams. `derive` gives an answer in another kind, or
     says why it cannot be had without loss. `usage` reads the JSON of what an answer took. `errors` is the shape in which its
-    clients read errors.
+    clients read errors. `is_free`: nobody charges for its calls.
     `Work` bounds what is read, judged and derived.
     """
 
@@ -153,6 +153,12 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
     derive: Callable[[StoredResponse, Kind, Work], StoredResponse | str]
     usage: Callable[[bytes], Usage | None]
     errors: ErrorShape
+    is_free: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Say whether its answers are written token by token, so that their length is charged for."""
+        return self.ends is not None
 
     def __repr__(self) -> str:
         return f"Endpoint({self.name})"

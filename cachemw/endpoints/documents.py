@@ -1,6 +1,6 @@
 """Read and judge the calls whose answer is one JSON document, and never a stream: what the small endpoints have in common."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -100,15 +100,23 @@ class DocumentJudge:
         return self._look(members, self._call, self._work)
 
 
-def document_beginning(raw: bytes, *, is_whole: bool, work: Work = Work()) -> Beginning:
-    """Return how an answer begins that is a document: it says everything, or nothing."""
+def document_beginning(said_in: Sequence[str], raw: bytes, *, is_whole: bool, work: Work = Work()) -> Beginning:
+    """Return how an answer begins that is a document: it says everything, in a member of one of these names, or nothing."""
     try:
         members = raw_members(raw, work)
-        return Beginning(Saying.ERROR if says_error(members, work) else Saying.SOMETHING)
+        if says_error(members, work):
+            return Beginning(Saying.ERROR)
+        is_said = any(_holds_something(members.get(name, NULL)) for name in said_in)
+        return Beginning(Saying.SOMETHING if is_said else Saying.NOTHING)
     except UNREADABLE:
         return Beginning(Saying.UNREADABLE)
     except Unreadable:
         return Beginning(Saying.SOMETHING)
+
+
+def _holds_something(value: msgspec.Raw) -> bool:
+    """Say whether a value is there, and no list without anything in it."""
+    return value != NULL and bytes(value).strip(b"[] \t\r\n") != b""
 
 
 def same_kind(stored: StoredResponse, kind: Kind, work: Work = Work()) -> StoredResponse | str:

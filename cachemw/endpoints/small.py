@@ -1,6 +1,6 @@
 """The small endpoints, whose answers are counts or lists: counting tokens, moderation, reranking. One row for each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,17 @@ def _keyed(names: str) -> Shape:
     return Shape(dict.fromkeys(names.split(), Place.KEY))
 
 
-def _row(name: str, path: str, shape: Shape, due: Due, look: AnswerFault, errors: ErrorShape = OPENAI) -> Endpoint:
+def _row(
+    name: str,
+    path: str,
+    shape: Shape,
+    due: Due,
+    look: AnswerFault,
+    said_in: Sequence[str],
+    *,
+    errors: ErrorShape = OPENAI,
+    is_free: bool = False,
+) -> Endpoint:
     return Endpoint(
         name=name,
         paths=(path,),
@@ -39,11 +49,12 @@ def _row(name: str, path: str, shape: Shape, due: Due, look: AnswerFault, errors
         read=DocumentCalls(shape, due),
         sent=None,
         judge=partial(DocumentJudge, look),
-        begins=document_beginning,
+        begins=partial(document_beginning, said_in),
         ends=None,
         derive=same_kind,
         usage=read_usage,
         errors=errors,
+        is_free=is_free,
     )
 
 
@@ -105,9 +116,11 @@ SMALL_ENDPOINTS: tuple[Endpoint, ...] = (
         MESSAGES_SHAPE,
         _one_for_messages,
         _count_fault,
-        ANTHROPIC,
+        ("input_tokens",),
+        errors=ANTHROPIC,
+        is_free=True,  # https://platform.claude.com/docs/en/build-with-claude/token-counting: "free to use"
     ),
-    _row("moderations", "/moderations", _keyed("model input"), _for_each_text, _results_fault),
+    _row("moderations", "/moderations", _keyed("model input"), _for_each_text, _results_fault, ("results",)),
     _row(
         "rerank",
         "/rerank",
@@ -116,6 +129,7 @@ SMALL_ENDPOINTS: tuple[Endpoint, ...] = (
         ),
         _top_documents,
         _ranks_fault,
+        ("results", "data"),
     ),
 )
 """The rows. Of none is there more than one kind of answer."""

@@ -163,7 +163,12 @@ def _judged(
 ) -> Attempt:
     head, now = opened.value, opened.now
     provider = asked.bid.target.recipient.provider
-    commitment = Commitment(provider, head, is_stream=bout.bids.is_stream, endpoint=asked.endpoint)
+    commitment = Commitment(
+        *(provider, head),
+        is_stream=bout.bids.is_stream,
+        endpoint=asked.endpoint,
+        is_translated=asked.translated is not None,
+    )
     if bout.is_pinned and not commitment.is_refusal:
         return Attempted(asked, began, now, head, commitment)
     first_byte, has_ended = math.inf, False

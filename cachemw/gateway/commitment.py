@@ -36,10 +36,18 @@ class Commitment:
 
     An answer is shown from its first substantive event on, a JSON document when it is whole, and both when there are
     `HELD_BYTES` of it. `is_stream`: events were asked for. `endpoint` is the one that was called, where that is one of ours.
+    `is_translated`: the caller asked in another dialect, in which what says nothing is no answer.
     """
 
     def __init__(
-        self, provider: str | None, head: Head, *, is_stream: bool, endpoint: Endpoint | None, limit: int = HELD_BYTES
+        self,
+        provider: str | None,
+        head: Head,
+        *,
+        is_stream: bool,
+        endpoint: Endpoint | None,
+        is_translated: bool = False,
+        limit: int = HELD_BYTES,
     ) -> None:
         self.failure: Failure | None = None
         self.error: UpstreamError | None = None
@@ -47,6 +55,7 @@ class Commitment:
         self.has_content = False
         """Whether more than blanks has come."""
         self._provider, self._head, self._endpoint, self._limit = provider, head, endpoint, limit
+        self._is_translated = is_translated
         self._form = _form_of(head, is_stream)
         self._parser = Parser()
         self._pieces: list[bytes] = []
@@ -151,7 +160,7 @@ class Commitment:
     def _judge_silent(self, reasons: tuple[str, ...], *, has_choices: bool) -> None:
         """Judge an answer that says nothing and is over: it is one, if no filter has kept it back, and it has choices."""
         failure = of_no_output(reasons)
-        if has_choices and failure.kind is not FailureKind.REFUSED:
+        if has_choices and failure.kind is not FailureKind.REFUSED and not self._is_translated:
             self.release()
         else:
             self._fail(failure)

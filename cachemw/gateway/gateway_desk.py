@@ -7,6 +7,7 @@ import anyio.to_thread
 
 from cachemw.cache.header_rules import forwarded
 from cachemw.cache.plans import AskedBid, Closed
+from cachemw.endpoints import CHAT
 from cachemw.errors import RequestDeclined, Unreadable
 from cachemw.gateway.accounts import Treasurer
 from cachemw.gateway.billing import BillingWatch
@@ -22,6 +23,7 @@ from cachemw.messages import Usage
 from cachemw.money import Cost
 from cachemw.upstreams.base import UpstreamRequest
 from cachemw.upstreams.http import HttpUpstream
+from cachemw.upstreams.providers import PROVIDERS
 from cachemw.wire.strict_json import parse
 
 _FAULTS = {
@@ -77,7 +79,7 @@ class GatewayDesk:
         """Note how that ended. Return for how many seconds it is not asked now; `None`: it may be."""
         attempt = self._under_way.pop(asked.position, None)
         self._settle(asked, 0 if isinstance(result, Failure) and _is_free(result) else None)
-        if isinstance(result, Failure) and self._is_callers_doing(asked, result):
+        if isinstance(result, Failure) and (self._is_callers_doing(asked, result) or _is_about_path(asked, result)):
             result = GONE
         return None if attempt is None else self._standings.ended(attempt, result)
 
@@ -102,7 +104,8 @@ class GatewayDesk:
                 self._planner.answered(self._plan.route, usage.output_tokens)
             self._settle(asked, None if cost is None else cost.nano)
 
-        return BillingWatch(len(asked.body or b""), asked.bid.price, settled, is_certain=not unsettled)
+        size, price = len(asked.body or b""), asked.bid.price
+        return BillingWatch(size, price, settled, is_certain=not unsettled, endpoint=asked.endpoint)
 
     def reserve(self, asked: AskedBid) -> None:
         """Reserve what an attempt may cost. Raises `RequestDeclined` where the caller cannot pay it, or asks too often."""
@@ -137,7 +140,9 @@ class GatewayDesk:
 
     def _most(self, asked: AskedBid) -> int | None:
         """Return the most that an attempt can cost; `None` where nobody knows."""
-        price = asked.bid.price
+        price, endpoint = asked.bid.price, asked.endpoint
+        if endpoint is not None and endpoint.is_free:
+            return 0
         if price is None or asked.body is None:
             return None
         try:
@@ -150,12 +155,22 @@ class GatewayDesk:
             text_bytes=needs.most_input_tokens,
             images=needs.images,
             choices=needs.choices,
-            max_tokens=needs.max_tokens,
+            max_tokens=needs.max_tokens if endpoint is None or endpoint.writes else 0,
             limit=asked.bid.context,
         )
 
     def _parts(self, asked: AskedBid) -> tuple[str, str]:
         return parts_of(asked.bid.name, self._planner.config.default)
+
+
+def _is_about_path(asked: AskedBid, failure: Failure) -> bool:
+    """Say whether a model may be missed only on the path that was called: not all have every endpoint.
+
+    What a provider's row says that it speaks, it has.
+    """
+    endpoint, recipient = asked.endpoint, asked.bid.target.recipient
+    is_sure = endpoint is CHAT or endpoint is not None and recipient.provider in PROVIDERS and endpoint.name in recipient.speaks
+    return failure.kind is FailureKind.NO_MODEL and not is_sure
 
 
 def _is_free(failure: Failure) -> bool:

@@ -6,7 +6,7 @@ not mind drops the member, or sets it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ CONTEXT = "context"
 
 BYTES_A_TOKEN = 4
 
-_ATTACHED = {"input_audio": "data", "file": "file_data"}
+_ATTACHED = {"input_audio": "data", "file": "file_data", "file_data": ""}
 _NEUTRAL: Mapping[str, Any] = {
     **dict.fromkeys(("n", "temperature", "top_p"), 1),
     **dict.fromkeys(("presence_penalty", "frequency_penalty"), 0),
@@ -77,8 +77,9 @@ class Lacks(msgspec.Struct, frozen=True):
 
 def needs_of(body: Mapping[str, Any]) -> Needs:
     """Return what a request needs, whatever its body is: what cannot be read needs nothing."""
-    messages = _messages_of(body)
-    attached, images, inside = _looked_through(messages)
+    messages = _dicts_in(body.get("messages"))
+    inside = {_IN_MESSAGES[name] for message in messages for name in _IN_MESSAGES if message.get(name) is not None}
+    attached, images = _looked_through([*messages, *_dicts_in(body.get("input"))])
     most = max(filter(None, [_count(body.get(name)) for name in _LIMITS]), default=None)  # whichever of them a target obeys
     text = sum(len(msgspec.json.encode(body[name])) for name in _WITH_TEXT if body.get(name)) - attached - images[1]
     present = {name for name, value in body.items() if value is not None}
@@ -89,7 +90,7 @@ def needs_of(body: Mapping[str, Any]) -> Needs:
         text_bytes=text,
         attached_bytes=attached,
         images=images[0],
-        choices=max(_count(body.get("n")) or 1, _count(body.get("best_of")) or 1),
+        choices=max(_count(body.get("n")) or 1, _count(body.get("best_of")) or 1) * _prompts(body.get("prompt")),
         max_tokens=most,
         conversation=_conversation(messages),
         room=_tokens(text) + (most or 0),
@@ -137,33 +138,51 @@ def _root(name: str) -> str:
     return name.partition(">")[0]
 
 
-def _messages_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    messages = body.get("messages")
-    return [one for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
+def _dicts_in(value: object) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-def _looked_through(messages: list[dict[str, Any]]) -> tuple[int, tuple[int, int], set[str]]:
-    """Return the bytes of attachments, the number and the bytes of images, and the members of messages that somebody lacks."""
+def _looked_through(messages: list[dict[str, Any]]) -> tuple[int, tuple[int, int]]:
+    """Return the bytes of attachments, and the number and the bytes of images, in whichever dialect they are said."""
     attached = images = image_bytes = 0
-    inside: set[str] = set()
+    for part in _parts_in(messages):
+        if "image_url" in part:
+            images += 1
+            image_bytes += len(_text(part["image_url"], "url"))
+        elif part.get("type") == "image":
+            images += 1
+            image_bytes += len(_encoded(part))
+        elif part.get("type") == "document":
+            attached += len(_encoded(part))
+        for name in _ATTACHED.keys() & part.keys():
+            attached += len(_text(part[name], _ATTACHED[name]))
+    return attached, (images, image_bytes)
+
+
+def _parts_in(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Return the parts of messages, those of results of tools among them."""
     for message in messages:
-        inside.update([_IN_MESSAGES[name] for name in _IN_MESSAGES if message.get(name) is not None])
-        content = message.get("content")
-        for part in content if isinstance(content, list) else ():
-            if not isinstance(part, dict):
-                continue
-            if "image_url" in part:
-                images += 1
-                image_bytes += len(_text(part["image_url"], "url"))
-            for name in _ATTACHED.keys() & part.keys():
-                attached += len(_text(part[name], _ATTACHED[name]))
-    return attached, (images, image_bytes), inside
+        for part in (*_dicts_in(message.get("content")), *_dicts_in(message.get("output"))):
+            yield part
+            yield from _dicts_in(part.get("content"))
+
+
+def _prompts(prompt: object) -> int:
+    """Return how many texts a legacy completion is to go on with: a list of numbers is one, as tokens."""
+    is_many = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
+    return len(prompt) if is_many and isinstance(prompt, list) else 1
 
 
 def _text(value: object, name: str) -> str:
     """Return a text, or the one that an object holds by this name."""
     inner = value.get(name) if isinstance(value, dict) else value
     return inner if isinstance(inner, str) else ""
+
+
+def _encoded(part: dict[str, Any]) -> str:
+    """Return what a block of Anthropic's holds that is no text: a picture, or a file."""
+    source = part.get("source")
+    return _text(source, "data") if isinstance(source, dict) and source.get("type") == "base64" else ""
 
 
 def _strict_in(body: Mapping[str, Any]) -> set[str]:

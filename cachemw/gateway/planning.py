@@ -29,7 +29,7 @@ from cachemw.gateway.refusals import (
     key_expired,
     no_such_provider,
     not_allowed,
-    only_for_chat,
+    not_on_routes,
     route_needs_server_keys,
 )
 from cachemw.gateway.routes import ClientEntry, GatewayConfig, RouteEntry, TargetEntry
@@ -89,6 +89,8 @@ class RoutePlanner:
         wishes = read_wishes(request.headers)
         if isinstance(wishes, InvalidWish):
             return _closed(invalid_wish(wishes))
+        if endpoint is not None and endpoint.is_free:
+            wishes = replace(wishes, max_cost=None)
         body = _members_of(request) if members is None else members
         plan = self._planned(request, body or {}, wishes, client, endpoint)
         if body is None and request.method == "POST":
@@ -127,7 +129,7 @@ class RoutePlanner:
             return _closed(not_allowed(client.name, name))
         named = self._named(name)
         if isinstance(named, RouteEntry) and endpoint is None:
-            return _closed(only_for_chat(named.name))
+            return _closed(not_on_routes(named.name))
         if isinstance(named, Closed):
             return _closed(named)
         if client is not None and self._treasurer and (closed := self._treasurer.closed(client, self._now())):

@@ -22,9 +22,9 @@ def no_such_provider(model: str) -> Closed:
     return Closed(Refusal(404, message, _INVALID, "model", "model_not_found"))
 
 
-def only_for_chat(route: str) -> Closed:
-    """Return the 404 for a route that was named to another endpoint."""
-    message = f"the route {route!r} answers chat completions alone: name a target, as provider/model"
+def not_on_routes(route: str) -> Closed:
+    """Return the 404 for a route that was named on a path of no endpoint that is known here."""
+    message = f"the route {route!r} answers no calls of this path, which is not known here: name a target, as provider/model"
     return Closed(Refusal(404, message, _INVALID, "model", "model_not_found"))
 
 

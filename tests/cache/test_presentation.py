@@ -189,7 +189,18 @@ def test_a_document_beyond_the_limit_is_given_up_and_not_held(client: Client) ->
     assert "too large" in client.error_in(body)[1]
 
 
-NO_ANSWERS = [b"", b"{", b"[]", b"null", b"1" * 5000, b"[" * 100_000, b'{"choices":1}', b'{"type":"message"}', b"\xff", b"<html>"]
+NO_ANSWERS = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"1" * 5000,
+    b"[" * 100_000,
+    b'{"choices":1}',
+    b'{"type":"message"}',
+    b"\xff",
+    b"<html>",
+]
 
 
 @TRANSLATED

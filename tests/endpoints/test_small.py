@@ -190,7 +190,7 @@ def test_what_is_too_much_to_be_read_is_not_kept_and_may_be_shown() -> None:
     judge.read(body)
 
     assert judge.fault() == "too-complex"
-    assert document_beginning(body, is_whole=True, work=work).saying is Saying.SOMETHING
+    assert document_beginning(("results",), body, is_whole=True, work=work).saying is Saying.SOMETHING
 
 
 def test_a_value_that_is_too_much_work_is_not_kept() -> None:

@@ -365,4 +365,3 @@ async def test_a_slow_reader_of_a_large_answer_has_all_of_it(client: Client, hou
 
     assert read(client, slow) == WHOLE_ANSWER
     assert not house.records
-

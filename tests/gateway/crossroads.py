@@ -3,8 +3,9 @@
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import httpx
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw import ExchangeReport, MemoryStore, Policy
+from cachemw.gateway.files import read_gateway
 from cachemw.gateway.standings import Standings
 from cachemw.gateway.upstream import Gateway
-from cachemw.proxy import Proxy
+from cachemw.proxy import Gate, Proxy
+from cachemw.proxy.admission import AccessRules
 from cachemw.upstreams.providers import PROVIDERS
 from tests.patience import PATIENT
 from tests.serving import serving_in_thread
@@ -26,6 +29,8 @@ PATIENCE = 5.0
 ON = Policy(default="on")
 
 MESSAGES = [{"role": "user", "content": "Say hello."}]
+NOBODYS: Mapping[str, str] = {}
+EACH_AS_IT_DOES: Mapping[str, Sequence[str]] = {}
 
 
 @dataclass
@@ -55,6 +60,11 @@ class Tapped:
     def chats(self) -> list[Passage]:
         """Return the exchanges that were chat requests: SDKs send others to warm up."""
         return [passage for passage in self.passages if passage.path.endswith("/chat/completions")]
+
+    @property
+    def calls(self) -> list[Passage]:
+        """Return the exchanges that were calls of an endpoint, whichever it was."""
+        return [passage for passage in self.passages if passage.body]
 
     @property
     def open(self) -> int:
@@ -104,6 +114,12 @@ class Crossroads:
         """Return how often each provider was asked."""
         return {name: len(provider.chats) for name, provider in self.providers.items()}
 
+    @property
+    def called(self) -> dict[str, list[str]]:
+        """Return the paths below the version that each provider was called at, in order."""
+        paths = {name: [call.path.removeprefix("/v1") for call in one.calls] for name, one in self.providers.items()}
+        return {name: found for name, found in paths.items() if found}
+
     def reported(self, count: int) -> list[ExchangeReport]:
         """Wait for so many reports, which come after the answers, and return them: misses before their hits."""
         until = time.monotonic() + PATIENCE
@@ -119,23 +135,38 @@ class Crossroads:
 
 
 @contextlib.contextmanager
-def crossroads(directory: Path, providers: Mapping[str, ASGIApp], text: str, policy: Policy = ON) -> Iterator[Crossroads]:
-    """Serve providers, and a proxy with a gateway of a file with this text, to which where they are is added."""
+def crossroads(
+    directory: Path,
+    providers: Mapping[str, ASGIApp],
+    text: str,
+    policy: Policy = ON,
+    speaks: Mapping[str, Sequence[str]] = EACH_AS_IT_DOES,
+    keys: Mapping[str, str] = NOBODYS,
+) -> Iterator[Crossroads]:
+    """Serve providers, and a proxy with a gateway of a file with this text, to which where they are is added.
+
+    `speaks` are the dialects of those of them that shall speak others than their row says, `keys` those of clients by name:
+    where there are some, everybody has to bring one.
+    """
     with contextlib.ExitStack() as stack:
         tapped = {name: Tapped(app) for name, app in providers.items()}
         urls = {name: stack.enter_context(serving_in_thread(app)) for name, app in tapped.items()}
         path = directory / "cachemw.toml"
-        path.write_text(where(urls) + text)
-        gateway, store, reports = Gateway.from_file(str(path), environment=KEYS), MemoryStore(), list[ExchangeReport]()
-        proxy = Tapped(Proxy(gateway=gateway, store=store, policy=policy, limits=PATIENT, hooks=[reports.append]))
-        url = stack.enter_context(serving_in_thread(proxy))
+        path.write_text(where(urls, speaks) + text)
+        gateway = Gateway(read_gateway(str(path), KEYS, keyed=frozenset(keys)), environment=KEYS)
+        store, reports = MemoryStore(), list[ExchangeReport]()
+        proxy = Proxy(gateway=gateway, store=store, policy=policy, limits=PATIENT, hooks=[reports.append])
+        rules = AccessRules(policy, named_keys={sha256(key.encode()).digest(): name for name, key in keys.items()})
+        tap = Tapped(Gate(proxy, rules) if keys else proxy)
+        url = stack.enter_context(serving_in_thread(tap))
         client = stack.enter_context(httpx.Client(trust_env=False, timeout=30))
-        yield Crossroads(url, proxy, tapped, gateway, store, reports, client)
+        yield Crossroads(url, tap, tapped, gateway, store, reports, client)
 
 
-def where(urls: Mapping[str, str]) -> str:
-    """Return the tables that say where providers are."""
-    return "".join(f'[providers.{name}]\nbase_url = "{url}/v1"\n' for name, url in urls.items())
+def where(urls: Mapping[str, str], speaks: Mapping[str, Sequence[str]] = EACH_AS_IT_DOES) -> str:
+    """Return the tables that say where providers are, and what those speak of whom that is said."""
+    spoken = {name: f"speaks = {json.dumps(list(dialects))}\n" for name, dialects in speaks.items()}
+    return "".join(f'[providers.{name}]\nbase_url = "{url}/v1"\n{spoken.get(name, "")}' for name, url in urls.items())
 
 
 def route(*targets: str, name: str = "auto", **words: str) -> str:

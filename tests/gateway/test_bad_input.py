@@ -87,10 +87,11 @@ def test_a_name_that_is_not_known_is_refused(model: str, status: int, code: str,
         assert here.asked == {"cerebras": 0, "groq": 0}
 
 
-def test_a_route_that_is_named_to_another_endpoint_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["audio/speech", "images/generations", "fine_tuning/jobs", "no/such/thing"])
+def test_a_route_that_is_named_to_what_is_no_endpoint_of_ours_is_refused(path: str, tmp_path: Path) -> None:
     here: Crossroads
     with both(tmp_path) as here:
-        answer = here.client.post(f"{here.url}/v1/embeddings", json={"model": "auto", "input": "hi"})
+        answer = here.client.post(f"{here.url}/v1/{path}", json={"model": "auto", "input": "hi"})
 
         assert refused(answer) == (404, "model_not_found", "model")
         assert not here.providers["cerebras"].passages
@@ -245,15 +246,22 @@ def test_an_error_in_anothers_shape_is_an_error(mine: str, failure: str, tmp_pat
             assert answer.status_code >= 400
 
 
-def test_a_request_that_no_target_takes_names_the_member(tmp_path: Path) -> None:
-    text = route("groq/m", "anthropic/m") + price("groq/m", "anthropic/m")
+UNTAKEN = {
+    "one refuses it": (["groq/m"], "no_capable_target"),
+    "one has no word for it": (["anthropic/m"], "untranslatable"),
+    "each for a reason of its own": (["groq/m", "anthropic/m"], "untranslatable"),
+}
+
+
+@pytest.mark.parametrize(("targets", "code"), UNTAKEN.values(), ids=UNTAKEN)
+def test_a_request_that_no_target_takes_names_the_member(targets: list[str], code: str, tmp_path: Path) -> None:
     providers = {"groq": Simulator(dialect="groq"), "anthropic": Simulator(dialect="anthropic")}
     here: Crossroads
-    with crossroads(tmp_path, providers, text) as here:
+    with crossroads(tmp_path, providers, route(*targets) + price(*targets)) as here:
         answer = here.ask(logprobs=True)
 
-        assert refused(answer) == (400, "no_capable_target", "logprobs")
-        assert here.asked == {"groq": 0, "anthropic": 0}
+        assert refused(answer) == (400, code, "logprobs")
+        assert here.called == {}
 
 
 def test_a_body_that_is_nested_too_deeply_hurts_nobody(tmp_path: Path) -> None:

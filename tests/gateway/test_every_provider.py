@@ -8,9 +8,10 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
+from cachemw.cache.record import decode
 from cachemw.simulator import Simulator
 from cachemw.upstreams.providers import PROVIDERS
-from tests.gateway.crossroads import Crossroads, author, crossroads, price, route, told
+from tests.gateway.crossroads import Crossroads, Passage, author, crossroads, price, route, told
 from tests.real.recordings import STORED, Recording, name_of
 from tests.upstream import Asked, Told, Upstream
 
@@ -27,6 +28,13 @@ REPORTING = {
 USAGE = {"include_usage": True}
 KINDS = [pytest.param({}, id="JSON"), pytest.param({"stream": True, "stream_options": USAGE}, id="stream")]
 every_provider = pytest.mark.parametrize("provider", PROVIDERS)
+PATHS = {"chat": "/chat/completions", "messages": "/messages"}
+DRIVEN = [
+    *[pytest.param(name, "chat", id=name) for name in PROVIDERS if name != "anthropic"],
+    pytest.param("anthropic", "messages", id="anthropic"),
+    pytest.param("anthropic", "chat", id="anthropic, its layer for chat"),
+]
+"""The providers, and what each of them is spoken to by who asks in chat."""
 
 
 def said_usage(answer: bytes) -> dict[str, Any]:
@@ -55,51 +63,65 @@ def assert_counted(here: Crossroads, usage: dict[str, Any], provider: str) -> No
     assert (hit.hit, hit.cost, hit.saved) == (True, 0, cost)
 
 
-def assert_hit(miss: httpx.Response, hit: httpx.Response, said: bytes) -> None:
-    """Check that both are byte for byte what the author said, once."""
+def assert_hit(miss: httpx.Response, hit: httpx.Response, said: bytes | None) -> None:
+    """Check that both are the same, byte for byte: what the author said, once, or what that became in chat."""
     assert miss.status_code == hit.status_code == 200
-    assert miss.content == hit.content == said
+    assert miss.content == hit.content
+    assert said is None or miss.content == said
     assert "fwd=miss" in miss.headers["cache-status"]
     assert "; hit" in hit.headers["cache-status"]
     assert miss.headers["content-type"] == hit.headers["content-type"]
 
 
-@every_provider
+@pytest.mark.parametrize(("provider", "speaks"), DRIVEN)
 @pytest.mark.parametrize("members", KINDS)
 @pytest.mark.parametrize("is_second", [False, True], ids=["asked first", "after another has failed"])
 def test_each_provider_is_driven_in_its_own_dialect(
-    provider: str, members: dict[str, Any], is_second: bool, tmp_path: Path
+    provider: str, speaks: str, members: dict[str, Any], is_second: bool, tmp_path: Path
 ) -> None:
-    """G9, G10, G16, G17, E1, E11: its answer passes as it is, is stored, costs what it says, and is its own."""
+    """G9, G10, G16, G17, E1, E11: its answer passes as it is, is stored, costs what it says, and is its own.
+
+    T22: that of one who does not speak chat passes in chat, and is stored as it came.
+    """
     other = "groq" if provider == "cerebras" else "cerebras"
     targets = [f"{provider}/{MODEL}", f"{other}/{MODEL}"]
     apps = {provider: Simulator(dialect=provider), other: Simulator(dialect=other, fail="status:503" if is_second else "")}
     order = reversed(targets) if is_second else targets
-    with crossroads(tmp_path, apps, route(*order) + price(*targets)) as here:
+    with crossroads(tmp_path, apps, route(*order) + price(*targets), speaks={provider: [speaks]}) as here:
         miss, hit = here.ask(**members), here.ask(**members)
 
-        assert here.asked == {provider: 1, other: int(is_second)}
-        (chat,) = here.providers[provider].chats
-        assert_hit(miss, hit, chat.said)
+        assert here.called == {provider: [PATHS[speaks]], **({other: [PATHS["chat"]]} if is_second else {})}
+        (call,) = here.providers[provider].calls
+        assert_hit(miss, hit, call.said if speaks == "chat" else None)
         assert author(told(miss)) == author(told(hit)) == targets[0]
-        assert chat.model == MODEL
-        assert chat.headers[b"authorization"] == f"Bearer sk-of-{provider}".encode()
-        ends = chat.said.endswith(b"data: [DONE]\n\n")
-        assert ends is (bool(members) and PROVIDERS[provider].done)
-        assert_counted(here, said_usage(chat.said), provider)
+        assert call.model == MODEL
+        assert key_in(call, speaks) == f"sk-of-{provider}"
+        ((_, record),) = here.store.scan()
+        assert decode(record).body == call.said
+        ends = miss.content.endswith(b"data: [DONE]\n\n")
+        assert ends is (bool(members) and (speaks != "chat" or PROVIDERS[provider].done))
+        assert_counted(here, said_usage(miss.content), provider)
 
 
-@every_provider
-def test_a_stream_that_was_not_asked_for_its_usage_is_still_accounted(provider: str, tmp_path: Path) -> None:
+def key_in(call: Passage, spoken: str) -> str:
+    """Return the key that came with a call, in the field that this dialect has for it, and in no other one."""
+    field, other = (b"x-api-key", b"authorization") if spoken == "messages" else (b"authorization", b"x-api-key")
+    assert other not in call.headers
+    return call.headers[field].decode().removeprefix("Bearer ")
+
+
+@pytest.mark.parametrize(("provider", "speaks"), DRIVEN)
+def test_a_stream_that_was_not_asked_for_its_usage_is_still_accounted(provider: str, speaks: str, tmp_path: Path) -> None:
     """G16, G17: as the provider says it unasked, else as an estimate; never as nothing."""
     target = f"{provider}/{MODEL}"
-    with crossroads(tmp_path, {provider: Simulator(dialect=provider)}, route(target) + price(target)) as here:
+    text = route(target) + price(target)
+    with crossroads(tmp_path, {provider: Simulator(dialect=provider)}, text, speaks={provider: [speaks]}) as here:
         answer = here.ask(stream=True)
 
         (report,) = here.reported(1)
-        (chat,) = here.providers[provider].chats
-        assert answer.content == chat.said
-        is_said = b'"usage":{' in chat.said
+        (call,) = here.providers[provider].calls
+        assert speaks != "chat" or answer.content == call.said
+        is_said = b'"usage":{' in call.said
         assert report.cost
         basis = ("reported" if provider in REPORTING else "priced") if is_said else "estimated"
         assert report.cost_basis == basis

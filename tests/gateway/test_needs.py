@@ -211,6 +211,46 @@ def test_what_other_endpoints_are_told_is_input_too(member: str) -> None:
     assert needs_of({"max_tokens": 1, member: ["x" * 5000]}).most_input_tokens > 5000
 
 
+DATA = "QUJD" * 25_000
+_SOURCE = {"type": "base64", "media_type": "image/png", "data": DATA}
+_IMAGE, _FILE = {"type": "image", "source": _SOURCE}, {"type": "document", "source": _SOURCE}
+_URL = f"data:image/png;base64,{DATA}"
+ATTACHED: dict[str, tuple[dict[str, Any], int]] = {
+    "chat's picture": ({"messages": [{"content": [{"type": "image_url", "image_url": {"url": _URL}}]}]}, 1),
+    "Anthropic's picture": ({"messages": [{"content": [_IMAGE]}]}, 1),
+    "a picture that a tool gave": ({"messages": [{"content": [{"type": "tool_result", "content": [_IMAGE]}]}]}, 1),
+    "Anthropic's file": ({"messages": [{"content": [_FILE]}]}, 0),
+    "a response's picture": ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": _URL}]}]}, 1),
+    "a response's file": ({"input": [{"role": "user", "content": [{"type": "input_file", "file_data": DATA}]}]}, 0),
+    "a picture that a function gave": (
+        {"input": [{"type": "function_call_output", "output": [{"type": "input_image", "image_url": _URL}]}]},
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "images"), ATTACHED.values(), ids=ATTACHED)
+def test_what_is_attached_is_no_text_in_any_dialect(body: dict[str, Any], images: int) -> None:
+    """E10: else a picture would fill every context."""
+    found = needs_of(body)
+
+    assert found.room < 100
+    assert found.images == images
+    assert images or found.most_input_tokens >= len(DATA)
+
+
+def test_a_document_that_is_text_is_text() -> None:
+    source = {"type": "text", "media_type": "text/plain", "data": "x" * 4000}
+
+    assert needs_of({"messages": [{"content": [{"type": "document", "source": source}]}]}).room > 1000
+
+
+@pytest.mark.parametrize(("prompt", "count"), [("a", 1), (["a", "b"], 2), ([1, 2, 3], 1), ([[1, 2], [3]], 2), ([], 1)])
+def test_each_prompt_has_as_many_completions(prompt: Any, count: int) -> None:
+    """E10."""
+    assert needs_of({"prompt": prompt, "n": 3}).choices == 3 * count
+
+
 def test_completions_of_which_the_best_one_is_shown_are_all_paid_for() -> None:
     """E10."""
     assert needs_of({"n": 2, "best_of": 20}).choices == 20

@@ -162,8 +162,12 @@ async def test_a_report_speaks_of_the_call_as_it_was_asked(front: Front, stream:
 # Tokens that are counted.
 
 COUNT = "/v1/messages/count_tokens"
-MESSAGES_ONLY = pytest.mark.parametrize("front", [("ASGI", MESSAGES), ("proxy", MESSAGES), ("WSGI", MESSAGES),
-    ("httpx2", MESSAGES), ("httpx async", MESSAGES)], indirect=True, ids=lambda param: param[0])
+MESSAGES_ONLY = pytest.mark.parametrize(
+    "front",
+    [("ASGI", MESSAGES), ("proxy", MESSAGES), ("WSGI", MESSAGES), ("httpx2", MESSAGES), ("httpx async", MESSAGES)],
+    indirect=True,
+    ids=lambda param: param[0],
+)
 
 
 async def count(front: Front, control: str | None, **more: Any) -> Reply:

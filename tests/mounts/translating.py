@@ -69,7 +69,12 @@ class Client:
 
     def asks(self, text: str = "hi", stream: bool = False, **members: Any) -> bytes:
         """Return a request's body; a chat client wants the usage too, which Anthropic's always gets."""
-        body: dict[str, Any] = {"model": "m", "max_tokens": 64, "messages": [{"role": "user", "content": text}], "stream": stream}
+        body: dict[str, Any] = {
+            "model": "m",
+            "max_tokens": 64,
+            "messages": [{"role": "user", "content": text}],
+            "stream": stream,
+        }
         if stream and self.dialect == "chat":
             body["stream_options"] = {"include_usage": True}
         return json.dumps(body | members).encode()
@@ -225,9 +230,7 @@ def _wsgi(url: str, speaks: Dialect, options: Any) -> Mount:
 def gateway_to(url: str, speaks: Dialect, folder: Path) -> Gateway:
     """Return a gateway whose one route, `m`, has one target at a URL, where all else goes too."""
     path = folder / "cachemw.toml"
-    path.write_text(
-        f'[providers.there]\nbase_url = "{url}/v1"\nspeaks = ["{speaks}"]\n[routes.m]\ntargets = ["there/m"]\n'
-    )
+    path.write_text(f'[providers.there]\nbase_url = "{url}/v1"\nspeaks = ["{speaks}"]\n[routes.m]\ntargets = ["there/m"]\n')
     return Gateway(replace(read_gateway(str(path), {}), default="there"), environment={})
 
 

@@ -43,6 +43,8 @@ def completion_beginning(raw: bytes, *, is_whole: bool, work: Work = Work()) -> 
     reasons = tuple([choice.finish_reason for choice in choices if choice.finish_reason])
     if says_error(members, work) or any(choice.error != NULL for choice in choices):
         return Beginning(Saying.ERROR)
+    if choices and all(choice.text is None for choice in choices) and name_in(members.get("object", NULL)) != TEXT_COMPLETION:
+        return Beginning(Saying.UNREADABLE)  # as the choices of chat
     says = any(choice.text for choice in choices)
     return Beginning(Saying.SOMETHING if says else Saying.NOTHING, len(choices), reasons)
 
