@@ -119,7 +119,7 @@ def _chunks(plan: Plan) -> Table:
             parser.feed(chunk)
 
     def translated() -> None:
-        presenter = Presenter(presentation, head, 2**20)
+        presenter = Presenter(presentation, said.view, head, 2**20)
         for chunk in stream:
             presenter.feed(chunk)
 

@@ -54,8 +54,13 @@ class Presented:
     presenter: Presenter
 
 
+def presenting(presentation: Presentation, head: Head, limit_bytes: int) -> Presenter:
+    assert presentation.view is not None
+    return Presenter(presentation, presentation.view, head, limit_bytes)
+
+
 def live(client: Client, pieces: list[bytes], head: Head = EVENTS) -> Presented:
-    presenter = Presenter(presentation_to(client), head, LIMIT)
+    presenter = presenting(presentation_to(client), head, LIMIT)
     said = b"".join([presenter.feed(piece) for piece in pieces])
     begun = presenter.begin(head) if presenter.is_stream else None
     ended, rest = presenter.finish(head)
@@ -119,7 +124,7 @@ def _but_for_input(stream: bytes) -> Any:
 def test_the_end_of_a_stream_is_said_with_the_last_event_and_only_once(client: Client) -> None:
     """S6."""
     *events, last = OTHER[client].event_stream()
-    presenter = Presenter(presentation_to(client), EVENTS, LIMIT)
+    presenter = presenting(presentation_to(client), EVENTS, LIMIT)
     before = b"".join([presenter.feed(event) for event in events])
 
     assert client.last not in before
@@ -171,7 +176,7 @@ def test_a_head_says_what_the_body_has_become(client: Client) -> None:
 @TRANSLATED
 def test_a_document_is_said_when_it_is_whole_and_not_before(client: Client) -> None:
     document = OTHER[client].document()
-    presenter = Presenter(presentation_to(client), DOCUMENT, LIMIT)
+    presenter = presenting(presentation_to(client), DOCUMENT, LIMIT)
 
     assert [presenter.feed(bytes([byte])) for byte in document] == [b""] * len(document)
     assert client.read(presenter.finish(DOCUMENT)[1], False) == WHOLE_ANSWER
@@ -179,7 +184,7 @@ def test_a_document_is_said_when_it_is_whole_and_not_before(client: Client) -> N
 
 @TRANSLATED
 def test_a_document_beyond_the_limit_is_given_up_and_not_held(client: Client) -> None:
-    presenter = Presenter(presentation_to(client), DOCUMENT, 100)
+    presenter = presenting(presentation_to(client), DOCUMENT, 100)
 
     for _ in range(50):
         presenter.feed(b" " * 60)
@@ -230,7 +235,7 @@ def test_no_stream_of_anything_has_an_end(client: Client, body: bytes) -> None:
 def test_a_stream_that_breaks_off_says_so_once_and_has_no_end(client: Client, at: int) -> None:
     events = OTHER[client].event_stream()
     whole = b"".join(events)
-    presenter = Presenter(presentation_to(client), EVENTS, LIMIT)
+    presenter = presenting(presentation_to(client), EVENTS, LIMIT)
     said = presenter.feed(whole[: at % (len(whole) - len(events[-1]))])
 
     head, rest = presenter.break_off(EVENTS, Refusal(502, "it broke off", code="x"))
@@ -256,7 +261,7 @@ def test_what_cannot_be_said_of_what_is_stored_is_unsayable(client: Client) -> N
 def test_what_is_told_stands_on_both(client: Client) -> None:
     presentation = presentation_to(client, ("top_k", "dropped"), ("seed", "dropped"))
     stored = presentation.of_stored(record(OTHER[client].document(), JSON, b"application/json"))
-    presenter = Presenter(presentation, EVENTS, LIMIT)
+    presenter = presenting(presentation, EVENTS, LIMIT)
 
     assert isinstance(stored, StoredResponse)
     assert dict(stored.headers)[b"cachemw-translation"] == b"top_k=dropped, seed=dropped"
