@@ -88,7 +88,7 @@ class Cookies:
         self._pairs: dict[bytes, None] = {}
 
     def note(self, asked: Request, head: Head) -> None:
-        """Remember what an answer sets, unless it was to no chat request; the oldest are forgotten."""
+        """Remember what an answer sets, unless it was to no API call; the oldest are forgotten."""
         for value in header_values(head.headers, b"set-cookie") if isinstance(asked.body, bytes) else ():
             self._pairs[value.partition(b";")[0].strip()] = None
             if len(self._pairs) > self.LIMIT:

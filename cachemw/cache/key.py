@@ -50,7 +50,7 @@ class Key(msgspec.Struct, frozen=True):
 def fingerprint(
     request: Request, canonical: bytes, partition: bytes, namespace: str | None, sample: int, rules: HeaderRules
 ) -> Key:
-    """Return the key of a chat request."""
+    """Return the key of an API call."""
     fields = keyed(request.headers, request.target.recipient, rules)
     parts = frame(
         (

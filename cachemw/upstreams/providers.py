@@ -15,7 +15,7 @@ from cachemw.upstreams.http import HttpUpstream, KeyNeed
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """The place of a provider's OpenAI-style API, and the environment variables that say so and hold its key.
+    """The place of a provider's API, and the environment variables that say so and hold its key.
 
     The key is that of the first of these variables that is set, and goes there as a bearer token. `bookkeeping` names the
     members of a request's body by which it only counts and pays: answers do not depend on them. `version` is the segment that
