@@ -47,7 +47,7 @@ def test_thinking_of_others_never_reaches_anthropic(signature: str, model: str, 
     """T11: it is told, on a hit as on a miss; all else is as it was."""
     here: Crossroads
     text = route(TARGETS["messages"], TARGETS["chat"]) + price(*TARGETS.values())
-    with crossroads(tmp_path, both_speakers(), text, Policy(default=default)) as here:  # type: ignore[arg-type]
+    with crossroads(tmp_path, both_speakers(), text, Policy(default=default)) as here:
         said = history(thinking(REAL), thinking(signature), TEXT)
         answers = [ask_in(here, "messages", model=model, messages=said, metadata={"user_id": "a"}) for _ in range(2)]
 
@@ -68,7 +68,7 @@ def test_its_own_thinking_reaches_it_byte_for_byte(default: str, stream: bool, t
     """T10."""
     here: Crossroads
     text = route(TARGETS["messages"]) + price(TARGETS["messages"])
-    with crossroads(tmp_path, both_speakers(), text, Policy(default=default)) as here:  # type: ignore[arg-type]
+    with crossroads(tmp_path, both_speakers(), text, Policy(default=default)) as here:
         answer = ask_in(here, "messages", messages=history(thinking(REAL), TEXT), stream=stream)
 
         (call,) = here.providers["anthropic"].calls
