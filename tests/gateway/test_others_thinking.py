@@ -105,7 +105,7 @@ def test_a_strict_policy_drops_none(default: str, second: bool, tmp_path: Path) 
     """§3: who takes it is asked; where nobody does, it is a 400."""
     here: Crossroads
     targets = [TARGETS["messages"], "openrouter/z-ai/glm-5"][: 1 + second]
-    policy = Policy(default=default, translation="strict")  # type: ignore[arg-type]
+    policy = Policy(default=default, translation="strict")
     providers = {"anthropic": Simulator(dialect="anthropic"), "openrouter": Simulator()}
     with crossroads(tmp_path, providers, route(*targets) + price(*targets), policy) as here:
         answer = ask_in(here, "messages", messages=history(thinking(OTHERS["ours"]), TEXT))
