@@ -191,6 +191,26 @@ def test_tokens_are_counted_by_who_would_answer(
         assert answer.headers.get("cachemw-translation") == (None if called else "input_tokens=estimated")
 
 
+@pytest.mark.parametrize("default", ["on", "off"], ids=["opted in", "relayed"])
+@pytest.mark.parametrize("how", ["ask", "refuse"])
+def test_where_nobody_counts_the_operator_says_what_is_done(how: str, default: str, tmp_path: Path) -> None:
+    """F7: an answer of one token, which says it exactly and costs something, or a 404 in Anthropic's shape."""
+    here: Crossroads
+    policy = Policy(default=default, count_tokens=how)  # type: ignore[arg-type]
+    providers = {"cerebras": Simulator(dialect="cerebras")}
+    with crossroads(tmp_path, providers, route("cerebras/m") + price("cerebras/m"), policy) as here:
+        answer = post(here, "messages/count_tokens")
+
+        (report,) = here.reported(1)
+        if how == "ask":
+            (call,) = here.providers["cerebras"].calls
+            assert (answer.status_code, answer.json()) == (200, {"input_tokens": 2})
+            assert (call.path, report.cost, report.cost_basis) == ("/v1/chat/completions", 2 * 1000 + 2000, "priced")
+        else:
+            assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error")
+            assert here.called == {}
+
+
 def test_the_ledger_has_a_row_for_every_endpoint(tmp_path: Path) -> None:
     """E12: `cachemw spend --by endpoint` reads these."""
     here: Crossroads
