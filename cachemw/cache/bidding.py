@@ -86,7 +86,10 @@ def relayed_bids(
     bids: list[AskedBid] = []
     presentations: list[Presentation | None] = []
     instead: Closed | None = None
-    for position in plan.order:
+    in_reserve = [position for position in range(len(plan.bids)) if position not in plan.order]
+    for position in (*plan.order, *in_reserve):
+        if bids and position in in_reserve:
+            break  # one that is cooling is asked where the request can be said to no other
         said = _said_to(endpoint, request, policy, plan, plan.bids[position])
         if isinstance(said, LocalAnswer) and not bids:
             return said  # nobody who comes later is asked what need not be asked

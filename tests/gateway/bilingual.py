@@ -51,7 +51,7 @@ def words_of(body: bytes, dialect: str) -> Words:
 def _chat_words(body: bytes, is_document: bool) -> Words:
     completion = chat.read_by_sdk(body) if is_document else chat.read_stream_by_sdk(body)
     (choice,) = completion.choices
-    calls = choice.message.tool_calls or []
+    calls: list[Any] = choice.message.tool_calls or []
     tools = tuple((call.id, call.function.name, json.loads(call.function.arguments)) for call in calls)
     usage = completion.usage
     tokens = None if usage is None else (usage.prompt_tokens, usage.completion_tokens)
@@ -73,7 +73,7 @@ def said_by(passage: Passage) -> Words:
 
 def ask_in(here: Crossroads, dialect: str, headers: Mapping[str, str] | None = None, **members: Any) -> httpx.Response:
     """Ask in a dialect, and read the answer whole; members are added to the usual ones, of which `None` ones are left out."""
-    usual = {"model": "auto", "messages": MESSAGES}
+    usual: dict[str, Any] = {"model": "auto", "messages": MESSAGES}
     usual |= {"max_tokens": LIMIT} if dialect == "messages" else {"max_completion_tokens": LIMIT}
     if dialect == "chat" and members.get("stream"):
         usual["stream_options"] = {"include_usage": True}

@@ -1,5 +1,6 @@
 """Who asks a gateway in either dialect: client keys, names of models, wishes, budgets and the caller's own key."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ ALICE, BOB = "sk-of-alice", "sk-of-bob"
 CLIENTS = {"alice": ALICE, "bob": BOB}
 ROUTE = route(TARGETS["chat"], TARGETS["messages"]) + price(*TARGETS.values())
 CALLERS = pytest.mark.parametrize("caller", PATHS)
-SCHEMES = {
+SCHEMES: dict[str, Callable[[str], dict[str, str]]] = {
     "a bearer token": lambda key: {"authorization": f"Bearer {key}"},
     "x-api-key": lambda key: {"x-api-key": key},
 }
@@ -70,7 +71,13 @@ def test_who_has_no_key_is_told_so_in_his_own_dialect(brought: dict[str, str], c
         assert here.called == {}
 
 
-BUDGETS = '[clients.alice]\nbudget = { usd = 0.00001, per = "day" }\n[clients.bob]\nroutes = ["auto"]\nrate = { requests = 1, per = "day" }\n'
+BUDGETS = """
+[clients.alice]
+budget = { usd = 0.00001, per = "day" }
+[clients.bob]
+routes = ["auto"]
+rate = { requests = 1, per = "day" }
+"""
 
 
 @CALLERS
@@ -82,7 +89,7 @@ def test_a_budget_is_spent_in_either_dialect_and_said_in_the_callers(
     """E10: hits are free; a 402 and a 429 have the shape that the caller reads."""
     here: Crossroads
     text = route(TARGETS[spoken]) + price(*TARGETS.values()) + BUDGETS
-    policy = Policy(default=default)  # type: ignore[arg-type]
+    policy = Policy(default=default)
     with crossroads(tmp_path, both_speakers(), text, policy, keys=CLIENTS) as here:
         alice, bob = SCHEMES["x-api-key"](ALICE), SCHEMES["x-api-key"](BOB)
         answers = [ask_in(here, caller, alice, temperature=number / 10) for number in (1, 2)]
@@ -152,7 +159,7 @@ def test_both_sdks_list_the_models_with_a_client_key(tmp_path: Path) -> None:
 @MODES
 def test_a_wish_that_costs_too_much_is_refused_in_the_callers_dialect(caller: str, default: str, tmp_path: Path) -> None:
     here: Crossroads
-    with crossroads(tmp_path, both_speakers(), ROUTE, Policy(default=default)) as here:  # type: ignore[arg-type]
+    with crossroads(tmp_path, both_speakers(), ROUTE, Policy(default=default)) as here:
         answer = ask_in(here, caller, {"Cachemw-Route": 'max-cost="0.000001"'})
 
         assert answer.status_code == 402
@@ -166,7 +173,7 @@ def test_a_wish_that_costs_too_much_is_refused_in_the_callers_dialect(caller: st
 def test_a_wish_is_obeyed_whichever_dialect_its_target_speaks(stream: bool, caller: str, default: str, tmp_path: Path) -> None:
     """F1, E1: `only`, and a cost that is enough."""
     here: Crossroads
-    with crossroads(tmp_path, both_speakers(), ROUTE, Policy(default=default)) as here:  # type: ignore[arg-type]
+    with crossroads(tmp_path, both_speakers(), ROUTE, Policy(default=default)) as here:
         for dialect, target in TARGETS.items():
             answer = ask_in(here, caller, {"Cachemw-Route": f'only=("{target}"), max-cost="1"'}, stream=stream)
 
@@ -182,7 +189,7 @@ def test_a_deadline_is_said_in_the_callers_dialect(first: str, caller: str, defa
     here: Crossroads
     text = route(TARGETS[first]) + price(TARGETS[first])
     providers = both_speakers(**{first: "silent"})
-    with crossroads(tmp_path, providers, text, Policy(default=default)) as here:  # type: ignore[arg-type]
+    with crossroads(tmp_path, providers, text, Policy(default=default)) as here:
         answer = ask_in(here, caller, {"Cachemw-Route": "deadline=0.2"})
 
         assert answer.status_code == 504
@@ -197,7 +204,7 @@ def test_the_last_failure_is_shown_in_the_callers_dialect(first: str, caller: st
     here: Crossroads
     text = route(TARGETS[first], TARGETS[OTHER[first]]) + price(*TARGETS.values())
     providers = both_speakers(chat="cerebras:rate", messages="anthropic:rate")
-    with crossroads(tmp_path, providers, text, Policy(default=default)) as here:  # type: ignore[arg-type]
+    with crossroads(tmp_path, providers, text, Policy(default=default)) as here:
         answer = ask_in(here, caller)
 
         assert answer.status_code == 429
@@ -220,7 +227,7 @@ def test_a_callers_own_key_passes_in_the_field_that_its_provider_reads(
         path = tmp_path / "cachemw.toml"
         path.write_text(where({SPEAKERS[spoken]: url}) + route(TARGETS[spoken]))
         gateway = Gateway(read_gateway(str(path), KEYS), environment=KEYS, credentials="pass")
-        policy = Policy(default=default)  # type: ignore[arg-type]
+        policy = Policy(default=default)
         with serving_in_thread(Proxy(gateway=gateway, store=MemoryStore(), policy=policy)) as here:
             body = {"model": "auto", "messages": MESSAGES, "max_tokens": LIMIT}
             fields = {"anthropic-version": "2023-06-01"} | scheme("sk-mine")

@@ -1,4 +1,4 @@
-"""A route whose targets speak different dialects, asked in either: who fails is left, and the answer is the caller's to read."""
+"""A route whose targets speak different dialects: who fails is left, and the answer is in the words of who asked, in either."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every endpoint on a route: who fails is left, and the answer is stored and costs what it says; other endpoints fare as before."""
+"""Every endpoint on a route: who fails is left there, and the answer is stored and costs what it says."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -54,7 +54,7 @@ def at(tmp_path: Path, fail: str = "", text: str = ROUTE, policy: Policy = Polic
 def test_who_fails_is_left_at_every_endpoint(path: str, failure: str, default: str, tmp_path: Path) -> None:
     """G1, G21: an answer is what the endpoint begins with, and nothing else is."""
     here: Crossroads
-    with at(tmp_path, failure, policy=Policy(default=default)) as here:  # type: ignore[arg-type]
+    with at(tmp_path, failure, policy=Policy(default=default)) as here:
         answer = post(here, path)
 
         assert here.called == {"openai": [f"/{path}"], "openrouter": [f"/{path}"]}
@@ -119,7 +119,7 @@ def test_what_says_nothing_of_tokens_is_estimated_by_its_input_alone(path: str, 
 def test_counting_costs_nothing(default: str, tmp_path: Path) -> None:
     """Anthropic charges nothing for it, and it is asked at every turn: neither a budget nor a wish is in its way."""
     here: Crossroads
-    with at(tmp_path, policy=Policy(default=default)) as here:  # type: ignore[arg-type]
+    with at(tmp_path, policy=Policy(default=default)) as here:
         answer = post(here, "messages/count_tokens", headers={"Cachemw-Route": 'max-cost="0"'})
 
         (report,) = here.reported(1)
@@ -155,7 +155,7 @@ def test_responses_go_to_who_speaks_them(spoken_by: str, default: str, tmp_path:
     second = {"nobody": "mistral", "the second": "openai"}[spoken_by]
     targets = "cerebras/m", f"{second}/m"
     providers = {"cerebras": Simulator(), second: Simulator()}
-    policy = Policy(default=default)  # type: ignore[arg-type]
+    policy = Policy(default=default)
     with crossroads(tmp_path, providers, route(*targets) + price(*targets), policy) as here:
         answer = post(here, "responses")
 
@@ -182,14 +182,33 @@ def test_tokens_are_counted_by_who_would_answer(
     """T24: by an estimate where that one does not count; a spare is not told what need not be asked."""
     here: Crossroads
     providers = {name.partition("/")[0]: Simulator(dialect=name.partition("/")[0]) for name in targets}
-    policy = Policy(default=default)  # type: ignore[arg-type]
+    policy = Policy(default=default)
     with crossroads(tmp_path, providers, route(*targets) + price(*targets), policy) as here:
         answer = post(here, "messages/count_tokens")
 
         assert (answer.status_code, answer.json()["input_tokens"] > 0) == (200, True)
         assert here.called == called
-        assert ("cachemw-translation" in answer.headers) is not called
-        assert called or answer.headers["cachemw-translation"] == "input_tokens=estimated"
+        assert answer.headers.get("cachemw-translation") == (None if called else "input_tokens=estimated")
+
+
+@pytest.mark.parametrize("default", ["on", "off"], ids=["opted in", "relayed"])
+@pytest.mark.parametrize("how", ["ask", "refuse"])
+def test_where_nobody_counts_the_operator_says_what_is_done(how: str, default: str, tmp_path: Path) -> None:
+    """F7: an answer of one token, which says it exactly and costs something, or a 404 in Anthropic's shape."""
+    here: Crossroads
+    policy = Policy(default=default, count_tokens=how)  # type: ignore[arg-type]
+    providers = {"cerebras": Simulator(dialect="cerebras")}
+    with crossroads(tmp_path, providers, route("cerebras/m") + price("cerebras/m"), policy) as here:
+        answer = post(here, "messages/count_tokens")
+
+        (report,) = here.reported(1)
+        if how == "ask":
+            (call,) = here.providers["cerebras"].calls
+            assert (answer.status_code, answer.json()) == (200, {"input_tokens": 2})
+            assert (call.path, report.cost, report.cost_basis) == ("/v1/chat/completions", 2 * 1000 + 2000, "priced")
+        else:
+            assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error")
+            assert here.called == {}
 
 
 def test_the_ledger_has_a_row_for_every_endpoint(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_thinking_of_others_never_reaches_anthropic(signature: str, model: str, 
     """T11: it is told, on a hit as on a miss; all else is as it was."""
     here: Crossroads
     text = route(TARGETS["messages"], TARGETS["chat"]) + price(*TARGETS.values())
-    with crossroads(tmp_path, both_speakers(), text, Policy(default=default)) as here:  # type: ignore[arg-type]
+    with crossroads(tmp_path, both_speakers(), text, Policy(default=default)) as here:
         said = history(thinking(REAL), thinking(signature), TEXT)
         answers = [ask_in(here, "messages", model=model, messages=said, metadata={"user_id": "a"}) for _ in range(2)]
 
@@ -68,7 +68,7 @@ def test_its_own_thinking_reaches_it_byte_for_byte(default: str, stream: bool, t
     """T10."""
     here: Crossroads
     text = route(TARGETS["messages"]) + price(TARGETS["messages"])
-    with crossroads(tmp_path, both_speakers(), text, Policy(default=default)) as here:  # type: ignore[arg-type]
+    with crossroads(tmp_path, both_speakers(), text, Policy(default=default)) as here:
         answer = ask_in(here, "messages", messages=history(thinking(REAL), TEXT), stream=stream)
 
         (call,) = here.providers["anthropic"].calls
@@ -105,7 +105,7 @@ def test_a_strict_policy_drops_none(default: str, second: bool, tmp_path: Path) 
     """§3: who takes it is asked; where nobody does, it is a 400."""
     here: Crossroads
     targets = [TARGETS["messages"], "openrouter/z-ai/glm-5"][: 1 + second]
-    policy = Policy(default=default, translation="strict")  # type: ignore[arg-type]
+    policy = Policy(default=default, translation="strict")
     providers = {"anthropic": Simulator(dialect="anthropic"), "openrouter": Simulator()}
     with crossroads(tmp_path, providers, route(*targets) + price(*targets), policy) as here:
         answer = ask_in(here, "messages", messages=history(thinking(OTHERS["ours"]), TEXT))

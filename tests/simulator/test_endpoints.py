@@ -22,9 +22,9 @@ SPOKEN = {
     "gemini": ["/v1/chat/completions", "/v1/embeddings"],
     "mistral": ["/v1/chat/completions", "/v1/embeddings"],
     "deepinfra": ["/v1/chat/completions", "/v1/embeddings"],
-    "groq": ["/v1/chat/completions"],
-    "xai": ["/v1/chat/completions"],
-    "openrouter": ["/v1/chat/completions"],
+    "groq": ["/v1/chat/completions", "/v1/responses"],
+    "xai": ["/v1/chat/completions", "/v1/responses"],
+    "openrouter": ["/v1/chat/completions", "/v1/messages", "/v1/responses"],
 }
 
 

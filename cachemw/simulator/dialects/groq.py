@@ -22,7 +22,7 @@ def _groq_error(message: str, kind: str = "invalid_request_error", code: str | N
 
 
 class Groq(OpenAI):
-    endpoints: ClassVar[frozenset[str]] = frozenset({"chat"})
+    endpoints: ClassVar[frozenset[str]] = frozenset({"chat", "responses"})
     failures: ClassVar[Mapping[str, SimulatedFailure]] = {
         "tpm-too-large": at_once(
             413,

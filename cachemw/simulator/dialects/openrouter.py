@@ -30,7 +30,7 @@ UNAVAILABLE = _router_error(502, "Provider returned error", "provider_unavailabl
 
 
 class OpenRouter(OpenAI):
-    endpoints: ClassVar[frozenset[str]] = frozenset({"chat"})
+    endpoints: ClassVar[frozenset[str]] = frozenset({"chat", "messages", "responses"})
     preamble: ClassVar[bytes] = b": OPENROUTER PROCESSING\n\n" * 2
     failures: ClassVar[Mapping[str, SimulatedFailure]] = {
         "rate": _failed(

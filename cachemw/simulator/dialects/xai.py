@@ -28,7 +28,7 @@ def _xai_error(status: int, text: str) -> Json:
 
 
 class XAI(OpenAI):
-    endpoints: ClassVar[frozenset[str]] = frozenset({"chat"})
+    endpoints: ClassVar[frozenset[str]] = frozenset({"chat", "responses"})
     failures: ClassVar[Mapping[str, SimulatedFailure]] = {
         "spent": at_once(429, _xai_error(429, f"Your team simulated {SPENT}")),
         "spent-403": at_once(403, _xai_error(403, f"Your team simulated {SPENT}")),
