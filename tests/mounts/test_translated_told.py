@@ -298,3 +298,12 @@ def _after(front: Front, answer: Any) -> Any:
         body["tools"] = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
         turns = [said, {"role": "tool", "tool_call_id": said["tool_calls"][0]["id"], "content": "done"}]
     return body | {"messages": [*body["messages"], *turns]}
+
+
+@pytest.mark.parametrize("query", ["?beta=true", "?x=1&y=%2F"])
+async def test_a_query_is_of_the_callers_dialect_and_stays_here(front: Front, query: str) -> None:
+    """§0.6: coding agents send one."""
+    replies = [await front.ask(path=front.client.path + more) for more in (query, "", query)]
+
+    assert [status_of(reply).partition(";")[0] for reply in replies] == ["fwd=miss", "hit", "hit"]
+    assert [(asked.path, asked.query) for asked in front.upstream.asked] == [(front.spoken.path, b"")]
