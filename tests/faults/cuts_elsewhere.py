@@ -143,7 +143,9 @@ async def _cut_in_translation(whole: Whole, client: Client, *, every_way: bool) 
                 tally += Tally(1, wrong=bool(wrong), examples=(f"{name} {way} after {cut} bytes: {wrong}",) if wrong else ())
         source.way, source.cut = "is whole", len(whole.body)
         reply = await ask()
-        assert (reply.complete, client.last in reply.body, purge(store)) == (True, True, 1), f"{name} does not keep what is whole"
+        assert (reply.complete, client.last in reply.body, purge(store)) == (True, True, 1), (
+            f"{name} does not keep what is whole"
+        )
     return tally + Tally(leaks=source.open_bodies)
 
 

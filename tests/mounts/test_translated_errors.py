@@ -1,7 +1,6 @@
 """F3, F2: whatever an upstream of another dialect does instead of answering well, its client reads an error of his own API."""
 
 import gzip
-import json
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +9,7 @@ from tests.asgi_driver import Reply
 from tests.mounts.conftest import status_of
 from tests.mounts.gates import Gate
 from tests.mounts.translating import CHAT, MESSAGES, WHOLE_ANSWER, Front
-from tests.upstream import DONE, EVENT_STREAM, JSON, Told, always, event
+from tests.upstream import EVENT_STREAM, JSON, Told, always
 
 pytestmark = pytest.mark.anyio
 

@@ -29,7 +29,7 @@ from tests.mounts.gates import Gate
 from tests.mounts.mounting import AsgiMount, AsyncTransportMount, Mount, Sent, TransportMount, WsgiMount
 from tests.patience import PATIENT
 from tests.translation import talking_to_messages as openais
-from tests.upstream import DONE, EVENT_STREAM, JSON, Asked, Told, Upstream, completion, event
+from tests.upstream import DONE, EVENT_STREAM, JSON, Asked, Part, Told, Upstream, completion, event
 
 Dialect = Literal["chat", "messages"]
 
@@ -69,7 +69,12 @@ class Client:
 
     def asks(self, text: str = "hi", stream: bool = False, **members: Any) -> bytes:
         """Return a request's body; a chat client wants the usage too, which Anthropic's always gets."""
-        body: dict[str, Any] = {"model": "m", "max_tokens": 64, "messages": [{"role": "user", "content": text}], "stream": stream}
+        body: dict[str, Any] = {
+            "model": "m",
+            "max_tokens": 64,
+            "messages": [{"role": "user", "content": text}],
+            "stream": stream,
+        }
         if stream and self.dialect == "chat":
             body["stream_options"] = {"include_usage": True}
         return json.dumps(body | members).encode()
@@ -187,7 +192,10 @@ class InSteps:
     def __init__(self, events: Sequence[bytes]) -> None:
         self.heard = b""
         self._gates = {piece: Gate() for piece in PIECES}
-        self.told = Told([part for event in events for part in (event, *self._gates_after(event))], headers=EVENT_STREAM)
+        parts: list[Part] = []
+        for one in events:
+            parts += [one, *self._gates_after(one)]
+        self.told = Told(parts, headers=EVENT_STREAM)
 
     def _gates_after(self, event: bytes) -> list[Gate]:
         return [gate for piece, gate in self._gates.items() if piece in event]
@@ -225,9 +233,7 @@ def _wsgi(url: str, speaks: Dialect, options: Any) -> Mount:
 def gateway_to(url: str, speaks: Dialect, folder: Path) -> Gateway:
     """Return a gateway whose one route, `m`, has one target at a URL, where all else goes too."""
     path = folder / "cachemw.toml"
-    path.write_text(
-        f'[providers.there]\nbase_url = "{url}/v1"\nspeaks = ["{speaks}"]\n[routes.m]\ntargets = ["there/m"]\n'
-    )
+    path.write_text(f'[providers.there]\nbase_url = "{url}/v1"\nspeaks = ["{speaks}"]\n[routes.m]\ntargets = ["there/m"]\n')
     return Gateway(replace(read_gateway(str(path), {}), default="there"), environment={})
 
 
