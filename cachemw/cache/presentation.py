@@ -20,6 +20,7 @@ UNSAYABLE = "other-dialect"
 
 _ID_FIELDS = (b"x-request-id", b"request-id")
 _OF_THE_BODY = (b"content-length", b"content-encoding", b"transfer-encoding", b"etag", b"digest", b"content-md5")
+_LEADS_ELSEWHERE = (b"location", b"content-location")
 
 
 class Presentation(msgspec.Struct, frozen=True):
@@ -113,6 +114,8 @@ class Presenter:
         if self.fault is not None:
             return self._unsayable(head, self.fault)
         body = bytes(self._pieces)
+        if self._status != 200 and self._status < 400:  # an SDK would read it as an answer, or follow where it leads
+            return self._unsayable(head, f"it has the status {self._status}")
         if self._status != 200:
             translated = self._view.error(self._status, body)
             return self._said(head, self._status, b"application/json", len(translated)), translated
@@ -145,7 +148,7 @@ class Presenter:
         return self._said(head, 502, b"application/json", len(body)), body
 
     def _said(self, head: Head, status: int, content_type: bytes, size: int | None = None) -> Head:
-        fields = without(head.headers, (*_OF_THE_BODY, b"content-type", *_ID_FIELDS))
+        fields = without(head.headers, (*_OF_THE_BODY, *_LEADS_ELSEWHERE, b"content-type", *_ID_FIELDS))
         named = [value for name in _ID_FIELDS for value in header_values(head.headers, name)]
         ids = tuple([(name, named[0]) for name in _ID_FIELDS]) if named else ()
         length = () if size is None else ((b"content-length", b"%d" % size),)

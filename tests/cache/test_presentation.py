@@ -249,7 +249,7 @@ def test_a_stream_that_breaks_off_says_so_once_and_has_no_end(client: Client, at
 def test_what_cannot_be_said_of_what_is_stored_is_unsayable(client: Client) -> None:
     presentation = presentation_to(client)
     foreign = (
-        replace(record(client.document(), JSON, b"application/json")),
+        record(client.document(), JSON, b"application/json"),
         record(b"".join(client.event_stream()), STREAM),
         record(b"".join(OTHER[client].event_stream()[:-1]), STREAM) if client.dialect == "chat" else record(b"{}", JSON),
     )

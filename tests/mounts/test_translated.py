@@ -1,6 +1,7 @@
 """F2, F3, T9: an answer in another dialect than its upstream's, from every mount: live, stored, and in both kinds."""
 
 import json
+import threading
 from dataclasses import replace
 from itertools import count
 
@@ -9,6 +10,7 @@ import pytest
 from tests.endpoints import messages as anthropics
 from tests.mounts import test_scenarios as story
 from tests.mounts.conftest import note_recalled, status_of
+from tests.mounts.gates import Gate
 from tests.mounts.translating import MESSAGES, USAGE, WHOLE_ANSWER, Client, Front, InSteps
 from tests.upstream import DONE, EVENT_STREAM, Told, always, completion, event
 
@@ -81,7 +83,7 @@ SCENARIOS = (
 async def test_it_is_the_same_story_as_in_the_upstreams_own_dialect(front: Front, name: str, stream: bool) -> None:
     """S1, R4, E1, E2: and what is no answer is an error in the caller's shape."""
     if name == "stale-if-error" and front.is_routed:
-        pytest.skip("a gateway's target cools when it fails: tests/gateway")
+        pytest.skip("a target of a gateway that fails is not asked for a while")
     front.mount(stale_while_revalidate=100.0 if name == "stale-while-revalidate" else 0.0)
     for number, step in enumerate(story.SCENARIOS[name]):
         front.driver.clock = lambda at=step.at: 1_000_000.0 + at
@@ -219,3 +221,44 @@ async def test_what_cannot_be_said_is_stored_for_who_speaks_as_the_upstream(fron
 def events_in(body: bytes) -> list[bytes]:
     """Return the events of a stream, as bytes."""
     return [event + b"\n\n" for event in body.split(b"\n\n") if event]
+
+
+# The end.
+
+
+async def test_the_record_is_there_before_the_end_leaves(front: Front) -> None:
+    """R1b, P2: SDKs hang up at it."""
+    heard, seen = bytearray(), list[tuple[bool, int]]()
+
+    def hear(chunk: bytes) -> None:
+        heard.extend(chunk)
+        seen.append((front.client.last in heard, len(list(front.store.scan()))))
+
+    reply = await front.ask(stream=True, hears=hear)
+
+    assert front.client.read(reply.body, True) == WHOLE_ANSWER
+    assert {count for is_over, count in seen if is_over} == {1}
+
+
+@pytest.mark.parametrize("control", ["on", None], ids=["kept", "passed on"])
+async def test_an_upstream_that_stays_behind_its_end_keeps_nobody_waiting(front: Front, control: str | None) -> None:
+    """S6: some wait for their client to hang up."""
+    front.limits = replace(front.limits, done_hold=0.05)
+    front.mount()
+    end = Gate()
+    front.upstream.respond = always(Told([*front.spoken.event_stream(), end], headers=EVENT_STREAM))
+    heard, came = bytearray(), list[bool]()
+
+    def hear(chunk: bytes) -> None:
+        heard.extend(chunk)
+        if front.client.last in heard:
+            came.append(end.is_set())
+            end.set()
+
+    too_late = threading.Timer(2.0, end.set)
+    too_late.start()
+    reply = await front.ask(control=control, stream=True, hears=hear)
+    too_late.cancel()
+
+    assert front.client.read(reply.body, True) == WHOLE_ANSWER
+    assert came[:1] == [False]

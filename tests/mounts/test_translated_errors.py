@@ -273,3 +273,40 @@ async def test_a_client_that_leaves_leaves_nothing_behind(front: Front, after: i
     assert not left.complete
     assert front.reports[0].details[0] == "client-left"
     assert front.client.read(reply.body, True) == WHOLE_ANSWER
+
+
+@ASKED
+@pytest.mark.parametrize("status", [201, 202, 204, 304, 307])
+async def test_a_status_that_is_neither_an_answer_nor_an_error_is_an_error(
+    front: Front, status: int, control: str | None
+) -> None:
+    """T22: an SDK would take it for an answer, or follow where it leads with a body that is not read there."""
+    body = [] if status in (204, 304) else [front.spoken.document()]
+    front.upstream.respond = always(Told(body, status=status, headers=(*JSON, (b"location", b"/v1/elsewhere"))))
+
+    reply = await front.ask(control=control)
+
+    assert (reply.status, reply.complete) == (502, True)
+    assert str(status) in front.client.error_in(reply.body)[1]
+    assert b"location" not in reply.headers
+
+
+FAILED_WITHIN = {
+    "chat": b'data: {"error":{"message":"overloaded","type":"server_error","code":"x"}}\n\n',
+    "messages": b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"overloaded"}}\n\n',
+}
+
+
+@ASKED
+async def test_an_error_within_a_stream_is_one_of_the_callers(front: Front, control: str | None) -> None:
+    """T25: what came before it stands, and nothing is stored."""
+    events = front.spoken.event_stream()
+    front.upstream.respond = always(Told([*events[:4], FAILED_WITHIN[front.spoken.dialect]], headers=EVENT_STREAM))
+
+    reply = await front.ask(control=control, stream=True)
+
+    assert not reply.complete
+    assert front.client.last not in reply.body
+    assert front.client.error_event_in(events_in(reply.body)[-1])[1]
+    assert len(events_in(reply.body)) > 1
+    assert not list(front.store.scan())

@@ -8,7 +8,8 @@ import pytest
 from cachemw.translation.counting import estimated_tokens
 from tests.asgi_driver import Reply
 from tests.mounts.conftest import status_of
-from tests.mounts.translating import CHAT, MESSAGES, WHOLE_ANSWER, Front
+from tests.mounts.translating import BOTH_WAYS, CHAT, MESSAGES, WHOLE_ANSWER, Front
+from tests.mounts.translating import KINDS as KINDS_OF_MOUNTS
 from tests.upstream import JSON, Asked, Told, always
 
 pytestmark = pytest.mark.anyio
@@ -163,11 +164,10 @@ async def test_a_report_speaks_of_the_call_as_it_was_asked(front: Front, stream:
 
 COUNT = "/v1/messages/count_tokens"
 MESSAGES_ONLY = pytest.mark.parametrize(
-    "front",
-    [("ASGI", MESSAGES), ("proxy", MESSAGES), ("WSGI", MESSAGES), ("httpx2", MESSAGES), ("httpx async", MESSAGES)],
-    indirect=True,
-    ids=lambda param: param[0],
+    "front", [(kind, MESSAGES) for kind in KINDS_OF_MOUNTS], indirect=True, ids=KINDS_OF_MOUNTS
 )
+PROXIES = pytest.mark.parametrize("front", [("proxy", client) for client in BOTH_WAYS], indirect=True, ids=["messages", "chat"])
+"""What is beside the API's calls is the app's elsewhere, or a gateway's."""
 
 
 async def count(front: Front, control: str | None, **more: Any) -> Reply:
@@ -242,13 +242,10 @@ LISTS: dict[Any, tuple[Any, Any]] = {
 }
 
 
+@PROXIES
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/m"])
 async def test_models_are_listed_in_the_callers_shape(front: Front, path: str) -> None:
     """§3.3."""
-    if front.is_routed:
-        pytest.skip("a gateway lists its own: tests/gateway/test_own_paths.py")
-    if front.kind in ("ASGI", "WSGI"):
-        pytest.skip("what is beside the API's calls is the app's")
     whole, one = LISTS[front.spoken.dialect]
     front.upstream.respond = always(Told([json.dumps(whole if path == "/v1/models" else one).encode()]))
 
@@ -262,10 +259,9 @@ async def test_models_are_listed_in_the_callers_shape(front: Front, path: str) -
     assert json.loads(own.body) == (whole if path == "/v1/models" else one)
 
 
+@PROXIES
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_other_methods_are_not_translated(front: Front, method: str) -> None:
-    if front.kind != "proxy":
-        pytest.skip("what is beside the API's calls is the app's, or a gateway's")
     front.upstream.respond = always(Told([] if method == "HEAD" else [b"{}"], status=405))
 
     reply = await front.ask(method=method, body=b"")
@@ -302,3 +298,12 @@ def _after(front: Front, answer: Any) -> Any:
         body["tools"] = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
         turns = [said, {"role": "tool", "tool_call_id": said["tool_calls"][0]["id"], "content": "done"}]
     return body | {"messages": [*body["messages"], *turns]}
+
+
+@pytest.mark.parametrize("query", ["?beta=true", "?x=1&y=%2F"])
+async def test_a_query_is_of_the_callers_dialect_and_stays_here(front: Front, query: str) -> None:
+    """§0.6: coding agents send one."""
+    replies = [await front.ask(path=front.client.path + more) for more in (query, "", query)]
+
+    assert [status_of(reply).partition(";")[0] for reply in replies] == ["fwd=miss", "hit", "hit"]
+    assert [(asked.path, asked.query) for asked in front.upstream.asked] == [(front.spoken.path, b"")]

@@ -29,7 +29,7 @@ from tests.mounts.gates import Gate
 from tests.mounts.mounting import AsgiMount, AsyncTransportMount, Mount, Sent, TransportMount, WsgiMount
 from tests.patience import PATIENT
 from tests.translation import talking_to_messages as openais
-from tests.upstream import DONE, EVENT_STREAM, JSON, Asked, Told, Upstream, completion, event
+from tests.upstream import DONE, EVENT_STREAM, JSON, Asked, Part, Told, Upstream, completion, event
 
 Dialect = Literal["chat", "messages"]
 
@@ -192,7 +192,10 @@ class InSteps:
     def __init__(self, events: Sequence[bytes]) -> None:
         self.heard = b""
         self._gates = {piece: Gate() for piece in PIECES}
-        self.told = Told([part for event in events for part in (event, *self._gates_after(event))], headers=EVENT_STREAM)
+        parts: list[Part] = []
+        for one in events:
+            parts += [one, *self._gates_after(one)]
+        self.told = Told(parts, headers=EVENT_STREAM)
 
     def _gates_after(self, event: bytes) -> list[Gate]:
         return [gate for piece, gate in self._gates.items() if piece in event]
