@@ -5,6 +5,7 @@ asks, one with `await` and one without; `tests/cache/test_exchange.py` is the sa
 """
 
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -22,6 +23,8 @@ from cachemw.cache.effects import (
     Forward,
     GetAccount,
     Ordered,
+    Outcome,
+    RunInThread,
     Script,
     Serve,
     ShownResponse,
@@ -31,6 +34,7 @@ from cachemw.cache.effects import (
 from cachemw.cache.freshness import is_fresh, remaining
 from cachemw.cache.live_response import Relay
 from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords
+from cachemw.cache.partial import PARTIAL_UNFIT, Remainder, forward_for_remainder, remainder_of
 from cachemw.cache.passing import answered_here, bypass, early_report, size_of
 from cachemw.cache.plans import Closed, Plan
 from cachemw.cache.policy import Policy
@@ -51,6 +55,10 @@ ATTEMPTS = 2
 
 STANDS_IN_FOR = frozenset({429, 500, 502, 503, 504})
 """The statuses of an upstream that cannot answer just now (RFC 5861 §4), and of one that will not yet."""
+
+
+_Attempt = Generator[Effect, Any, Outcome | None]
+"""A script that may come to nothing."""
 
 
 def exchange(
@@ -77,14 +85,27 @@ def exchange(
         presentation=presentation,
     )
     if not isinstance(request.target, RouteTarget):
-        return (yield from _answer(received, Slate((received.query(),)), verified))
+        return (yield from _answer_once_or_twice(received, verified))
     plan: Plan = yield AskPlan(request, call.members, endpoint)
     slate = slate_of(received, plan, None)
     if isinstance(slate, Slate):
-        return (yield from _answer(received, slate, verified))
+        answered = yield from _answer(received, slate, verified)
+        assert answered is not None  # noqa: S101 - a route's targets are sent all inputs
+        return answered
     if isinstance(slate, Bypass):
         return (yield from bypass(slate.detail, endpoint, request, asked, policy))
     return answered_here(slate, routed_by(early_report(request, endpoint), plan), endpoint)
+
+
+def _answer_once_or_twice(received: Received, verified: VerifiedRecords) -> Script:
+    """Answer with the one target there is. Where what it says of some inputs does not fit the others, it is asked for all."""
+    answered = yield from _answer(received, Slate((received.query(),)), verified)
+    if answered is not None:
+        return answered
+    whole = replace(received, asked=replace(received.asked, partial=False), attempts=1)
+    answered = yield from _answer(whole, Slate((whole.query(),)), verified)
+    assert answered is not None  # noqa: S101 - all inputs are sent
+    return answered
 
 
 def _again(received: Received, before: Slate, claimed: object) -> Generator[Effect, Any, Slate]:
@@ -96,12 +117,14 @@ def _again(received: Received, before: Slate, claimed: object) -> Generator[Effe
     return slate if isinstance(slate, Slate) else before
 
 
-def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> Script:
-    asked, failures = received.asked, 0
+def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> _Attempt:
+    """Answer; `None` where only some inputs were asked for, and what was said of them is of no use."""
+    failures = 0
     claimed: ClaimResult | ShownResponse | None = None
     report: ExchangeReport | None = None
     why: str | None = None  # a bad record is gone when it is looked for again, and yet why this is a miss
     order: Ordered | str = ""
+    part: Remainder | None = None
     sender: Sender | None = None
     is_apart = False
     while True:
@@ -109,21 +132,18 @@ def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> Scri
         if not (is_leading and why == STORE_SLOW):  # who has waited for the store in vain waits no more (D1)
             survey = yield from look_over(slate, verified)
         query, found = survey.query, survey.found
-        if isinstance(found, Match):
-            return (yield from _serve(slate, survey, report if claimed is ClaimResult.OVER else None))
-        if not asked.may_forward:
-            return (yield from _unsatisfiable(query, found))
-        why = found.detail or why
-        if slate.closed is not None:
-            return _declined(survey, slate.closed, _forwarding(query, found.fwd, slate.detail, why))
-        if claimed is not ClaimResult.LEAD:  # who was let alone may have waited for long
-            order = yield from order_of(why)
-        report = _forwarding(query, found.fwd, slate.detail, why, _last_refusal(query, order))
-        if asked.wants_fresh_answer or is_leading:
-            return (yield from _forward(slate, survey, verified, report, order))
+        why = (found.detail if isinstance(found, NoMatch) else None) or why
+        answered = yield from _without_forward(slate, survey, why, report if claimed is ClaimResult.OVER else None)
+        if answered is not None or isinstance(found, Match):
+            return answered
+        if claimed is not ClaimResult.LEAD:  # who was let alone may have waited for long; who leads was heard to ask this
+            order, part = (yield from order_of(why)), remainder_of(query, found)
+        report = _forwarding(query, found.fwd, slate.detail, _told(part, received), why, _last_refusal(query, order))
+        if received.asked.wants_fresh_answer or is_leading:
+            return (yield from _forward(received, slate, survey, verified, report, order, part))
         sender = sender or sender_of(received.request, received.policy)
         try:
-            claimed = yield _claim(slate, report, order, sender, is_apart=is_apart)
+            claimed = yield _claim(slate, report, order, sender, is_apart=is_apart, part=part)
         except (KeyMissing, RequestDeclined):  # that of whoever led: who has one, or may, asks with it
             is_apart = True
         except UpstreamError as error:
@@ -133,9 +153,31 @@ def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> Scri
         else:
             if isinstance(claimed, ShownResponse):
                 if claimed.leader is None or is_shared(claimed.response.head.status, claimed.leader, sender):
-                    return _shown(slate, survey, replace(report, collapsed=True, stored=None), claimed, sender)
+                    report = replace(report, collapsed=True, stored=None)
+                    return (yield from _shown_whole(slate, survey, report, claimed, sender, part))
                 is_apart = True
         slate = yield from _again(received, slate, claimed)
+
+
+def _without_forward(
+    slate: Slate, survey: Survey, why: str | None, awaited: ExchangeReport | None
+) -> Generator[Effect, Any, Outcome | None]:
+    """Answer from the store, or say why nobody is asked; `None`: ask."""
+    query, found = survey.query, survey.found
+    if isinstance(found, Match):
+        return (yield from _serve(slate, survey, awaited))
+    if not query.asked.may_forward:
+        return (yield from _unsatisfiable(query, found))
+    if slate.closed is not None:
+        return _declined(survey, slate.closed, _forwarding(query, found.fwd, slate.detail, why))
+    return None
+
+
+def _told(part: Remainder | None, received: Received) -> str | None:
+    """Return what is told of a request of which not all inputs are asked for, or were not at first."""
+    if part is not None:
+        return part.detail
+    return PARTIAL_UNFIT if received.attempts else None
 
 
 def _unsatisfiable(query: Query, found: NoMatch) -> Script:
@@ -203,21 +245,55 @@ def _claim(
     *,
     may_follow: bool = True,
     is_apart: bool = False,
+    part: Remainder | None = None,
 ) -> Claim:
     query = slate.first
     generation = order.order.generation if isinstance(order, Ordered) else None
-    course = Course(slate.question, query.call.kind, generation, sender, is_apart)
+    question = slate.question if part is None else part.question
+    course = Course(question, query.call.kind, generation, sender, is_apart)
     return Claim(course, query.asked.may_store, may_follow, query.on_abandon, report)
 
 
-def _forward(slate: Slate, survey: Survey, verified: VerifiedRecords, report: ExchangeReport, order: Ordered | str) -> Script:
-    report = replace(report, attempts=1)
-    forward = yield from forward_for(slate, survey, order, report)
+def _forward(
+    received: Received,
+    slate: Slate,
+    survey: Survey,
+    verified: VerifiedRecords,
+    report: ExchangeReport,
+    order: Ordered | str,
+    part: Remainder | None,
+) -> _Attempt:
+    report = replace(report, attempts=received.attempts + 1)
+    if part is None:
+        forward = yield from forward_for(slate, survey, order, report)
+    else:
+        forward = yield from forward_for_remainder(part, survey.found, order, report)
     try:
         shown: ShownResponse = yield forward
     except UpstreamError as error:
         return (yield from _without_upstream(slate, verified, report, error))
-    return _shown(slate, survey, report, shown, None)
+    return (yield from _shown_whole(slate, survey, report, shown, None, part))
+
+
+def _shown_whole(
+    slate: Slate,
+    survey: Survey,
+    report: ExchangeReport,
+    shown: ShownResponse,
+    sender: Sender | None,
+    part: Remainder | None,
+) -> _Attempt:
+    """Pass on what the upstream says; of an answer to some inputs, the one to all that it makes, or nothing (`None`)."""
+    response = shown.response
+    if part is None or response.head.status != 200:
+        return _shown(slate, survey, report, shown, sender)
+    if not (response.is_complete and response.is_whole):
+        return None
+    make = partial(part.answer, response.body)
+    body: bytes | None = (yield RunInThread(make)) if response.held > part.query.limits.judged_bytes else make()
+    if body is None:
+        return None
+    return _shown(slate, survey, report, replace(shown, response=response.with_body(body)), sender)
 
 
 def _shown(slate: Slate, survey: Survey, report: ExchangeReport, shown: ShownResponse, sender: Sender | None) -> Serve | Relay:

@@ -12,6 +12,7 @@ from cachemw.cache.effects import Basis
 from cachemw.cache.freshness import is_fresh, satisfies, stands_in, while_revalidating
 from cachemw.cache.header_rules import storable
 from cachemw.cache.key import Key, index_beside
+from cachemw.cache.parts import KnownParts
 from cachemw.cache.plans import Bid
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import UNSAYABLE, Presentation
@@ -21,7 +22,7 @@ from cachemw.endpoints.base import ApiCall
 from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import RecordError
 from cachemw.limits import Limits
-from cachemw.messages import Head, Kind, Request, StoredResponse
+from cachemw.messages import ClientTarget, Head, HttpTarget, Kind, Request, StoredResponse
 from cachemw.redaction import redacted_repr
 from cachemw.report import ExchangeReport, Fwd
 from cachemw.translation.base import Unsayable
@@ -120,7 +121,7 @@ class NoMatch(msgspec.Struct, frozen=True):
 
     `stands_in` answers all the same should the upstream fail (RFC 5861 §4). `beside` is the record there is, sound and of the
     other kind; one of this kind may lie beside it. `why` says in plain words what is wrong with a
-    record, or with the store.
+    record, or with the store. `known` is what there is of some of the inputs, where only the others are to be asked for.
     """
 
     fwd: Fwd
@@ -128,6 +129,7 @@ class NoMatch(msgspec.Struct, frozen=True):
     stands_in: Match | None = None
     beside: bytes | None = None
     why: str = ""
+    known: KnownParts | None = None
 
     __repr__ = redacted_repr
 
@@ -159,6 +161,16 @@ class Query(msgspec.Struct, frozen=True):
     def tier(self) -> int:
         """Return where its target stands among those that may answer: 0 for a peer of the first."""
         return 0 if self.bid is None else self.bid.tier
+
+    @property
+    def is_partial(self) -> bool:
+        """Say whether only those inputs may be asked for that are not known: of an API, and where the answer may be kept.
+
+        An app sees what its client sent, and the targets of a route are all asked the same.
+        """
+        asked, is_api = self.asked, isinstance(self.request.target, HttpTarget | ClientTarget)
+        may_ask = asked.may_forward and asked.may_store and not asked.wants_fresh_answer
+        return asked.partial and may_ask and is_api and self.bid is None and self.call.divides
 
 
 class VerifiedRecords:

@@ -5,7 +5,7 @@ batch (rulings F6).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import msgspec
@@ -46,6 +46,20 @@ class Batch(msgspec.Struct, frozen=True):
     name: bytes
     inputs: int
     record: StoredResponse
+
+    __repr__ = redacted_repr
+
+
+class KnownParts(msgspec.Struct, frozen=True):
+    """The parts of which what they took is known: vectors, by the bodies that ask for them alone; their model; all their usage.
+
+    `inputs` are the bodies for all inputs of the request, in its order.
+    """
+
+    inputs: tuple[bytes, ...]
+    vectors: Mapping[bytes, bytes]
+    model: str
+    usage: bytes
 
     __repr__ = redacted_repr
 

@@ -45,6 +45,8 @@ class Received(msgspec.Struct, frozen=True):
     bytes_in: int | None
     call: ApiCall
     presentation: Presentation | None = None
+    attempts: int = 0
+    """How often it was forwarded before, otherwise."""
 
     __repr__ = redacted_repr
 

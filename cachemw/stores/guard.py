@@ -73,11 +73,11 @@ class GuardedStore:
         """Read in this thread."""
         return self._inline(self._here().reading, self._get, index)
 
-    def get_many(self, indexes: Sequence[bytes]) -> tuple[bytes, ...]:
-        """Read records up to the first that is not there, all in this thread or in one call elsewhere."""
+    def get_many(self, indexes: Sequence[bytes], *, to_the_end: bool = False) -> tuple[bytes | None, ...]:
+        """Read records up to the first that is not there, or `to_the_end`, all in this thread or in one call elsewhere."""
         if self.inline is Inline.NONE:
-            return self._here().read(partial(self._get_many, indexes), self._reading_patience).wait()
-        return self._inline(self._here().reading, self._get_many, indexes)
+            return self._here().read(partial(self._get_many, indexes, to_the_end), self._reading_patience).wait()
+        return self._inline(self._here().reading, self._get_many, indexes, to_the_end)
 
     def inline_version(self) -> Hashable | None:
         """Ask for the version in this thread."""
@@ -221,11 +221,11 @@ class GuardedStore:
             return record
         raise StoreError("what the store gave is no record")
 
-    def _get_many(self, indexes: Sequence[bytes]) -> tuple[bytes, ...]:
-        found = []
+    def _get_many(self, indexes: Sequence[bytes], to_the_end: bool) -> tuple[bytes | None, ...]:
+        found: list[bytes | None] = []
         for index in indexes:
             record = self._get(index)
-            if record is None:
+            if record is None and not to_the_end:
                 break
             found.append(record)
         return tuple(found)

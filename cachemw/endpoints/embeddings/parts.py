@@ -3,6 +3,8 @@
 No vector is decoded: the text of each is cut out as it came.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from cachemw.redaction import redacted_repr
@@ -49,6 +51,14 @@ def _inputs_in(given: msgspec.Raw) -> list[bytes]:
     return [raw] if inputs[0][0] in _FIRST_OF_TOKENS else inputs
 
 
+def body_for(body: bytes, places: Sequence[int]) -> bytes:
+    """Return the body of a request, with several inputs, as it asks for those at these places only: all else as it came."""
+    members = _members_decoder.decode(body)
+    inputs = _inputs_in(members[_INPUT])
+    members[_INPUT] = msgspec.Raw(b"[" + b",".join([inputs[place] for place in places]) + b"]")
+    return msgspec.json.encode(members)
+
+
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     object: str
     index: int
@@ -70,7 +80,7 @@ _answer_decoder = msgspec.json.Decoder(_Answer)
 
 
 def divide(body: bytes) -> Divided | None:
-    """Return an answer, which has been judged, in parts; `None` where it says more than an answer of parts could."""
+    """Return an answer in parts; `None` where it says more than an answer of parts could, or lacks one."""
     try:
         answer = _answer_decoder.decode(body)
     except UNREADABLE:
@@ -78,6 +88,8 @@ def divide(body: bytes) -> Divided | None:
     if (answer.object, {entry.object for entry in answer.data}) != ("list", {"embedding"}):
         return None
     entries = sorted(answer.data, key=lambda entry: entry.index)
+    if [entry.index for entry in entries] != list(range(len(entries))):
+        return None
     return Divided(tuple([bytes(entry.embedding) for entry in entries]), answer.model, bytes(answer.usage))
 
 
