@@ -43,10 +43,10 @@ from cachemw.cache.refusals import was
 from cachemw.cache.sent_call import SentCall, said_to, translation_due
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
 from cachemw.cache.slate import Received, Slate, Survey, basis_in, slate_of
-from cachemw.endpoints.base import Bypass, Endpoint
+from cachemw.endpoints.base import ApiCall, Bypass, Endpoint
 from cachemw.errors import KeyMissing, PartitionError, RequestDeclined, StoreError, UpstreamError
 from cachemw.limits import Limits
-from cachemw.messages import AppTarget, ClientTarget, Request, RouteTarget
+from cachemw.messages import AppTarget, ClientTarget, HttpTarget, Request, RouteTarget
 from cachemw.report import NOT_CACHED, STORE_SLOW, ExchangeReport, Fwd
 from cachemw.routing import RoutedHead
 
@@ -78,7 +78,7 @@ def exchange(
         partition = yield from partition_of(request, policy)
     except (PartitionError, StoreError):
         return (yield from bypass("no-partition", endpoint, request, asked, policy))
-    on_abandon = _on_abandon(request, asked, policy)
+    on_abandon, asked = _on_abandon(request, asked, policy), _obeyed(asked, request, call)
     received = Received(
         *(endpoint, request, asked, policy, limits, partition, on_abandon, verified.refusals, size_of(came)),
         call=replace(call, members=None),  # which take more memory than the body, and there may be long to wait
@@ -287,7 +287,7 @@ def _shown_whole(
     response = shown.response
     if part is None or response.head.status != 200:
         return _shown(slate, survey, report, shown, sender)
-    if not (response.is_complete and response.is_whole):
+    if not (response.is_sound and response.is_whole):
         return None
     make = partial(part.answer, response.body)
     body: bytes | None = (yield RunInThread(make)) if response.held > part.query.limits.judged_bytes else make()
@@ -352,6 +352,13 @@ def _last_refusal(query: Query, order: Ordered | str) -> str | None:
         return order
     detail = query.refusals.last(query.key.index, order.order.generation)
     return None if detail is None else was(detail)
+
+
+def _obeyed(asked: Directives, request: Request, call: ApiCall) -> Directives:
+    """Return what is asked for and obeyed: an app sees what its client sent, and all targets of a route are asked the same."""
+    if not (asked.partial and call.divides) or isinstance(request.target, HttpTarget | ClientTarget):
+        return asked
+    return replace(asked, partial=False, ignored=(*asked.ignored, "partial"))
 
 
 def _on_abandon(request: Request, asked: Directives, policy: Policy) -> Abandon:

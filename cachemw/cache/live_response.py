@@ -54,6 +54,7 @@ class LiveResponse:
     """The upstream's answer as it comes: written once, read from any offset that is still held.
 
     Its writer calls `feed` for every chunk, then `finish` and `close`, or `fail`. `faults` says why it is not kept.
+    `is_sound`: all of it has come, and could be kept.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class LiveResponse:
         self._model: str | None = None  # as the answer names it
         self._usage: Usage | None = None
         self._is_chat = recording is not None or bool(faults)
-        self.is_stored = self.is_complete = False
+        self.is_stored = self.is_sound = False
         self.is_stream = _is_event_stream(head)
         self.can_say_more = self.is_stream and not is_coded(head)  # an event of ours can be added
         self._recording = recording
@@ -150,13 +151,13 @@ class LiveResponse:
         Raises `TruncatedResponse` where that end may be a cut: nothing but the content says that it is not.
         """
         self._check_length()
-        self.is_complete = True
         if self._recording is None:
             return None
         recorded = self._recording.finish(now)
         self._model, self._usage = self._recording.answered
         if isinstance(recorded, StoredResponse):
             put = _put_of(self._recording.terms, recorded)
+            self.is_sound = put is not None
             if put is not None:
                 return put
             recorded = NOT_IN_PARTS
@@ -175,7 +176,7 @@ class LiveResponse:
 
     @property
     def body(self) -> bytes:
-        """All of it, where it `is_complete` and held whole."""
+        """All that has come of it and is still held."""
         return bytes(self._body)
 
     def with_body(self, body: bytes) -> "LiveResponse":
@@ -184,7 +185,7 @@ class LiveResponse:
         other = LiveResponse(head, None, self.faults, self.shape)
         other._body += body
         other._model, other._usage = self._model, self._usage
-        other.is_stored, other.is_complete = self.is_stored, True
+        other.is_stored = self.is_stored
         return other
 
     def close(self, fault: str | None) -> None:

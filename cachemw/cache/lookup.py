@@ -22,7 +22,7 @@ from cachemw.endpoints.base import ApiCall
 from cachemw.endpoints.errors import OPENAI, ErrorShape
 from cachemw.errors import RecordError
 from cachemw.limits import Limits
-from cachemw.messages import ClientTarget, Head, HttpTarget, Kind, Request, StoredResponse
+from cachemw.messages import Head, Kind, Request, StoredResponse
 from cachemw.redaction import redacted_repr
 from cachemw.report import ExchangeReport, Fwd
 from cachemw.translation.base import Unsayable
@@ -164,13 +164,10 @@ class Query(msgspec.Struct, frozen=True):
 
     @property
     def is_partial(self) -> bool:
-        """Say whether only those inputs may be asked for that are not known: of an API, and where the answer may be kept.
-
-        An app sees what its client sent, and the targets of a route are all asked the same.
-        """
-        asked, is_api = self.asked, isinstance(self.request.target, HttpTarget | ClientTarget)
+        """Say whether only those inputs may be asked for that are not known: where what comes may be kept."""
+        asked = self.asked
         may_ask = asked.may_forward and asked.may_store and not asked.wants_fresh_answer
-        return asked.partial and may_ask and is_api and self.bid is None and self.call.divides
+        return asked.partial and may_ask and self.call.divides
 
 
 class VerifiedRecords:

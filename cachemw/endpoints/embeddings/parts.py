@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from cachemw.endpoints.embeddings.request import is_vector
 from cachemw.redaction import redacted_repr
 from cachemw.wire.strict_json import UNREADABLE
 
@@ -88,9 +89,10 @@ def divide(body: bytes) -> Divided | None:
     if (answer.object, {entry.object for entry in answer.data}) != ("list", {"embedding"}):
         return None
     entries = sorted(answer.data, key=lambda entry: entry.index)
-    if [entry.index for entry in entries] != list(range(len(entries))):
+    vectors = tuple([bytes(entry.embedding) for entry in entries])
+    if [entry.index for entry in entries] != list(range(len(entries))) or not all(map(is_vector, vectors)):
         return None
-    return Divided(tuple([bytes(entry.embedding) for entry in entries]), answer.model, bytes(answer.usage))
+    return Divided(vectors, answer.model, bytes(answer.usage))
 
 
 def assemble(parts: Divided) -> bytes:
