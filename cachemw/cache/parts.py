@@ -15,9 +15,9 @@ from cachemw.cache import record as codec
 from cachemw.cache.key import Key, frame, index_of_batch, part_keys
 from cachemw.cache.order import Order
 from cachemw.cache.recording import Terms
-from cachemw.endpoints.embeddings.parts import bodies_of, divide
+from cachemw.endpoints.embeddings.parts import RawVector, bodies_of, divide
 from cachemw.errors import RecordError
-from cachemw.messages import StoredResponse, header_values
+from cachemw.messages import Headers, StoredResponse
 from cachemw.redaction import redacted_repr
 
 Records = Callable[[], Iterator[tuple[bytes, bytes]]]
@@ -32,7 +32,7 @@ _JSON_FIELD = (b"content-type", b"application/json")
 class StoredPart(msgspec.Struct, frozen=True):
     """The vector of one input, as it came; the index of its `whole`; its batch, and how many `times` the input stood in it."""
 
-    vector: bytes
+    vector: RawVector
     whole: bytes
     batch: bytes
     times: int
@@ -57,7 +57,7 @@ class KnownParts(msgspec.Struct, frozen=True):
     """
 
     inputs: tuple[bytes, ...]
-    vectors: Mapping[bytes, bytes]
+    vectors: Mapping[bytes, RawVector]
     model: str
     usage: bytes
 
@@ -97,8 +97,12 @@ def _name_of(terms: Terms, stored: StoredResponse) -> bytes:
 
 def read_part(record: bytes, key: Key) -> StoredPart | None:
     """Return the part of a record; `None` for one that is none, or another's."""
-    stored, words = _read(record)
-    if stored is None or stored.proof != key.proof or len(words) != 3:
+    try:
+        stored = codec.view(record)
+    except RecordError:
+        return None
+    words = _words_in(stored.headers)
+    if stored.proof != key.proof or len(words) != 3:
         return None
     try:
         return StoredPart(stored.body, bytes.fromhex(words[1].decode()), words[0], int(words[2]))
@@ -108,15 +112,14 @@ def read_part(record: bytes, key: Key) -> StoredPart | None:
 
 def read_batch(record: bytes) -> Batch | None:
     """Return the batch of a record; `None` for one that is none."""
-    stored, words = _read(record)
-    if stored is None or len(words) != 2 or not words[1].isdigit():
-        return None
-    return Batch(words[0], int(words[1]), stored)
-
-
-def _read(record: bytes) -> tuple[StoredResponse | None, list[bytes]]:
     try:
         stored = codec.decode(record)
     except RecordError:
-        return None, []
-    return stored, b" ".join(header_values(stored.headers, _BATCH)).split(b" ")
+        return None
+    words = _words_in(stored.headers)
+    return Batch(words[0], int(words[1]), stored) if len(words) == 2 and words[1].isdigit() else None
+
+
+def _words_in(headers: Headers) -> list[bytes]:
+    """Return the words of the field that we wrote."""
+    return b" ".join([value for name, value in headers if name == _BATCH]).split(b" ")

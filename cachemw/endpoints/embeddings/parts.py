@@ -15,10 +15,14 @@ _INPUT = "input"
 _FIRST_OF_TOKENS = tuple(b"-0123456789")
 
 
+RawVector = bytes | memoryview
+"""The text of a vector, as it came."""
+
+
 class Divided(msgspec.Struct, frozen=True):
     """An answer in parts: the texts of its vectors in the order of their inputs, its model, and the JSON of what it took."""
 
-    vectors: tuple[bytes, ...]
+    vectors: tuple[RawVector, ...]
     model: str
     usage: bytes
 
@@ -97,10 +101,10 @@ def divide(body: bytes) -> Divided | None:
 
 def assemble(parts: Divided) -> bytes:
     """Return the answer that has these parts, in this order. It is megabytes: each is copied once."""
-    pieces = [b'{"object":"list","data":[']
+    pieces: list[RawVector] = [b'{"object":"list","data":[']
     for index, vector in enumerate(parts.vectors):
         pieces += (b',{"object":"embedding","index":%d,"embedding":' % index, vector, b"}")
-    pieces[1] = pieces[1].removeprefix(b",")
+    pieces[1] = pieces[1][1:]  # no comma before the first
     return b"".join((*pieces, b'],"model":', msgspec.json.encode(parts.model), b',"usage":', parts.usage, b"}"))
 
 
