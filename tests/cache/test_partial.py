@@ -112,7 +112,8 @@ def test_what_is_known_of_answers_to_one_input_is_never_sent(alone: list[str], g
 
     unknown = [one for one in given_inputs if one not in alone]
     is_even = len({unknown.count(one) for one in unknown}) == 1
-    assert world.sent == ([] if not unknown else [list(dict.fromkeys(unknown)) if is_even else unknown])
+    once = is_even and len(unknown) < len(given_inputs)  # where nothing is known it is sent as it came
+    assert world.sent == ([] if not unknown else [list(dict.fromkeys(unknown)) if once else unknown])
 
 
 @given(st.data())
