@@ -78,14 +78,16 @@ def exchange(
         partition = yield from partition_of(request, policy)
     except (PartitionError, StoreError):
         return (yield from bypass("no-partition", endpoint, request, asked, policy))
-    on_abandon, asked = _on_abandon(request, asked, policy), _obeyed(asked, request, call)
+    on_abandon = _on_abandon(request, asked, policy)
+    asked = _obeyed(asked, request, call) if asked.partial else asked
     received = Received(
         *(endpoint, request, asked, policy, limits, partition, on_abandon, verified.refusals, size_of(came)),
         call=replace(call, members=None),  # which take more memory than the body, and there may be long to wait
         presentation=presentation,
     )
     if not isinstance(request.target, RouteTarget):
-        return (yield from _answer_once_or_twice(received, verified))
+        answered = yield from _answer(received, Slate((received.query(),)), verified)
+        return answered if answered is not None else (yield from _answer_with_all(received, verified))
     plan: Plan = yield AskPlan(request, call.members, endpoint)
     slate = slate_of(received, plan, None)
     if isinstance(slate, Slate):
@@ -97,11 +99,8 @@ def exchange(
     return answered_here(slate, routed_by(early_report(request, endpoint), plan), endpoint)
 
 
-def _answer_once_or_twice(received: Received, verified: VerifiedRecords) -> Script:
-    """Answer with the one target there is. Where what it says of some inputs does not fit the others, it is asked for all."""
-    answered = yield from _answer(received, Slate((received.query(),)), verified)
-    if answered is not None:
-        return answered
+def _answer_with_all(received: Received, verified: VerifiedRecords) -> Script:
+    """Ask for all inputs: what was said of some did not fit what is known of the others."""
     whole = replace(received, asked=replace(received.asked, partial=False), attempts=1)
     answered = yield from _answer(whole, Slate((whole.query(),)), verified)
     assert answered is not None  # noqa: S101 - all inputs are sent
@@ -124,7 +123,6 @@ def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> _Att
     report: ExchangeReport | None = None
     why: str | None = None  # a bad record is gone when it is looked for again, and yet why this is a miss
     order: Ordered | str = ""
-    part: Remainder | None = None
     sender: Sender | None = None
     is_apart = False
     while True:
@@ -132,10 +130,11 @@ def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> _Att
         if not (is_leading and why == STORE_SLOW):  # who has waited for the store in vain waits no more (D1)
             survey = yield from look_over(slate, verified)
         query, found = survey.query, survey.found
-        why = (found.detail if isinstance(found, NoMatch) else None) or why
-        answered = yield from _without_forward(slate, survey, why, report if claimed is ClaimResult.OVER else None)
-        if answered is not None or isinstance(found, Match):
-            return answered
+        if isinstance(found, Match):
+            return (yield from _serve(slate, survey, report if claimed is ClaimResult.OVER else None))
+        why = found.detail or why
+        if slate.closed is not None or not received.asked.may_forward:
+            return (yield from _without_forward(slate, survey, found, why))
         if claimed is not ClaimResult.LEAD:  # who was let alone may have waited for long; who leads was heard to ask this
             order, part = (yield from order_of(why)), remainder_of(query, found)
         report = _forwarding(query, found.fwd, slate.detail, _told(part, received), why, _last_refusal(query, order))
@@ -159,18 +158,11 @@ def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> _Att
         slate = yield from _again(received, slate, claimed)
 
 
-def _without_forward(
-    slate: Slate, survey: Survey, why: str | None, awaited: ExchangeReport | None
-) -> Generator[Effect, Any, Outcome | None]:
-    """Answer from the store, or say why nobody is asked; `None`: ask."""
-    query, found = survey.query, survey.found
-    if isinstance(found, Match):
-        return (yield from _serve(slate, survey, awaited))
-    if not query.asked.may_forward:
-        return (yield from _unsatisfiable(query, found))
-    if slate.closed is not None:
-        return _declined(survey, slate.closed, _forwarding(query, found.fwd, slate.detail, why))
-    return None
+def _without_forward(slate: Slate, survey: Survey, found: NoMatch, why: str | None) -> Script:
+    """Say why nobody is asked."""
+    if slate.closed is None or not survey.query.asked.may_forward:
+        return (yield from _unsatisfiable(survey.query, found))
+    return _declined(survey, slate.closed, _forwarding(survey.query, found.fwd, slate.detail, why))
 
 
 def _told(part: Remainder | None, received: Received) -> str | None:
@@ -356,7 +348,7 @@ def _last_refusal(query: Query, order: Ordered | str) -> str | None:
 
 def _obeyed(asked: Directives, request: Request, call: ApiCall) -> Directives:
     """Return what is asked for and obeyed: an app sees what its client sent, and all targets of a route are asked the same."""
-    if not (asked.partial and call.divides) or isinstance(request.target, HttpTarget | ClientTarget):
+    if not call.divides or isinstance(request.target, HttpTarget | ClientTarget):
         return asked
     return replace(asked, partial=False, ignored=(*asked.ignored, "partial"))
 

@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 PARTS_AT_ONCE = 32
 """The number of an answer's parts that are put in one call: others have their turn between."""
 
-READ_AT_ONCE = 64
-"""The number of records that are read in one call of a store: after one that is not there the rest may be of no use."""
+READ_AT_ONCE = 16
+"""The number of records that are read in one call of a store: others have their turn between."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -219,7 +219,10 @@ class GuardedStore:
         raise StoreError("what the store gave is no order")
 
     def _get(self, index: bytes) -> bytes | None:
-        return _checked(self._store.get(index))
+        record: object = self._store.get(index)
+        if record is None or isinstance(record, bytes):
+            return record
+        raise StoreError("what the store gave is no record")
 
     def _get_many(self, indexes: Sequence[bytes], to_the_end: bool) -> tuple[bytes | None, ...]:
         found: list[bytes | None] = []

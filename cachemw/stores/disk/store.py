@@ -141,7 +141,7 @@ class DiskStore(Store):
         cache = session.cache()
         try:
             found = dict(cache.read_many(indexes))
-        except sqlite3.DataError:  # something in a row is larger than it may be
+        except (sqlite3.DataError, sqlite3.OperationalError):  # one is larger than it may be, or all take too long
             return super().get_many(indexes)
         except DATABASE_ERRORS as exc:
             raise session.fault(cache, exc) from exc
