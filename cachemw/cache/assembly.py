@@ -144,12 +144,17 @@ def _times(counts: Mapping[bytes, int], shelf: _Shelf, whole: bytes, bodies: Seq
 
 
 def _known(query: Query, shelf: _Shelf, now: float) -> KnownParts | None:
-    """Return what there is of some inputs that is fresh and exact; `None` where there is nothing, or no one model."""
+    """Return what there is of some inputs that is fresh and exact; `None` where there is nothing, or no one model.
+
+    What this very request brought before is asked for again with the rest: of one whole there is one batch.
+    """
     counts = Counter(shelf.inputs)
     used = {
         whole: bodies
         for whole, bodies in _used(shelf).items()
-        if _is_usable(shelf.batches[whole].record, query, now) and _times(counts, shelf, whole, bodies) is not None
+        if whole != query.key.index
+        and _is_usable(shelf.batches[whole].record, query, now)
+        and _times(counts, shelf, whole, bodies) is not None
     }
     models = {shelf.batches[whole].record.model for whole in used}
     usage = _usage(counts, shelf, used) if used else None
