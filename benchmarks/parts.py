@@ -93,8 +93,8 @@ def _assemble(query: Query, store: GuardedStore) -> Match | NoMatch:
 
 def _performed(effect: object, store: GuardedStore) -> Any:
     match effect:
-        case LookupMany(indexes):
-            return FoundMany(store.get_many(indexes), NOW)
+        case LookupMany(indexes, to_the_end):
+            return FoundMany(store.get_many(indexes, to_the_end=to_the_end), NOW)
         case RunInThread(call):
             return call()
     return Found(None, NOW)

@@ -110,7 +110,8 @@ class Abandon(Enum):
 class Directives(msgspec.Struct, frozen=True):
     """A request that opted in, and what it asked for. `ttl` is in seconds; `ignored` names what was not obeyed.
 
-    `speed` is the pace of a replay: 0 at once, 1 as recorded, 2 twice as fast.
+    `speed` is the pace of a replay: 0 at once, 1 as recorded, 2 twice as fast. `partial`: of embeddings only
+    those inputs are asked for that are not known.
     """
 
     mode: Mode = Mode.READ_WRITE
@@ -119,6 +120,7 @@ class Directives(msgspec.Struct, frozen=True):
     sample: int = 0
     speed: float = 0.0
     abandon: Abandon | None = None
+    partial: bool = False
     control: CacheControl = UNRESTRICTED
     ignored: tuple[str, ...] = ()
 
@@ -347,6 +349,7 @@ _MEMBERS: Mapping[str, _Member] = {
     "sample": _Member(_count, "sample is a whole number, 0 or more, such as sample=2"),
     "speed": _Member(_pace, "speed is a number, 0 or more, such as speed=1.5"),
     "abandon": _one_of("abandon", Abandon),
+    "partial": _Member(_boolean, "partial takes no value, or ?0 for no"),
 }
 _ALL_MEMBERS = f"its members are {', '.join(_MEMBERS)}"
 

@@ -39,17 +39,24 @@ class Lookup(msgspec.Struct, frozen=True):
 
 
 class LookupMany(msgspec.Struct, frozen=True):
-    """Read records, in order, up to the first that is not there: sent `FoundMany`, or thrown `StoreError`."""
+    """Read records, in order, up to the first that is not there: sent `FoundMany`, or thrown `StoreError`.
+
+    `to_the_end`: those behind it, too.
+    """
 
     indexes: tuple[bytes, ...]
+    to_the_end: bool = False
 
     __repr__ = redacted_repr
 
 
 class FoundMany(msgspec.Struct, frozen=True):
-    """The records that were there before one was not, and the time: seconds since the epoch."""
+    """The records that were there before one was not, and the time: seconds since the epoch.
 
-    records: tuple[bytes, ...]
+    Where they were read to the end, there is `None` in the place of one that is not there.
+    """
+
+    records: tuple[bytes | None, ...]
     now: float
 
     __repr__ = redacted_repr

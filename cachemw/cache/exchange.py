@@ -5,6 +5,7 @@ asks, one with `await` and one without; `tests/cache/test_exchange.py` is the sa
 """
 
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -22,6 +23,8 @@ from cachemw.cache.effects import (
     Forward,
     GetAccount,
     Ordered,
+    Outcome,
+    RunInThread,
     Script,
     Serve,
     ShownResponse,
@@ -31,6 +34,7 @@ from cachemw.cache.effects import (
 from cachemw.cache.freshness import is_fresh, remaining
 from cachemw.cache.live_response import Relay
 from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords
+from cachemw.cache.partial import PARTIAL_UNFIT, Remainder, forward_for_remainder, remainder_of
 from cachemw.cache.passing import answered_here, bypass, early_report, size_of
 from cachemw.cache.plans import Closed, Plan
 from cachemw.cache.policy import Policy
@@ -39,10 +43,10 @@ from cachemw.cache.refusals import was
 from cachemw.cache.sent_call import SentCall, said_to, sent_caller, translation_due
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
 from cachemw.cache.slate import Received, Slate, Survey, basis_in, kept_request, slate_of
-from cachemw.endpoints.base import Bypass, Endpoint
+from cachemw.endpoints.base import ApiCall, Bypass, Endpoint
 from cachemw.errors import KeyMissing, PartitionError, RequestDeclined, StoreError, UpstreamError
 from cachemw.limits import Limits
-from cachemw.messages import AppTarget, ClientTarget, Request, RouteTarget
+from cachemw.messages import AppTarget, ClientTarget, HttpTarget, Request, RouteTarget
 from cachemw.report import NOT_CACHED, STORE_SLOW, ExchangeReport, Fwd
 from cachemw.routing import RoutedHead
 
@@ -51,6 +55,10 @@ ATTEMPTS = 2
 
 STANDS_IN_FOR = frozenset({429, 500, 502, 503, 504})
 """The statuses of an upstream that cannot answer just now (RFC 5861 §4), and of one that will not yet."""
+
+
+_Attempt = Generator[Effect, Any, Outcome | None]
+"""A script that may come to nothing."""
 
 
 def exchange(
@@ -72,6 +80,7 @@ def exchange(
     except (PartitionError, StoreError):
         return (yield from bypass("no-partition", endpoint, request, asked, policy))
     on_abandon = _on_abandon(request, asked, policy)
+    asked = _obeyed(asked, request, call) if asked.partial else asked
     received = Received(
         *(endpoint, request, asked, policy, limits, partition, on_abandon, verified.refusals, size_of(came)),
         call=replace(call, members=None),  # which take more memory than the body, and there may be long to wait
@@ -79,12 +88,15 @@ def exchange(
         kept=kept,
     )
     if not isinstance(request.target, RouteTarget):
-        return (yield from _answer(received, Slate((received.query(),)), verified))
+        answered = yield from _answer(received, Slate((received.query(),)), verified)
+        return answered if answered is not None else (yield from _answer_with_all(received, verified))
     plan: Plan = yield AskPlan(request, call.members, endpoint)
     received = yield from _known_at(plan, received)
     slate = slate_of(received, plan, None)
     if isinstance(slate, Slate):
-        return (yield from _answer(received, slate, verified))
+        answered = yield from _answer(received, slate, verified)
+        assert answered is not None  # noqa: S101 - a route's targets are sent all inputs
+        return answered
     if isinstance(slate, Bypass):
         return (yield from bypass(slate.detail, endpoint, request, asked, policy))
     return answered_here(slate, routed_by(early_report(request, endpoint), plan), endpoint)
@@ -105,6 +117,14 @@ def _known_at(plan: Plan, received: Received) -> Generator[Effect, Any, Received
         return received
 
 
+def _answer_with_all(received: Received, verified: VerifiedRecords) -> Script:
+    """Ask for all inputs: what was said of some did not fit what is known of the others."""
+    whole = replace(received, asked=replace(received.asked, partial=False), attempts=1)
+    answered = yield from _answer(whole, Slate((whole.query(),)), verified)
+    assert answered is not None  # noqa: S101 - all inputs are sent
+    return answered
+
+
 def _again(received: Received, before: Slate, claimed: object) -> Generator[Effect, Any, Slate]:
     """Ask anew who may answer: how they are changes all the time. Who leads at once has waited for nobody."""
     if before.plan is None or claimed is ClaimResult.LEAD:
@@ -114,8 +134,9 @@ def _again(received: Received, before: Slate, claimed: object) -> Generator[Effe
     return slate if isinstance(slate, Slate) else before
 
 
-def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> Script:
-    asked, failures = received.asked, 0
+def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> _Attempt:
+    """Answer; `None` where only some inputs were asked for, and what was said of them is of no use."""
+    failures = 0
     claimed: ClaimResult | ShownResponse | None = None
     report: ExchangeReport | None = None
     why: str | None = None  # a bad record is gone when it is looked for again, and yet why this is a miss
@@ -129,19 +150,17 @@ def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> Scri
         query, found = survey.query, survey.found
         if isinstance(found, Match):
             return (yield from _serve(slate, survey, report if claimed is ClaimResult.OVER else None))
-        if not asked.may_forward:
-            return (yield from _unsatisfiable(query, found))
         why = found.detail or why
-        if slate.closed is not None:
-            return _declined(survey, slate.closed, _forwarding(query, found.fwd, slate.detail, why))
-        if claimed is not ClaimResult.LEAD:  # who was let alone may have waited for long
-            order = yield from order_of(why)
-        report = _forwarding(query, found.fwd, slate.detail, why, _last_refusal(query, order))
-        if asked.wants_fresh_answer or is_leading:
-            return (yield from _forward(slate, survey, verified, report, order))
+        if slate.closed is not None or not received.asked.may_forward:
+            return (yield from _without_forward(slate, survey, found, why))
+        if claimed is not ClaimResult.LEAD:  # who was let alone may have waited for long; who leads was heard to ask this
+            order, part = (yield from order_of(why)), remainder_of(query, found)
+        report = _forwarding(query, found.fwd, slate.detail, _told(part, received), why, _last_refusal(query, order))
+        if received.asked.wants_fresh_answer or is_leading:
+            return (yield from _forward(received, slate, survey, verified, report, order, part))
         sender = sender or sender_of(received.request, received.policy)
         try:
-            claimed = yield _claim(slate, report, order, sender, is_apart=is_apart)
+            claimed = yield _claim(slate, report, order, sender, is_apart=is_apart, part=part)
         except (KeyMissing, RequestDeclined):  # that of whoever led: who has one, or may, asks with it
             is_apart = True
         except UpstreamError as error:
@@ -151,9 +170,24 @@ def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> Scri
         else:
             if isinstance(claimed, ShownResponse):
                 if claimed.leader is None or is_shared(claimed.response.head.status, claimed.leader, sender):
-                    return _shown(slate, survey, replace(report, collapsed=True, stored=None), claimed, sender)
+                    report = replace(report, collapsed=True, stored=None)
+                    return (yield from _shown_whole(slate, survey, report, claimed, sender, part))
                 is_apart = True
         slate = yield from _again(received, slate, claimed)
+
+
+def _without_forward(slate: Slate, survey: Survey, found: NoMatch, why: str | None) -> Script:
+    """Say why nobody is asked."""
+    if slate.closed is None or not survey.query.asked.may_forward:
+        return (yield from _unsatisfiable(survey.query, found))
+    return _declined(survey, slate.closed, _forwarding(survey.query, found.fwd, slate.detail, why))
+
+
+def _told(part: Remainder | None, received: Received) -> str | None:
+    """Return what is told of a request of which not all inputs are asked for, or were not at first."""
+    if part is not None:
+        return part.detail
+    return PARTIAL_UNFIT if received.attempts else None
 
 
 def _unsatisfiable(query: Query, found: NoMatch) -> Script:
@@ -221,21 +255,55 @@ def _claim(
     *,
     may_follow: bool = True,
     is_apart: bool = False,
+    part: Remainder | None = None,
 ) -> Claim:
     query = slate.first
     generation = order.order.generation if isinstance(order, Ordered) else None
-    course = Course(slate.question, query.call.kind, generation, sender, is_apart)
+    question = slate.question if part is None else part.question
+    course = Course(question, query.call.kind, generation, sender, is_apart)
     return Claim(course, query.asked.may_store, may_follow, query.on_abandon, report)
 
 
-def _forward(slate: Slate, survey: Survey, verified: VerifiedRecords, report: ExchangeReport, order: Ordered | str) -> Script:
-    report = replace(report, attempts=1)
-    forward = yield from forward_for(slate, survey, order, report)
+def _forward(
+    received: Received,
+    slate: Slate,
+    survey: Survey,
+    verified: VerifiedRecords,
+    report: ExchangeReport,
+    order: Ordered | str,
+    part: Remainder | None,
+) -> _Attempt:
+    report = replace(report, attempts=received.attempts + 1)
+    if part is None:
+        forward = yield from forward_for(slate, survey, order, report)
+    else:
+        forward = yield from forward_for_remainder(part, survey.found, order, report)
     try:
         shown: ShownResponse = yield forward
     except UpstreamError as error:
         return (yield from _without_upstream(slate, verified, report, error))
-    return _shown(slate, survey, report, shown, None)
+    return (yield from _shown_whole(slate, survey, report, shown, None, part))
+
+
+def _shown_whole(
+    slate: Slate,
+    survey: Survey,
+    report: ExchangeReport,
+    shown: ShownResponse,
+    sender: Sender | None,
+    part: Remainder | None,
+) -> _Attempt:
+    """Pass on what the upstream says; of an answer to some inputs, the one to all that it makes, or nothing (`None`)."""
+    response = shown.response
+    if part is None or response.head.status != 200:
+        return _shown(slate, survey, report, shown, sender)
+    if not (response.is_sound and response.is_whole):
+        return None
+    make = partial(part.answer, response.body)
+    body: bytes | None = (yield RunInThread(make)) if response.held > part.query.limits.judged_bytes else make()
+    if body is None:
+        return None
+    return _shown(slate, survey, report, replace(shown, response=response.with_body(body)), sender)
 
 
 def _shown(slate: Slate, survey: Survey, report: ExchangeReport, shown: ShownResponse, sender: Sender | None) -> Serve | Relay:
@@ -294,6 +362,13 @@ def _last_refusal(query: Query, order: Ordered | str) -> str | None:
         return order
     detail = query.refusals.last(query.key.index, order.order.generation)
     return None if detail is None else was(detail)
+
+
+def _obeyed(asked: Directives, request: Request, call: ApiCall) -> Directives:
+    """Return what is asked for and obeyed: an app sees what its client sent, and all targets of a route are asked the same."""
+    if not call.divides or isinstance(request.target, HttpTarget | ClientTarget):
+        return asked
+    return replace(asked, partial=False, ignored=(*asked.ignored, "partial"))
 
 
 def _on_abandon(request: Request, asked: Directives, policy: Policy) -> Abandon:

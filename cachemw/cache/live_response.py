@@ -8,7 +8,7 @@ from cachemw.cache.directives import CONTROL_HEADER, Abandon, ControlMembers, pa
 from cachemw.cache.header_rules import without_account
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.cache.parts import Records, records_of_parts
-from cachemw.cache.presentation import Presentation, Presenter, fields_of
+from cachemw.cache.presentation import OF_THE_BODY, Presentation, Presenter, fields_of
 from cachemw.cache.recording import Recording, Terms, head_fault, is_coded, start
 from cachemw.cache.refusals import was
 from cachemw.endpoints import errors
@@ -25,6 +25,9 @@ from cachemw.wire.fields import content_length, end_to_end, without
 from cachemw.wire.route_field import with_route
 
 Part = Head | bytes
+
+NOT_IN_PARTS = "not-in-parts"
+"""The fault of an answer to some inputs that does not divide."""
 
 TRANSLATED_BYTES = 16 * MIB
 """The largest document that is translated: it is held whole until then."""
@@ -51,6 +54,7 @@ class LiveResponse:
     """The upstream's answer as it comes: written once, read from any offset that is still held.
 
     Its writer calls `feed` for every chunk, then `finish` and `close`, or `fail`. `faults` says why it is not kept.
+    `is_sound`: all of it has come, and could be kept.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class LiveResponse:
         self._model: str | None = None  # as the answer names it
         self._usage: Usage | None = None
         self._is_chat = recording is not None or bool(faults)
-        self.is_stored = False
+        self.is_stored = self.is_sound = False
         self.is_stream = _is_event_stream(head)
         self.can_say_more = self.is_stream and not is_coded(head)  # an event of ours can be added
         self._recording = recording
@@ -152,10 +156,11 @@ class LiveResponse:
         recorded = self._recording.finish(now)
         self._model, self._usage = self._recording.answered
         if isinstance(recorded, StoredResponse):
-            terms = self._recording.terms
-            assert isinstance(terms.order, Order)  # noqa: S101 - else nothing was recorded
-            record, parts = codec.encode(recorded), records_of_parts(terms, recorded)
-            return Put(terms.index, record, terms.keep, terms.order, terms.waits, terms.others, parts)
+            put = _put_of(self._recording.terms, recorded)
+            self.is_sound = put is not None
+            if put is not None:
+                return put
+            recorded = NOT_IN_PARTS
         if recorded in CUT and not self.head.delimited:
             self._recording.terms.refuse(TruncatedResponse.detail)
             raise TruncatedResponse("the connection closed before the answer was complete")
@@ -168,6 +173,20 @@ class LiveResponse:
         has_body = self.head.status not in (204, 304) and (came > 0 or self._is_chat)  # a HEAD has none
         if self.can_say_more and has_body and content_length(self.head.headers) not in (None, came):
             raise TruncatedResponse("the answer is not as long as it said")
+
+    @property
+    def body(self) -> bytes:
+        """All that has come of it and is still held."""
+        return bytes(self._body)
+
+    def with_body(self, body: bytes) -> "LiveResponse":
+        """Return a response that is over, with this body in the place of its own; what became of the other is as it was."""
+        head = replace(self.head, headers=(*without(self.head.headers, OF_THE_BODY), (b"content-length", b"%d" % len(body))))
+        other = LiveResponse(head, None, self.faults, self.shape)
+        other._body += body
+        other._model, other._usage = self._model, self._usage
+        other.is_stored = self.is_stored
+        return other
 
     def close(self, fault: str | None) -> None:
         """Let the last bytes go. `fault` says why a record that `finish` gave was not stored; `None`: it was."""
@@ -345,6 +364,18 @@ def begin(head: Head, terms: Terms | None, now: float) -> LiveResponse:
         terms.refuse(fault)
         return LiveResponse(head, None, (fault,), shape)
     return LiveResponse(head, start(head, terms, now), (), shape)
+
+
+def _put_of(terms: Terms, recorded: StoredResponse) -> Put | None:
+    """Return the record to put, and its parts behind it; of an answer to some inputs those alone, if it has any."""
+    assert isinstance(terms.order, Order)  # noqa: S101 - else nothing was recorded
+    parts = records_of_parts(terms, recorded)
+    if not terms.is_of_some:
+        record = codec.encode(recorded)
+        return Put(terms.index, record, terms.keep, terms.order, terms.waits, terms.others, parts)
+    records = iter(()) if parts is None else parts()
+    first = next(records, None)
+    return None if first is None else Put(*first, terms.keep, terms.order, terms.waits, terms.others, lambda: records)
 
 
 def _kept_out(head: Head) -> str | None:

@@ -12,6 +12,7 @@ from cachemw.cache.effects import Basis
 from cachemw.cache.freshness import is_fresh, satisfies, stands_in, while_revalidating
 from cachemw.cache.header_rules import storable
 from cachemw.cache.key import Key, index_beside
+from cachemw.cache.parts import KnownParts
 from cachemw.cache.plans import Bid
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import UNSAYABLE, Presentation
@@ -133,7 +134,7 @@ class NoMatch(msgspec.Struct, frozen=True):
 
     `stands_in` answers all the same should the upstream fail (RFC 5861 §4). `beside` is the record there is, sound and of the
     other kind; one of this kind may lie beside it. `why` says in plain words what is wrong with a
-    record, or with the store.
+    record, or with the store. `known` is what there is of some of the inputs, where only the others are to be asked for.
     """
 
     fwd: Fwd
@@ -141,6 +142,7 @@ class NoMatch(msgspec.Struct, frozen=True):
     stands_in: Match | None = None
     beside: bytes | None = None
     why: str = ""
+    known: KnownParts | None = None
 
     __repr__ = redacted_repr
 
@@ -174,6 +176,13 @@ class Query(msgspec.Struct, frozen=True):
     def tier(self) -> int:
         """Return where its target stands among those that may answer: 0 for a peer of the first."""
         return 0 if self.bid is None else self.bid.tier
+
+    @property
+    def is_partial(self) -> bool:
+        """Say whether only those inputs may be asked for that are not known: where what comes may be kept."""
+        asked = self.asked
+        may_ask = asked.may_forward and asked.may_store and not asked.wants_fresh_answer
+        return asked.partial and may_ask and self.call.divides
 
 
 class VerifiedRecords:

@@ -5,7 +5,7 @@ batch (rulings F6).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import msgspec
@@ -15,10 +15,10 @@ from cachemw.cache import record as codec
 from cachemw.cache.key import Key, frame, index_of_batch, part_keys
 from cachemw.cache.order import Order
 from cachemw.cache.recording import Terms
-from cachemw.endpoints.embeddings.parts import bodies_of, divide
+from cachemw.endpoints.embeddings.parts import RawVector, bodies_of, divide
 from cachemw.endpoints.embeddings.request import is_vector
 from cachemw.errors import RecordError
-from cachemw.messages import StoredResponse, header_values
+from cachemw.messages import Headers, StoredResponse
 from cachemw.redaction import redacted_repr
 from cachemw.wire.strict_json import UNREADABLE
 
@@ -35,7 +35,7 @@ _LONGEST_COUNT = 9
 class StoredPart(msgspec.Struct, frozen=True):
     """The vector of one input, as it came; the index of its `whole`; its batch, and how many `times` the input stood in it."""
 
-    vector: bytes
+    vector: RawVector
     whole: bytes
     batch: bytes
     times: int
@@ -49,6 +49,20 @@ class Batch(msgspec.Struct, frozen=True):
     name: bytes
     inputs: int
     record: StoredResponse
+
+    __repr__ = redacted_repr
+
+
+class KnownParts(msgspec.Struct, frozen=True):
+    """The parts of which what they took is known: vectors, by the bodies that ask for them alone; their model; all their usage.
+
+    `inputs` are the bodies for all inputs of the request, in its order.
+    """
+
+    inputs: tuple[bytes, ...]
+    vectors: Mapping[bytes, RawVector]
+    model: str
+    usage: bytes
 
     __repr__ = redacted_repr
 
@@ -86,8 +100,12 @@ def _name_of(terms: Terms, stored: StoredResponse) -> bytes:
 
 def read_part(record: bytes, key: Key) -> StoredPart | None:
     """Return the part of a record; `None` for one that is none, or another's."""
-    stored, words = _read(record)
-    if stored is None or stored.proof != key.proof or len(words) != 3 or not _is_whole_vector(stored.body):
+    try:
+        stored = codec.view(record)
+    except RecordError:
+        return None
+    words = _words_in(stored.headers)
+    if stored.proof != key.proof or len(words) != 3 or not _is_whole_vector(stored.body):
         return None
     times = _count(words[2])
     try:
@@ -98,8 +116,12 @@ def read_part(record: bytes, key: Key) -> StoredPart | None:
 
 def read_batch(record: bytes) -> Batch | None:
     """Return the batch of a record; `None` for one that is none."""
-    stored, words = _read(record)
-    if stored is None or len(words) != 2 or not _is_json(stored.body):
+    try:
+        stored = codec.decode(record)
+    except RecordError:
+        return None
+    words = _words_in(stored.headers)
+    if len(words) != 2 or not _is_json(stored.body):
         return None
     inputs = _count(words[1])
     return None if inputs is None else Batch(words[0], inputs, stored)
@@ -110,11 +132,11 @@ def _count(word: bytes) -> int | None:
     return int(word) if word.isdigit() and len(word) <= _LONGEST_COUNT and int(word) else None
 
 
-def _is_whole_vector(body: bytes) -> bool:
+def _is_whole_vector(body: RawVector) -> bool:
     return is_vector(body) and _is_json(body)
 
 
-def _is_json(body: bytes) -> bool:
+def _is_json(body: RawVector) -> bool:
     """Say whether a body is one text of JSON: an answer is made of it as it is."""
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
@@ -123,9 +145,6 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
-def _read(record: bytes) -> tuple[StoredResponse | None, list[bytes]]:
-    try:
-        stored = codec.decode(record)
-    except RecordError:
-        return None, []
-    return stored, b" ".join(header_values(stored.headers, _BATCH)).split(b" ")
+def _words_in(headers: Headers) -> list[bytes]:
+    """Return the words of the field that we wrote."""
+    return b" ".join([value for name, value in headers if name == _BATCH]).split(b" ")

@@ -106,9 +106,12 @@ def without_bids(plan: Plan, refused: frozenset[int]) -> Plan:
 
 
 class TranslatedRequest(msgspec.Struct, frozen=True):
-    """A request in the dialect of its target: what is sent there in the place of the caller's path, query, fields and body."""
+    """A request in the dialect of its target: what is sent there in the place of the caller's path, query, fields and body.
 
-    raw_path: bytes
+    Without a `raw_path` only fields and body are others: it is asked for some of what the caller asks for.
+    """
+
+    raw_path: bytes | None
     headers: Headers
     body: bytes
 

@@ -14,7 +14,7 @@ from cachemw.limits import MIB
 from cachemw.messages import USUAL_CLOSING, AppTarget, ClientTarget, Closing, HttpTarget, Request, RouteTarget, Target
 from cachemw.wire.fields import CREDENTIALS
 
-CONTROLS = frozenset({"on", "mode", "ttl", "namespace", "sample", "speed", "abandon", "cache-control"})
+CONTROLS = frozenset({"on", "mode", "ttl", "namespace", "sample", "speed", "abandon", "partial", "cache-control"})
 FINISH_REASONS = frozenset({"stop", "tool_calls", "function_call", "length"})
 
 Partition = Literal["credential", "shared"] | Callable[[Request], bytes | None]

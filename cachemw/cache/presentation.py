@@ -19,7 +19,9 @@ UNSAYABLE = "other-dialect"
 """The detail of an answer that cannot be said in the dialect of who asked."""
 
 _ID_FIELDS = (b"x-request-id", b"request-id")
-_OF_THE_BODY = (b"content-length", b"content-encoding", b"transfer-encoding", b"etag", b"digest", b"content-md5")
+OF_THE_BODY = (b"content-length", b"content-encoding", b"transfer-encoding", b"etag", b"digest", b"content-md5")
+"""The fields of an answer that say something of its bytes."""
+
 _LEADS_ELSEWHERE = (b"location", b"content-location")
 
 
@@ -148,7 +150,7 @@ class Presenter:
         return self._said(head, 502, b"application/json", len(body)), body
 
     def _said(self, head: Head, status: int, content_type: bytes, size: int | None = None) -> Head:
-        fields = without(head.headers, (*_OF_THE_BODY, *_LEADS_ELSEWHERE, b"content-type", *_ID_FIELDS))
+        fields = without(head.headers, (*OF_THE_BODY, *_LEADS_ELSEWHERE, b"content-type", *_ID_FIELDS))
         named = [value for name in _ID_FIELDS for value in header_values(head.headers, name)]
         ids = tuple([(name, named[0]) for name in _ID_FIELDS]) if named else ()
         length = () if size is None else ((b"content-length", b"%d" % size),)

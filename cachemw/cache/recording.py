@@ -60,6 +60,8 @@ class Terms(msgspec.Struct, frozen=True):
     """Where the upstream is, as logs have it; empty for a wrapped app."""
     received: KeptRequest | None = None
     """The request as it came, where `call` is what was made of it for an upstream of another dialect."""
+    is_of_some: bool = False
+    """Whether it answers some inputs only: nothing of it leaves before it is whole, and its parts alone are kept."""
 
     __repr__ = redacted_repr
 
@@ -133,7 +135,7 @@ class JsonRecording:
 
     @property
     def hold_seconds(self) -> float | None:
-        return self.terms.limits.json_hold if self.left < len(self.body) else None
+        return self.terms.limits.json_hold if self.left < len(self.body) and not self.terms.is_of_some else None
 
     def feed(self, chunk: bytes, now: float) -> None:
         self.body += chunk
@@ -144,7 +146,8 @@ class JsonRecording:
 
     def release_held(self) -> None:
         """Let it leave as it comes: it can still be kept, but its head cannot say so."""
-        self._is_late, self.left = True, len(self.body)
+        if not self.terms.is_of_some:
+            self._is_late, self.left = True, len(self.body)
 
     def finish(self, now: float) -> StoredResponse | str:
         body = bytes(self.body)

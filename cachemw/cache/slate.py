@@ -48,6 +48,8 @@ class Received(msgspec.Struct, frozen=True):
     presentation: Presentation | None = None
     kept: KeptRequest | None = None
     sent_partition: bytes | None = None
+    attempts: int = 0
+    """How often it was forwarded before, otherwise."""
 
     __repr__ = redacted_repr
 

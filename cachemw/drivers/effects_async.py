@@ -51,8 +51,8 @@ def at_once(effect: OwnEffect, store: GuardedStore, clock: Callable[[], float], 
     match effect:
         case Lookup(index) if store.inline is not Inline.NONE:
             return Found(store.inline_get(index), clock())
-        case LookupMany(indexes) if store.inline is not Inline.NONE and len(indexes) <= INLINE_READS:
-            return FoundMany(store.get_many(indexes), clock())
+        case LookupMany(indexes, to_the_end) if store.inline is not Inline.NONE and len(indexes) <= INLINE_READS:
+            return FoundMany(store.get_many(indexes, to_the_end=to_the_end), clock())
         case ReadSecret() if store.known_secret:
             return store.known_secret
         case AskPlan():
@@ -67,8 +67,9 @@ async def perform(
     match effect:
         case Lookup(index):
             return Found(await store.get(index), clock())
-        case LookupMany(indexes):
-            return FoundMany(await apart(partial(store.guarded.get_many, indexes)), clock())
+        case LookupMany(indexes, to_the_end):
+            read = partial(store.guarded.get_many, indexes, to_the_end=to_the_end)
+            return FoundMany(await apart(read), clock())
         case RunInThread(call):
             return await apart(call)
         case ReadSecret():

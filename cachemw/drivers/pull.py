@@ -141,6 +141,10 @@ class PullExchange:
 
     def _claim(self, claim: Claim) -> IoSteps:
         self._report = claim.report
+        if self._pull is not None:  # what came is of no use
+            yield Close()
+            self._close_flight()
+            self._pull = None
         if self._waited == self._timeout:
             return _timed_out()
         if claim.course.kind.stream or self._patience <= 0:

@@ -187,8 +187,8 @@ class SyncAnswer:
         match effect:
             case Lookup(index):
                 return Found(driver.store.get(index), driver.clock())
-            case LookupMany(indexes):
-                return FoundMany(driver.store.get_many(indexes), driver.clock())
+            case LookupMany(indexes, to_the_end):
+                return FoundMany(driver.store.get_many(indexes, to_the_end=to_the_end), driver.clock())
             case RunInThread(call):
                 return call()
             case ReadSecret():

@@ -65,6 +65,7 @@ class PushExchange:
         self._driver, self._script, self._upstream, self._client = driver, exchange.script, upstream, client
         self._door = door
         self._led: Flight | None = None
+        self._led_before: list[Flight] = []  # what they brought was of no use
         self._flight: Flight | None = None  # the one that it reads
         self._reader: Reader | None = None
         self._relay: Relay | None = None
@@ -112,11 +113,11 @@ class PushExchange:
                 except Exception as exc:  # noqa: BLE001 - raised again below: from in here it would arrive in a group
                     escaped = exc
                 self._leave()
-                if self._led is not None:
-                    await self._led.wait_until_done()
+                for led in self._all_led:
+                    await led.wait_until_done()
             except BaseException:  # told to stop, and not by the client
-                if self._led is not None:
-                    self._led.cancel_when_unread()
+                for led in self._all_led:
+                    led.cancel_when_unread()
                 self._leave()
                 raise
             self._tasks.cancel_scope.cancel()
@@ -162,8 +163,15 @@ class PushExchange:
                     await self._respond(step)
                     return None
 
+    @property
+    def _all_led(self) -> list[Flight]:
+        return self._led_before if self._led is None else [*self._led_before, self._led]
+
     async def _claim(self, claim: Claim) -> Step:
         self._report, self._raised = claim.report, None  # by one that failed before: not this one's
+        if self._led is not None:  # what it brought was of no use
+            self._led_before.append(self._led)
+            self._led = None
         claimed, flight = self._table.claim(claim, is_patient=self._is_patient)
         if claimed is ClaimResult.LEAD:
             self._led = flight

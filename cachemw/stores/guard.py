@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 PARTS_AT_ONCE = 32
 """The number of an answer's parts that are put in one call: others have their turn between."""
 
+READ_AT_ONCE = 16
+"""The number of records that are read in one call of a store: others have their turn between."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -73,11 +76,11 @@ class GuardedStore:
         """Read in this thread."""
         return self._inline(self._here().reading, self._get, index)
 
-    def get_many(self, indexes: Sequence[bytes]) -> tuple[bytes, ...]:
-        """Read records up to the first that is not there, all in this thread or in one call elsewhere."""
+    def get_many(self, indexes: Sequence[bytes], *, to_the_end: bool = False) -> tuple[bytes | None, ...]:
+        """Read records up to the first that is not there, or `to_the_end`, all in this thread or in one call elsewhere."""
         if self.inline is Inline.NONE:
-            return self._here().read(partial(self._get_many, indexes), self._reading_patience).wait()
-        return self._inline(self._here().reading, self._get_many, indexes)
+            return self._here().read(partial(self._get_many, indexes, to_the_end), self._reading_patience).wait()
+        return self._inline(self._here().reading, self._get_many, indexes, to_the_end)
 
     def inline_version(self) -> Hashable | None:
         """Ask for the version in this thread."""
@@ -221,13 +224,13 @@ class GuardedStore:
             return record
         raise StoreError("what the store gave is no record")
 
-    def _get_many(self, indexes: Sequence[bytes]) -> tuple[bytes, ...]:
-        found = []
-        for index in indexes:
-            record = self._get(index)
-            if record is None:
+    def _get_many(self, indexes: Sequence[bytes], to_the_end: bool) -> tuple[bytes | None, ...]:
+        found: list[bytes | None] = []
+        for start in range(0, len(indexes), READ_AT_ONCE):
+            found += map(_checked, self._store.get_many(indexes[start : start + READ_AT_ONCE]))
+            if None in found and not to_the_end:
+                del found[found.index(None) :]
                 break
-            found.append(record)
         return tuple(found)
 
     def _secret(self) -> bytes:
@@ -292,6 +295,12 @@ class AsyncStore:
                 store.discard(*indexes)
             else:
                 await _awaited(store.begin_discard(*indexes))
+
+
+def _checked(record: object) -> bytes | None:
+    if record is None or isinstance(record, bytes):
+        return record
+    raise StoreError("what the store gave is no record")
 
 
 def _unasked(error: StoreError) -> str:

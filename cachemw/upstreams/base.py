@@ -42,6 +42,8 @@ def sent_as(request: UpstreamRequest, outbound: Outbound, *, recorded: bool) -> 
     other = outbound.translated
     if other is None:
         return sent
+    if other.raw_path is None:
+        return replace(sent, headers=other.headers, body=other.body)
     return replace(sent, raw_path=other.raw_path, query=b"", headers=other.headers, body=other.body)
 
 

@@ -57,6 +57,9 @@ def read(
         (b"speed=999999999999.999", Directives(speed=999_999_999_999.999)),
         (b"abandon=finish", Directives(abandon=Abandon.FINISH)),
         (b"abandon=cancel", Directives(abandon=Abandon.CANCEL)),
+        (b"partial", Directives(partial=True)),
+        (b"partial=?1", Directives(partial=True)),
+        (b"partial=?0", Directives()),
         (
             b'on, ttl=3600, sample=2, speed=1.5, namespace="evals", mode=refresh, abandon=cancel',
             Directives(Mode.REFRESH, ttl=3600, namespace="evals", sample=2, speed=1.5, abandon=Abandon.CANCEL),
@@ -81,6 +84,7 @@ BAD_VALUES = {
     "sample": "-1 1.5 two",
     "speed": '?0 -1 -0.001 "1" fast @1 (1) :MQ==:',
     "abandon": '?0 Finish finished "cancel" (cancel) 0',
+    "partial": '1 0 yes "on" (on) 1.0',
 }
 BAD_FIELDS = [
     *((f"{param}={value}", param) for param, values in BAD_VALUES.items() for value in values.split()),
@@ -337,6 +341,7 @@ def test_an_empty_field_says_nothing() -> None:
         ("sample", b"sample=1", Directives(ignored=("sample",))),
         ("speed", b"on, speed=1, sample=1", Directives(sample=1, ignored=("speed",))),
         ("abandon", b"on, abandon=finish, speed=1", Directives(speed=1.0, ignored=("abandon",))),
+        ("partial", b"on, partial, ttl=5", Directives(ttl=5, ignored=("partial",))),
     ],
 )
 def test_a_member_the_operator_does_not_honour_is_reported(left_out: str, field: bytes, asked: Directives) -> None:

@@ -133,7 +133,7 @@ def test_a_policy_says_nothing_unless_told() -> None:
     assert (policy.max_request_bytes, policy.max_record_bytes) == (10 * 2**20, 16 * 2**20)
     assert (policy.stale_if_error, policy.stale_while_revalidate) == (86_400, 0)
     assert (policy.patience, policy.on_abandon, policy.max_replay) == (30, None, 600)
-    assert policy.honour == {"on", "mode", "ttl", "namespace", "sample", "speed", "abandon", "cache-control"}
+    assert policy.honour == {"on", "mode", "ttl", "namespace", "sample", "speed", "abandon", "partial", "cache-control"}
     assert names_in(policy.header_rules) == ([], [], [])
 
 

@@ -91,9 +91,9 @@ class World:
         match effect:
             case Lookup(index):
                 return self.store_error or Found(self.records.get(index), NOW)
-            case LookupMany(indexes):
-                held = takewhile(lambda record: record is not None, map(self.records.get, indexes))
-                return self.store_error or FoundMany(tuple(record for record in held if record is not None), NOW)
+            case LookupMany(indexes, to_the_end):
+                held = takewhile(lambda record: to_the_end or record is not None, map(self.records.get, indexes))
+                return self.store_error or FoundMany(tuple(held), NOW)
             case RunInThread(call):
                 try:
                     return call()

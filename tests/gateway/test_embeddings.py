@@ -25,3 +25,16 @@ def test_the_answer_of_a_target_that_is_named_is_kept_and_divided(tmp_path: Path
         assert [passage.model for passage in here.providers["groq"].passages] == ["m", "m"]
         assert json.loads(said[-1].content) == answered({"input": ["b", "a"]})
         assert ["hit" in one.headers["cache-status"] for one in said] == [False, False, True, True]
+
+
+def test_a_gateway_asks_its_targets_for_all_inputs(tmp_path: Path) -> None:
+    """T27: whoever is asked in another's place is asked the same."""
+    here: Crossroads
+    with at(tmp_path) as here:
+        for given in ("a", ["a", "b"]):
+            body = {"model": "groq/m", "input": given}
+            said = here.client.post(f"{here.url}/v1/embeddings", json=body, headers={"cachemw": "on, partial"})
+
+        assert json.loads(said.content) == answered({"input": ["a", "b"]})
+        assert "ignored-partial" in said.headers["cache-status"]
+        assert [json.loads(one.body)["input"] for one in here.providers["groq"].passages] == ["a", ["a", "b"]]

@@ -114,3 +114,51 @@ def test_not_even_diskcache_itself_reads_a_key_the_store_never_wrote(store: Disk
     with pytest.raises(ForeignRowError):
         list(cache)
     cache.close()
+
+
+@pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN)
+def test_a_foreign_row_is_none_among_many(tmp_path: Path, change: str) -> None:
+    """Those beside it are read all the same, and it is removed as one that is read alone."""
+    store = DiskStore(tmp_path / "store")
+    _plant(store, change)
+
+    found = store.get_many([OTHER, INDEX, THIRD, OTHER])
+
+    assert list(found) == [b"sound", None, None, b"sound"]
+    assert _keys(store) == [OTHER]
+    store.close()
+
+
+def test_a_row_that_is_larger_than_it_may_be_is_none_among_many(tmp_path: Path) -> None:
+    with_room, store = (DiskStore(tmp_path, record_limit=limit) for limit in (2**20, 2**10))
+    with_room.put(INDEX, bytes(2**19), None)
+    with_room.put(OTHER, b"sound", None)
+    with_room.close()
+
+    assert list(store.get_many([INDEX, OTHER])) == [None, b"sound"]
+    store.close()
+
+
+def test_many_are_read_as_each_is(tmp_path: Path) -> None:
+    """In the order that is asked for, whatever is not there, and what is over."""
+    store = DiskStore(tmp_path)
+    store.put(THIRD, b"third", None)
+    store.put(INDEX, b"first", 1000.0)
+    store.put(OTHER, b"over", 0.0)
+
+    for asked in ([INDEX, THIRD], [THIRD, OTHER, INDEX, bytes([9]) * 16, THIRD], [OTHER], []):
+        assert list(store.get_many(asked)) == [store.get(index) for index in asked]
+    store.close()
+
+
+def test_a_store_that_was_taken_away_is_looked_for_anew_where_one_of_many_is_not_there(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "store")
+    store.put(INDEX, b"a record", None)
+    for file in (tmp_path / "store").iterdir():
+        file.unlink()
+
+    store.get_many([OTHER, INDEX])
+    store.size()  # the store's thread has opened it by then
+
+    assert list(store.get_many([INDEX, OTHER])) == [None, None]
+    store.close()

@@ -12,7 +12,7 @@ from cachemw.cache.live_response import Put
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import StoreError, Superseded
 from cachemw.stores import Inline, Store
-from cachemw.stores.guard import PARTS_AT_ONCE, GuardedStore
+from cachemw.stores.guard import PARTS_AT_ONCE, READ_AT_ONCE, GuardedStore
 from tests.stores.dictionary import DictionaryStore
 
 FIRST = Order(generation=0, puts=0, began=1)
@@ -53,6 +53,21 @@ def test_records_are_read_up_to_the_first_that_is_missing(
         store.put(b"%d" % number, b"record %d" % number, None)
 
     assert GuardedStore(store).get_many(indexes) == tuple(b"record " + index for index in indexes[:found])
+
+
+@pytest.mark.parametrize("make", [MemoryStore, Slow], ids=["here", "elsewhere"])
+@pytest.mark.parametrize("missing", [0, 1, READ_AT_ONCE - 1, READ_AT_ONCE, 2 * READ_AT_ONCE])
+def test_records_are_read_to_the_end_where_that_is_asked_for(make: Callable[[], Store], missing: int) -> None:
+    store, indexes = make(), [b"%d" % number for number in range(2 * READ_AT_ONCE + 1)]
+    for index in indexes:
+        if index != indexes[missing]:
+            store.put(index, b"record " + index, None)
+    guarded = GuardedStore(store)
+
+    whole, first = guarded.get_many(indexes, to_the_end=True), guarded.get_many(indexes)
+
+    assert whole == tuple(None if index == indexes[missing] else b"record " + index for index in indexes)
+    assert first == whole[:missing]
 
 
 def test_a_store_that_gives_no_record_fails() -> None:

@@ -3,8 +3,11 @@
 No vector is decoded: the text of each is cut out as it came.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
+from cachemw.endpoints.embeddings.request import is_vector
 from cachemw.redaction import redacted_repr
 from cachemw.wire.strict_json import UNREADABLE
 
@@ -12,10 +15,14 @@ _INPUT = "input"
 _FIRST_OF_TOKENS = tuple(b"-0123456789")
 
 
+RawVector = bytes | memoryview
+"""The text of a vector, as it came."""
+
+
 class Divided(msgspec.Struct, frozen=True):
     """An answer in parts: the texts of its vectors in the order of their inputs, its model, and the JSON of what it took."""
 
-    vectors: tuple[bytes, ...]
+    vectors: tuple[RawVector, ...]
     model: str
     usage: bytes
 
@@ -49,6 +56,14 @@ def _inputs_in(given: msgspec.Raw) -> list[bytes]:
     return [raw] if inputs[0][0] in _FIRST_OF_TOKENS else inputs
 
 
+def body_for(body: bytes, places: Sequence[int]) -> bytes:
+    """Return the body of a request, with several inputs, as it asks for those at these places only: all else as it came."""
+    members = _members_decoder.decode(body)
+    inputs = _inputs_in(members[_INPUT])
+    members[_INPUT] = msgspec.Raw(b"[" + b",".join([inputs[place] for place in places]) + b"]")
+    return msgspec.json.encode(members)
+
+
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     object: str
     index: int
@@ -70,7 +85,7 @@ _answer_decoder = msgspec.json.Decoder(_Answer)
 
 
 def divide(body: bytes) -> Divided | None:
-    """Return an answer, which has been judged, in parts; `None` where it says more than an answer of parts could."""
+    """Return an answer in parts; `None` where it says more than an answer of parts could, or lacks one."""
     try:
         answer = _answer_decoder.decode(body)
     except UNREADABLE:
@@ -78,15 +93,18 @@ def divide(body: bytes) -> Divided | None:
     if (answer.object, {entry.object for entry in answer.data}) != ("list", {"embedding"}):
         return None
     entries = sorted(answer.data, key=lambda entry: entry.index)
-    return Divided(tuple([bytes(entry.embedding) for entry in entries]), answer.model, bytes(answer.usage))
+    vectors = tuple([bytes(entry.embedding) for entry in entries])
+    if [entry.index for entry in entries] != list(range(len(entries))) or not all(map(is_vector, vectors)):
+        return None
+    return Divided(vectors, answer.model, bytes(answer.usage))
 
 
 def assemble(parts: Divided) -> bytes:
     """Return the answer that has these parts, in this order. It is megabytes: each is copied once."""
-    pieces = [b'{"object":"list","data":[']
+    pieces: list[RawVector] = [b'{"object":"list","data":[']
     for index, vector in enumerate(parts.vectors):
         pieces += (b',{"object":"embedding","index":%d,"embedding":' % index, vector, b"}")
-    pieces[1] = pieces[1].removeprefix(b",")
+    pieces[1] = pieces[1][1:]  # no comma before the first
     return b"".join((*pieces, b'],"model":', msgspec.json.encode(parts.model), b',"usage":', parts.usage, b"}"))
 
 

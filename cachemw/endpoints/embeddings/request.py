@@ -74,6 +74,6 @@ def embeddings_fault(members: RawMembers, call: ApiCall, work: Work) -> str | No
     return None if members.get("usage", NULL) != NULL else "no-usage"
 
 
-def is_vector(raw: bytes) -> bool:
+def is_vector(raw: bytes | memoryview) -> bool:
     """Say whether there is something in the text or the list of an embedding."""
     return len(raw) > 2 and raw[:1] in (b'"', b"[")

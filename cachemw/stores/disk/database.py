@@ -7,7 +7,7 @@ import sqlite3
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from cachemw.cache.order import Order, Others, place, placed
 from cachemw.limits import ROW_BYTES
 from cachemw.stores.base import stored_at
 from cachemw.stores.disk.damage import identity
-from cachemw.stores.disk.schema import refuse_foreign_schema
+from cachemw.stores.disk.schema import IS_OURS, SELECT_RECORD, SELECT_RECORDS, refuse_foreign_schema
 
 SETTINGS = {
     "statistics": 0,  # else every read is a write
@@ -89,18 +89,12 @@ KEY_BYTES = 1024
 
 _DELETED_AT_ONCE = 100
 
-# What is compared first is the kind of a value: to learn the length of a text, or to compare one, SQLite reads all of it.
-_IS_OURS = "mode IS 1 AND filename IS NULL AND typeof(value) = 'blob' AND length(value) <= ?"
-SELECT_RECORD = (
-    f"SELECT CASE WHEN typeof(mode) = 'integer' AND {_IS_OURS} THEN value END FROM Cache"  # noqa: S608 - of constants
-    " WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
-)
 _DELETE_OLDEST = "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache ORDER BY store_time, rowid LIMIT ?)"
 _DELETE_SOME = f"DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache LIMIT {_DELETED_AT_ONCE})"  # noqa: S608
 _DELETE_KEY = "DELETE FROM Cache WHERE key = ? AND raw = 1"
 _DELETE_FOREIGN = (
     f"DELETE FROM Cache WHERE typeof(key) != 'blob' OR length(key) > {KEY_BYTES} OR typeof(raw) != 'integer' OR raw != 1"  # noqa: S608
-    f" OR typeof(mode) != 'integer' OR NOT ({_IS_OURS})"
+    f" OR typeof(mode) != 'integer' OR NOT ({IS_OURS})"
 )
 
 
@@ -252,6 +246,11 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         if found[0][0] is None:
             raise ForeignRowError
         return bytes(found[0][0])
+
+    def read_many(self, indexes: Sequence[bytes]) -> list[tuple[bytes, bytes | None]]:
+        """Return index and value of the rows that are there, as `read` does; `None` for a value that is none of ours."""
+        statement = SELECT_RECORDS.format(", ".join("?" * len(indexes)))
+        return self._select(self._reader, statement, (self._record_limit, *indexes, time.time()))
 
     def order(self) -> Order:
         """Return where a forward stands that begins now, from any thread. Raises what sqlite3 raises."""

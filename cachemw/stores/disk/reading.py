@@ -17,9 +17,9 @@ from diskcache.core import DBNAME
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import RecordRefused, StoreError
 from cachemw.stores.base import Inline, Store
-from cachemw.stores.disk.database import KEY_BYTES, MARGIN, SELECT_COUNT, SELECT_RECORD, STEPS, tune
+from cachemw.stores.disk.database import KEY_BYTES, MARGIN, SELECT_COUNT, STEPS, tune
 from cachemw.stores.disk.files import SECRET_BYTES, SECRET_FILE
-from cachemw.stores.disk.schema import ForeignSchemaError, refuse_foreign_schema
+from cachemw.stores.disk.schema import SELECT_RECORD, ForeignSchemaError, refuse_foreign_schema
 from cachemw.stores.forks import on_fork
 
 LOCK_SECONDS = 0.25

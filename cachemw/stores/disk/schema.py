@@ -12,6 +12,14 @@ _CACHE = (
     " filename TEXT, value BLOB)"
 )
 
+# What is compared first is the kind of a value: to learn the length of a text, or to compare one, SQLite reads all of it.
+IS_OURS = "mode IS 1 AND filename IS NULL AND typeof(value) = 'blob' AND length(value) <= ?"
+SELECT_RECORD = (
+    f"SELECT CASE WHEN typeof(mode) = 'integer' AND {IS_OURS} THEN value END FROM Cache"  # noqa: S608 - of constants
+    " WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
+)
+SELECT_RECORDS = SELECT_RECORD.replace("SELECT CASE", "SELECT key, CASE").replace("key = ?", "key IN ({})")
+
 
 class ForeignSchemaError(Exception):
     """A database that another program made, or changed."""

@@ -5,7 +5,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -134,6 +134,23 @@ class DiskStore(Store):
             session.suspect(cache)
             return None
         return record
+
+    def get_many(self, indexes: Sequence[bytes]) -> Sequence[bytes | None]:
+        """Return the records; what is more than to read them is left to `get`, which sees to rows that are none of ours."""
+        session = self._here()
+        cache = session.cache()
+        try:
+            found = dict(cache.read_many(indexes))
+        except (sqlite3.DataError, sqlite3.OperationalError):  # one is larger than it may be, or all take too long
+            return super().get_many(indexes)
+        except DATABASE_ERRORS as exc:
+            raise session.fault(cache, exc) from exc
+        if None in found.values() or len(found) < len(set(indexes)) and not cache.is_in_place:
+            return super().get_many(indexes)
+        if not cache.was_seen and not cache.is_in_place:
+            session.suspect(cache)
+            return [None] * len(indexes)
+        return [found.get(index) for index in indexes]
 
     def order(self) -> Order:
         return self._read(Database.order)
