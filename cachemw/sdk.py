@@ -1,7 +1,7 @@
 """The transports by one name: of httpx or of httpx2, whichever an SDK speaks.
 
-`OpenAI(http_client=http_client())`; `Cerebras(http_client=http_client(Cerebras))`. An SDK is told by its module, its client's
-class or a client; by default it is `openai`, else `cerebras.cloud.sdk`, whichever is installed.
+`OpenAI(http_client=http_client())`; `Anthropic(http_client=http_client(Anthropic))`. An SDK is told by its module, its client's
+class or a client; by default it is `openai`, else `cerebras.cloud.sdk`, else `anthropic`, whichever is installed.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from typing import Any
 from cachemw._transport import FAMILIES
 from cachemw.errors import ConfigurationError
 
-SDKS = ("openai", "cerebras.cloud.sdk")
+SDKS = ("openai", "cerebras.cloud.sdk", "anthropic")
 """The SDKs that are looked for where none is named, in this order."""
 
 _CLIENT, _ASYNC_CLIENT = "DefaultHttpxClient", "DefaultAsyncHttpxClient"

@@ -40,10 +40,10 @@ def test_a_run_with_three_turns_of_tools_is_replayed_whole(upstream: str, kind: 
 def test_a_run_in_streams_is_replayed_in_json(tmp_path: Path) -> None:
     """T9: the other kind of each answer says the same, down to ids and signatures, which stand in what is asked next."""
     command = python_of("anthropic"), PEERS / "anthropic" / "agent.py"
-    with grounded(Simulator(dialect="cerebras"), tmp_path) as ground:
-        with ground.proxied_before("cerebras", "--default", "on") as url:
-            streamed = ground.ask_twice(*command, url)
-            whole = ground.ask_twice(*command, url, "json")
+    simulator = Simulator(dialect="cerebras")
+    with grounded(simulator, tmp_path) as ground, ground.proxied_before("cerebras", "--default", "on") as url:
+        streamed = ground.ask_twice(*command, url)
+        whole = ground.ask_twice(*command, url, "json")
 
     assert (streamed.calls_first, whole.calls_first) == (CALLS, 0)
     assert said(streamed.first) == said(whole.first)

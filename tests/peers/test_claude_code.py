@@ -33,18 +33,23 @@ TRANSLATED: Plan = {"dialect": "cerebras", "upstream": "cerebras", "options": ["
 BY_FIELD: Plan = NATIVE | {"default": "off", "command": f"ANTHROPIC_CUSTOM_HEADERS='Cachemw: on' {COMMAND}"}
 
 
-def runs(plan: Plan, directory: Path) -> list[dict[str, Any]]:
+def runs(plan: Plan, directory: Path, models: str = MODELS) -> list[dict[str, Any]]:
     """Return what three runs said and asked; skip the test where there is no program, or no network of its own to run it in."""
     try:
         program = claude_code()
     except InstallationError as exc:
         pytest.skip(f"the packages are not to be had: {exc}")
     skip_without_a_network_of_its_own()
-    (directory / "cachemw.toml").write_text(MODELS)
+    (directory / "cachemw.toml").write_text(models)
     whole = {"program": str(program), "command": COMMAND, "default": "on"} | plan
     command = [*ALONE, sys.executable, PEERS / "claude" / "run.py", directory, json.dumps(whole)]
     done = subprocess.run(
-        command, env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}, cwd=directory, capture_output=True, text=True, timeout=PATIENCE
+        command,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     told: list[dict[str, Any]] = json.loads(done.stdout)

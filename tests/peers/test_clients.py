@@ -49,7 +49,6 @@ WITHOUT = (Client("langchain", "anthropic", "messages"), Client("litellm", "anth
 """Clients that take no transport."""
 
 
-
 @pytest.mark.parametrize("client", [*WITH_TRANSPORT, *WITHOUT], ids=str)
 def test_through_the_proxy_the_second_answer_is_a_hit(client: Client, tmp_path: Path) -> None:
     """S1, E3: with a header that every client can send by default, as `cachemw serve` answers it."""

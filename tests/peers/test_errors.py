@@ -37,7 +37,9 @@ def command_in(language: str) -> tuple[object, Path]:
 
 
 @pytest.mark.parametrize("language", ["python", "javascript"])
-@pytest.mark.parametrize(("upstream", "script"), [("anthropic", NATIVE), ("cerebras", TRANSLATED)], ids=["anthropic", "cerebras"])
+@pytest.mark.parametrize(
+    ("upstream", "script"), [("anthropic", NATIVE), ("cerebras", TRANSLATED)], ids=["anthropic", "cerebras"]
+)
 def test_an_error_is_raised_as_the_class_of_the_sdk(upstream: str, script: str, language: str, tmp_path: Path) -> None:
     """E6: with a status and a type that programs go by, and words; a stream that breaks raises too."""
     simulator = Simulator(dialect=upstream, fail=script)

@@ -67,7 +67,9 @@ def test_a_translated_answer_is_a_hit_the_second_time(client: str, provider: Pro
     with grounded(simulator, tmp_path) as ground, provider.proxied(ground) as url:
         twice = ground.ask_twice(*command_of(client), url)
 
-    assert_the_second_time_is_the_first(replace(twice, first=but_for_its_begin(twice.first), again=but_for_its_begin(twice.again)))
+    assert_the_second_time_is_the_first(
+        replace(twice, first=but_for_its_begin(twice.first), again=but_for_its_begin(twice.again))
+    )
     assert {call.endpoint for call in simulator.asked} == {provider.endpoint}
     assert {status.get("fwd") for status in cache_statuses(twice.first)} <= {"miss"}
     assert all(status["hit"] for status in cache_statuses(twice.again))

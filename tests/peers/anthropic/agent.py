@@ -11,7 +11,7 @@ import anthropic
 from tests.peers.telling import KEY, in_words, messages
 
 QUESTION = "What is this? [tools read_file, list_files+read_file, list_files x1]"
-MODEL = "claude-sonnet-4-5"
+MODEL = "claude-opus-5"
 TURNS = 4
 THINKING = {"type": "enabled", "budget_tokens": 1024}
 TOOLS = [
@@ -54,7 +54,9 @@ def ask(client: Any, conversation: list[Any], *, is_streamed: bool) -> Any:
 
 def results_of(answer: Any) -> list[dict[str, Any]]:
     calls = [block for block in answer.content if block.type == "tool_use"]
-    return [{"type": "tool_result", "tool_use_id": call.id, "content": f"{call.name}: {in_words(call.input)}"} for call in calls]
+    return [
+        {"type": "tool_result", "tool_use_id": call.id, "content": f"{call.name}: {in_words(call.input)}"} for call in calls
+    ]
 
 
 if __name__ == "__main__":
