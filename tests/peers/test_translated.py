@@ -42,8 +42,10 @@ ANTHROPIC = Provider("anthropic", "anthropic", "messages")
 MESSAGES_AT_URL = Provider("anthropic", None, "messages")
 
 CASES = [
-    *((client, provider) for client in MESSAGES for provider in (CEREBRAS, CHAT_AT_URL)),
-    *((client, provider) for client in CHAT for provider in (ANTHROPIC, MESSAGES_AT_URL)),
+    *((client, CEREBRAS) for client in MESSAGES),
+    *((client, ANTHROPIC) for client in CHAT),
+    ("anthropic/peer.py", CHAT_AT_URL),
+    ("openai/peer.py", MESSAGES_AT_URL),
 ]
 
 
