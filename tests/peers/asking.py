@@ -46,10 +46,8 @@ class Ground:
     @contextlib.contextmanager
     def proxied_before(self, upstream: str, *options: object) -> Iterator[str]:
         """Run `cachemw serve` before a provider that is named, and found in the place of whom the name means."""
-        command, store = Command(self.environment), self.directory / "store"
-        with command.serving(
-            "serve", "--port", 0, "--upstream", upstream, "--dir", store, *options, **self.stand_in(upstream)
-        ) as serving:
+        command, store = Command({**self.environment, **self.stand_in(upstream)}), self.directory / "store"
+        with command.serving("serve", "--port", 0, "--upstream", upstream, "--dir", store, *options) as serving:
             yield serving.url
 
     def stand_in(self, upstream: str) -> dict[str, str]:

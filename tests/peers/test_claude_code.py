@@ -42,7 +42,7 @@ def runs(plan: Plan, directory: Path, models: str = MODELS) -> list[dict[str, An
     skip_without_a_network_of_its_own()
     (directory / "cachemw.toml").write_text(models)
     whole = {"program": str(program), "command": COMMAND, "default": "on"} | plan
-    command = [*ALONE, sys.executable, PEERS / "claude" / "run.py", directory, json.dumps(whole)]
+    command = [*ALONE, sys.executable, str(PEERS / "claude" / "run.py"), str(directory), json.dumps(whole)]
     done = subprocess.run(
         command,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
