@@ -15,6 +15,7 @@ import pytest
 import cachemw.httpx
 import cachemw.httpx2
 from cachemw import ConfigurationError, MemoryStore, sdk
+from cachemw.simulator import Simulator
 from tests.mounts.inner_transports import BY_FAMILY, BY_KIND, URL, answering, asking, inner_of
 
 
@@ -49,6 +50,9 @@ SPOKEN: dict[str, tuple[Callable[[], Any], str]] = {
     "cerebras": (lambda: cerebras.cloud.sdk, "httpx"),
     "Cerebras": (lambda: cerebras.cloud.sdk.Cerebras, "httpx"),
     "AsyncCerebras": (lambda: cerebras.cloud.sdk.AsyncCerebras, "httpx"),
+    "anthropic": (lambda: anthropic, "httpx2"),
+    "Anthropic": (lambda: anthropic.Anthropic, "httpx2"),
+    "AsyncAnthropic": (lambda: anthropic.AsyncAnthropic, "httpx2"),
     "an older SDK": (older, "httpx"),
     "httpx": (lambda: httpx, "httpx"),
     "httpx2": (lambda: httpx2, "httpx2"),
@@ -57,6 +61,7 @@ SPOKEN: dict[str, tuple[Callable[[], Any], str]] = {
     "nothing": (lambda: None, "httpx2"),
 }
 FAMILIES: dict[str, tuple[Any, Any]] = {"httpx": (httpx, cachemw.httpx), "httpx2": (httpx2, cachemw.httpx2)}
+MESSAGE: Any = {"model": "claude-opus-5", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
 IN_EACH = pytest.mark.parametrize(("told", "spoken"), SPOKEN.values(), ids=SPOKEN.keys())
 
 
@@ -89,7 +94,12 @@ def test_the_clients_of_sdks_have_their_own_timeouts() -> None:
 
 @pytest.mark.parametrize(
     ("there", "spoken"),
-    [({"cerebras.cloud.sdk"}, "httpx"), ({"openai", "cerebras.cloud.sdk"}, "httpx2"), ({"anthropic"}, "httpx2")],
+    [
+        ({"cerebras.cloud.sdk"}, "httpx"),
+        ({"openai", "cerebras.cloud.sdk"}, "httpx2"),
+        ({"anthropic"}, "httpx2"),
+        ({"cerebras.cloud.sdk", "anthropic"}, "httpx"),
+    ],
 )
 def test_by_default_it_is_the_sdk_that_is_installed(there: set[str], spoken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sdk, "find_spec", lambda name: name if name in there else None)
@@ -100,7 +110,7 @@ def test_by_default_it_is_the_sdk_that_is_installed(there: set[str], spoken: str
 def test_without_any_sdk_one_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sdk, "find_spec", lambda name: None)
 
-    with pytest.raises(ConfigurationError, match=r"openai, cerebras\.cloud\.sdk"):
+    with pytest.raises(ConfigurationError, match=r"openai, cerebras\.cloud\.sdk, anthropic"):
         sdk.transport()
 
 
@@ -112,6 +122,43 @@ def test_an_sdk_is_answered_through_it() -> None:
             client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
 
     assert inner.requests == []
+
+
+@pytest.mark.anyio
+async def test_the_sdk_of_anthropic_is_answered_through_it() -> None:
+    """F16: a message, and its stream from the same record."""
+    simulator = Simulator(dialect="anthropic")
+    http = sdk.async_http_client(anthropic.AsyncAnthropic, httpx2.ASGITransport(app=simulator), store=MemoryStore())
+    async with anthropic.AsyncAnthropic(api_key="k", http_client=http) as client:
+        first, again = [await client.messages.create(**MESSAGE) for _ in range(2)]
+        async with client.messages.stream(**MESSAGE) as stream:
+            text = await stream.get_final_text()
+
+    assert type(http) is anthropic.DefaultAsyncHttpxClient
+    assert first == again
+    assert [block.text for block in first.content] == [text]
+    assert simulator.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("fail", "raised"),
+    [
+        ("anthropic:rate", anthropic.RateLimitError),
+        ("anthropic:context", anthropic.BadRequestError),
+        ("anthropic:overloaded", anthropic.APIStatusError),
+    ],
+)
+@pytest.mark.anyio
+async def test_an_error_through_it_is_the_own_of_anthropics_sdk(fail: str, raised: type[Exception]) -> None:
+    """F16: what fails raises what it would raise without us, and is asked anew."""
+    simulator = Simulator(dialect="anthropic", fail=fail)
+    http = sdk.async_http_client(anthropic, httpx2.ASGITransport(app=simulator), store=MemoryStore())
+    async with anthropic.AsyncAnthropic(api_key="k", http_client=http, max_retries=0) as client:
+        for _ in range(2):
+            with pytest.raises(raised):
+                await client.messages.create(**MESSAGE)
+
+    assert simulator.calls == 2
 
 
 # The wrong family.

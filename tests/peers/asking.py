@@ -39,13 +39,21 @@ class Ground:
     direct: str
     directory: Path
 
-    @contextlib.contextmanager
-    def proxied(self, *options: object) -> Iterator[str]:
+    def proxied(self, *options: object) -> contextlib.AbstractContextManager[str]:
         """Run `cachemw serve`, with further options, before the provider; gives its address."""
-        command = Command(self.environment)
-        store = self.directory / "store"
-        with command.serving("serve", "--port", 0, "--upstream", f"{self.direct}/v1", "--dir", store, *options) as serving:
+        return self.proxied_before(f"{self.direct}/v1", *options)
+
+    @contextlib.contextmanager
+    def proxied_before(self, upstream: str, *options: object) -> Iterator[str]:
+        """Run `cachemw serve` before a provider that is named, and found in the place of whom the name means."""
+        command, store = Command({**self.environment, **self.stand_in(upstream)}), self.directory / "store"
+        with command.serving("serve", "--port", 0, "--upstream", upstream, "--dir", store, *options) as serving:
             yield serving.url
+
+    def stand_in(self, upstream: str) -> dict[str, str]:
+        """Return the variables that put the provider here in the place of a named one."""
+        name = upstream.upper()
+        return {} if "://" in upstream else {f"{name}_BASE_URL": self.direct, f"{name}_API_KEY": "sk-of-the-server"}
 
     def ask_twice(self, *command: object) -> Twice:
         """Run a client, and run it again."""
@@ -66,7 +74,8 @@ class Ground:
     def environment(self) -> dict[str, str]:
         """What a process here is told: no proxy, no key, and that the checkout's code is the one to run."""
         path = os.environ["PATH"]
-        return {"PATH": path, "HOME": str(self.directory), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        alone = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # else it waits for a file from the network at each start
+        return {"PATH": path, "HOME": str(self.directory), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **alone}
 
 
 @contextlib.contextmanager
@@ -94,12 +103,12 @@ def _parameters(field: str) -> Mapping[str, Any]:
     return {name: value for _, parameters in members for name, value in parameters.items()}
 
 
-def assert_the_second_time_is_the_first(twice: Twice) -> None:
-    """JSON and streams were asked for, each answer was one upstream call, and again none, with nothing else to see."""
+def assert_the_second_time_is_the_first(twice: Twice, *, kinds: frozenset[str] = frozenset({"JSON", "stream"})) -> None:
+    """Each answer was one upstream call, and again none, with nothing else to see; all kinds were asked for."""
     chunks = [seen["chunks"] for seen in twice.first.values()]  # None for what was not streamed
 
     assert (twice.calls_first, twice.calls_again) == (len(twice.first), 0)
     assert without_provenance(twice.again) == without_provenance(twice.first)
     assert all(seen["text"] or seen["calls"] for seen in twice.first.values())
-    assert {count is None for count in chunks} == {True, False}
+    assert {"JSON" if count is None else "stream" for count in chunks} == kinds
     assert all(count is None or count > 1 for count in chunks)

@@ -21,7 +21,9 @@ import platformdirs
 PEERS = Path(__file__).parent
 ROOT = PEERS.parents[1]
 REQUIREMENTS = "requirements.txt"
+PACKAGES = "package.json"
 JAVASCRIPT = "js"
+CLAUDE_CODE = "claude"
 ALONE = {"aider"}
 """The peers whose requirements leave no room for ours: they are no SDK with a transport in it, and only ask a proxy."""
 PLACE = "TESTS_PEERS"
@@ -50,9 +52,9 @@ def python_of(peer: str) -> Path:
     return _python_in(environment(peer, parts, make))
 
 
-def scripts_of_javascript() -> Path:
-    """Return a directory with the JavaScript peers and the packages they need. Raises `InstallationError`."""
-    sources = sorted(path for path in (PEERS / JAVASCRIPT).iterdir() if path.suffix in {".json", ".mjs"})
+def packages_of(peer: str) -> Path:
+    """Return a directory with a JavaScript peer's scripts and the packages they need. Raises `InstallationError`."""
+    sources = sorted(path for path in (PEERS / peer).iterdir() if path.suffix in {".json", ".mjs"})
     parts = [part for source in sources for part in (source.name.encode(), source.read_bytes())]
 
     def make(directory: Path) -> None:
@@ -61,12 +63,30 @@ def scripts_of_javascript() -> Path:
             shutil.copy(source, directory)
         _run("npm", "ci", "--no-audit", "--no-fund", cwd=directory)
 
-    return environment(JAVASCRIPT, [_run("node", "--version").encode(), *parts], make)
+    return environment(peer, [_run("node", "--version").encode(), *parts], make)
+
+
+def scripts_of_javascript() -> Path:
+    """Return the directory of the JavaScript SDKs, and of the scripts that ask with them. Raises `InstallationError`."""
+    return packages_of(JAVASCRIPT)
+
+
+def claude_code() -> Path:
+    """Return the program of Claude Code: of its packages, that for this machine. Raises `InstallationError`."""
+    programs = packages_of(CLAUDE_CODE).glob("node_modules/@anthropic-ai/claude-code-*/claude")
+    for program in programs:
+        return program
+    raise InstallationError("npm installed no Claude Code for this machine")
 
 
 def python_peers() -> list[str]:
     """Name the peers that have a `requirements.txt`."""
     return sorted(path.parent.name for path in PEERS.glob(f"*/{REQUIREMENTS}"))
+
+
+def javascript_peers() -> list[str]:
+    """Name the peers that have a `package.json`."""
+    return sorted(path.parent.name for path in PEERS.glob(f"*/{PACKAGES}"))
 
 
 def environment(name: str, parts: list[bytes], make: Callable[[Path], None]) -> Path:
@@ -115,7 +135,7 @@ def _run(*command: object, cwd: Path | None = None) -> str:
 
 def main() -> int:
     """Make every environment, several at a time; return how many could not be made."""
-    makers: dict[str, Callable[[], Path]] = {JAVASCRIPT: scripts_of_javascript}
+    makers = {peer: functools.partial(packages_of, peer) for peer in javascript_peers()}
     makers |= {peer: functools.partial(python_of, peer) for peer in python_peers()}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return sum(not is_made for is_made in pool.map(_make_and_tell, makers, makers.values()))

@@ -18,6 +18,7 @@ HEADERS = {
 }
 """Every control there is, with a value that lets the second answer be a hit."""
 KEY = "sk-a-key-of-the-caller"
+ANSWERED = ("/chat/completions", "/completions", "/messages", "/responses", "/embeddings")
 MODEL = "gpt-oss-120b"
 
 
@@ -35,13 +36,13 @@ Ask = Callable[[], Seen | Coroutine[Any, Any, Seen]]
 
 
 class Hits:
-    """What a transport's report says of each chat answer; `hear` and `hear_async` are for `event_hooks`."""
+    """What a transport's report says of each answer; `hear` and `hear_async` are for `event_hooks`."""
 
     def __init__(self) -> None:
         self._heard: list[bool] = []
 
     def hear(self, response: Any) -> None:
-        if response.request.url.path.endswith("/chat/completions"):  # an SDK may also ask for something to warm up
+        if response.request.url.path.endswith(ANSWERED):  # an SDK may also ask for something to warm up
             self._heard.append(response.extensions["cachemw"].hit)
 
     async def hear_async(self, response: Any) -> None:
@@ -74,6 +75,11 @@ def tell(asks: Mapping[str, Ask], hits: Hits) -> None:
 def _ask(ask: Ask, runner: asyncio.Runner) -> dict[str, Any]:
     seen = ask()
     return dataclasses.asdict(runner.run(seen) if isinstance(seen, Coroutine) else seen)
+
+
+def in_words(value: Any) -> str:
+    """Return a value of an SDK's as JSON, whole: text for those answers that are more than text."""
+    return json.dumps(value, sort_keys=True, default=lambda each: each.model_dump(mode="json"))
 
 
 def text_of(chunks: Iterable[Any]) -> str:

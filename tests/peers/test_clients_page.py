@@ -13,11 +13,13 @@ from cachemw.simulator import Simulator
 from tests.pages import ADDRESS, blocks
 from tests.peers.asking import Ground, grounded
 from tests.peers.environments import InstallationError, python_of, scripts_of_javascript
+from tests.peers.test_claude_code import runs
 
 PAGE = "clients.md"
 PATIENCE = 120.0
 PEERS: Mapping[str, str] = {
     "OpenAI SDK for Python": "openai",
+    "Anthropic SDK for Python": "anthropic",
     "Cerebras SDK": "cerebras",
     "LangChain": "langchain",
     "LlamaIndex": "llamaindex",
@@ -105,6 +107,21 @@ def test_the_second_run_of_aider_is_a_hit(tmp_path: Path) -> None:
             run(("sh", "-c"), batch.replace(ADDRESS, url), ground, variables=variables)
 
     assert ground.simulator.calls == 1
+
+
+@pytest.mark.peers
+@pytest.mark.timeout(1200)
+def test_the_second_run_of_claude_code_is_a_hit(tmp_path: Path) -> None:
+    """D4: as the page starts the proxy and the program, Cerebras being the one who answers."""
+    [models] = [code for title, code in blocks(PAGE, "toml") if title == "Claude Code"]
+    serve, command, _ = [code for title, code in blocks(PAGE, "sh") if title == "Claude Code"]
+    _, _, *options = serve.split()
+    plan = {"command": command, "dialect": "cerebras", "upstream": "cerebras", "options": options[2:], "default": options[1]}
+
+    first, again, replayed = runs(plan, tmp_path, models)
+
+    assert first["said"] == again["said"] == replayed["said"] != ""
+    assert (first["calls"] >= 1, again["calls"]) == (True, 0)
 
 
 def assert_hits_when_run_again(tmp_path: Path, command: tuple[str, ...], code: str, directory: Path | None = None) -> None:

@@ -12,9 +12,12 @@ from tests.peers.environments import scripts_of_javascript
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1200)]  # the first test installs the packages
 
 
-@pytest.mark.parametrize(("script", "dialect"), [("openai.mjs", "openai"), ("ai.mjs", "openai"), ("cerebras.mjs", "cerebras")])
+SCRIPTS = [("openai.mjs", "openai"), ("ai.mjs", "openai"), ("cerebras.mjs", "cerebras"), ("anthropic.mjs", "anthropic")]
+
+
+@pytest.mark.parametrize(("script", "dialect"), SCRIPTS)
 def test_through_the_proxy_the_second_answer_is_a_hit(
-    script: str, dialect: Literal["cerebras", "openai"], tmp_path: Path
+    script: str, dialect: Literal["anthropic", "cerebras", "openai"], tmp_path: Path
 ) -> None:
     """S1, E3: JSON and streams, with a header that every client can send by default."""
     command = "node", scripts_of_javascript() / script
