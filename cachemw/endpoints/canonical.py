@@ -113,6 +113,27 @@ def with_ordered(*names: str) -> Form:
     return ordered_with_members
 
 
+def turns(part: Form) -> Form:
+    """Return the form of a list of messages: their members are sorted, and the parts of their content have this form."""
+
+    def turn(value: Any) -> Any:
+        value = ordered(value)
+        if isinstance(value, dict) and isinstance(value.get("content"), list):
+            value["content"] = [part(one) for one in value["content"]]
+        return value
+
+    return each(turn)
+
+
+def each(form: Form) -> Form:
+    """Return the form of a list in which everything has this form; what is no list is as it is."""
+
+    def all_of(value: Any) -> Any:
+        return [form(one) for one in value] if isinstance(value, list) else value
+
+    return all_of
+
+
 def number(value: Any) -> Any:
     """Return an integer as the float that it is; one that is none, and anything else, as it is."""
     if type(value) is not int:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cachemw.endpoints.base import PLAIN, ApiCall, Bypass, Endpoint, Place, read_object
-from cachemw.endpoints.canonical import Shape, canonical, left_out, number, ordered, with_ordered
+from cachemw.endpoints.canonical import Shape, canonical, each, left_out, number, ordered, turns, with_ordered
 from cachemw.limits import Work
 from cachemw.messages import Kind, Request, RouteTarget
 
@@ -104,24 +104,6 @@ def _objects_shown(messages: list[Any]) -> Iterator[Mapping[str, Any]]:
             left += (value.get("content"), value.get("source"))
 
 
-_block = with_ordered("source")
-
-
-def _messages(value: Any) -> Any:
-    return [_message(message) for message in value]
-
-
-def _message(message: Any) -> Any:
-    message = ordered(message)
-    if isinstance(message, dict) and isinstance(message.get("content"), list):
-        message["content"] = [_block(block) for block in message["content"]]
-    return message
-
-
-def _system(value: Any) -> Any:
-    return [ordered(block) for block in value] if isinstance(value, list) else value
-
-
 def _bare(body: Mapping[str, Any], parts: frozenset[str]) -> Mapping[str, Any]:
     """Return a body without these parts, each at its own places: elsewhere a name may be anybody's."""
     bare = dict(body)
@@ -170,8 +152,8 @@ MESSAGES_SHAPE = Shape(
     {
         **dict.fromkeys(("temperature", "top_p"), number),
         **dict.fromkeys(("tool_choice", "thinking", "output_config"), ordered),
-        "messages": _messages,
-        "system": _system,
+        "messages": turns(with_ordered("source")),
+        "system": each(ordered),
     },
     parts=frozenset({CACHE_CONTROL, CCH}),
     bare=_bare,

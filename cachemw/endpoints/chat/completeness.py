@@ -11,12 +11,10 @@ from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event, is_done
-from cachemw.wire.strict_json import TOO_COMPLEX, is_too_complex
+from cachemw.wire.strict_json import NULL, TOO_COMPLEX, UNREADABLE, is_too_complex
 
 _LONGEST_NAME = 256
 _TOKEN = re.compile(r"[a-z_]{1,32}")
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_NULL = msgspec.Raw(b"null")
 
 _AFTER_THOUGHT = frozenset({"stop", "length"})
 """The finish reasons of an answer that may have been all reasoning, and nobody sees it."""
@@ -54,7 +52,7 @@ def _says_something(message: _Message | None, work: Work, *, is_known: bool = Fa
 
 
 def _is_said(name: str, part: msgspec.Raw, work: Work) -> bool:
-    if name in _SILENT or part == _NULL:
+    if name in _SILENT or part == NULL:
         return False
     return is_too_complex(bytes(part), work.document) or _holds_text(msgspec.json.decode(part))
 
@@ -71,7 +69,7 @@ class _Choice(msgspec.Struct):
     delta: _Message | None = None
     message: _Message | None = None
     finish_reason: str | None = None
-    error: msgspec.Raw = _NULL
+    error: msgspec.Raw = NULL
 
     __repr__ = redacted_repr
 
@@ -80,23 +78,23 @@ class _Body(msgspec.Struct):
     """A completion, a chunk of one, or an error: only what is judged."""
 
     choices: list[_Choice] | None = None
-    model: msgspec.Raw = _NULL
-    usage: msgspec.Raw = _NULL
-    x_groq: msgspec.Raw = _NULL
-    error: msgspec.Raw = _NULL
-    message: msgspec.Raw = _NULL
-    type: msgspec.Raw = _NULL
-    code: msgspec.Raw = _NULL
-    status_code: msgspec.Raw = _NULL
+    model: msgspec.Raw = NULL
+    usage: msgspec.Raw = NULL
+    x_groq: msgspec.Raw = NULL
+    error: msgspec.Raw = NULL
+    message: msgspec.Raw = NULL
+    type: msgspec.Raw = NULL
+    code: msgspec.Raw = NULL
+    status_code: msgspec.Raw = NULL
 
     __repr__ = redacted_repr
 
     def is_error(self, work: Work) -> bool:
         """All forms: `{"error": …}`, which OpenRouter has in a choice as well, and the flat one of Cerebras."""
         errors = (self.error, *(choice.error for choice in self.choices or ()))
-        if any(error != _NULL and _read(error, work) for error in errors):
+        if any(error != NULL and _read(error, work) for error in errors):
             return True
-        is_flat = self.choices is None and any(said != _NULL for said in (self.type, self.code, self.status_code))
+        is_flat = self.choices is None and any(said != NULL for said in (self.type, self.code, self.status_code))
         return is_flat and isinstance(_read(self.message, work), str)
 
 
@@ -108,7 +106,7 @@ def beginning_of(raw: bytes, *, is_whole: bool, work: Work = Work()) -> Beginnin
     try:
         body = _read_body(raw, work)
         return Beginning(Saying.ERROR) if body.is_error(work) else _beginning(body.choices or [], is_whole, work)
-    except _UNREADABLE:
+    except UNREADABLE:
         return Beginning(Saying.UNREADABLE)
     except Unreadable:
         return Beginning(Saying.SOMETHING)
@@ -147,7 +145,7 @@ class ChatJudge:
         """Take in a completion."""
         try:
             self._fault = self._take_whole(_read_body(body, self._work))
-        except _UNREADABLE:
+        except UNREADABLE:
             self._fault = "unreadable-answer"
         except Unreadable as exc:
             self._fault = exc.detail
@@ -191,7 +189,7 @@ class ChatJudge:
             return "error-event"
         try:
             return self._take_in(_read_body(event.data, self._work))
-        except _UNREADABLE:
+        except UNREADABLE:
             return "unreadable-event"
         except Unreadable as exc:
             return exc.detail
@@ -218,9 +216,9 @@ class ChatJudge:
         return None if len(choices) == self._call.choices else "missing-choice"
 
     def _note(self, body: _Body) -> None:
-        self._has_usage |= body.usage != _NULL
-        usage = body.usage if body.usage != _NULL else _usage_in(body.x_groq)
-        if usage != _NULL:
+        self._has_usage |= body.usage != NULL
+        usage = body.usage if body.usage != NULL else _usage_in(body.x_groq)
+        if usage != NULL:
             self.usage = bytes(usage)
         if self.model is None:
             self.model = _name_in(body.model)
@@ -234,7 +232,7 @@ def _later(before: str | None, now: str | None) -> str | None:
 class _OfGroq(msgspec.Struct):
     """What Groq says besides in a chunk; in the last one, what the answer took."""
 
-    usage: msgspec.Raw = _NULL
+    usage: msgspec.Raw = NULL
 
     __repr__ = redacted_repr
 
@@ -244,9 +242,9 @@ _groq_decoder = msgspec.json.Decoder(_OfGroq)
 
 def _usage_in(x_groq: msgspec.Raw) -> msgspec.Raw:
     try:
-        return _NULL if x_groq == _NULL else _groq_decoder.decode(x_groq).usage
-    except _UNREADABLE:
-        return _NULL
+        return NULL if x_groq == NULL else _groq_decoder.decode(x_groq).usage
+    except UNREADABLE:
+        return NULL
 
 
 def _name_in(raw: msgspec.Raw) -> str | None:
@@ -255,7 +253,7 @@ def _name_in(raw: msgspec.Raw) -> str | None:
         return None
     try:
         value = msgspec.json.decode(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return value if isinstance(value, str) else None
 

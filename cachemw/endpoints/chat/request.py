@@ -16,6 +16,7 @@ from cachemw.endpoints.canonical import (
     number,
     ordered,
     put_together,
+    turns,
     with_ordered,
 )
 from cachemw.limits import Work
@@ -28,20 +29,9 @@ NULL_IS_ABSENT = frozenset(
 INTEGER_IS_FLOAT = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 
 
-def _messages(value: Any) -> Any:
-    return [_message(message) for message in value]
-
-
-def _message(message: Any) -> Any:
-    message = ordered(message)
-    if isinstance(message, dict) and isinstance(message.get("content"), list):
-        message["content"] = [ordered(part) for part in message["content"]]
-    return message
-
-
 _FORMS = {
     **dict.fromkeys(INTEGER_IS_FLOAT, number),
-    "messages": _messages,
+    "messages": turns(ordered),
     "response_format": with_ordered("json_schema"),
     "tool_choice": with_ordered("function"),
     "logit_bias": ordered,

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from cachemw.endpoints.base import PLAIN, ApiCall, Bypass, Endpoint, Place, read_object
-from cachemw.endpoints.canonical import Shape, canonical, left_out, number, ordered, with_ordered
+from cachemw.endpoints.canonical import Shape, canonical, left_out, number, ordered, turns, with_ordered
 from cachemw.limits import Work
 from cachemw.messages import Kind, Request, RouteTarget
 
@@ -20,19 +20,8 @@ _NULL_IS_ABSENT = frozenset(
 )
 
 
-def _input(value: Any) -> Any:
-    return [_item(item) for item in value] if isinstance(value, list) else value
-
-
-def _item(item: Any) -> Any:
-    item = ordered(item)
-    if isinstance(item, dict) and isinstance(item.get("content"), list):
-        item["content"] = [ordered(part) for part in item["content"]]
-    return item
-
-
 _FORMS = {
-    "input": _input,
+    "input": turns(ordered),
     "reasoning": ordered,
     "temperature": number,
     "text": with_ordered("format"),
