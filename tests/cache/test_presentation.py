@@ -1,4 +1,4 @@
-"""F3, T9: an answer in another dialect is the same however its bytes come, live and stored; and what is said where it is none."""
+"""F3, T9: an answer in another dialect is the same however its bytes come, live and stored, and an error where it is none."""
 
 import json
 from dataclasses import dataclass
