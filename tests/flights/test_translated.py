@@ -73,10 +73,12 @@ async def test_both_read_one_flight_piece_by_piece(client: Client, leads: bool, 
 @TRANSLATED
 @KINDS
 async def test_a_hundred_of_both_make_one_call(client: Client, stream: bool, house: House) -> None:
-    """P1, F2."""
+    """P1, F2, A6: each with a trace of its own."""
     talker = Talker(answer(OTHER[client], stream))
     mount(house, talker, client)
-    callers = [(speaker, caller_of(speaker, stream)) for _ in range(50) for speaker in (client, OTHER[client])]
+    traces = [(b"traceparent", b"00-%032x-b7ad6b7169203331-01" % number) for number in range(1, 51)]
+    asking = [(speaker, trace) for trace in traces for speaker in (client, OTHER[client])]
+    callers = [(speaker, caller_of(speaker, stream, headers=(trace,))) for speaker, trace in asking]
 
     await house.ask_at_once(caller for _, caller in callers)
 

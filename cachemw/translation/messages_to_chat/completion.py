@@ -6,9 +6,8 @@ from enum import Enum
 import msgspec
 
 from cachemw.redaction import redacted_repr
-from cachemw.wire.strict_json import NULL, is_too_complex
+from cachemw.wire.strict_json import NULL, UNREADABLE, is_too_complex
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _EMPTY = (b"null", b"[]", b"{}", b'""')
 
 NOT_READABLE = "the upstream's answer is no chat completion that can be read"
@@ -178,7 +177,7 @@ _groq_decoder = msgspec.json.Decoder(_OfGroq)
 def _usage_of_groq(raw: msgspec.Raw) -> msgspec.Raw:
     try:
         return _groq_decoder.decode(raw).usage
-    except _UNREADABLE:
+    except UNREADABLE:
         return NULL
 
 
@@ -191,6 +190,6 @@ def read_chat_answer(raw: bytes, limit: int) -> ChatAnswer | str:
         return NOT_READABLE
     try:
         answer = _decoder.decode(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         return NOT_READABLE
     return answer.fault() or answer
