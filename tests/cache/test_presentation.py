@@ -75,7 +75,7 @@ def pieces_of(body: bytes, cuts: list[int]) -> list[bytes]:
 @TRANSLATED
 @given(cuts=st.lists(st.integers(0, 2**16), max_size=40), which=st.integers(0, 9))
 def test_however_a_stream_is_cut_into_pieces_it_is_the_same(client: Client, cuts: list[int], which: int) -> None:
-    """F3."""
+    """ruling F3."""
     streams = streams_for(client)
     stream = streams[which % len(streams)]
 

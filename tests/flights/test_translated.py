@@ -1,4 +1,4 @@
-"""F2, F3: clients of two dialects on one flight: each reads it live in his own, and in his own it breaks off."""
+"""rulings F2, F3: clients of two dialects on one flight: each reads it live in his own, and in his own it breaks off."""
 
 import anyio
 import pytest
@@ -47,7 +47,7 @@ def read(client: Client, caller: Caller, stream: bool = True) -> object:
 @TRANSLATED
 @pytest.mark.parametrize("leads", [True, False], ids=["leads", "follows"])
 async def test_both_read_one_flight_piece_by_piece(client: Client, leads: bool, house: House) -> None:
-    """F2, S6: each piece reaches both before the upstream says the next."""
+    """ruling F2, S6: each piece reaches both before the upstream says the next."""
     told, gates = in_steps(OTHER[client])
     talker = Talker(told)
     mount(house, talker, client)
@@ -73,7 +73,7 @@ async def test_both_read_one_flight_piece_by_piece(client: Client, leads: bool, 
 @TRANSLATED
 @KINDS
 async def test_a_hundred_of_both_make_one_call(client: Client, stream: bool, house: House) -> None:
-    """P1, F2, A6: each with a trace of its own."""
+    """P1, ruling F2, A6: each with a trace of its own."""
     talker = Talker(answer(OTHER[client], stream))
     mount(house, talker, client)
     traces = [(b"traceparent", b"00-%032x-b7ad6b7169203331-01" % number) for number in range(1, 51)]
@@ -92,7 +92,7 @@ async def test_a_hundred_of_both_make_one_call(client: Client, stream: bool, hou
 @TRANSLATED
 @pytest.mark.parametrize("leads", [True, False], ids=["leads", "follows"])
 async def test_a_reader_of_the_other_kind_waits_for_the_landing(client: Client, leads: bool, house: House) -> None:
-    """F2."""
+    """ruling F2."""
     told, gates = in_steps(OTHER[client])
     talker = Talker(told)
     mount(house, talker, client)
@@ -113,7 +113,7 @@ async def test_a_reader_of_the_other_kind_waits_for_the_landing(client: Client, 
 
 
 async def test_a_chat_client_who_wants_no_usage_has_no_call_of_his_own(house: House) -> None:
-    """F2: from the record, where not live."""
+    """ruling F2: from the record, where not live."""
     told, gates = in_steps(CHAT)
     talker = Talker(told)
     mount(house, talker, MESSAGES)
@@ -135,7 +135,7 @@ async def test_a_chat_client_who_wants_no_usage_has_no_call_of_his_own(house: Ho
 @TRANSLATED
 @pytest.mark.parametrize("leads", [True, False], ids=["leads", "follows"])
 async def test_a_leader_that_leaves_takes_nobody_along(client: Client, leads: bool, house: House) -> None:
-    """H3, F2."""
+    """H3, ruling F2."""
     told, gates = in_steps(OTHER[client])
     talker = Talker(told)
     mount(house, talker, client, on_abandon="cancel")
@@ -202,7 +202,7 @@ def last_event(caller: Caller) -> bytes:
 
 @TRANSLATED
 async def test_a_cut_is_told_to_each_in_his_own_dialect(client: Client, house: House) -> None:
-    """R1, F3: behind each event, and within it; an end that was said is not shown where the body broke off behind it."""
+    """R1, ruling F3: behind each event, and within it; an end that was said is not shown where the body broke off behind it."""
     events = OTHER[client].event_stream()
     for number, event in enumerate(events):
         for within in (0, len(event) // 2):
@@ -225,7 +225,7 @@ async def test_a_cut_is_told_to_each_in_his_own_dialect(client: Client, house: H
 
 @TRANSLATED
 async def test_a_document_that_is_cut_is_a_whole_error_of_each(client: Client, house: House) -> None:
-    """F3."""
+    """ruling F3."""
     document = OTHER[client].document()
     talker = Talker(Told([document[:9]], headers=JSON, ends=False), gate=anyio.Event())
     mount(house, talker, client)
@@ -244,7 +244,7 @@ async def test_a_document_that_is_cut_is_a_whole_error_of_each(client: Client, h
 
 @TRANSLATED
 async def test_a_document_that_is_cut_late_is_a_whole_error_to_who_has_had_nothing_of_it(client: Client, house: House) -> None:
-    """F3: who speaks as the upstream has begun to read it."""
+    """ruling F3: who speaks as the upstream has begun to read it."""
     document, gate = OTHER[client].document(), anyio.Event()
     house.limit(json_hold=0.0)
     talker = Talker(Told([b" ", document[:9], gate], headers=JSON, ends=False))
@@ -286,7 +286,7 @@ async def test_an_error_is_said_to_each_in_his_own_dialect(client: Client, strea
 @TRANSLATED
 @KINDS
 async def test_what_cannot_be_said_to_one_is_said_to_the_other_and_stored(client: Client, stream: bool, house: House) -> None:
-    """F3."""
+    """ruling F3."""
     talker = Talker(untranslatable_answer(client, stream), gate=anyio.Event())
     mount(house, talker, client)
     theirs, own = caller_of(client, stream), caller_of(OTHER[client], stream)

@@ -30,7 +30,7 @@ MODES = pytest.mark.parametrize("default", ["on", "off"], ids=["opted in", "rela
 
 
 def test_a_client_is_one_whichever_field_its_key_comes_in(tmp_path: Path) -> None:
-    """A3, F2: four ways to ask, and one record; another client has one of his own."""
+    """A3, ruling F2: four ways to ask, and one record; another client has one of his own."""
     here: Crossroads
     with crossroads(tmp_path, both_speakers(), ROUTE, keys=CLIENTS) as here:
         alices = [ask_in(here, caller, scheme(ALICE)) for caller in PATHS for scheme in SCHEMES.values()]
@@ -44,7 +44,7 @@ def test_a_client_is_one_whichever_field_its_key_comes_in(tmp_path: Path) -> Non
 @CALLERS
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 def test_no_client_key_reaches_a_provider(scheme: Any, caller: str, tmp_path: Path) -> None:
-    """F1: each gets its own, in its own field."""
+    """ruling F1: each gets its own, in its own field."""
     here: Crossroads
     with crossroads(tmp_path, both_speakers(chat="status:503"), ROUTE, keys=CLIENTS) as here:
         ask_in(here, caller, scheme(ALICE))
@@ -171,7 +171,7 @@ def test_a_wish_that_costs_too_much_is_refused_in_the_callers_dialect(caller: st
 @MODES
 @pytest.mark.parametrize("stream", [False, True], ids=["JSON", "stream"])
 def test_a_wish_is_obeyed_whichever_dialect_its_target_speaks(stream: bool, caller: str, default: str, tmp_path: Path) -> None:
-    """F1, E1: `only`, and a cost that is enough."""
+    """ruling F1, E1: `only`, and a cost that is enough."""
     here: Crossroads
     with crossroads(tmp_path, both_speakers(), ROUTE, Policy(default=default)) as here:
         for dialect, target in TARGETS.items():
@@ -220,7 +220,7 @@ def test_the_last_failure_is_shown_in_the_callers_dialect(first: str, caller: st
 def test_a_callers_own_key_passes_in_the_field_that_its_provider_reads(
     default: str, caller: str, scheme: Any, tmp_path: Path
 ) -> None:
-    """F1: the key that is brought in one dialect's field goes on in the other's."""
+    """ruling F1: the key that is brought in one dialect's field goes on in the other's."""
     spoken = OTHER[caller]
     provider = Tapped(Simulator(dialect=SPEAKERS[spoken]))
     with serving_in_thread(provider) as url:

@@ -110,7 +110,7 @@ def test_a_connection_that_is_closed_before_its_head_is_opened_anew_and_then_lef
 def test_an_answer_is_stored_as_its_author_said_it_and_serves_whoever_asks_the_same(
     stream: bool, first: str, tmp_path: Path
 ) -> None:
-    """§0.4, F2: under the author's key, which both dialects have alike; each hears it in its own."""
+    """§0.4, ruling F2: under the author's key, which both dialects have alike; each hears it in its own."""
     here: Crossroads
     second = OTHER[first]
     with crossroads(tmp_path, both_speakers(**{first: "status:503"}), fallback(first)) as here:

@@ -150,7 +150,7 @@ def test_who_has_no_such_endpoint_is_left_and_still_answers_chat(path: str, lack
 @pytest.mark.parametrize("default", ["on", "off"], ids=["opted in", "relayed"])
 @pytest.mark.parametrize("spoken_by", ["nobody", "the second"])
 def test_responses_go_to_who_speaks_them(spoken_by: str, default: str, tmp_path: Path) -> None:
-    """G26, F1: they are not translated; who does not speak them is not asked."""
+    """G26, ruling F1: they are not translated; who does not speak them is not asked."""
     here: Crossroads
     second = {"nobody": "mistral", "the second": "openai"}[spoken_by]
     targets = "cerebras/m", f"{second}/m"
@@ -194,7 +194,7 @@ def test_tokens_are_counted_by_who_would_answer(
 @pytest.mark.parametrize("default", ["on", "off"], ids=["opted in", "relayed"])
 @pytest.mark.parametrize("how", ["ask", "refuse"])
 def test_where_nobody_counts_the_operator_says_what_is_done(how: str, default: str, tmp_path: Path) -> None:
-    """F7: an answer of one token, which says it exactly and costs something, or a 404 in Anthropic's shape."""
+    """ruling F7: an answer of one token, which says it exactly and costs something, or a 404 in Anthropic's shape."""
     here: Crossroads
     policy = Policy(default=default, count_tokens=how)  # type: ignore[arg-type]
     providers = {"cerebras": Simulator(dialect="cerebras")}

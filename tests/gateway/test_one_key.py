@@ -81,7 +81,7 @@ SDKS = {"openai": (by_openai, "chat"), "anthropic": (by_anthropic, "messages")}
 @pytest.mark.parametrize("stream", [False, True], ids=["JSON", "stream"])
 @pytest.mark.parametrize("tools", [False, True], ids=["text", "tools"])
 def test_each_sdk_reaches_each_provider(tools: bool, stream: bool, sdk: str, name: str, nine: Crossroads) -> None:
-    """T22, F1: with one key; the second call is a hit, and what the first one cost is in the report."""
+    """T22, ruling F1: with one key; the second call is a hit, and what the first one cost is in the report."""
     ask, dialect = SDKS[sdk]
     messages: list[Any] = [{"role": "user", "content": f"Say hello, {sdk}, {stream}, {tools}."}]
     before = len(nine.providers[name].calls)

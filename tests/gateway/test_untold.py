@@ -123,7 +123,7 @@ SET = {
 def test_what_a_target_sets_and_drops_is_of_its_own_dialect_and_told(
     caller: str, stream: bool, default: str, tmp_path: Path
 ) -> None:
-    """F3: what the operator drops of a translated request is told, too, on a hit as on a miss."""
+    """ruling F3: what the operator drops of a translated request is told, too, on a hit as on a miss."""
     here: Crossroads
     spoken = OTHER[caller]
     members, expected = SET[spoken]

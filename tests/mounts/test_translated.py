@@ -1,4 +1,4 @@
-"""F2, F3, T9: an answer in another dialect than its upstream's, from every mount: live, stored, and in both kinds."""
+"""rulings F2, F3, T9: an answer in another dialect than its upstream's, from every mount: live, stored, and in both kinds."""
 
 import json
 import threading
@@ -35,7 +35,7 @@ async def test_a_miss_is_read_and_so_is_every_hit(front: Front, stream: bool) ->
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 async def test_both_clients_have_one_record(front: Front, stream: bool) -> None:
-    """F2."""
+    """ruling F2."""
     replies = [await front.ask(client, stream=stream) for client in (front.client, front.spoken)]
     again = await front.ask(front.spoken, stream=not stream)
 
@@ -49,7 +49,7 @@ async def test_both_clients_have_one_record(front: Front, stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 async def test_the_record_of_who_speaks_as_the_upstream_serves_the_other(front: Front, stream: bool) -> None:
-    """F2."""
+    """ruling F2."""
     await front.ask(front.spoken, stream=stream)
     same, other = await front.ask(stream=stream), await front.ask(stream=not stream)
 
@@ -193,7 +193,7 @@ def untranslatable_answer(client: Client, stream: bool) -> Told:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 async def test_what_cannot_be_said_is_stored_for_who_speaks_as_the_upstream(front: Front, stream: bool) -> None:
-    """F3: to the other it is an error in his own shape, live, and a miss again; in replay there is no such answer."""
+    """ruling F3: to the other it is an error in his own shape, live, and a miss again; in replay there is no such answer."""
     told = untranslatable_answer(front.client, stream)
     front.upstream.respond = always(told)
 

@@ -1,4 +1,4 @@
-"""F3, F2: whatever an upstream of another dialect does instead of answering well, its client reads an error of his own API."""
+"""rulings F2, F3: whatever an upstream of another dialect does instead of answering, its client reads an error of his own API."""
 
 import gzip
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def events_in(body: bytes) -> list[bytes]:
 async def test_a_stream_that_is_cut_anywhere_ends_in_an_error_of_the_callers_and_has_no_end(
     front: Front, control: str | None
 ) -> None:
-    """R1, F3: behind each event, and within each; nothing is stored."""
+    """R1, ruling F3: behind each event, and within each; nothing is stored."""
     events = front.spoken.event_stream()
     whole = b"".join(events)
     places = [sum(map(len, events[:number])) + more for number in range(len(events)) for more in (0, 9)]
@@ -96,7 +96,7 @@ def check_broken(front: Front, reply: Reply, at: int) -> None:
 
 @ASKED
 async def test_a_document_that_is_cut_is_an_error_of_the_callers(front: Front, control: str | None) -> None:
-    """F3."""
+    """ruling F3."""
     for part in (b"", b"{", front.spoken.document()[:-1]):
         front.upstream.respond = always(cut([part], stream=False))
         front.mount()
@@ -246,7 +246,7 @@ WRONG: dict[str, tuple[bytes, Sequence[tuple[bytes, bytes]], int]] = {
 async def test_what_cannot_be_read_is_refused_in_the_callers_shape_and_never_forwarded(
     front: Front, name: str, control: str | None
 ) -> None:
-    """F3: there is no other way to ask an upstream that does not know this path."""
+    """ruling F3: there is no other way to ask an upstream that does not know this path."""
     front.mount(max_request_bytes=2000) if name == "too large" else None
     body, headers, status = WRONG[name]
 

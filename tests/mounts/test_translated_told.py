@@ -1,4 +1,4 @@
-"""F2, F3, F7: what an upstream of another dialect is sent, what is told of that, and what is reported."""
+"""rulings F2, F3, F7: what an upstream of another dialect is sent, what is told of that, and what is reported."""
 
 import json
 from typing import Any
