@@ -1,4 +1,4 @@
-"""rulings F2, F3: whatever an upstream of another dialect does instead of answering, its client reads an error of his own API."""
+"""rulings F2, F3: whatever an upstream of another dialect does instead of answering, clients read errors of their own API."""
 
 import gzip
 from collections.abc import Sequence
