@@ -10,13 +10,17 @@ from cachemw.messages import Head, Headers, StoredResponse, header_values
 from cachemw.redaction import redacted_repr
 from cachemw.translation.base import Changes, Unsayable, View
 from cachemw.wire.fields import without
-from cachemw.wire.sse import Parser
+from cachemw.wire.sse import Event, Parser, encode
+from cachemw.wire.strict_json import NULL, UNREADABLE
 
 TRANSLATION_HEADER = b"cachemw-translation"
 """What is told of a translated request: the members that are not exactly as they were asked for."""
 
 UNSAYABLE = "other-dialect"
 """The detail of an answer that cannot be said in the dialect of who asked."""
+
+_FAILED = 500
+"""The status of an error within an answer, which began with a 200."""
 
 _ID_FIELDS = (b"x-request-id", b"request-id")
 OF_THE_BODY = (b"content-length", b"content-encoding", b"transfer-encoding", b"etag", b"digest", b"content-md5")
@@ -104,9 +108,7 @@ class Presenter:
             return b""
         is_comment = piece.startswith(b":") and not self._parser.is_within_event
         events = self._parser.feed(piece)
-        said = b"".join([self._translator.feed(event) for event in events])
-        if self._translator.fault is not None:
-            return said + self._refused(self._translator.fault)
+        said = b"".join([self._translated(event) for event in events])
         return said or (self._translator.ping if is_comment and not events else b"")
 
     def finish(self, head: Head) -> tuple[Head | None, bytes]:
@@ -136,9 +138,23 @@ class Presenter:
     def _finished_stream(self) -> bytes:
         if self.fault is not None:
             return b""
-        said = b"".join([self._translator.feed(event) for event in self._parser.end()])
+        said = b"".join([self._translated(event) for event in self._parser.end()])
         said += self._translator.end()
-        return said if self._translator.fault is None else said + self._refused(self._translator.fault)
+        if self._translator.fault is None or self.fault is not None:
+            return said
+        return said + self._refused(self._translator.fault)
+
+    def _translated(self, event: Event) -> bytes:
+        """Return what an event becomes; nothing behind one that could not be said."""
+        if self.fault is not None:
+            return b""
+        said = self._translator.feed(event)
+        if self._translator.fault is None:
+            return said
+        if not _is_error(event):
+            return said + self._refused(self._translator.fault)
+        self.fault = self._translator.fault
+        return said + encode(self._view.error(_FAILED, event.data), self._presentation.errors.event_name)
 
     def _refused(self, why: str) -> bytes:
         """Return the event that says why no more can be said; what is open then has no end."""
@@ -161,6 +177,27 @@ class Presenter:
         if len(self._pieces) > self._limit_bytes:
             self._pieces.clear()
             self.fault = "it is too large to be translated"
+
+
+class _Failing(msgspec.Struct):
+    """What of an event says that it is an error."""
+
+    error: msgspec.Raw = NULL
+    type: msgspec.Raw = NULL
+
+    __repr__ = redacted_repr
+
+
+_failing_decoder = msgspec.json.Decoder(_Failing)
+
+
+def _is_error(event: Event) -> bool:
+    """Say whether an event is its upstream's word that there is no more: by its name, or as every provider says it."""
+    try:
+        said = _failing_decoder.decode(event.data)
+    except UNREADABLE:
+        return False
+    return event.name == b"error" or said.error != NULL or bytes(said.type) == b'"error"'
 
 
 def _untranslatable(why: str) -> Refusal:

@@ -29,10 +29,14 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class ErrorShape(msgspec.Struct, frozen=True):
-    """The shape in which clients of an endpoint read errors: as the body of a response, and as the last event of a stream."""
+    """The shape in which clients of an endpoint read errors: as the body of a response, and as the last event of a stream.
+
+    That event has the name `event_name`, unless that is empty.
+    """
 
     body: Callable[[Refusal], bytes]
     event: Callable[[Refusal], bytes]
+    event_name: bytes = b""
 
     __repr__ = redacted_repr
 
@@ -83,7 +87,7 @@ def _anthropic_event(refusal: Refusal) -> bytes:
     return encode(_anthropic_body(refusal), b"error")
 
 
-ANTHROPIC = ErrorShape(_anthropic_body, _anthropic_event)
+ANTHROPIC = ErrorShape(_anthropic_body, _anthropic_event, b"error")
 """As the SDKs of Anthropic read it, and whoever speaks Messages."""
 
 _NO_RETRY = (b"x-should-retry", b"false")
