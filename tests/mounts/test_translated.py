@@ -111,7 +111,7 @@ async def test_it_is_the_same_story_as_in_the_upstreams_own_dialect(front: Front
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 async def test_hits_are_equal_byte_for_byte_recalled_or_not(front: Front, stream: bool, recalls: bool) -> None:
     """T9, C1."""
-    front.limits = replace(front.limits, recall_bytes=front.limits.recall_bytes if recalls else 0)
+    front.limits = replace(front.limits, recall_bytes=RECALL_BYTES if recalls else 0)
     front.mount()
     found = note_recalled(front.driver)
     await front.ask(front.spoken, stream=stream, key=None)
