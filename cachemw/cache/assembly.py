@@ -45,8 +45,10 @@ def assembled(query: Query, otherwise: NoMatch, now: float) -> Generator[Effect,
         return otherwise
     if shelf is None:
         return otherwise
-    make = partial(_assembled, query, shelf)
-    is_large = sum(len(part.vector) for part in shelf.parts.values()) > query.limits.judged_bytes
+    size = sum(len(shelf.parts[body].vector) for body in shelf.inputs if body in shelf.parts)
+    if size > query.policy.max_record_bytes:  # a short request may say one input thousands of times
+        return otherwise
+    make, is_large = partial(_assembled, query, shelf), size > query.limits.judged_bytes
     stored: StoredResponse | None = (yield RunInThread(make)) if is_large else make()
     made = otherwise if stored is None else restricted(Match(stored, (ASSEMBLED,)), query, now)
     if isinstance(made, Match):

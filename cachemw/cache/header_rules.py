@@ -108,7 +108,7 @@ ROWS = (
 OTHERS = Row("*", _KEYED, _KEYED, _DROPPED, "nobody knows what it does")
 """The row of every field that has none."""
 
-_ACCOUNT = frozenset({b"openai-organization", b"openai-project"})
+_ACCOUNT = frozenset({b"openai-organization", b"openai-project", b"anthropic-workspace-id", b"anthropic-user-profile-id"})
 """The fields that say which account pays, where one key has several: with the operator's key that is the operator's to say."""
 
 _OF_THE_ACCOUNT = (*_ACCOUNT, b"anthropic-organization-id", b"x-ratelimit-", b"anthropic-ratelimit-")

@@ -68,7 +68,8 @@ def _direct(
     report: ExchangeReport, endpoint: Endpoint | None, request: Request, policy: Policy
 ) -> Generator[Effect, Any, Forward | Serve | Declined]:
     """Return the forward of a request to the one upstream there is."""
-    translated, presentation = None, models_seen(request)
+    seen = models_seen(request)
+    translated, presentation = (None, None) if seen is None else seen
     if (translation := translation_due(endpoint, request.target)) is not None and endpoint is not None:
         said = said_to(translation, endpoint, request, policy)
         if not isinstance(said, SentCall):

@@ -19,6 +19,7 @@ TRANSLATION_HEADER = b"cachemw-translation"
 UNSAYABLE = "other-dialect"
 """The detail of an answer that cannot be said in the dialect of who asked."""
 
+_TOO_LARGE = "it is too large to be translated"
 _FAILED = 500
 """The status of an error within an answer, which began with a 200."""
 
@@ -109,6 +110,10 @@ class Presenter:
         is_comment = piece.startswith(b":") and not self._parser.is_within_event
         events = self._parser.feed(piece)
         said = b"".join([self._translated(event) for event in events])
+        if self.fault is None and self._parser.held + self._translator.held > self._limit_bytes:
+            said += self._refused(_TOO_LARGE)
+        if self.fault is not None:  # nothing more will be said
+            self._parser, self._translator = Parser(), self._view.stream(None)
         return said or (self._translator.ping if is_comment and not events else b"")
 
     def finish(self, head: Head) -> tuple[Head | None, bytes]:
@@ -176,7 +181,7 @@ class Presenter:
         self._pieces += piece
         if len(self._pieces) > self._limit_bytes:
             self._pieces.clear()
-            self.fault = "it is too large to be translated"
+            self.fault = _TOO_LARGE
 
 
 class _Failing(msgspec.Struct):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec.structs import replace
 
+from cachemw.cache.key import without_placeholder
 from cachemw.cache.plans import Closed, TranslatedRequest
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation, fields_of
@@ -19,6 +20,7 @@ from cachemw.redaction import redacted_repr
 from cachemw.routing import NO_REWRITE, Rewrite
 from cachemw.translation import Translation, translation_for
 from cachemw.translation.base import Changes, Translated, Untranslatable
+from cachemw.translation.fields import fields_to_chat, fields_to_messages
 from cachemw.translation.models import ModelsView
 from cachemw.translation.others_thinking import DROPPED, takes_only_own, without_others_thinking
 from cachemw.wire.fields import CREDENTIALS
@@ -83,8 +85,8 @@ def unspoken(endpoint: Endpoint) -> Closed:
     return Closed(Refusal(404, message, _INVALID, "model", "endpoint_not_spoken"))
 
 
-def models_seen(request: Request) -> Presentation | None:
-    """Return how a list of models is presented to who asks in the other dialect than its upstream's; `None`: as it comes.
+def models_seen(request: Request) -> tuple[TranslatedRequest, Presentation] | None:
+    """Return how models are asked for, and presented, where an upstream has them in the other dialect; `None`: as they come.
 
     Anthropic's clients name the version of its API with every request, and nobody else does.
     """
@@ -94,8 +96,9 @@ def models_seen(request: Request) -> Presentation | None:
     speaks, is_anthropic = target.recipient.speaks, bool(header_values(request.headers, b"anthropic-version"))
     if ("messages" if is_anthropic else "chat") in speaks or speaks.isdisjoint({"chat", "messages"}):
         return None
-    errors = ANTHROPIC if is_anthropic else OPENAI
-    return Presentation(ModelsView(errors), (), errors)
+    errors, fields = (ANTHROPIC, fields_to_chat) if is_anthropic else (OPENAI, fields_to_messages)
+    asked = TranslatedRequest(None, fields(without_placeholder(request.headers)), b"")
+    return asked, Presentation(ModelsView(errors), (), errors)
 
 
 def said_to(
@@ -157,7 +160,7 @@ def _sent(translation: Translation, request: Request, target: HttpTarget, body: 
     return replace(
         request,
         path=f"/v1{translation.path}",
-        headers=translation.fields(_plain(request.headers)),
+        headers=translation.fields(without_placeholder(_plain(request.headers))),
         body=body,
         target=replace(target, url=_url_at(target.url, request.path, translation.path)),
         caller=sent_caller(translation, request.caller),
@@ -187,6 +190,8 @@ def _dropped(body: bytes, rewrite: Rewrite) -> Changes:
 
 def sent_caller(translation: Translation, caller: Caller) -> Caller:
     """Return who calls, by what is sent on: whoever brings one key is one caller, whichever dialect is spoken."""
+    if len(caller.brought) != 1:  # of several not all are sent, and yet each may be what tells two callers apart
+        return caller
     sent = translation.fields(caller.brought)
     return replace(caller, brought=tuple([field for field in sent if field[0].lower() in CREDENTIALS]))
 

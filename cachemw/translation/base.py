@@ -42,11 +42,12 @@ class Unsayable(msgspec.Struct, frozen=True):
 class EventTranslator(Protocol):
     """Translates one stream, event by event. `fault` says, in plain words, why no more can be said, once that is so.
 
-    `ping` is sent where nothing else has been to say for a while.
+    `ping` is sent where nothing else has been to say for a while. `held` is how many characters wait for their turn.
     """
 
     fault: str | None
     ping: bytes
+    held: int
 
     def feed(self, event: Event) -> bytes:
         """Return the events that one event becomes, as bytes of a stream; often none.

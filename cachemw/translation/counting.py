@@ -66,11 +66,12 @@ def estimated_count(body: bytes) -> bytes:
     return _encoded(estimated_tokens(body))
 
 
-class CountView:
-    """A view of an answer of one token: how many tokens its request had."""
+class CountView(msgspec.Struct, frozen=True):
+    """A view of an answer of one token: how many tokens its request had. Errors are as its other `view` has them."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    view: View
+
+    __repr__ = redacted_repr
 
     def answer(self, body: bytes) -> bytes | Unsayable:
         """Return how many tokens there were."""
@@ -79,11 +80,11 @@ class CountView:
 
     def stream(self, known: Usage | None) -> EventTranslator:
         """Return a translator of what is never asked for: tokens are counted in one document."""
-        return self._view.stream(known)
+        return self.view.stream(known)
 
     def error(self, status: int, body: bytes) -> bytes:
         """Return the body of an error, whichever shape it came in."""
-        return self._view.error(status, body)
+        return self.view.error(status, body)
 
 
 def _encoded(tokens: int) -> bytes:

@@ -51,6 +51,7 @@ class ModelsView:
 
 class _NoStream:
     ping = b""
+    held = 0
 
     def __init__(self) -> None:
         self.fault: str | None = "it is no list of models"

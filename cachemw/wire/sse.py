@@ -92,6 +92,11 @@ class Parser:
         return [*events, Event(self._name, data[0], start, size)]
 
     @property
+    def held(self) -> int:
+        """Return how many bytes of an unfinished event are held."""
+        return len(self._rest)
+
+    @property
     def is_within_event(self) -> bool:
         """Say of a body that has ended whether that was within an event, or a line."""
         return bool(self._data) or self._line_start < len(self._rest)

@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 
+from cachemw.limits import RECALL_BYTES
 from tests.endpoints import messages as anthropics
 from tests.mounts import test_scenarios as story
 from tests.mounts.conftest import note_recalled, status_of

@@ -74,6 +74,8 @@ def _cannot_be_repeated(body: Mapping[str, Any]) -> str | None:
     """Name what makes an answer one that a stored response cannot stand in for: it depends on a state, or changes one."""
     if body.get("container") is not None:
         return "container"
+    if body.get("thread") is not None:
+        return "thread"
     if body.get("mcp_servers"):
         return "mcp-servers"
     tools = body.get("tools")

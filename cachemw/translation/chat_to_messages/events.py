@@ -99,6 +99,7 @@ class ChunkTranslator:
     """
 
     ping = b": ping\n\n"
+    held = 0
 
     def __init__(self, include_usage: bool) -> None:
         self.fault: str | None = None

@@ -27,7 +27,7 @@ _SAID = frozenset(
     "model messages max_tokens system tools tool_choice temperature top_p top_k stop_sequences thinking output_config"
     " metadata stream cache_control".split()
 )
-_WHOLLY_OTHER = ("container", "mcp_servers")
+_WHOLLY_OTHER = ("container", "mcp_servers", "thread", "compaction")
 _UNSAYABLE = (UnicodeEncodeError, OverflowError, RecursionError)  # what no reader of JSON gives, and a program may
 
 

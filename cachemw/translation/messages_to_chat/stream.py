@@ -64,6 +64,7 @@ class MessageStream:
         self._calls = ToolCalls()
         self._end = AnswerEnd()
         self._took: bytes | None = None
+        self.held = 0  # how much of calls waits
 
     def feed(self, event: Event) -> bytes:
         """Return the events that one chunk becomes; nothing from a chunk with a fault on, or behind the end."""
@@ -147,11 +148,13 @@ class MessageStream:
             return self._close() + self._start_call(call) + self._argue(call.arguments)
         if is_new:
             self._calls.hold(call)
+            self.held += len(fragment.arguments)
             return b""
         if call is self._open:
             return self._argue(fragment.arguments)
         if call in self._calls.held:
             call.add(fragment)
+            self.held += len(fragment.arguments)
         elif fragment.arguments:
             self.fault = _CALL_GOES_ON
         return b""
