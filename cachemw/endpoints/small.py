@@ -16,9 +16,9 @@ from cachemw.endpoints.documents import (
     Due,
     document_beginning,
     same_kind,
-    value_in,
 )
 from cachemw.endpoints.errors import ANTHROPIC, OPENAI, ErrorShape
+from cachemw.endpoints.judging import value_in
 from cachemw.endpoints.usage import read_usage
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
