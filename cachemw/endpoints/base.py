@@ -4,18 +4,15 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
-from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
 
 from cachemw.endpoints.errors import ErrorShape
-from cachemw.errors import Unreadable
 from cachemw.limits import Work
-from cachemw.messages import Headers, HttpTarget, Kind, Request, StoredResponse, Unread, Usage, values_of_two
+from cachemw.messages import HttpTarget, Kind, Request, StoredResponse, Usage
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event
-from cachemw.wire.strict_json import parse
 
 PLAIN = Kind(stream=False)
 """The kind of an answer that is one document."""
@@ -162,31 +159,3 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
 
     def __repr__(self) -> str:
         return f"Endpoint({self.name})"
-
-
-def read_object(request: Request, work: Work, otherwise: str) -> dict[str, Any] | Bypass:
-    """Return the members of a request's body, JSON that can be read in one way; `otherwise` says that it is no object."""
-    if isinstance(request.body, Unread):
-        return Bypass(request.body.value)
-    if detail := not_plain_json(request.headers):
-        return Bypass(detail)
-    try:
-        body = parse(request.body, work.document)
-    except Unreadable as exc:
-        return Bypass(exc.detail)
-    return body if isinstance(body, dict) else Bypass(otherwise)
-
-
-def not_plain_json(headers: Headers) -> str | None:
-    """Return why a body is not said to be JSON, in UTF-8 and no content coding; `None` where it is."""
-    types, encodings = values_of_two(headers, b"content-type", b"content-encoding")
-    if len(types) != 1 or not _names_json(types[0]):
-        return "not-json"
-    return "encoded-request" if any(value.strip().lower() not in (b"", b"identity") for value in encodings) else None
-
-
-@lru_cache(64)
-def _names_json(content_type: bytes) -> bool:
-    media_type, _, parameters = content_type.lower().partition(b";")
-    charset = parameters.partition(b"charset")[2].strip(b' \t="')
-    return media_type.strip() == b"application/json" and charset in (b"", b"utf-8")

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from cachemw.endpoints.base import PLAIN, ApiCall, Beginning, Bypass, Demands, Endpoint, RawMembers, Saying, read_object
+from cachemw.endpoints.base import PLAIN, ApiCall, Beginning, Bypass, Demands, Endpoint, RawMembers, Saying
+from cachemw.endpoints.bodies import model_in, read_object
 from cachemw.endpoints.canonical import Shape, canonical, left_out
 from cachemw.endpoints.deriving import OTHER_KIND
 from cachemw.endpoints.judging import name_in, raw_members, value_in
@@ -47,14 +48,14 @@ class DocumentCalls(msgspec.Struct, frozen=True, eq=False):
         body = read_object(request, work, NO_INPUT)
         if isinstance(body, Bypass):
             return body
-        due, model = self.due(body), body.get("model")
+        due = self.due(body)
         if due is None:
             return Bypass(NO_INPUT)
         return ApiCall(
             endpoint=endpoint,
             canonical=canonical(self.shape, body, left_out(self.shape, request.target, bookkeeping)),
             kind=PLAIN,
-            model=model if isinstance(model, str) else None,
+            model=model_in(body),
             choices=due,
             members=body if isinstance(request.target, RouteTarget) else None,
             divides=self.divides is not None and self.divides(body, due),

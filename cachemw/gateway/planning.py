@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from cachemw.cache.key import is_lent
 from cachemw.cache.plans import Bid, Closed, Plan
 from cachemw.endpoints import CHAT
-from cachemw.endpoints.base import Endpoint, not_plain_json
+from cachemw.endpoints.base import Endpoint
+from cachemw.endpoints.bodies import not_plain_json
 from cachemw.errors import Unreadable
 from cachemw.gateway.accounts import Treasurer
 from cachemw.gateway.config import entry_of, named_by

@@ -8,7 +8,7 @@ from typing import Any
 
 from cachemw.cache.policy import Policy
 from cachemw.endpoints import errors as refusals
-from cachemw.endpoints.base import not_plain_json
+from cachemw.endpoints.bodies import not_plain_json
 from cachemw.endpoints.errors import ErrorResponse
 from cachemw.errors import ConfigurationError, Unreadable
 from cachemw.messages import Headers, Unread

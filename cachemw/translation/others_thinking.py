@@ -53,8 +53,6 @@ def without_others_thinking(body: bytes) -> bytes | None:
 
     All else keeps its bytes. A turn in which nothing else was said is left out.
     """
-    if b"thinking" not in body:
-        return None
     try:
         members = _body_decoder.decode(body)
         before = _messages_decoder.decode(members["messages"])
