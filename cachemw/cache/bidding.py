@@ -8,12 +8,12 @@ from msgspec.structs import replace
 from cachemw.cache.effects import Bidding, Effect, Forward, Ordered
 from cachemw.cache.freshness import is_fresh
 from cachemw.cache.lookup import NoMatch, Query
-from cachemw.cache.plans import AskedBid, AskedBids, Closed, Plan, TranslatedRequest
+from cachemw.cache.plans import AskedBid, AskedBids, Closed, Plan
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation
 from cachemw.cache.questions import rewritten_for
 from cachemw.cache.recording import Terms
-from cachemw.cache.sent_call import LocalAnswer, SentCall, said_for_bid
+from cachemw.cache.sent_call import LocalAnswer, SentCall, said_for_bid, translated_request
 from cachemw.cache.slate import Slate, Survey, body_for, others_of
 from cachemw.cache.terms import terms_of
 from cachemw.endpoints.base import Endpoint
@@ -28,7 +28,7 @@ def forward_for(
     query, plan = survey.query, slate.plan
     if plan is None:
         rewritten = yield from rewritten_for(query.request, query.policy, query)
-        sent = (rewritten, query.errors, None, _translated(query))
+        sent = (rewritten, query.errors, None, translated_request(query.request, query.presentation))
         return Forward(_terms(slate, survey, 0, order), query.on_abandon, report, *sent)
     bids: tuple[AskedBid, ...] = ()
     positions = _author_first(slate, query) if author_first else survey.order
@@ -37,14 +37,6 @@ def forward_for(
     asked = AskedBids(plan, bids, query.call.kind.stream, query.request.caller, _in_reserve(survey))
     terms = tuple([_terms(slate, survey, position, order) for position in positions])
     return Forward(terms[0], query.on_abandon, report, (), query.errors, Bidding(asked, terms))
-
-
-def _translated(query: Query) -> TranslatedRequest | None:
-    """Return what is sent to a target of another dialect than the caller's."""
-    request = query.request
-    if query.presentation is None or query.presentation.view is None or not isinstance(request.body, bytes):
-        return None
-    return TranslatedRequest(request.path.encode(), request.headers, request.body)
 
 
 def _in_reserve(survey: Survey) -> Literal["fresh", "stale"] | None:
@@ -63,7 +55,7 @@ def _author_first(slate: Slate, author: Query) -> tuple[int, ...]:
 def _asked(query: Query, position: int) -> Generator[Effect, Any, AskedBid]:
     assert query.bid is not None  # noqa: S101 - it is one of a plan's
     rewritten = yield from rewritten_for(query.request, query.policy, query)
-    endpoint, translated = query.call.endpoint, _translated(query)
+    endpoint, translated = query.call.endpoint, translated_request(query.request, query.presentation)
     if translated is not None:
         return AskedBid(position, query.bid, translated.body, rewritten, endpoint, translated)
     return AskedBid(position, query.bid, body_for(query.request, query.bid), rewritten, endpoint)

@@ -57,8 +57,8 @@ STANDS_IN_FOR = frozenset({429, 500, 502, 503, 504})
 """The statuses of an upstream that cannot answer just now (RFC 5861 §4), and of one that will not yet."""
 
 
-_Attempt = Generator[Effect, Any, Outcome | None]
-"""A script that may come to nothing."""
+_OptionalScript = Generator[Effect, Any, Outcome | None]
+"""A script whose outcome is `None` where only some inputs were asked for, and the answer to them is of no use."""
 
 
 def exchange(
@@ -134,7 +134,7 @@ def _again(received: Received, before: Slate, claimed: object) -> Generator[Effe
     return slate if isinstance(slate, Slate) else before
 
 
-def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> _Attempt:
+def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> _OptionalScript:
     """Answer; `None` where only some inputs were asked for, and what was said of them is of no use."""
     failures = 0
     claimed: ClaimResult | ShownResponse | None = None
@@ -272,7 +272,7 @@ def _forward(
     report: ExchangeReport,
     order: Ordered | str,
     part: Remainder | None,
-) -> _Attempt:
+) -> _OptionalScript:
     report = replace(report, attempts=received.attempts + 1)
     if part is None:
         forward = yield from forward_for(slate, survey, order, report)
@@ -292,7 +292,7 @@ def _shown_whole(
     shown: ShownResponse,
     sender: Sender | None,
     part: Remainder | None,
-) -> _Attempt:
+) -> _OptionalScript:
     """Pass on what the upstream says; of an answer to some inputs, the one to all that it makes, or nothing (`None`)."""
     response = shown.response
     if part is None or response.head.status != 200:

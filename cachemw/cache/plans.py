@@ -167,10 +167,6 @@ class Outbound(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
-AS_IT_CAME = Outbound()
-"""The request as its caller sent it."""
-
-
 class Planner(Protocol):
     """Makes plans; what it knows of its targets changes all the time, so that it is asked each time anew."""
 

@@ -54,9 +54,14 @@ class SentCall(msgspec.Struct, frozen=True):
     @property
     def translated(self) -> TranslatedRequest | None:
         """What is sent in the place of what came; `None` where only the body is another one."""
-        if self.presentation.view is None:
-            return None
-        return TranslatedRequest(self.request.path.encode(), self.request.headers, self.body)
+        return translated_request(self.request, self.presentation)
+
+
+def translated_request(request: Request, presentation: Presentation | None) -> TranslatedRequest | None:
+    """Return what is sent of a request in another dialect than its caller's; `None` where its own is spoken."""
+    if presentation is None or presentation.view is None or not isinstance(request.body, bytes):
+        return None
+    return TranslatedRequest(request.path.encode(), request.headers, request.body)
 
 
 class LocalAnswer(msgspec.Struct, frozen=True):

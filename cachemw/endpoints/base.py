@@ -39,9 +39,9 @@ class ApiCall(msgspec.Struct, frozen=True):
 
     `model` is the one that is asked for; `choices` is how many answers; `bounded`: the caller itself limited their length;
     `longest` is for how many seconds an answer may be fresh at most.
-    Of a call that goes to a gateway, which may be sent to many, there are also the `members` of its body as they were read, and
-    by their names, in order, the `forms` in which they stand in a canonical body. `divides`: what it is answered for each of
-    its inputs is what that would be answered alone.
+    A call that goes to a gateway, which may be sent to many, also has the `members` of its body as they were read, and the
+    `forms` in which they stand in a canonical body, by name and in order. `divides`: the
+    answer to each of its inputs is the one that this would have alone.
     """
 
     endpoint: "Endpoint"

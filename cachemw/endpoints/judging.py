@@ -10,7 +10,7 @@ from cachemw.endpoints.base import RawMembers
 from cachemw.endpoints.usage import read_usage
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
-from cachemw.wire.strict_json import NULL, TOO_COMPLEX, UNREADABLE, is_too_complex
+from cachemw.wire.strict_json import NULL, TOO_COMPLEX, UNREADABLE, is_too_complex, may_have_more_objects
 
 _LONGEST_NAME = 256
 _WORD = re.compile(r"[a-z_]{1,32}")
@@ -20,7 +20,7 @@ _members_decoder = msgspec.json.Decoder(RawMembers)
 
 def refuse_many_objects(raw: bytes, work: Work) -> None:
     """Raise `Unreadable` for a document that may have more objects than are read at once."""
-    if len(raw) > work.objects and raw.count(b"{") > work.objects:
+    if may_have_more_objects(raw, work.objects):
         raise Unreadable(TOO_COMPLEX)
 
 

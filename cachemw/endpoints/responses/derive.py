@@ -9,6 +9,7 @@ from cachemw.endpoints.responses.synthesise import synthesise
 from cachemw.limits import Work
 from cachemw.messages import Kind, StoredResponse
 from cachemw.wire import sse
+from cachemw.wire.strict_json import UNREADABLE
 
 
 class _Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,12 +42,12 @@ def _understood(kind: Kind) -> _Options:
         raise Loss
     try:
         return _options.decode(kind.options)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise Loss from None
 
 
 def _as_json(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
-    """The last event holds the response. Its items say it anew, and encrypt their reasoning otherwise: they are not used."""
+    """Return the response that the last event holds; other events say its items, and encrypt their reasoning, otherwise."""
     last = next((event for event in reversed(_events(stored)) if not sse.is_done(event.data)), None)
     members = {} if last is None else read_object(last.data, work.answer)
     kind_of_event, response = members.get("type"), members.get("response")
@@ -61,7 +62,7 @@ def _synthesised(stored: StoredResponse, kind: Kind, work: Work) -> StoredRespon
 
 
 def _adapted(stored: StoredResponse, kind: Kind, asked: _Options, work: Work) -> StoredResponse:
-    """Leave out what only hides how long events are, where that was asked for. An event that has none keeps its bytes."""
+    """Return the stream, where that was asked for without what only hides how long events are; others keep their bytes."""
     events = _events(stored)
     if len(events) != len(stored.arrivals):
         raise Loss

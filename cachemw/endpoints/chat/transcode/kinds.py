@@ -19,6 +19,7 @@ from cachemw.endpoints.deriving import OTHER_KIND, JsonObject, Loss, as_document
 from cachemw.limits import Work
 from cachemw.messages import Kind, StoredResponse
 from cachemw.wire import sse
+from cachemw.wire.strict_json import UNREADABLE
 
 _NO_ANSWER = frozenset({"choices", "usage"})
 
@@ -138,7 +139,7 @@ def _understood(kind: Kind) -> Options:
         raise Loss
     try:
         return _options.decode(kind.options)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise Loss from None
 
 

@@ -10,7 +10,7 @@ import msgspec
 from cachemw.endpoints.deriving import JsonObject, Loss
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event, Parser, is_done
-from cachemw.wire.strict_json import is_too_complex
+from cachemw.wire.strict_json import UNREADABLE, is_too_complex
 
 NO_USAGE = "no-usage"
 
@@ -76,7 +76,7 @@ def read_object(raw: bytes, limit: int) -> JsonObject:
         raise Loss
     try:
         value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise Loss from None
     if not isinstance(value, dict) or value.get("error"):
         raise Loss
