@@ -95,7 +95,7 @@ NOT_CODES = {
     "module",
     [
         "endpoints/chat/request",
-        "endpoints/chat/completeness",
+        "endpoints/chat/judge",
         "endpoints/chat/transcode/reading",
         "endpoints/anthropic/request",
         "endpoints/anthropic/judge",
