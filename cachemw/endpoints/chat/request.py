@@ -57,7 +57,6 @@ FIELDS: Mapping[str, Place] = {
 SHAPE = Shape(FIELDS, _FORMS, NULL_IS_ABSENT)
 
 BOOKKEEPING = SHAPE.named(Place.BOOKKEEPING)
-HOW_IT_TRAVELS = SHAPE.named(Place.TRANSPORT)
 
 
 def read_chat(
