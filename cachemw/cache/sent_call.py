@@ -10,7 +10,7 @@ from cachemw.cache.plans import Bid, Closed, Plan, TranslatedRequest
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation, fields_of
 from cachemw.endpoints import ENDPOINTS
-from cachemw.endpoints.base import Bypass, Endpoint
+from cachemw.endpoints.base import Bypass, Endpoint, RawMembers
 from cachemw.endpoints.bodies import model_in, not_plain_json, read_object
 from cachemw.endpoints.errors import ANTHROPIC, OPENAI, Refusal
 from cachemw.endpoints.sent import sent_body
@@ -189,7 +189,7 @@ def _dropped(body: bytes, rewrite: Rewrite) -> Changes:
     """Return what is told of the members that the operator drops."""
     if not rewrite.drop:
         return ()
-    sent = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).keys()
+    sent = msgspec.json.decode(body, type=RawMembers).keys()
     return tuple([(_token(name), "dropped") for name in sorted(rewrite.drop & sent)])
 
 

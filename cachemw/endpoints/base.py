@@ -39,9 +39,10 @@ class ApiCall(msgspec.Struct, frozen=True):
 
     `model` is the one that is asked for; `choices` is how many answers; `bounded`: the caller itself limited their length;
     `longest` is for how many seconds an answer may be fresh at most.
+
     A call that goes to a gateway, which may be sent to many, also has the `members` of its body as they were read, and the
-    `forms` in which they stand in a canonical body, by name and in order. `divides`: the
-    answer to each of its inputs is the one that this would have alone.
+    `forms` in which they stand in a canonical body, by name and in order. `divides`: the answer to each of its inputs is the
+    one that this would have alone.
     """
 
     endpoint: "Endpoint"
@@ -128,15 +129,19 @@ class Beginner(Protocol):
 class Endpoint(msgspec.Struct, frozen=True, eq=False):
     """One kind of API call, as data and a few functions. There is one value for each; they are compared by identity.
 
-    `paths` are how the paths end that are posted to it; `fields` says of every documented member of its body where it counts.
-    `read` takes the endpoint, a request, the members that its upstream only counts by, and whether an answer that the upstream
-    is to store may be cached. `sent` gives one that was read and goes to a gateway as it goes to one of its targets, which has
-    its own name for the model, unless that is `None`; without it a call is no route's, and goes to the target that it names.
-    `begins` says of the first events of a stream, and of a whole answer, whether it is one that could be shown. `ends` matches
-    the line of a stream at which clients hang up; without it there are no streams. `derive` gives an answer in another kind, or
-    says why it cannot be had without loss. `usage` reads the JSON of what an answer took. `errors` is the shape in which its
-    clients read errors. `is_free`: nobody charges for its calls.
-    `Work` bounds what is read, judged and derived.
+    paths    how the paths end that are posted to it
+    fields   in which place every documented member of its body counts
+    read     reads a request, given the endpoint, the members that its upstream only counts by, a bound of work, and whether an
+             answer may be cached that the upstream is to store
+    sent     makes of a call that goes to a gateway the one that a target of it is sent, by that one's name for the model, or
+             `None` for the caller's; without it the body that is sent there is read anew
+    judge    reads an answer, and says why it may not be kept
+    begins   says of the first events of a stream, and of a whole answer, whether it could be shown
+    ends     matches the line of a stream at which clients hang up; without it there are no streams
+    derive   gives an answer in another kind, or says why it cannot be had without loss
+    usage    reads the JSON of what an answer took
+    errors   the shape in which its clients read errors
+    is_free  whether nobody charges for its calls
     """
 
     name: str
