@@ -128,7 +128,7 @@ class Directives(msgspec.Struct, frozen=True):
 
     @property
     def wants_fresh_answer(self) -> bool:
-        """`no-cache` and `refresh`: nothing stored may answer, and what comes replaces it."""
+        """Say whether nothing stored may answer, and what comes replaces it: so `no-cache` and `refresh` have it."""
         return self.control.no_cache or self.mode is Mode.REFRESH
 
     @property

@@ -168,7 +168,7 @@ class LiveResponse:
         return None
 
     def _check_length(self) -> None:
-        """A stream's length is not announced any more, for an event of ours may follow: nobody else would notice."""
+        """Raise `TruncatedResponse` for a stream that is not as long as it said: no client is told its length."""
         came = self._forgotten + len(self._body)
         has_body = self.head.status not in (204, 304) and (came > 0 or self._is_chat)  # a HEAD has none
         if self.can_say_more and has_body and content_length(self.head.headers) not in (None, came):

@@ -142,7 +142,7 @@ def _items(given: Any) -> list[Any]:
 
 
 def _is_reference(item: Any) -> bool:
-    """An item of an `id` alone is the short form; what can be read in two ways may be one."""
+    """Say whether an item refers to a kept one: so does an `id` alone, and maybe what can be read in two ways."""
     if not isinstance(item, dict):
         return False
     members = _folded(item)

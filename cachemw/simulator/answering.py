@@ -197,7 +197,7 @@ def _call(function: Function, seed: bytes, words: tuple[str, ...]) -> Call:
 
 
 def _due(body: AskedBody) -> list[Function]:
-    """The functions that this turn of a run calls; none where it ends in text."""
+    """Return the functions that this turn of a run calls; none where it ends in text."""
     run, place = tool_turns(_asked_last(body)), _turns_taken(body)
     if body.tool_choice == "none" or place >= len(run):
         return []
@@ -210,7 +210,7 @@ def _due(body: AskedBody) -> list[Function]:
 
 
 def _turns_taken(body: AskedBody) -> int:
-    """How often tools have answered since the user spoke; the answers to calls side by side are one."""
+    """Return how often tools have answered since the user spoke; the answers to calls side by side are one."""
     roles = [message.role for message in body.messages]
     since = len(roles) - roles[::-1].index("user") if "user" in roles else 0
     return sum(

@@ -61,7 +61,7 @@ class PulledUpstream:
         return partial(pushed, self._upstream, sent_as(self._request(), outbound, recorded=outbound.is_read))
 
     def in_flight(self, ending: Ending, outbound: Outbound) -> Answer:
-        """In none."""
+        """Answer in no content coding."""
         return partial(pushed, self._upstream, sent_as(self._request(), outbound, recorded=True))
 
 

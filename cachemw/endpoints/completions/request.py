@@ -9,7 +9,7 @@ from cachemw.endpoints.canonical import Shape, canonical, left_out, number, orde
 from cachemw.limits import Work
 from cachemw.messages import Request, RouteTarget
 
-NO_PROMPT = "no-prompt"
+_NO_PROMPT = "no-prompt"
 """The request has no prompt, or none of which it is clear how many there are."""
 
 FIELDS: Mapping[str, Place] = {
@@ -40,12 +40,12 @@ def read_completion(
     cache_stored: bool = False,
 ) -> ApiCall | Bypass:
     """Parse and canonicalise the request's body; `Bypass` where its answer cannot be cached."""
-    body = read_object(request, work, NO_PROMPT)
+    body = read_object(request, work, _NO_PROMPT)
     if isinstance(body, Bypass):
         return body
-    prompts = prompts_in(body.get("prompt"))
+    prompts = _prompts_in(body.get("prompt"))
     if prompts is None:
-        return Bypass(NO_PROMPT)
+        return Bypass(_NO_PROMPT)
     if not is_clear_of_stream(body):
         return Bypass(AMBIGUOUS_STREAM)
     options = body.get("stream_options") or {}
@@ -62,7 +62,7 @@ def read_completion(
     )
 
 
-def prompts_in(prompt: Any) -> int | None:
+def _prompts_in(prompt: Any) -> int | None:
     """Return how many prompts there are: a text is one, and so are the tokens of one; `None` for what is neither."""
     if isinstance(prompt, str):
         return 1
