@@ -70,11 +70,11 @@ class AsgiAppUpstream:
         self._app, self._incoming, self.stop_notice = app, incoming, stop_notice
 
     def alone(self, outbound: Outbound) -> Answer:
-        """In the request's own task, with the server's own `receive`: it sees a real disconnect."""
+        """Answer in the request's own task, with the server's own `receive`: it sees a real disconnect."""
         return self._answer(self._incoming.headers, self._incoming.replayed())
 
     def in_flight(self, ending: Ending, outbound: Outbound) -> Answer:
-        """In a task of its own. It is told of a disconnect when nobody wants its answer any more, or all have it."""
+        """Answer in a task of its own, which is told of a disconnect when nobody wants its answer any more, or all have it."""
         headers = without(self._incoming.headers, (b"accept-encoding",))
         return self._answer((*headers, (b"accept-encoding", b"identity")), self._incoming.until(ending))
 

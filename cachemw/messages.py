@@ -40,10 +40,10 @@ DIALECTS = ("chat", "messages", "responses")
 class HttpRecipient(msgspec.Struct, frozen=True, cache_hash=True):
     """An HTTP upstream, as one that is sent the header fields and the body of a request.
 
-    Of the header fields that are one provider's own it gets those of `provider`, and those of all where nobody knows which
-    one it is. `bookkeeping` names the members of a body by which it only counts and pays. `fields` are the operator's, in
-    lower case, and go in the place of a caller's. `closing` is how its answers end. `speaks` are those of the
-    `DIALECTS` that it answers itself.
+    Of the header fields that are one provider's own it gets those of `provider`, and those of all where nobody knows which one
+    it is. `bookkeeping` names the members of a body by which it only counts and pays. `fields` are the operator's, in lower
+    case, and go in the place of a caller's. `closing` is how its answers end. `speaks` are those of the `DIALECTS` that it
+    answers itself.
     """
 
     provider: str | None = None

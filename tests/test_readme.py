@@ -9,7 +9,8 @@ import pytest
 from cachemw import Limits, Policy
 from cachemw._transport_request import EDGE_COOKIES
 from cachemw.endpoints import ENDPOINTS
-from cachemw.endpoints.chat.request import HOW_IT_TRAVELS
+from cachemw.endpoints.base import Place
+from cachemw.endpoints.chat.request import SHAPE
 from cachemw.limits import STORE_BYTES
 from cachemw.proxy.settings import SETTINGS
 from cachemw.upstreams.providers import PROVIDERS
@@ -95,7 +96,7 @@ NOT_CODES = {
     "module",
     [
         "endpoints/chat/request",
-        "endpoints/chat/completeness",
+        "endpoints/chat/judge",
         "endpoints/chat/transcode/reading",
         "endpoints/anthropic/request",
         "endpoints/anthropic/judge",
@@ -137,7 +138,7 @@ def test_the_tables_of_what_counts_are_those_of_the_code(page: str, table: str) 
 
 def test_what_is_left_out_of_every_body_is_said() -> None:
     """K1."""
-    assert words(between("- how the answer travels:", "\n")) == HOW_IT_TRAVELS
+    assert words(between("- how the answer travels:", "\n")) == SHAPE.named(Place.TRANSPORT)
 
 
 def test_the_cookies_of_an_upstreams_edge_are_those_of_the_documentation() -> None:

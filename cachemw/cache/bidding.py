@@ -8,12 +8,12 @@ from msgspec.structs import replace
 from cachemw.cache.effects import Bidding, Effect, Forward, Ordered
 from cachemw.cache.freshness import is_fresh
 from cachemw.cache.lookup import NoMatch, Query
-from cachemw.cache.plans import AskedBid, AskedBids, Bid, Closed, Plan, TranslatedRequest
+from cachemw.cache.plans import AskedBid, AskedBids, Closed, Plan
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation
 from cachemw.cache.questions import rewritten_for
 from cachemw.cache.recording import Terms
-from cachemw.cache.sent_call import LocalAnswer, SentCall, is_unspoken, said_to, translation_due, unspoken, with_own_thinking
+from cachemw.cache.sent_call import LocalAnswer, SentCall, said_for_bid, translated_request
 from cachemw.cache.slate import Slate, Survey, body_for, others_of
 from cachemw.cache.terms import terms_of
 from cachemw.endpoints.base import Endpoint
@@ -28,7 +28,7 @@ def forward_for(
     query, plan = survey.query, slate.plan
     if plan is None:
         rewritten = yield from rewritten_for(query.request, query.policy, query)
-        sent = (rewritten, query.errors, None, _translated(query))
+        sent = (rewritten, query.errors, None, translated_request(query.request, query.presentation))
         return Forward(_terms(slate, survey, 0, order), query.on_abandon, report, *sent)
     bids: tuple[AskedBid, ...] = ()
     positions = _author_first(slate, query) if author_first else survey.order
@@ -37,14 +37,6 @@ def forward_for(
     asked = AskedBids(plan, bids, query.call.kind.stream, query.request.caller, _in_reserve(survey))
     terms = tuple([_terms(slate, survey, position, order) for position in positions])
     return Forward(terms[0], query.on_abandon, report, (), query.errors, Bidding(asked, terms))
-
-
-def _translated(query: Query) -> TranslatedRequest | None:
-    """Return what is sent to a target of another dialect than the caller's."""
-    request = query.request
-    if query.presentation is None or query.presentation.view is None or not isinstance(request.body, bytes):
-        return None
-    return TranslatedRequest(request.path.encode(), request.headers, request.body)
 
 
 def _in_reserve(survey: Survey) -> Literal["fresh", "stale"] | None:
@@ -63,7 +55,7 @@ def _author_first(slate: Slate, author: Query) -> tuple[int, ...]:
 def _asked(query: Query, position: int) -> Generator[Effect, Any, AskedBid]:
     assert query.bid is not None  # noqa: S101 - it is one of a plan's
     rewritten = yield from rewritten_for(query.request, query.policy, query)
-    endpoint, translated = query.call.endpoint, _translated(query)
+    endpoint, translated = query.call.endpoint, translated_request(query.request, query.presentation)
     if translated is not None:
         return AskedBid(position, query.bid, translated.body, rewritten, endpoint, translated)
     return AskedBid(position, query.bid, body_for(query.request, query.bid), rewritten, endpoint)
@@ -90,7 +82,8 @@ def relayed_bids(
     for position in (*plan.order, *in_reserve):
         if bids and position in in_reserve:
             break  # one that is cooling is asked where the request can be said to no other
-        said = _said_to(endpoint, request, policy, plan, plan.bids[position])
+        bid = plan.bids[position]
+        said = None if endpoint is None else said_for_bid(endpoint, request, plan, bid, policy)
         if isinstance(said, LocalAnswer) and not bids:
             return said  # nobody who comes later is asked what need not be asked
         if isinstance(said, LocalAnswer):
@@ -99,27 +92,13 @@ def relayed_bids(
             instead = instead or said
             continue
         sent = request if said is None else said.request
-        rewritten = yield from rewritten_for(replace(sent, target=plan.bids[position].target), policy, None)
+        rewritten = yield from rewritten_for(replace(sent, target=bid.target), policy, None)
         bids.append(_relayed_bid(endpoint, request, plan, position, said, rewritten))
         presentations.append(None if said is None else said.presentation)
     if instead is not None and not bids:
         return instead
     asked = AskedBids(plan, tuple(bids), plan.is_stream, request.caller)
     return Bidding(asked, (None,) * len(bids), tuple(presentations))
-
-
-def _said_to(
-    endpoint: Endpoint | None, request: Request, policy: Policy, plan: Plan, bid: Bid
-) -> SentCall | LocalAnswer | Closed | None:
-    """Return a request as a bid's target is sent it that cannot have it as it came; `None`: as it came."""
-    if endpoint is None:
-        return None
-    if plan.route is not None and is_unspoken(endpoint, bid.target):
-        return unspoken(endpoint)
-    translation, request = translation_due(endpoint, bid.target), replace(request, target=bid.target)
-    if translation is None:
-        return with_own_thinking(endpoint, request, policy, rewrite=bid.rewrite)
-    return said_to(translation, endpoint, request, policy, rewrite=bid.rewrite)
 
 
 def _relayed_bid(

@@ -11,7 +11,8 @@ from cachemw.cache.passing import bypass, early_report, pass_on, shape_of
 from cachemw.cache.policy import Policy
 from cachemw.cache.sent_call import translation_due
 from cachemw.endpoints import endpoint_of
-from cachemw.endpoints.base import Endpoint, not_plain_json
+from cachemw.endpoints.base import Endpoint
+from cachemw.endpoints.bodies import not_plain_json
 from cachemw.limits import Limits
 from cachemw.messages import Headers, Request, RouteTarget, Target
 from cachemw.redaction import redacted_repr

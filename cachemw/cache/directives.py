@@ -110,8 +110,8 @@ class Abandon(Enum):
 class Directives(msgspec.Struct, frozen=True):
     """A request that opted in, and what it asked for. `ttl` is in seconds; `ignored` names what was not obeyed.
 
-    `speed` is the pace of a replay: 0 at once, 1 as recorded, 2 twice as fast. `partial`: of embeddings only
-    those inputs are asked for that are not known.
+    `speed` is the pace of a replay: 0 at once, 1 as recorded, 2 twice as fast. `partial`: of embeddings only those inputs are
+    asked for that are not known.
     """
 
     mode: Mode = Mode.READ_WRITE
@@ -128,7 +128,7 @@ class Directives(msgspec.Struct, frozen=True):
 
     @property
     def wants_fresh_answer(self) -> bool:
-        """`no-cache` and `refresh`: nothing stored may answer, and what comes replaces it."""
+        """Say whether nothing stored may answer, and what comes replaces it: so `no-cache` and `refresh` have it."""
         return self.control.no_cache or self.mode is Mode.REFRESH
 
     @property

@@ -51,7 +51,7 @@ class LookupMany(msgspec.Struct, frozen=True):
 
 
 class FoundMany(msgspec.Struct, frozen=True):
-    """The records that were there before one was not, and the time: seconds since the epoch.
+    """The records up to the first that is not there, and the time: seconds since the epoch.
 
     Where they were read to the end, there is `None` in the place of one that is not there.
     """

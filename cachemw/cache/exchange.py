@@ -57,8 +57,8 @@ STANDS_IN_FOR = frozenset({429, 500, 502, 503, 504})
 """The statuses of an upstream that cannot answer just now (RFC 5861 §4), and of one that will not yet."""
 
 
-_Attempt = Generator[Effect, Any, Outcome | None]
-"""A script that may come to nothing."""
+_OptionalScript = Generator[Effect, Any, Outcome | None]
+"""A script whose outcome is `None` where only some inputs were asked for, and the answer to them is of no use."""
 
 
 def exchange(
@@ -87,9 +87,24 @@ def exchange(
         presentation=presentation,
         kept=kept,
     )
-    if not isinstance(request.target, RouteTarget):
-        answered = yield from _answer(received, Slate((received.query(),)), verified)
-        return answered if answered is not None else (yield from _answer_with_all(received, verified))
+    if isinstance(request.target, RouteTarget):
+        return (yield from _answer_on_route(received, call, verified))
+    return (yield from _answer_directly(received, verified))
+
+
+def _answer_directly(received: Received, verified: VerifiedRecords) -> Script:
+    """Answer with the one upstream there is: where what it says of some inputs is of no use, it is asked for all."""
+    answered = yield from _answer(received, Slate((received.query(),)), verified)
+    if answered is None:
+        whole = replace(received, asked=replace(received.asked, partial=False), attempts=1)
+        answered = yield from _answer(whole, Slate((whole.query(),)), verified)
+    assert answered is not None  # noqa: S101 - all inputs were sent
+    return answered
+
+
+def _answer_on_route(received: Received, call: ApiCall, verified: VerifiedRecords) -> Script:
+    """Answer with whichever target of a gateway the plan names."""
+    endpoint, request = received.endpoint, received.request
     plan: Plan = yield AskPlan(request, call.members, endpoint)
     received = yield from _known_at(plan, received)
     slate = slate_of(received, plan, None)
@@ -98,7 +113,7 @@ def exchange(
         assert answered is not None  # noqa: S101 - a route's targets are sent all inputs
         return answered
     if isinstance(slate, Bypass):
-        return (yield from bypass(slate.detail, endpoint, request, asked, policy))
+        return (yield from bypass(slate.detail, endpoint, request, received.asked, received.policy))
     return answered_here(slate, routed_by(early_report(request, endpoint), plan), endpoint)
 
 
@@ -117,14 +132,6 @@ def _known_at(plan: Plan, received: Received) -> Generator[Effect, Any, Received
         return received
 
 
-def _answer_with_all(received: Received, verified: VerifiedRecords) -> Script:
-    """Ask for all inputs: what was said of some did not fit what is known of the others."""
-    whole = replace(received, asked=replace(received.asked, partial=False), attempts=1)
-    answered = yield from _answer(whole, Slate((whole.query(),)), verified)
-    assert answered is not None  # noqa: S101 - all inputs are sent
-    return answered
-
-
 def _again(received: Received, before: Slate, claimed: object) -> Generator[Effect, Any, Slate]:
     """Ask anew who may answer: how they are changes all the time. Who leads at once has waited for nobody."""
     if before.plan is None or claimed is ClaimResult.LEAD:
@@ -134,7 +141,7 @@ def _again(received: Received, before: Slate, claimed: object) -> Generator[Effe
     return slate if isinstance(slate, Slate) else before
 
 
-def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> _Attempt:
+def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> _OptionalScript:
     """Answer; `None` where only some inputs were asked for, and what was said of them is of no use."""
     failures = 0
     claimed: ClaimResult | ShownResponse | None = None
@@ -157,7 +164,7 @@ def _answer(received: Received, slate: Slate, verified: VerifiedRecords) -> _Att
             order, part = (yield from order_of(why)), remainder_of(query, found)
         report = _forwarding(query, found.fwd, slate.detail, _told(part, received), why, _last_refusal(query, order))
         if received.asked.wants_fresh_answer or is_leading:
-            return (yield from _forward(received, slate, survey, verified, report, order, part))
+            return (yield from _forward(slate, survey, verified, replace(report, attempts=received.attempts + 1), order, part))
         sender = sender or sender_of(received.request, received.policy)
         try:
             claimed = yield _claim(slate, report, order, sender, is_apart=is_apart, part=part)
@@ -265,15 +272,13 @@ def _claim(
 
 
 def _forward(
-    received: Received,
     slate: Slate,
     survey: Survey,
     verified: VerifiedRecords,
     report: ExchangeReport,
     order: Ordered | str,
     part: Remainder | None,
-) -> _Attempt:
-    report = replace(report, attempts=received.attempts + 1)
+) -> _OptionalScript:
     if part is None:
         forward = yield from forward_for(slate, survey, order, report)
     else:
@@ -292,7 +297,7 @@ def _shown_whole(
     shown: ShownResponse,
     sender: Sender | None,
     part: Remainder | None,
-) -> _Attempt:
+) -> _OptionalScript:
     """Pass on what the upstream says; of an answer to some inputs, the one to all that it makes, or nothing (`None`)."""
     response = shown.response
     if part is None or response.head.status != 200:

@@ -8,7 +8,7 @@ from cachemw.cache.directives import CONTROL_HEADER, Abandon, ControlMembers, pa
 from cachemw.cache.header_rules import without_account
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.cache.parts import Records, records_of_parts
-from cachemw.cache.presentation import OF_THE_BODY, Presentation, Presenter, fields_of
+from cachemw.cache.presentation import OF_THE_BODY, Presentation, fields_of
 from cachemw.cache.recording import Recording, Terms, head_fault, is_coded, start
 from cachemw.cache.refusals import was
 from cachemw.endpoints import errors
@@ -168,7 +168,7 @@ class LiveResponse:
         return None
 
     def _check_length(self) -> None:
-        """A stream's length is not announced any more, for an event of ours may follow: nobody else would notice."""
+        """Raise `TruncatedResponse` for a stream that is not as long as it said: no client is told its length."""
         came = self._forgotten + len(self._body)
         has_body = self.head.status not in (204, 304) and (came > 0 or self._is_chat)  # a HEAD has none
         if self.can_say_more and has_body and content_length(self.head.headers) not in (None, came):
@@ -266,10 +266,7 @@ class Relay:
         self._is_of_another_account = is_of_another_account
         self._has_begun = False
         self._presentation = presentation
-        view = None if presentation is None else presentation.view
-        self._presenter = (
-            None if presentation is None or view is None else Presenter(presentation, view, response.head, TRANSLATED_BYTES)
-        )
+        self._presenter = None if presentation is None else presentation.presenter(response.head, TRANSLATED_BYTES)
 
     @property
     def report(self) -> ExchangeReport:

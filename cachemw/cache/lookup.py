@@ -133,8 +133,8 @@ class NoMatch(msgspec.Struct, frozen=True):
     """No stored response that answers, and why: in the word of RFC 9211 and, where that is not enough, in ours.
 
     `stands_in` answers all the same should the upstream fail (RFC 5861 §4). `beside` is the record there is, sound and of the
-    other kind; one of this kind may lie beside it. `why` says in plain words what is wrong with a
-    record, or with the store. `known` is what there is of some of the inputs, where only the others are to be asked for.
+    other kind; one of this kind may lie beside it. `why` says in plain words what is wrong with a record, or with the store.
+    `known` is what there is of some of the inputs, where only the others are to be asked for.
     """
 
     fwd: Fwd

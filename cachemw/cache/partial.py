@@ -30,7 +30,7 @@ PARTIAL_UNFIT = "partial-unfit"
 class Remainder(msgspec.Struct, frozen=True):
     """A call for some inputs of a request. `query` is that call, whose key still names the whole's index; `body` is sent.
 
-    Each input that is `sent` stands for `times` of it.
+    Each input that is `sent` stands for `times` of the same.
     """
 
     query: Query

@@ -54,7 +54,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class KnownParts(msgspec.Struct, frozen=True):
-    """The parts of which what they took is known: vectors, by the bodies that ask for them alone; their model; all their usage.
+    """The parts whose usage is known: their vectors, by the bodies that ask for each alone; their model; their usage together.
 
     `inputs` are the bodies for all inputs of the request, in its order.
     """

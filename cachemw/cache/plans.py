@@ -63,11 +63,11 @@ class Plan(msgspec.Struct, frozen=True):
     """The bids for a request, in the written order, and the `order` in which they are asked, as positions among them.
 
     One bid without a `route` is a target that was named, or the default. `closed`: nobody is asked. `tried` are those left out
-    because they are cooling. A candidate that is not the last is left after `first_token` seconds of silence, or after
-    `answer` where nothing is to be seen before the end; the answer has to have begun within `deadline`. `detail` says why a
-    request was not routed, or a wish not obeyed; `is_stream`: it asks for events. Its client may ask `until` then, in seconds
-    since the epoch. Before the first one is asked, `waits`
-    seconds pass. `preferred` is the target that is the fastest from now on: the next plan of this route is to know.
+    because they are cooling. A candidate that is not the last is left after `first_token` seconds of silence, or after `answer`
+    where nothing is to be seen before the end; the answer has to have begun within `deadline`. `detail` says why a request was
+    not routed, or a wish not obeyed; `is_stream`: it asks for events. Its client may ask `until` then, in seconds since the
+    epoch. Before the first one is asked, `waits` seconds pass. `preferred` is the target that is the fastest from now on: the
+    next plan of this route is to know.
     """
 
     bids: tuple[Bid, ...]
@@ -165,10 +165,6 @@ class Outbound(msgspec.Struct, frozen=True):
     """Whether the answer is taken apart on its way, so that it may have no content coding."""
 
     __repr__ = redacted_repr
-
-
-AS_IT_CAME = Outbound()
-"""The request as its caller sent it."""
 
 
 class Planner(Protocol):

@@ -42,6 +42,10 @@ class Presentation(msgspec.Struct, frozen=True):
 
     __repr__ = redacted_repr
 
+    def presenter(self, upstream: Head, limit_bytes: int) -> "Presenter | None":
+        """Return what presents an answer as it comes; `None` where it passes as it comes."""
+        return None if self.view is None else Presenter(self, self.view, upstream, limit_bytes)
+
     def of_stored(self, stored: StoredResponse) -> StoredResponse | Unsayable:
         """Return a stored response as it is presented; `Unsayable` where it cannot be."""
         headers, view = (*stored.headers, *fields_of(self.told)), self.view

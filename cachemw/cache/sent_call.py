@@ -7,20 +7,20 @@ import msgspec
 from msgspec.structs import replace
 
 from cachemw.cache.key import without_placeholder
-from cachemw.cache.plans import Closed, TranslatedRequest
+from cachemw.cache.plans import Bid, Closed, Plan, TranslatedRequest
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation, fields_of
 from cachemw.endpoints import ENDPOINTS
-from cachemw.endpoints.base import Bypass, Endpoint, not_plain_json, read_object
+from cachemw.endpoints.base import Bypass, Endpoint, RawMembers
+from cachemw.endpoints.bodies import model_in, not_plain_json, read_object
 from cachemw.endpoints.errors import ANTHROPIC, OPENAI, Refusal
 from cachemw.endpoints.sent import sent_body
 from cachemw.limits import Work
 from cachemw.messages import DIALECTS, Caller, Headers, HttpTarget, Request, Target, Unread, header_values
 from cachemw.redaction import redacted_repr
 from cachemw.routing import NO_REWRITE, Rewrite
-from cachemw.translation import Translation, translation_for
+from cachemw.translation import TRANSLATIONS, Translation, fields_to_chat, fields_to_messages, translation_for
 from cachemw.translation.base import Changes, Translated, Untranslatable
-from cachemw.translation.fields import fields_to_chat, fields_to_messages
 from cachemw.translation.models import ModelsView
 from cachemw.translation.others_thinking import DROPPED, takes_only_own, without_others_thinking
 from cachemw.wire.fields import CREDENTIALS
@@ -28,7 +28,11 @@ from cachemw.wire.paths import below_version
 
 _MODELS = re.compile(r"[^?]*/models(?:/[^/?]+)?(?:\?.*)?")
 _INVALID = "invalid_request_error"
+_NOT_AN_OBJECT = "not-an-object"
 _BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
+_SAID_AS_MESSAGES = frozenset(row.asked for row in TRANSLATIONS if row.dialect == "messages")
+"""The endpoints whose calls are in Anthropic's own dialect."""
+
 _JSON = ((b"content-type", b"application/json"),)
 
 
@@ -51,9 +55,14 @@ class SentCall(msgspec.Struct, frozen=True):
     @property
     def translated(self) -> TranslatedRequest | None:
         """What is sent in the place of what came; `None` where only the body is another one."""
-        if self.presentation.view is None:
-            return None
-        return TranslatedRequest(self.request.path.encode(), self.request.headers, self.body)
+        return translated_request(self.request, self.presentation)
+
+
+def translated_request(request: Request, presentation: Presentation | None) -> TranslatedRequest | None:
+    """Return what is sent of a request in another dialect than its caller's; `None` where its own is spoken."""
+    if presentation is None or presentation.view is None or not isinstance(request.body, bytes):
+        return None
+    return TranslatedRequest(request.path.encode(), request.headers, request.body)
 
 
 class LocalAnswer(msgspec.Struct, frozen=True):
@@ -72,19 +81,6 @@ def translation_due(endpoint: Endpoint | None, target: Target) -> Translation | 
     return translation_for(endpoint.name, target.recipient.speaks)
 
 
-def is_unspoken(endpoint: Endpoint | None, target: Target) -> bool:
-    """Say whether a target answers no calls of this endpoint, nor can be asked in another dialect."""
-    if endpoint is None or not isinstance(target, HttpTarget) or endpoint.name not in DIALECTS:
-        return False
-    return endpoint.name not in target.recipient.speaks and translation_due(endpoint, target) is None
-
-
-def unspoken(endpoint: Endpoint) -> Closed:
-    """Return why a target of a route is not asked that answers no calls of this endpoint."""
-    message = f"no target of this route speaks {endpoint.name}: name a target whose provider does"
-    return Closed(Refusal(404, message, _INVALID, "model", "endpoint_not_spoken"))
-
-
 def models_seen(request: Request) -> tuple[TranslatedRequest, Presentation] | None:
     """Return how models are asked for, and presented, where an upstream has them in the other dialect; `None`: as they come.
 
@@ -101,6 +97,19 @@ def models_seen(request: Request) -> tuple[TranslatedRequest, Presentation] | No
     return asked, Presentation(ModelsView(errors), (), errors)
 
 
+def said_for_bid(
+    endpoint: Endpoint, request: Request, plan: Plan, bid: Bid, policy: Policy, work: Work = Work()
+) -> SentCall | LocalAnswer | Closed | None:
+    """Return a request as a bid's target is sent it that cannot have it as it came; `None`: as it came."""
+    request, translation = replace(request, target=bid.target), translation_due(endpoint, bid.target)
+    if translation is not None:
+        return said_to(translation, endpoint, request, policy, work, bid.rewrite)
+    if plan.route is not None and endpoint.name in DIALECTS and endpoint.name not in bid.target.recipient.speaks:
+        message = f"no target of this route speaks {endpoint.name}: name a target whose provider does"
+        return Closed(Refusal(404, message, _INVALID, "model", "endpoint_not_spoken"))
+    return _with_own_thinking(endpoint, request, policy, work, bid.rewrite)
+
+
 def said_to(
     translation: Translation,
     endpoint: Endpoint,
@@ -115,12 +124,10 @@ def said_to(
     """
     target = request.target
     assert isinstance(target, HttpTarget)  # noqa: S101 - others are sent everything as it came
-    members = read_object(request, work, "not-an-object")
+    members = read_object(request, work, _NOT_AN_OBJECT)
     if isinstance(members, Bypass):
         return _unread(request, members)
-    asked_model = rewrite.model or members.get("model")
-    model = asked_model if isinstance(asked_model, str) else None
-    said = translation.request(members, target.recipient.provider, model)
+    said = translation.request(members, target.recipient.provider, rewrite.model or model_in(members))
     if isinstance(said, Untranslatable):
         return _refused(said.member, said.why)
     if translation.estimate is not None and policy.count_tokens != "ask":
@@ -132,22 +139,22 @@ def said_to(
     return SentCall(sent, _BY_NAME[translation.spoken], Presentation(said.view, told, endpoint.errors))
 
 
-def with_own_thinking(
-    endpoint: Endpoint, request: Request, policy: Policy, work: Work = Work(), rewrite: Rewrite = NO_REWRITE
+def _with_own_thinking(
+    endpoint: Endpoint, request: Request, policy: Policy, work: Work, rewrite: Rewrite
 ) -> SentCall | Closed | None:
     """Return a request in Anthropic's own dialect without the thinking that others signed; `None` where it goes as it came.
 
     Its models refuse all of a request that has such, and on a route the last turn may have been another one's (T11).
     """
     target, body = request.target, request.body
-    if endpoint.errors is not ANTHROPIC or not isinstance(target, HttpTarget) or not isinstance(body, bytes):
+    if endpoint.name not in _SAID_AS_MESSAGES or not isinstance(target, HttpTarget):
         return None
-    members = read_object(request, work, "not-an-object") if b"thinking" in body else None
-    if members is None or isinstance(members, Bypass):
+    if not isinstance(body, bytes) or b"thinking" not in body:
         return None
-    asked_model = rewrite.model or members.get("model")
-    model = asked_model if isinstance(asked_model, str) else None
-    kept = without_others_thinking(body) if takes_only_own(target.recipient.provider, model) else None
+    members = read_object(request, work, _NOT_AN_OBJECT)
+    if isinstance(members, Bypass) or not takes_only_own(target.recipient.provider, rewrite.model or model_in(members)):
+        return None
+    kept = without_others_thinking(body)
     if kept is None:
         return None
     if policy.translation == "strict":
@@ -184,7 +191,7 @@ def _dropped(body: bytes, rewrite: Rewrite) -> Changes:
     """Return what is told of the members that the operator drops."""
     if not rewrite.drop:
         return ()
-    sent = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).keys()
+    sent = msgspec.json.decode(body, type=RawMembers).keys()
     return tuple([(_token(name), "dropped") for name in sorted(rewrite.drop & sent)])
 
 

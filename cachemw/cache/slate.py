@@ -18,7 +18,7 @@ from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation
 from cachemw.cache.recording import KeptRequest
 from cachemw.cache.refusals import LastRefusals
-from cachemw.cache.sent_call import LocalAnswer, SentCall, is_unspoken, said_to, translation_due, unspoken, with_own_thinking
+from cachemw.cache.sent_call import LocalAnswer, SentCall, said_for_bid
 from cachemw.endpoints.base import ApiCall, Bypass, Endpoint
 from cachemw.endpoints.sent import sent_body
 from cachemw.limits import Limits, Work
@@ -60,9 +60,7 @@ class Received(msgspec.Struct, frozen=True):
 
     def bid_query(self, bid: Bid, plan: Plan) -> Query | Bypass | LocalAnswer | Closed:
         """Return the query for the answer of a target, of the request as that is sent it; `Closed` where it cannot be."""
-        if plan.route is not None and is_unspoken(self.endpoint, bid.target):
-            return unspoken(self.endpoint)
-        said = self._said_to(bid)
+        said = said_for_bid(self.endpoint, self.request, plan, bid, self.policy, self.limits.work)
         if isinstance(said, SentCall):
             return self._said_query(said, bid, plan)
         if said is not None:
@@ -71,12 +69,6 @@ class Received(msgspec.Struct, frozen=True):
         if isinstance(call, Bypass):
             return call
         return _bidding(self._query(replace(self.request, target=bid.target), call, bid.name, None), bid, plan)
-
-    def _said_to(self, bid: Bid) -> SentCall | LocalAnswer | Closed | None:
-        """Return the request as a target is sent it that cannot have it as it came; `None`: as it came."""
-        request, translation = replace(self.request, target=bid.target), translation_due(self.endpoint, bid.target)
-        how = (self.endpoint, request, self.policy, self.limits.work, bid.rewrite)
-        return with_own_thinking(*how) if translation is None else said_to(translation, *how)
 
     def _said_query(self, said: SentCall, bid: Bid, plan: Plan) -> Query | Bypass:
         policy, work = self.policy, self.limits.work

@@ -4,18 +4,15 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
-from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
 
 from cachemw.endpoints.errors import ErrorShape
-from cachemw.errors import Unreadable
 from cachemw.limits import Work
-from cachemw.messages import Headers, HttpTarget, Kind, Request, StoredResponse, Unread, Usage, values_of_two
+from cachemw.messages import HttpTarget, Kind, Request, StoredResponse, Usage
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event
-from cachemw.wire.strict_json import parse
 
 PLAIN = Kind(stream=False)
 """The kind of an answer that is one document."""
@@ -42,9 +39,10 @@ class ApiCall(msgspec.Struct, frozen=True):
 
     `model` is the one that is asked for; `choices` is how many answers; `bounded`: the caller itself limited their length;
     `longest` is for how many seconds an answer may be fresh at most.
-    Of a call that goes to a gateway, which may be sent to many, there are also the `members` of its body as they were read, and
-    by their names, in order, the `forms` in which they stand in a canonical body. `divides`: what it is answered for each of
-    its inputs is what that would be answered alone.
+
+    A call that goes to a gateway, which may be sent to many, also has the `members` of its body as they were read, and the
+    `forms` in which they stand in a canonical body, by name and in order. `divides`: the answer to each of its inputs is the
+    one that this would have alone.
     """
 
     endpoint: "Endpoint"
@@ -131,15 +129,19 @@ class Beginner(Protocol):
 class Endpoint(msgspec.Struct, frozen=True, eq=False):
     """One kind of API call, as data and a few functions. There is one value for each; they are compared by identity.
 
-    `paths` are how the paths end that are posted to it; `fields` says of every documented member of its body where it counts.
-    `read` takes the endpoint, a request, the members that its upstream only counts by, and whether an answer that the upstream
-    is to store may be cached. `sent` gives one that was read and goes to a gateway as it goes to one of its targets, which has
-    its own name for the model, unless that is `None`; without it a call is no route's, and goes to the target that it names.
-    `begins` says of the first events of a stream, and of a whole answer, whether it is one that could be shown. `ends` matches
-    the line of a stream at which clients hang up; without it there are no streams. `derive` gives an answer in another kind, or
-    says why it cannot be had without loss. `usage` reads the JSON of what an answer took. `errors` is the shape in which its
-    clients read errors. `is_free`: nobody charges for its calls.
-    `Work` bounds what is read, judged and derived.
+    paths    how the paths end that are posted to it
+    fields   in which place every documented member of its body counts
+    read     reads a request, given the endpoint, the members that its upstream only counts by, a bound of work, and whether an
+             answer may be cached that the upstream is to store
+    sent     makes of a call that goes to a gateway the one that a target of it is sent, by that one's name for the model, or
+             `None` for the caller's; without it the body that is sent there is read anew
+    judge    reads an answer, and says why it may not be kept
+    begins   says of the first events of a stream, and of a whole answer, whether it could be shown
+    ends     matches the line of a stream at which clients hang up; without it there are no streams
+    derive   gives an answer in another kind, or says why it cannot be had without loss
+    usage    reads the JSON of what an answer took
+    errors   the shape in which its clients read errors
+    is_free  whether nobody charges for its calls
     """
 
     name: str
@@ -162,31 +164,3 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
 
     def __repr__(self) -> str:
         return f"Endpoint({self.name})"
-
-
-def read_object(request: Request, work: Work, otherwise: str) -> dict[str, Any] | Bypass:
-    """Return the members of a request's body, JSON that can be read in one way; `otherwise` says that it is no object."""
-    if isinstance(request.body, Unread):
-        return Bypass(request.body.value)
-    if detail := not_plain_json(request.headers):
-        return Bypass(detail)
-    try:
-        body = parse(request.body, work.document)
-    except Unreadable as exc:
-        return Bypass(exc.detail)
-    return body if isinstance(body, dict) else Bypass(otherwise)
-
-
-def not_plain_json(headers: Headers) -> str | None:
-    """Return why a body is not said to be JSON, in UTF-8 and no content coding; `None` where it is."""
-    types, encodings = values_of_two(headers, b"content-type", b"content-encoding")
-    if len(types) != 1 or not _names_json(types[0]):
-        return "not-json"
-    return "encoded-request" if any(value.strip().lower() not in (b"", b"identity") for value in encodings) else None
-
-
-@lru_cache(64)
-def _names_json(content_type: bytes) -> bool:
-    media_type, _, parameters = content_type.lower().partition(b";")
-    charset = parameters.partition(b"charset")[2].strip(b' \t="')
-    return media_type.strip() == b"application/json" and charset in (b"", b"utf-8")

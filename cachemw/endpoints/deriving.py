@@ -9,11 +9,16 @@ import msgspec
 from cachemw.errors import CacheError
 from cachemw.messages import Headers, Kind, StoredResponse
 from cachemw.wire.fields import without
+from cachemw.wire.sse import Event, Parser, encode
+from cachemw.wire.strict_json import UNREADABLE, is_too_complex
 
 OTHER_KIND = "other-kind"
 
 JsonObject = dict[str, Any]
 """The members of a JSON object, in their order."""
+
+PADDING = "obfuscation"
+"""A chunk's member of random length, so that the lengths of what is sent tell nothing."""
 
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -29,6 +34,30 @@ class Loss(CacheError):
     def __init__(self, detail: str = OTHER_KIND) -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+def read_answer(raw: bytes, limit: int) -> JsonObject:
+    """Read a JSON object that is no error: integers exact, other numbers binary64."""
+    if is_too_complex(raw, limit):
+        raise Loss
+    try:
+        value = msgspec.json.decode(raw)
+    except UNREADABLE:
+        raise Loss from None
+    if not isinstance(value, dict) or value.get("error"):
+        raise Loss
+    return value
+
+
+def events_in(body: bytes) -> list[Event]:
+    """Return all the events of a stream, those behind its end among them."""
+    parser = Parser(ends=None)
+    return [*parser.feed(body), *parser.end()]
+
+
+def typed_event(members: JsonObject) -> bytes:
+    """Return an event whose name says its type once more."""
+    return encode(msgspec.json.encode(members), members["type"].encode())
 
 
 def slice_length(body: bytes) -> int:

@@ -5,20 +5,20 @@ from typing import Any
 
 import msgspec
 
-from cachemw.endpoints.base import PLAIN, ApiCall, Beginning, Bypass, Demands, Endpoint, RawMembers, Saying, read_object
+from cachemw.endpoints.base import PLAIN, ApiCall, Beginning, Bypass, Demands, Endpoint, RawMembers, Saying
+from cachemw.endpoints.bodies import model_in, read_object
 from cachemw.endpoints.canonical import Shape, canonical, left_out
+from cachemw.endpoints.deriving import OTHER_KIND
+from cachemw.endpoints.judging import name_in, raw_members, value_in
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.messages import Kind, Request, RouteTarget, StoredResponse
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event
-from cachemw.wire.strict_json import NULL, TOO_COMPLEX, UNREADABLE, is_too_complex
+from cachemw.wire.strict_json import NULL, UNREADABLE
 
 NO_INPUT = "no-input"
 """The request lacks what it must have, or it is not of the kind that it must be."""
-
-_OTHER_KIND = "other-kind"
-_LONGEST_NAME = 256
 
 AnswerFault = Callable[[RawMembers, ApiCall, Work], str | None]
 """Says why a document is no answer to a call; `None` where it is one. Raises `Unreadable` and what is `UNREADABLE`."""
@@ -48,14 +48,14 @@ class DocumentCalls(msgspec.Struct, frozen=True, eq=False):
         body = read_object(request, work, NO_INPUT)
         if isinstance(body, Bypass):
             return body
-        due, model = self.due(body), body.get("model")
+        due = self.due(body)
         if due is None:
             return Bypass(NO_INPUT)
         return ApiCall(
             endpoint=endpoint,
             canonical=canonical(self.shape, body, left_out(self.shape, request.target, bookkeeping)),
             kind=PLAIN,
-            model=model if isinstance(model, str) else None,
+            model=model_in(body),
             choices=due,
             members=body if isinstance(request.target, RouteTarget) else None,
             divides=self.divides is not None and self.divides(body, due),
@@ -121,35 +121,7 @@ def _holds_something(value: msgspec.Raw) -> bool:
 
 def same_kind(stored: StoredResponse, kind: Kind, work: Work = Work()) -> StoredResponse | str:
     """Return a stored document, of which there is one kind."""
-    return stored if stored.kind == kind else _OTHER_KIND
-
-
-_members_decoder = msgspec.json.Decoder(RawMembers)
-
-
-def raw_members(raw: bytes, work: Work) -> RawMembers:
-    """Return the members of a document, unread. Raises `Unreadable` for one with too many objects, and what is `UNREADABLE`."""
-    if len(raw) > work.objects and raw.count(b"{") > work.objects:
-        raise Unreadable(TOO_COMPLEX)
-    return _members_decoder.decode(raw)
-
-
-def value_in(raw: msgspec.Raw, work: Work) -> Any:
-    """Return the value of a part that may be anything. Raises `Unreadable` for one that is too much work."""
-    if is_too_complex(bytes(raw), work.document):
-        raise Unreadable(TOO_COMPLEX)
-    return msgspec.json.decode(raw)
-
-
-def name_in(raw: msgspec.Raw) -> str | None:
-    """Return a text of moderate length; what is anything else names nothing."""
-    if not 2 < len(raw) <= _LONGEST_NAME or not bytes(raw).startswith(b'"'):
-        return None
-    try:
-        value = msgspec.json.decode(raw)
-    except UNREADABLE:
-        return None
-    return value if isinstance(value, str) else None
+    return stored if stored.kind == kind else OTHER_KIND
 
 
 def says_error(members: RawMembers, work: Work) -> bool:

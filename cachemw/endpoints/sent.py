@@ -2,9 +2,8 @@
 
 import msgspec
 
+from cachemw.endpoints.base import RawMembers
 from cachemw.routing import Rewrite
-
-_Members = dict[str, msgspec.Raw]
 
 
 def sent_body(body: bytes, rewrite: Rewrite) -> bytes:
@@ -14,7 +13,7 @@ def sent_body(body: bytes, rewrite: Rewrite) -> bytes:
     """
     if rewrite.is_nothing:
         return body
-    members = msgspec.json.decode(body, type=_Members)
+    members = msgspec.json.decode(body, type=RawMembers)
     for name in rewrite.drop:
         members.pop(name, None)
     members |= {name: msgspec.Raw(value) for name, value in rewrite.set}

@@ -16,9 +16,9 @@ from cachemw.endpoints.documents import (
     Due,
     document_beginning,
     same_kind,
-    value_in,
 )
 from cachemw.endpoints.errors import ANTHROPIC, OPENAI, ErrorShape
+from cachemw.endpoints.judging import value_in
 from cachemw.endpoints.usage import read_usage
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
@@ -68,7 +68,7 @@ def _count_fault(members: RawMembers, call: ApiCall, work: Work) -> str | None:
 
 
 def _for_each_text(body: Mapping[str, Any]) -> int | None:
-    """A list of texts has as many results, one with pictures in it a single one."""
+    """Return how many results are due: one for each text, and a single one for parts with pictures among them."""
     given = body.get("input")
     if isinstance(given, str):
         return 1
@@ -84,7 +84,7 @@ def _results_fault(members: RawMembers, call: ApiCall, work: Work) -> str | None
 
 
 def _top_documents(body: Mapping[str, Any]) -> int | None:
-    """As many as there are documents, or as the request wants, which Voyage says by another name."""
+    """Return how many documents are due: all, or as many as the request wants, by `top_k` at Voyage."""
     documents = body.get("documents")
     if not body.get("query") or not isinstance(documents, list) or not documents:
         return None
@@ -99,7 +99,7 @@ class _Documents(msgspec.Struct):
 
 
 def _ranks_fault(members: RawMembers, call: ApiCall, work: Work) -> str | None:
-    """Results are under that name (Cohere, Jina, vLLM) or under `data` (Voyage); each says which document it is of."""
+    """Say why these are no ranks: they are `results` (Cohere, Jina, vLLM) or `data` (Voyage), each of another document."""
     ranks = value_in(members.get("results", members.get("data", NULL)), work)
     if not isinstance(ranks, list) or not all(isinstance(rank, dict) for rank in ranks):
         return _MISSING

@@ -9,13 +9,13 @@ import msgspec
 from cachemw.messages import Usage
 from cachemw.money import NANO
 from cachemw.redaction import redacted_repr
+from cachemw.wire.strict_json import NULL, UNREADABLE
 
 TICKS = 10_000_000_000
 """The parts of a dollar in which xAI says what an answer costs."""
 
 _LIMIT = 2**53
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
-_NULL = msgspec.Raw(b"null")
+_INVALID = (*UNREADABLE, ArithmeticError)
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=_LIMIT)]
 
@@ -66,7 +66,7 @@ class _Counts(msgspec.Struct):
 
 
 class _CostDetails(msgspec.Struct):
-    upstream_inference_cost: msgspec.Raw = _NULL
+    upstream_inference_cost: msgspec.Raw = NULL
 
     __repr__ = redacted_repr
 
@@ -74,11 +74,11 @@ class _CostDetails(msgspec.Struct):
 class _Reported(msgspec.Struct):
     """What an answer costs, in the words of OpenRouter, of xAI, and of DeepInfra: each may be anything at another one."""
 
-    cost: msgspec.Raw = _NULL
-    is_byok: msgspec.Raw = _NULL
-    cost_details: msgspec.Raw = _NULL
-    cost_in_usd_ticks: msgspec.Raw = _NULL
-    estimated_cost: msgspec.Raw = _NULL
+    cost: msgspec.Raw = NULL
+    is_byok: msgspec.Raw = NULL
+    cost_details: msgspec.Raw = NULL
+    cost_in_usd_ticks: msgspec.Raw = NULL
+    estimated_cost: msgspec.Raw = NULL
 
     __repr__ = redacted_repr
 
@@ -97,11 +97,11 @@ def read_usage(raw: bytes) -> Usage | None:
     """
     try:
         reported = _reported(_reported_decoder.decode(raw))
-    except _UNREADABLE:
+    except _INVALID:
         return None
     try:
         counts = _counts_decoder.decode(raw)
-    except _UNREADABLE:
+    except _INVALID:
         return None if reported is None else Usage(reported=reported)
     return _usage(counts, reported)
 
@@ -110,7 +110,7 @@ def takes_more(raw: bytes) -> bool:
     """Say whether an answer took what its tokens do not tell, or dearer ones: sounds, pictures, searches, a longer cache."""
     try:
         counts = _counts_decoder.decode(raw)
-    except _UNREADABLE:
+    except _INVALID:
         return False
     details = (counts.prompt_tokens_details, counts.input_tokens_details, counts.completion_tokens_details)
     return _has_dearer(counts) or any(part.has_other for part in (*details, counts.output_tokens_details) if part)
@@ -159,9 +159,9 @@ def _has_dearer(counts: _Counts) -> bool:
 
 def _reported(said: _Reported) -> int | None:
     """Return the nano-dollars of what was said, rounded up."""
-    if said.cost_in_usd_ticks != _NULL:
+    if said.cost_in_usd_ticks != NULL:
         return _nano(said.cost_in_usd_ticks, TICKS)
-    if said.cost != _NULL:
+    if said.cost != NULL:
         return _with_own_key(said, _nano(said.cost))
     return _nano(said.estimated_cost)
 
@@ -172,7 +172,7 @@ def _with_own_key(said: _Reported, cost: int | None) -> int | None:
         return cost
     try:
         besides = _details_decoder.decode(said.cost_details).upstream_inference_cost
-    except _UNREADABLE:
+    except _INVALID:
         return None
     extra = _nano(besides)
     return None if cost is None or extra is None else cost + extra
@@ -184,6 +184,6 @@ def _nano(raw: msgspec.Raw, parts: int = 1) -> int | None:
         return None
     try:
         nano = _amount_decoder.decode(raw) * NANO / parts
-    except _UNREADABLE:
+    except _INVALID:
         return None
     return math.ceil(nano) if nano < _LIMIT else None

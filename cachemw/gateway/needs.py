@@ -13,12 +13,11 @@ import msgspec
 import xxhash
 
 from cachemw.gateway.routes import TargetEntry
+from cachemw.gateway.usage import BYTES_A_TOKEN
 from cachemw.redaction import redacted_repr
 
 CONTEXT = "context"
 """The name of the lack of room."""
-
-BYTES_A_TOKEN = 4
 
 _ATTACHED = {"input_audio": "data", "file": "file_data", "file_data": ""}
 _NEUTRAL: Mapping[str, Any] = {

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from cachemw.cache.key import is_lent
 from cachemw.cache.plans import Bid, Closed, Plan
 from cachemw.endpoints import CHAT
-from cachemw.endpoints.base import Endpoint, not_plain_json
-from cachemw.errors import Unreadable
+from cachemw.endpoints.base import Bypass, Endpoint
+from cachemw.endpoints.bodies import model_in, read_object
 from cachemw.gateway.accounts import Treasurer
 from cachemw.gateway.config import entry_of, named_by
 from cachemw.gateway.health import Health
@@ -40,7 +40,6 @@ from cachemw.messages import Caller, HttpTarget, Request, RouteTarget
 from cachemw.money import Price
 from cachemw.upstreams.http import HttpUpstream
 from cachemw.upstreams.providers import PROVIDERS
-from cachemw.wire.strict_json import parse
 
 NOT_ROUTED = "not-routed"
 """The body does not say, in one way, which model is asked: the default provider gets it as it is."""
@@ -123,8 +122,8 @@ class RoutePlanner:
     def _planned(
         self, request: Request, body: Mapping[str, Any], wishes: Wishes, client: ClientEntry | None, endpoint: Endpoint | None
     ) -> Plan:
-        model = body.get("model")
-        name = named_by(self.config, model) if isinstance(model, str) else ""
+        model = model_in(body)
+        name = "" if model is None else named_by(self.config, model)
         if client is not None and client.routes and not self._may_use(client, name):
             return _closed(not_allowed(client.name, name))
         named = self._named(name)
@@ -276,10 +275,5 @@ def _known(config: GatewayConfig, provider: str) -> str | None:
 
 def _members_of(request: Request) -> dict[str, Any] | None:
     """Return the members of a request's body; `None` where it is not JSON that can be read in one way only."""
-    if not isinstance(request.body, bytes) or not_plain_json(request.headers):
-        return None
-    try:
-        body = parse(request.body, Work().document)
-    except Unreadable:
-        return None
-    return body if isinstance(body, dict) else None
+    body = read_object(request, Work(), "not-an-object")
+    return None if isinstance(body, Bypass) else body

@@ -12,7 +12,8 @@ from cachemw.money import Cost, Price, cost_of, priced
 LONGEST_USAGE = 8192
 """The bytes of what an answer says it took that are kept until it is whole; what is longer is not read."""
 
-_BYTES_A_TOKEN = 4  # of text, where nobody has counted
+BYTES_A_TOKEN = 4
+"""The bytes of text that are taken for a token where nobody has counted."""
 
 NOTHING_SAID = Usage()
 """The usage of an answer that has not said anything of it."""
@@ -157,4 +158,4 @@ def estimated(
 
 
 def _tokens(size: int) -> int:
-    return -(-size // _BYTES_A_TOKEN)
+    return -(-size // BYTES_A_TOKEN)

@@ -8,7 +8,7 @@ from typing import Any
 
 from cachemw.cache.policy import Policy
 from cachemw.endpoints import errors as refusals
-from cachemw.endpoints.base import not_plain_json
+from cachemw.endpoints.bodies import not_plain_json
 from cachemw.endpoints.errors import ErrorResponse
 from cachemw.errors import ConfigurationError, Unreadable
 from cachemw.messages import Headers, Unread
@@ -142,7 +142,7 @@ def _items(given: Any) -> list[Any]:
 
 
 def _is_reference(item: Any) -> bool:
-    """An item of an `id` alone is the short form; what can be read in two ways may be one."""
+    """Say whether an item refers to a kept one: so does an `id` alone, and maybe what can be read in two ways."""
     if not isinstance(item, dict):
         return False
     members = _folded(item)

@@ -10,10 +10,19 @@ from msgspec import json
 
 from cachemw.simulator.asking import Ask, AskedBody, Function
 from cachemw.simulator.prose import derive, draw, fit, paragraph, pieces, salient_words
-from cachemw.simulator.turns import tool_turns, unmarked
 
 RIVALS: tuple[str, ...] = (" the", " a", " and", ",", ".", " of", " to", " in", " is", " it", " that")
 RIVALS += (" was", " for", " on", " with", " as", " at", " by", " from", " or")
+
+RUN_MARK = re.compile(r"\[tools ([^\[\]]{1,1000})\]")
+"""What in a prompt says which tools a run of an agent calls: `[tools x3]`, or `[tools Read, Bash+Grep x2]`."""
+
+TOOL_TURN = re.compile(r"x(?P<bare>[1-9]\d?)|(?!x\d+\Z)(?P<names>[\w.-]+(?:\+[\w.-]+)*)(?: +x(?P<times>[1-9]\d?))?")
+
+ToolTurn = tuple[str, ...]
+"""The names of the tools that are called side by side; empty: those that are called without a mark."""
+
+UNMARKED_RUN: tuple[ToolTurn, ...] = ((),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +197,7 @@ def _call(function: Function, seed: bytes, words: tuple[str, ...]) -> Call:
 
 
 def _due(body: AskedBody) -> list[Function]:
-    """The functions that this turn of a run calls; none where it ends in text."""
+    """Return the functions that this turn of a run calls; none where it ends in text."""
     run, place = tool_turns(_asked_last(body)), _turns_taken(body)
     if body.tool_choice == "none" or place >= len(run):
         return []
@@ -201,7 +210,7 @@ def _due(body: AskedBody) -> list[Function]:
 
 
 def _turns_taken(body: AskedBody) -> int:
-    """How often tools have answered since the user spoke; the answers to calls side by side are one."""
+    """Return how often tools have answered since the user spoke; the answers to calls side by side are one."""
     roles = [message.role for message in body.messages]
     since = len(roles) - roles[::-1].index("user") if "user" in roles else 0
     return sum(
@@ -224,3 +233,22 @@ def _subject(body: AskedBody) -> tuple[str, ...]:
 
 def _asked_last(body: AskedBody) -> str:
     return next((message.text for message in reversed(body.messages) if message.role == "user"), "")
+
+
+def tool_turns(prompt: str) -> tuple[ToolTurn, ...]:
+    """Return the turns in which a run calls tools; a mark that cannot be read is text as any other."""
+    found = RUN_MARK.search(prompt)
+    steps = [TOOL_TURN.fullmatch(step.strip()) for step in found[1].split(",")] if found else []
+    turns = [turn for step in steps if step for turn in _turns(step)]
+    return tuple(turns) if found and all(steps) else UNMARKED_RUN
+
+
+def unmarked(prompt: str) -> str:
+    """Return a prompt without its mark."""
+    return RUN_MARK.sub(" ", prompt)
+
+
+def _turns(step: re.Match[str]) -> list[ToolTurn]:
+    if step["bare"]:
+        return [()] * int(step["bare"])
+    return [tuple(step["names"].split("+"))] * int(step["times"] or 1)

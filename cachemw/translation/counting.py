@@ -11,6 +11,7 @@ from cachemw.redaction import redacted_repr
 from cachemw.translation.base import Changes, EventTranslator, Members, Translated, Unsayable, Untranslatable, View
 from cachemw.translation.chat_rows import ChatRow
 from cachemw.translation.messages_to_chat import messages_to_chat
+from cachemw.wire.strict_json import NULL, UNREADABLE
 
 _BYTES_A_TOKEN = 3  # high on purpose: with a guess that is low, agents make room too late (copilot-api#134)
 _OF_STREAMS = frozenset({"stream", "stream_options"})
@@ -35,7 +36,7 @@ def asking_body(body: bytes, row: ChatRow) -> bytes:
 
 
 class _Counted(msgspec.Struct):
-    usage: msgspec.Raw = msgspec.Raw(b"null")
+    usage: msgspec.Raw = NULL
 
     __repr__ = redacted_repr
 
@@ -47,7 +48,7 @@ def counted(body: bytes) -> int | None:
     """Return how many tokens the request had, by the answer to it; `None` where that does not say."""
     try:
         usage = read_usage(bytes(_decoder.decode(body).usage))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     return None if usage is None else usage.input_tokens
 

@@ -9,6 +9,7 @@ from cachemw.endpoints.errors import ANTHROPIC, ErrorShape, Refusal
 from cachemw.messages import Usage
 from cachemw.translation.base import EventTranslator, Unsayable
 from cachemw.wire.sse import Event
+from cachemw.wire.strict_json import UNREADABLE
 
 _EPOCH = "1970-01-01T00:00:00Z"
 """What Anthropic's own list says of a model of which it does not say since when there is one."""
@@ -30,7 +31,7 @@ class ModelsView:
         """Return the list, or the one model, that an upstream gave."""
         try:
             given = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return Unsayable("it is no JSON")
         said = given.get("data") if isinstance(given, dict) else given
         if isinstance(said, list):
@@ -100,7 +101,7 @@ def _seconds_in(model: dict[str, Any]) -> int:
 def _message_in(body: bytes) -> str:
     try:
         said = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         said = None
     error = said.get("error", said) if isinstance(said, dict) else None
     message = error.get("message") if isinstance(error, dict) else None

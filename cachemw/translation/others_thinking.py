@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from cachemw.endpoints.base import RawMembers
 from cachemw.redaction import redacted_repr
 from cachemw.translation.base import Changes
 from cachemw.translation.signatures import is_our_signature
@@ -25,9 +26,8 @@ class _Block(msgspec.Struct):
     __repr__ = redacted_repr
 
 
-_Members = dict[str, msgspec.Raw]
-_body_decoder = msgspec.json.Decoder(_Members)
-_messages_decoder = msgspec.json.Decoder(list[_Members])
+_body_decoder = msgspec.json.Decoder(RawMembers)
+_messages_decoder = msgspec.json.Decoder(list[RawMembers])
 _blocks_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _block_decoder = msgspec.json.Decoder(_Block)
 
@@ -53,8 +53,6 @@ def without_others_thinking(body: bytes) -> bytes | None:
 
     All else keeps its bytes. A turn in which nothing else was said is left out.
     """
-    if b"thinking" not in body:
-        return None
     try:
         members = _body_decoder.decode(body)
         before = _messages_decoder.decode(members["messages"])
@@ -66,7 +64,7 @@ def without_others_thinking(body: bytes) -> bytes | None:
     return msgspec.json.encode({**members, "messages": after})
 
 
-def _own(message: _Members) -> _Members | None:
+def _own(message: RawMembers) -> RawMembers | None:
     """Return the same message where nothing is left out of it; `None` where nothing is left of it."""
     content = message.get("content")
     if content is None or not bytes(content).startswith(b"["):

@@ -33,8 +33,8 @@ def checked_url(base_url: str) -> str:
         raise ConfigurationError("the base URL is none") from None  # what it says may be a password
     if url.userinfo or "@" in base_url:  # also where it is not read as one
         raise ConfigurationError("a base URL holds no credentials: give an api_key")
-    has_port = url.port is None or 0 < url.port < 2**16
-    if url.scheme not in DEFAULT_PORTS or not url.host or not has_port or b"?" in url.raw_path or url.fragment:
+    is_port = url.port is None or 0 < url.port < 2**16
+    if url.scheme not in DEFAULT_PORTS or not url.host or not is_port or b"?" in url.raw_path or url.fragment:
         shown = re.split("[?#]", base_url, maxsplit=1)[0]  # a query may hold a key
         raise ConfigurationError(f"{shown!r} is not the absolute http or https URL of an API")
     return origin_of(url) + url.raw_path.decode().rstrip("/")
@@ -53,7 +53,7 @@ def what_it_sends(credentials: Credentials, has_key: bool) -> Sends:
 
 
 def checked_fields(fields: Mapping[str, str]) -> Headers:
-    """Return header fields of the operator\'s, sorted, names in lower case. Raises `ConfigurationError`."""
+    """Return header fields of the operator's, sorted, names in lower case. Raises `ConfigurationError`."""
     for name, value in fields.items():
         if not (_FIELD_NAME.fullmatch(name) and (value == "" or _KEY.fullmatch(value))):  # what it says may be secret
             raise ConfigurationError(f"{name!r}, or what it says, can be no header field of a request")

@@ -57,11 +57,11 @@ class PulledUpstream:
         self._upstream, self._request = upstream, request
 
     def alone(self, outbound: Outbound) -> Answer:
-        """In any content coding the client takes; what is to be translated comes in none."""
+        """Answer in any content coding that the client takes; what is to be translated comes in none."""
         return partial(pushed, self._upstream, sent_as(self._request(), outbound, recorded=outbound.is_read))
 
     def in_flight(self, ending: Ending, outbound: Outbound) -> Answer:
-        """In none."""
+        """Answer in no content coding."""
         return partial(pushed, self._upstream, sent_as(self._request(), outbound, recorded=True))
 
 

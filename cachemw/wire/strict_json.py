@@ -36,7 +36,7 @@ def parse(raw: bytes, limit: int = WORK_LIMIT) -> Any:
     bare = None if _is_simple(raw, limit) else _within(raw, limit)
     try:
         value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise Unreadable(_why(raw)) from None
     members = _count_members(value)
     if members is None or _repeats_a_name(raw, bare, value, members, limit):
@@ -47,6 +47,11 @@ def parse(raw: bytes, limit: int = WORK_LIMIT) -> Any:
 def is_too_complex(raw: bytes, limit: int = WORK_LIMIT) -> bool:
     """Say whether to read this would be too much work."""
     return not _is_simple(raw, limit) and _without_strings(raw, limit) is None
+
+
+def may_have_more_objects(raw: bytes, limit: int) -> bool:
+    """Say whether a document may have more objects than `limit`."""
+    return len(raw) > limit and raw.count(b"{") > limit
 
 
 def _is_simple(raw: bytes, limit: int) -> bool:

@@ -5,12 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cachemw.cache.header_rules import HeaderRules
 from cachemw.cache.key import SHARED, Key, fingerprint
 from cachemw.cache.policy import Policy
 from cachemw.cache.sent_call import SentCall, said_to, translation_due
 from cachemw.endpoints import endpoint_of
-from cachemw.endpoints.base import ApiCall
+from cachemw.endpoints.base import ApiCall, Endpoint
 from cachemw.limits import Work
 from cachemw.messages import Headers, HttpRecipient, HttpTarget, Request
 from cachemw.upstreams.providers import PROVIDERS
@@ -30,15 +29,25 @@ def key_of_call(vector: dict[str, Any], **members: Any) -> tuple[Key, str]:
     endpoint = endpoint_of("POST", vector["path"], ("/chat/completions",))
     assert endpoint is not None
     request = _request(vector, json.dumps(vector["body"] | members).encode())
-    policy, spoken = Policy(), endpoint
+    sent = translated(endpoint, request)
+    request, spoken = (request, endpoint) if sent is None else (sent.request, sent.endpoint)
+    return key_of(spoken, request), spoken.name
+
+
+def translated(endpoint: Endpoint, request: Request) -> SentCall | None:
+    """Return a request as its target is sent it in another dialect; `None` where it speaks the request's own."""
     translation = translation_due(endpoint, request.target)
-    if translation is not None:
-        said = said_to(translation, endpoint, request, policy)
-        assert isinstance(said, SentCall), said
-        request, spoken = said.request, said.endpoint
-    call = spoken.read(spoken, request, policy.bookkeeping, Work(), policy.cache_stored)
+    said = None if translation is None else said_to(translation, endpoint, request, Policy())
+    assert said is None or isinstance(said, SentCall), said
+    return said
+
+
+def key_of(endpoint: Endpoint, request: Request) -> Key:
+    """Return the key of a request that this endpoint is sent."""
+    policy = Policy()
+    call = endpoint.read(endpoint, request, policy.bookkeeping, Work(), policy.cache_stored)
     assert isinstance(call, ApiCall), call
-    return fingerprint(request, call.canonical, SHARED, None, 0, HeaderRules()), spoken.name
+    return fingerprint(request, call.canonical, SHARED, None, 0, policy.header_rules)
 
 
 def _request(vector: dict[str, Any], body: bytes) -> Request:

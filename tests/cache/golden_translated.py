@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cachemw.cache.key import SHARED, fingerprint
-from cachemw.cache.policy import Policy
-from cachemw.cache.sent_call import SentCall, said_to, translation_due
 from cachemw.endpoints import CHAT, MESSAGES
-from cachemw.endpoints.base import ApiCall, Endpoint
-from cachemw.limits import Work
+from cachemw.endpoints.base import Endpoint
 from cachemw.messages import HttpRecipient, HttpTarget, Request
 from cachemw.upstreams.providers import PROVIDERS
+from tests.cache.golden_calls import key_of, translated
 
 FILE = Path(__file__).parents[1] / "data" / "translated_keys.json"
 
@@ -106,16 +103,11 @@ def _vector(endpoint: Endpoint, body: dict[str, Any], provider: str, spoken: str
     path = f"/v1{endpoint.paths[0].removeprefix('/v1')}"
     target = HttpTarget("https://api.example:443" + path, recipient)
     request = Request("POST", path, ((b"content-type", b"application/json"),), json.dumps(body).encode(), target)
-    translation = translation_due(endpoint, target)
-    assert translation is not None
-    said = said_to(translation, endpoint, request, Policy())
-    assert isinstance(said, SentCall), (body["model"], said)
-    call = said.endpoint.read(said.endpoint, said.request, frozenset(), Work(), False)
-    assert isinstance(call, ApiCall)
-    key = fingerprint(said.request, call.canonical, SHARED, None, 0, Policy().header_rules)
-    assert isinstance(said.request.body, bytes)
-    told = [f"{member}={became}" for member, became in said.presentation.told]
-    return {"sent": json.loads(said.request.body), "told": told, "index": key.index.hex(), "proof": key.proof.hex()}
+    sent = translated(endpoint, request)
+    assert sent is not None
+    key = key_of(sent.endpoint, sent.request)
+    told = [f"{member}={became}" for member, became in sent.presentation.told]
+    return {"sent": json.loads(sent.body), "told": told, "index": key.index.hex(), "proof": key.proof.hex()}
 
 
 if __name__ == "__main__":

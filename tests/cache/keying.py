@@ -6,8 +6,8 @@ from typing import Any
 from cachemw.cache.header_rules import HeaderRules
 from cachemw.cache.key import ANONYMOUS, Key, fingerprint
 from cachemw.endpoints import CHAT
-from cachemw.endpoints.base import ApiCall, Bypass
-from cachemw.endpoints.chat.request import BOOKKEEPING, HOW_IT_TRAVELS, read_chat
+from cachemw.endpoints.base import ApiCall, Bypass, Place
+from cachemw.endpoints.chat.request import BOOKKEEPING, SHAPE, read_chat
 from cachemw.messages import AppTarget, Headers, HttpRecipient, HttpTarget, Request, Target
 
 JSON: Headers = ((b"content-type", b"application/json"),)
@@ -15,8 +15,8 @@ UPSTREAM = HttpTarget("https://api.example:443/v1/chat/completions", HttpRecipie
 APP = AppTarget("support-bot", b"", b"/v1/chat/completions", b"/v1/chat/completions", b"")
 NO_RULES = HeaderRules()
 
-LEFT_OUT_AROUND_AN_APP = HOW_IT_TRAVELS
-LEFT_OUT_OVER_HTTP = HOW_IT_TRAVELS | BOOKKEEPING
+LEFT_OUT_AROUND_AN_APP = SHAPE.named(Place.TRANSPORT)
+LEFT_OUT_OVER_HTTP = LEFT_OUT_AROUND_AN_APP | BOOKKEEPING
 """Where the provider is one that is known to take all of it so."""
 
 

@@ -4,17 +4,13 @@ import json
 
 import pytest
 
-from cachemw.cache.key import SHARED, fingerprint
-from cachemw.cache.policy import Policy
 from cachemw.endpoints import CHAT, MESSAGES
-from cachemw.endpoints.base import ApiCall
-from cachemw.limits import Work
 from cachemw.messages import HttpRecipient, HttpTarget, Request
 from cachemw.translation import chat_rows, claude_rows
 from cachemw.translation.chat_rows import chat_row
 from cachemw.translation.claude_rows import claude_row
 from cachemw.upstreams.providers import PROVIDERS
-from tests.cache import golden_translated
+from tests.cache import golden_calls, golden_translated
 from tests.cache.golden_translated import CHAT_MODELS, CLAUDES
 
 GOLDEN = golden_translated.vectors()
@@ -54,10 +50,8 @@ def test_it_is_the_key_of_who_sends_that_body_himself(name: str) -> None:
         HttpTarget("https://api.example:443" + path, recipient),
     )
 
-    call = endpoint.read(endpoint, request, frozenset(), Work(), False)
+    key = golden_calls.key_of(endpoint, request)
 
-    assert isinstance(call, ApiCall)
-    key = fingerprint(request, call.canonical, SHARED, None, 0, Policy().header_rules)
     assert (key.index.hex(), key.proof.hex()) == (golden["index"], golden["proof"])
 
 

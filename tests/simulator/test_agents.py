@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cachemw.simulator import Simulator
-from cachemw.simulator.turns import UNMARKED_RUN, tool_turns, unmarked
+from cachemw.simulator.answering import UNMARKED_RUN, tool_turns, unmarked
 from tests.simulator.endpoint_requests import NEWS_TOOL, WEATHER_TOOL, anthropic_client, openai_client, whole_at
 from tests.simulator.requests import NEWS, WEATHER
 

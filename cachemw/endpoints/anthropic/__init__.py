@@ -2,9 +2,8 @@
 
 import re
 
-from cachemw.endpoints.anthropic.beginning import beginning_of
 from cachemw.endpoints.anthropic.derive import derive_message
-from cachemw.endpoints.anthropic.judge import MessageJudge
+from cachemw.endpoints.anthropic.judge import MessageJudge, beginning_of
 from cachemw.endpoints.anthropic.request import FIELDS, read_messages
 from cachemw.endpoints.base import Endpoint
 from cachemw.endpoints.errors import ANTHROPIC

@@ -3,10 +3,10 @@
 from cachemw.endpoints.anthropic.reading import (
     MessageEvent,
     is_from_server,
+    member_in,
     members_in,
     says_something,
     text_in,
-    value_in,
 )
 from cachemw.endpoints.base import RawMembers
 from cachemw.limits import Work
@@ -76,7 +76,7 @@ class OpenBlocks:
             return _BROKEN
         if is_from_server(of_type):
             return "server-tool"
-        if of_type == "tool_use" and not isinstance(value_in(block, "input", self._work), dict):
+        if of_type == "tool_use" and not isinstance(member_in(block, "input", self._work), dict):
             return "broken-input"
         self.say_something |= says_something(block, self._work)
         return None

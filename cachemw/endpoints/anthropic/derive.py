@@ -4,11 +4,20 @@ import msgspec
 
 from cachemw.endpoints.anthropic.aggregate import aggregate_message
 from cachemw.endpoints.anthropic.synthesise import synthesise_message
-from cachemw.endpoints.deriving import OTHER_KIND, JsonObject, Loss, as_document, as_stream, slice_length
+from cachemw.endpoints.deriving import (
+    OTHER_KIND,
+    JsonObject,
+    Loss,
+    as_document,
+    as_stream,
+    events_in,
+    slice_length,
+    typed_event,
+)
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.messages import Kind, StoredResponse
-from cachemw.wire import sse
+from cachemw.wire.sse import Event
 from cachemw.wire.strict_json import parse
 
 _NO_OPTIONS = Kind(stream=False).options
@@ -27,19 +36,18 @@ def derive_message(stored: StoredResponse, kind: Kind, work: Work = Work()) -> S
 
 
 def _put_together(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
-    parser = sse.Parser(ends=None)
-    events = [_event(event, work.answer) for event in (*parser.feed(stored.body), *parser.end())]
+    events = [_event(event, work.answer) for event in events_in(stored.body)]
     return as_document(stored, kind, msgspec.json.encode(aggregate_message(events, work.answer)))
 
 
 def _streamed(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
     message = _read(stored.body, work.answer)
     said = synthesise_message(message, work.pieces, work.answer, slice_chars=slice_length(stored.body))
-    events = [sse.encode(msgspec.json.encode(event), event["type"].encode()) for event in said]
+    events = list(map(typed_event, said))
     return as_stream(stored, kind, events, [0.0] * len(events))
 
 
-def _event(event: sse.Event, limit: int) -> JsonObject:
+def _event(event: Event, limit: int) -> JsonObject:
     """Return an event's members; its name says its type once more, where it has one."""
     members = _read(event.data, limit)
     if event.name and members.get("type") != event.name.decode("utf-8", "replace"):

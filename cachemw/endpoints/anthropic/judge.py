@@ -1,6 +1,5 @@
 """Judge a message: complete and worth keeping, or why not; the same when it is recorded and when it is read."""
 
-import re
 from collections.abc import Mapping
 
 import msgspec
@@ -10,20 +9,19 @@ from cachemw.endpoints.anthropic.reading import (
     MessageEvent,
     WholeMessage,
     is_error,
+    member_in,
     members_in,
     read_event,
     read_message,
-    short_text,
+    says_something,
     text_in,
-    value_in,
 )
-from cachemw.endpoints.base import ApiCall, Demands, RawMembers
+from cachemw.endpoints.base import ApiCall, Beginning, Demands, RawMembers, Saying
+from cachemw.endpoints.judging import finish_fault, name_in
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.wire.sse import Event
 from cachemw.wire.strict_json import NULL, UNREADABLE
-
-_TOKEN = re.compile(r"[a-z_]{1,40}")
 
 _AS_CHAT_SAYS: Mapping[str, str] = {
     "end_turn": "stop",
@@ -35,6 +33,40 @@ _AS_CHAT_SAYS: Mapping[str, str] = {
 
 _NEVER = frozenset({"refusal", "pause_turn"})
 """Those of which nothing is kept, whatever the operator says: the next answer may be one, and the turn is to go on."""
+
+
+def beginning_of(raw: bytes, *, is_whole: bool, work: Work = Work()) -> Beginning:
+    """Return what an event says by which a stream begins, or a message that `is_whole`."""
+    try:
+        return _of_message(read_message(raw, work), work) if is_whole else _of_event(read_event(raw, work), work)
+    except UNREADABLE:
+        return Beginning(Saying.UNREADABLE)
+    except Unreadable:
+        return Beginning(Saying.SOMETHING)
+
+
+def _of_message(message: WholeMessage, work: Work) -> Beginning:
+    if is_error(message, work):
+        return Beginning(Saying.ERROR)
+    if message.content is None:
+        return Beginning(Saying.UNREADABLE)
+    return _saying(message.content, message.stop_reason, work)
+
+
+def _of_event(said: MessageEvent, work: Work) -> Beginning:
+    if is_error(said, work):
+        return Beginning(Saying.ERROR)
+    if not said.type:
+        return Beginning(Saying.UNREADABLE)
+    reason = text_in(said.delta or {}, "stop_reason", work) if said.type == "message_delta" else None
+    pieces = [piece for piece in (said.content_block, said.delta) if piece is not None and said.type != "message_delta"]
+    return _saying(pieces, reason, work)
+
+
+def _saying(pieces: list[RawMembers], reason: str | None, work: Work) -> Beginning:
+    """Return how a message begins, which is one choice; by the reason `refusal` it is known to be withheld."""
+    says = any(says_something(piece, work) for piece in pieces)
+    return Beginning(Saying.SOMETHING if says else Saying.NOTHING, 1, (reason,) if reason else ())
 
 
 class MessageJudge:
@@ -80,7 +112,7 @@ class MessageJudge:
             return "unfinished-answer"
         if reason not in _NEVER and (reason in store_when or _AS_CHAT_SAYS.get(reason) in store_when):
             return None
-        return f"finish-{reason}" if _TOKEN.fullmatch(reason) else "finish-other"
+        return finish_fault(reason)
 
     def _look_at(self, event: Event) -> str | None:
         if self._is_over:
@@ -124,9 +156,9 @@ class MessageJudge:
         if message is None:
             return "unreadable-event"
         self._has_begun = True
-        self.model = short_text(message.get("model"))
+        self.model = name_in(message.get("model", NULL))
         self._count(message.get("usage", NULL))
-        return "broken-block" if value_in(message, "content", self._work) else _container_fault(message)
+        return "broken-block" if member_in(message, "content", self._work) else _container_fault(message)
 
     def _finish(self, said: MessageEvent) -> str | None:
         if said.delta is None:
@@ -147,7 +179,7 @@ class MessageJudge:
             return "error-answer"
         if message.type != "message" or message.content is None:
             return "no-message"
-        self.model, self._reason = short_text(message.model), message.stop_reason
+        self.model, self._reason = name_in(message.model), message.stop_reason
         self._count(message.usage)
         if message.container != NULL:
             return "container"

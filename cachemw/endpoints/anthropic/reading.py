@@ -5,12 +5,11 @@ from typing import Any
 import msgspec
 
 from cachemw.endpoints.base import RawMembers
-from cachemw.errors import Unreadable
+from cachemw.endpoints.judging import holds_text, refuse_many_objects, value_in
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
-from cachemw.wire.strict_json import NULL, TOO_COMPLEX, UNREADABLE, is_too_complex
+from cachemw.wire.strict_json import NULL, UNREADABLE
 
-_LONGEST_NAME = 256
 _SILENT = frozenset({"type", "id", "name", "index", "cache_control", "citations"})
 _FROM_SERVER = ("server_", "mcp_")
 
@@ -50,13 +49,13 @@ _object_decoder = msgspec.json.Decoder(RawMembers)
 
 def read_event(raw: bytes, work: Work) -> MessageEvent:
     """Return what an event says. Raises one of `UNREADABLE`, or `Unreadable` where it is too much work."""
-    _check(raw, work)
+    refuse_many_objects(raw, work)
     return _event_decoder.decode(raw)
 
 
 def read_message(raw: bytes, work: Work) -> WholeMessage:
     """Return what a document says. Raises one of `UNREADABLE`, or `Unreadable` where it is too much work."""
-    _check(raw, work)
+    refuse_many_objects(raw, work)
     return _message_decoder.decode(raw)
 
 
@@ -70,36 +69,18 @@ def members_in(raw: bytes | msgspec.Raw) -> RawMembers | None:
 
 def text_in(members: RawMembers, name: str, work: Work) -> str | None:
     """Return a member that is a text; `None` for one that is absent, or anything else."""
-    value = value_in(members, name, work)
+    value = member_in(members, name, work)
     return value if isinstance(value, str) else None
 
 
-def value_in(members: RawMembers, name: str, work: Work) -> Any:
+def member_in(members: RawMembers, name: str, work: Work) -> Any:
     """Return the value of a member, `None` for an absent one. Raises as `read_event` does."""
-    return value_of(members[name], work) if name in members else None
-
-
-def value_of(raw: msgspec.Raw, work: Work) -> Any:
-    """Return the value of a part that may be anything. Raises as `read_event` does."""
-    if is_too_complex(part := bytes(raw), work.document):
-        raise Unreadable(TOO_COMPLEX)
-    return msgspec.json.decode(part)
-
-
-def short_text(raw: msgspec.Raw | None) -> str | None:
-    """Return a text of moderate length; what is anything else names nothing."""
-    if raw is None or not 2 < len(raw) <= _LONGEST_NAME:
-        return None
-    try:
-        value = msgspec.json.decode(raw)
-    except UNREADABLE:
-        return None
-    return value if isinstance(value, str) else None
+    return value_in(members[name], work) if name in members else None
 
 
 def is_error(said: MessageEvent | WholeMessage, work: Work) -> bool:
     """Say whether an event, or a document, says that there is no answer."""
-    return said.type == "error" or said.error != NULL and bool(value_of(said.error, work))
+    return said.type == "error" or said.error != NULL and bool(value_in(said.error, work))
 
 
 def is_from_server(block_type: str) -> bool:
@@ -112,17 +93,5 @@ def says_something(block: RawMembers, work: Work) -> bool:
 
     All of it is read, for one part may be unreadable.
     """
-    values = {name: value_of(part, work) for name, part in block.items()}
-    return values.get("type") == "tool_use" or _holds_text(values)
-
-
-def _holds_text(value: Any) -> bool:
-    """Say whether there is a text in a value, wherever in it."""
-    if isinstance(value, dict):
-        return any(_holds_text(inner) for name, inner in value.items() if name not in _SILENT)
-    return any(map(_holds_text, value)) if isinstance(value, list) else isinstance(value, str) and value != ""
-
-
-def _check(raw: bytes, work: Work) -> None:
-    if len(raw) > work.objects and raw.count(b"{") > work.objects:
-        raise Unreadable(TOO_COMPLEX)
+    values = {name: value_in(part, work) for name, part in block.items()}
+    return values.get("type") == "tool_use" or holds_text(values, _SILENT)

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cachemw.endpoints.base import PLAIN, ApiCall, Bypass, Endpoint, Place, read_object
+from cachemw.endpoints.base import PLAIN, ApiCall, Bypass, Endpoint, Place
+from cachemw.endpoints.bodies import AMBIGUOUS_STREAM, model_in, read_object
 from cachemw.endpoints.canonical import Shape, canonical, each, left_out, number, ordered, turns, with_ordered
 from cachemw.limits import Work
 from cachemw.messages import Kind, Request, RouteTarget
@@ -50,11 +51,10 @@ def read_messages(
         return body
     if detail := _is_no_call(body) or _cannot_be_repeated(body):
         return Bypass(detail)
-    model = body["model"] if isinstance(body.get("model"), str) else None
     return ApiCall(
         endpoint=endpoint,
         canonical=canonical(MESSAGES_SHAPE, body, left_out(MESSAGES_SHAPE, request.target, bookkeeping)),
-        model=model,
+        model=model_in(body),
         kind=Kind(stream=True) if body.get("stream") else PLAIN,
         bounded=True,  # by `max_tokens`, which has to be there
         members=body if isinstance(request.target, RouteTarget) else None,
@@ -67,7 +67,7 @@ def _is_no_call(body: Mapping[str, Any]) -> str | None:
         return "no-messages"
     if body.get("max_tokens") is None:
         return "no-max-tokens"
-    return None if isinstance(body.get("stream", False), bool) else "ambiguous-stream"
+    return None if isinstance(body.get("stream", False), bool) else AMBIGUOUS_STREAM
 
 
 def _cannot_be_repeated(body: Mapping[str, Any]) -> str | None:

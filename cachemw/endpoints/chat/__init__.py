@@ -1,7 +1,7 @@
 """Chat completions: `POST …/chat/completions`."""
 
 from cachemw.endpoints.base import Endpoint
-from cachemw.endpoints.chat.completeness import ChatJudge, beginning_of
+from cachemw.endpoints.chat.judge import ChatJudge, beginning_of
 from cachemw.endpoints.chat.request import FIELDS, read_chat, sent_chat
 from cachemw.endpoints.chat.transcode import derive
 from cachemw.endpoints.errors import OPENAI

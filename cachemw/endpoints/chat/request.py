@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
-from cachemw.endpoints.base import PLAIN, ApiCall, Bypass, Endpoint, Place, read_object
+from cachemw.endpoints.base import ApiCall, Bypass, Endpoint, Place
+from cachemw.endpoints.bodies import AMBIGUOUS_STREAM, choices_due, is_clear_of_stream, kind_of, model_in, read_object
 from cachemw.endpoints.canonical import (
     Shape,
     canonical,
@@ -20,7 +20,7 @@ from cachemw.endpoints.canonical import (
     with_ordered,
 )
 from cachemw.limits import Work
-from cachemw.messages import HttpTarget, Kind, Request, RouteTarget
+from cachemw.messages import HttpTarget, Request, RouteTarget
 
 NULL_IS_ABSENT = frozenset(
     "audio frequency_penalty logit_bias logprobs max_completion_tokens max_tokens modalities moderation n prediction"
@@ -55,11 +55,8 @@ FIELDS: Mapping[str, Place] = {
     ),
 }
 SHAPE = Shape(FIELDS, _FORMS, NULL_IS_ABSENT)
-_SWITCH = (bool, type(None))
-_OPTIONS = (dict, type(None))
 
 BOOKKEEPING = SHAPE.named(Place.BOOKKEEPING)
-HOW_IT_TRAVELS = SHAPE.named(Place.TRANSPORT)
 
 
 def read_chat(
@@ -109,18 +106,15 @@ def _call(
     forms: tuple[tuple[str, bytes], ...] = (),
 ) -> ApiCall:
     options = body.get("stream_options") or {}
-    is_stream = body.get("stream") is True
-    choices, model = body.get("n"), body.get("model")
-    if isinstance(choices, float) and choices.is_integer():
-        choices = int(choices)  # to most upstreams 2.0 are two
+    kind = kind_of(body, options)
     return ApiCall(
         endpoint=endpoint,
         canonical=canonical,
-        model=model if isinstance(model, str) else None,
-        kind=Kind(is_stream, msgspec.json.encode(ordered(options))) if options or is_stream else PLAIN,
-        choices=choices if type(choices) is int and choices > 0 else 1,
+        model=model_in(body),
+        kind=kind,
+        choices=choices_due(body.get("n")),
         bounded=body.get("max_tokens") is not None or body.get("max_completion_tokens") is not None,
-        wants_usage=is_stream and options.get("include_usage") is True,
+        wants_usage=kind.stream and options.get("include_usage") is True,
         members=members,
         forms=forms,
     )
@@ -128,8 +122,8 @@ def _call(
 
 def _cannot_be_replayed(body: Mapping[str, Any], cache_stored: bool) -> str | None:
     """Name what makes an answer one that a stored response cannot stand in for."""
-    if type(body.get("stream")) not in _SWITCH or type(body.get("stream_options")) not in _OPTIONS:
-        return "ambiguous-stream"
+    if not is_clear_of_stream(body):
+        return AMBIGUOUS_STREAM
     store = body.get("store")
     if not (store is None or store is False or store is True and cache_stored):
         return "store-requested"

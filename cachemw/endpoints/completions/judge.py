@@ -1,11 +1,10 @@
 """Judge a legacy completion: complete and worth keeping, or why not; the same when it is recorded and when it is read."""
 
-import re
-
 import msgspec
 
 from cachemw.endpoints.base import ApiCall, Beginning, Demands, RawMembers, Saying
-from cachemw.endpoints.documents import name_in, raw_members, says_error
+from cachemw.endpoints.documents import says_error
+from cachemw.endpoints.judging import finish_fault, name_in, raw_members
 from cachemw.endpoints.usage import read_usage
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
@@ -15,8 +14,6 @@ from cachemw.wire.strict_json import NULL, UNREADABLE
 
 TEXT_COMPLETION = "text_completion"
 """What a completion says that it is, whole or a chunk of it."""
-
-_TOKEN = re.compile(r"[a-z_]{1,32}")
 
 
 class _Choice(msgspec.Struct):
@@ -124,7 +121,7 @@ class CompletionJudge:
             if reason is None:
                 return "unfinished-choice"
             if reason not in self._demands.store_when or (reason == "length" and not self._call.bounded):
-                return f"finish-{reason}" if _TOKEN.fullmatch(reason) else "finish-other"
+                return finish_fault(reason)
         return None
 
     def _counts_output(self) -> bool:

@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from cachemw.endpoints.base import PLAIN, ApiCall, Bypass, Endpoint, Place, read_object
+from cachemw.endpoints.base import ApiCall, Bypass, Endpoint, Place
+from cachemw.endpoints.bodies import AMBIGUOUS_STREAM, choices_due, is_clear_of_stream, kind_of, model_in, read_object
 from cachemw.endpoints.canonical import Shape, canonical, left_out, number, ordered
 from cachemw.limits import Work
-from cachemw.messages import Kind, Request, RouteTarget
+from cachemw.messages import Request, RouteTarget
 
-NO_PROMPT = "no-prompt"
+_NO_PROMPT = "no-prompt"
 """The request has no prompt, or none of which it is clear how many there are."""
 
 FIELDS: Mapping[str, Place] = {
@@ -31,8 +30,6 @@ _SHAPE = Shape(
         " top_p".split()
     ),
 )
-_SWITCH = (bool, type(None))
-_OPTIONS = (dict, type(None))
 
 
 def read_completion(
@@ -43,28 +40,29 @@ def read_completion(
     cache_stored: bool = False,
 ) -> ApiCall | Bypass:
     """Parse and canonicalise the request's body; `Bypass` where its answer cannot be cached."""
-    body = read_object(request, work, NO_PROMPT)
+    body = read_object(request, work, _NO_PROMPT)
     if isinstance(body, Bypass):
         return body
-    prompts = prompts_in(body.get("prompt"))
+    prompts = _prompts_in(body.get("prompt"))
     if prompts is None:
-        return Bypass(NO_PROMPT)
-    if type(body.get("stream")) not in _SWITCH or type(body.get("stream_options")) not in _OPTIONS:
-        return Bypass("ambiguous-stream")
-    options, is_stream, model = body.get("stream_options") or {}, body.get("stream") is True, body.get("model")
+        return Bypass(_NO_PROMPT)
+    if not is_clear_of_stream(body):
+        return Bypass(AMBIGUOUS_STREAM)
+    options = body.get("stream_options") or {}
+    kind = kind_of(body, options)
     return ApiCall(
         endpoint=endpoint,
         canonical=canonical(_SHAPE, body, left_out(_SHAPE, request.target, bookkeeping)),
-        kind=Kind(is_stream, msgspec.json.encode(ordered(options))) if options or is_stream else PLAIN,
-        model=model if isinstance(model, str) else None,
-        choices=prompts * _each(body.get("n")),
+        kind=kind,
+        model=model_in(body),
+        choices=prompts * choices_due(body.get("n")),  # nobody sees from how many they are taken (`best_of`)
         bounded=True,  # by 16 tokens, where nobody says how many: `length` is how most of these answers end
-        wants_usage=is_stream and options.get("include_usage") is True,
+        wants_usage=kind.stream and options.get("include_usage") is True,
         members=body if isinstance(request.target, RouteTarget) else None,
     )
 
 
-def prompts_in(prompt: Any) -> int | None:
+def _prompts_in(prompt: Any) -> int | None:
     """Return how many prompts there are: a text is one, and so are the tokens of one; `None` for what is neither."""
     if isinstance(prompt, str):
         return 1
@@ -75,10 +73,3 @@ def prompts_in(prompt: Any) -> int | None:
     are_texts = all(isinstance(one, str) for one in prompt)
     are_tokens = all(isinstance(one, list) and one and all(type(token) is int for token in one) for one in prompt)
     return len(prompt) if are_texts or are_tokens else None
-
-
-def _each(n: Any) -> int:
-    """Return how many answers are due to each prompt; `best_of` says from how many they are taken, which nobody sees."""
-    if isinstance(n, float) and n.is_integer():
-        n = int(n)
-    return n if type(n) is int and n > 0 else 1

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from cachemw.endpoints.base import RawMembers
 from cachemw.endpoints.embeddings.request import is_vector
 from cachemw.redaction import redacted_repr
 from cachemw.wire.strict_json import UNREADABLE
@@ -29,7 +30,7 @@ class Divided(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
-_members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_members_decoder = msgspec.json.Decoder(RawMembers)
 _inputs_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -44,7 +45,7 @@ def bodies_of(canonical: bytes) -> tuple[bytes, ...]:
     return tuple([b'{%b"input":%b%b}' % (before, one, after) for one in inputs])
 
 
-def _listed(members: dict[str, msgspec.Raw], *, is_before: bool) -> list[bytes]:
+def _listed(members: RawMembers, *, is_before: bool) -> list[bytes]:
     names = [name for name in members if (name < _INPUT if is_before else name > _INPUT)]
     written = [msgspec.json.encode(name) + b":" + bytes(members[name]) for name in names]
     return [one + b"," for one in written] if is_before else [b"," + one for one in written]

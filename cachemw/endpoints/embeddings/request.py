@@ -7,7 +7,8 @@ import msgspec
 
 from cachemw.endpoints.base import ApiCall, Place, RawMembers
 from cachemw.endpoints.canonical import Shape
-from cachemw.endpoints.documents import DocumentCalls, name_in
+from cachemw.endpoints.documents import DocumentCalls
+from cachemw.endpoints.judging import name_in
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
 from cachemw.wire.strict_json import NULL

@@ -2,13 +2,23 @@
 
 import msgspec
 
-from cachemw.endpoints.chat.transcode.reading import PADDING, read_object
-from cachemw.endpoints.deriving import OTHER_KIND, JsonObject, Loss, as_document, as_stream, slice_length
+from cachemw.endpoints.deriving import (
+    OTHER_KIND,
+    PADDING,
+    Loss,
+    as_document,
+    as_stream,
+    events_in,
+    read_answer,
+    slice_length,
+    typed_event,
+)
 from cachemw.endpoints.responses.judge import ENDINGS
 from cachemw.endpoints.responses.synthesise import synthesise
 from cachemw.limits import Work
 from cachemw.messages import Kind, StoredResponse
 from cachemw.wire import sse
+from cachemw.wire.strict_json import UNREADABLE
 
 
 class _Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,14 +51,14 @@ def _understood(kind: Kind) -> _Options:
         raise Loss
     try:
         return _options.decode(kind.options)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise Loss from None
 
 
 def _as_json(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
-    """The last event holds the response. Its items say it anew, and encrypt their reasoning otherwise: they are not used."""
-    last = next((event for event in reversed(_events(stored)) if not sse.is_done(event.data)), None)
-    members = {} if last is None else read_object(last.data, work.answer)
+    """Return the response that the last event holds; other events say its items, and encrypt their reasoning, otherwise."""
+    last = next((event for event in reversed(events_in(stored.body)) if not sse.is_done(event.data)), None)
+    members = {} if last is None else read_answer(last.data, work.answer)
     kind_of_event, response = members.get("type"), members.get("response")
     if not isinstance(kind_of_event, str) or kind_of_event not in ENDINGS or not isinstance(response, dict):
         raise Loss
@@ -56,13 +66,13 @@ def _as_json(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
 
 
 def _synthesised(stored: StoredResponse, kind: Kind, work: Work) -> StoredResponse:
-    events = synthesise(read_object(stored.body, work.answer), work.pieces, slice_length(stored.body))
-    return as_stream(stored, kind, list(map(_framed, events)), (0.0,) * len(events))
+    events = synthesise(read_answer(stored.body, work.answer), work.pieces, slice_length(stored.body))
+    return as_stream(stored, kind, list(map(typed_event, events)), (0.0,) * len(events))
 
 
 def _adapted(stored: StoredResponse, kind: Kind, asked: _Options, work: Work) -> StoredResponse:
-    """Leave out what only hides how long events are, where that was asked for. An event that has none keeps its bytes."""
-    events = _events(stored)
+    """Return the stream, where that was asked for without what only hides how long events are; others keep their bytes."""
+    events = events_in(stored.body)
     if len(events) != len(stored.arrivals):
         raise Loss
     wanted = [stored.body[event.start : event.end] for event in events]
@@ -74,17 +84,8 @@ def _adapted(stored: StoredResponse, kind: Kind, asked: _Options, work: Work) ->
 def _unpadded(event: sse.Event, as_recorded: bytes, work: Work) -> bytes:
     if sse.is_done(event.data):
         return as_recorded
-    members = read_object(event.data, work.answer)
+    members = read_answer(event.data, work.answer)
     if PADDING not in members:
         return as_recorded
     del members[PADDING]
     return sse.encode(msgspec.json.encode(members), event.name)
-
-
-def _framed(event: JsonObject) -> bytes:
-    return sse.encode(msgspec.json.encode(event), event["type"].encode())
-
-
-def _events(stored: StoredResponse) -> list[sse.Event]:
-    parser = sse.Parser(ends=None)
-    return [*parser.feed(stored.body), *parser.end()]

@@ -4,14 +4,13 @@ import re
 
 import msgspec
 
-from cachemw.endpoints.base import ApiCall, Beginning, Demands, Saying
-from cachemw.endpoints.responses.speech import is_of_server, is_said, item_says_something
-from cachemw.endpoints.usage import read_usage
+from cachemw.endpoints.base import ApiCall, Beginning, Demands, RawMembers, Saying
+from cachemw.endpoints.judging import counts_reasoning, finish_fault, is_said, name_in, refuse_many_objects
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event, is_done
-from cachemw.wire.strict_json import NULL, TOO_COMPLEX, UNREADABLE
+from cachemw.wire.strict_json import NULL, UNREADABLE
 
 ENDINGS = {"response.completed": "completed", "response.incomplete": "incomplete"}
 """The events in which an answer ends, and its status then. They hold all of it."""
@@ -31,8 +30,20 @@ _LATER = frozenset({"queued", "in_progress"})
 _WHOLE = frozenset({"stop", "length"})
 """The reasons of an answer that is one; of others the operator has no say."""
 
-_LONGEST_NAME = 256
-_TOKEN = re.compile(r"[a-z_]{1,32}")
+_MESSAGE, _REASONING = b'"message"', b'"reasoning"'
+
+_OF_SERVER = frozenset(
+    b'"%s"' % kind
+    for kind in b"web_search_call file_search_call code_interpreter_call image_generation_call mcp_call mcp_list_tools"
+    b" mcp_approval_request tool_search_call tool_search_output program program_output compaction".split()
+)
+"""Items that say what the upstream itself looked up, or ran: a stored prompt may have tools that no request names."""
+
+_SILENT = frozenset(
+    "type id status role phase item_id call_id output_index content_index summary_index annotation_index sequence_number"
+    " obfuscation logprobs annotations encrypted_content".split()
+)
+"""Members that say nothing of an answer: they say what the others are, or hide it."""
 
 
 class _IncompleteDetails(msgspec.Struct):
@@ -47,7 +58,7 @@ class _Response(msgspec.Struct):
     object: str | None = None
     id: str | None = None
     status: str | None = None
-    output: list[dict[str, msgspec.Raw]] | None = None
+    output: list[RawMembers] | None = None
     incomplete_details: _IncompleteDetails | None = None
     model: msgspec.Raw = NULL
     usage: msgspec.Raw = NULL
@@ -58,7 +69,7 @@ class _Response(msgspec.Struct):
 
     @property
     def is_error(self) -> bool:
-        """All forms: `{"error": …}`, a response that failed, and a flat error, which has a message and no output."""
+        """Say whether it is an error: `{"error": …}`, a response that failed, or a flat error, with a message and no output."""
         is_flat = self.output is None and self.status is None and self.message != NULL
         return _is_error(self.error) or self.status == "failed" or is_flat
 
@@ -91,14 +102,13 @@ class _StreamEvent(msgspec.Struct):
 
 _response_decoder = msgspec.json.Decoder(_Response)
 _event_decoder = msgspec.json.Decoder(_StreamEvent)
-_members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_text_decoder = msgspec.json.Decoder(str)
+_members_decoder = msgspec.json.Decoder(RawMembers)
 
 
 def beginning_of(raw: bytes, *, is_whole: bool, work: Work = Work()) -> Beginning:
     """Return what an event says by which a stream begins, or a response that `is_whole`."""
     try:
-        _check_objects(raw, work)
+        refuse_many_objects(raw, work)
         return _of_response(_response_decoder.decode(raw), work) if is_whole else _of_event(raw, work)
     except UNREADABLE:
         return Beginning(Saying.UNREADABLE)
@@ -110,7 +120,7 @@ def _of_response(response: _Response, work: Work) -> Beginning:
     if response.is_error:
         return Beginning(Saying.ERROR)
     output = response.output or []
-    says = response.status in _LATER or any(item_says_something(item, work) for item in output)
+    says = response.status in _LATER or any(_item_says_something(item, work) for item in output)
     return Beginning(Saying.SOMETHING if says else Saying.NOTHING, 1 if output else 0, (response.reason,))
 
 
@@ -126,8 +136,8 @@ def _of_event(raw: bytes, work: Work) -> Beginning:
         return Beginning(Saying.NOTHING)
     members = _members_decoder.decode(raw)
     item = members.pop("item", NULL)
-    is_item = item != NULL and item_says_something(_members_decoder.decode(item), work)
-    says = is_item or any(is_said(name, part, work) for name, part in members.items())
+    is_item = item != NULL and _item_says_something(_members_decoder.decode(item), work)
+    says = is_item or any(is_said(name, part, work, _SILENT) for name, part in members.items())
     return Beginning(Saying.SOMETHING if says else Saying.NOTHING)
 
 
@@ -151,7 +161,7 @@ class ResponseJudge:
     def read(self, body: bytes) -> None:
         """Take in a response."""
         try:
-            _check_objects(body, self._work)
+            refuse_many_objects(body, self._work)
             response = _response_decoder.decode(body)
             self._fault = "error-answer" if response.is_error else self._response_fault(response)
         except UNREADABLE:
@@ -175,7 +185,7 @@ class ResponseJudge:
         if event.name == b"error":
             return "error-event"
         try:
-            _check_objects(event.data, self._work)
+            refuse_many_objects(event.data, self._work)
             return self._take_in(_event_decoder.decode(event.data))
         except UNREADABLE:
             return "unreadable-event"
@@ -214,18 +224,18 @@ class ResponseJudge:
         self._note(response)
         reason = response.reason
         if reason not in _WHOLE or reason not in self._demands.store_when or (reason == "length" and not self._call.bounded):
-            return f"finish-{reason}" if _TOKEN.fullmatch(reason) else "finish-other"
+            return finish_fault(reason)
         if response.object not in (None, "response"):
             return "finish-other"
         output = response.output or []
-        says = [item_says_something(item, self._work) for item in output]  # all of it is read: one may be unreadable
-        if any(map(is_of_server, output)):
+        says = [_item_says_something(item, self._work) for item in output]  # all of it is read: one may be unreadable
+        if any(map(_is_of_server, output)):
             return "server-tool"
-        return None if any(says) or output and _counts_reasoning(self.usage) else "empty-answer"
+        return None if any(says) or output and counts_reasoning(self.usage) else "empty-answer"
 
     def _note(self, response: _Response) -> None:
         self.usage = None if response.usage == NULL else bytes(response.usage)
-        self.model = _name_in(response.model)
+        self.model = name_in(response.model)
 
 
 def _is_error(raw: msgspec.Raw) -> bool:
@@ -233,22 +243,16 @@ def _is_error(raw: msgspec.Raw) -> bool:
     return bytes(raw) not in (b"null", b"{}", b'""', b"false")
 
 
-def _check_objects(raw: bytes, work: Work) -> None:
-    if len(raw) > work.objects and raw.count(b"{") > work.objects:
-        raise Unreadable(TOO_COMPLEX)
+def _item_says_something(item: RawMembers, work: Work) -> bool:
+    """Say whether an item is more than empty: messages and reasoning by their texts, all others by being there.
+
+    Reasoning may be hidden: then only what the answer took tells of it.
+    """
+    kind = bytes(item.get("type", NULL))
+    says = [is_said(name, part, work, _SILENT) for name, part in item.items()]  # all of it is read: one may be unreadable
+    return any(says) or kind not in (_MESSAGE, _REASONING, b"null")
 
 
-def _name_in(raw: msgspec.Raw) -> str | None:
-    """Return a text of moderate length; what is anything else names nothing."""
-    if not 2 < len(raw) <= _LONGEST_NAME:
-        return None
-    try:
-        return _text_decoder.decode(raw)
-    except UNREADABLE:
-        return None
-
-
-def _counts_reasoning(raw: bytes | None) -> bool:
-    """Say whether there was reasoning, by what the answer took: it may be hidden."""
-    usage = None if raw is None else read_usage(raw)
-    return usage is not None and bool(usage.reasoning_tokens)
+def _is_of_server(item: RawMembers) -> bool:
+    """Say whether an item is of a tool that the upstream itself runs."""
+    return bytes(item.get("type", NULL)) in _OF_SERVER

@@ -4,9 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from cachemw.endpoints.base import PLAIN, ApiCall, Bypass, Endpoint, Place, read_object
+from cachemw.endpoints.base import ApiCall, Bypass, Endpoint, Place
+from cachemw.endpoints.bodies import AMBIGUOUS_STREAM, is_clear_of_stream, kind_of, model_in, read_object
 from cachemw.endpoints.canonical import Shape, canonical, left_out, number, ordered, turns, with_ordered
 from cachemw.limits import Work
 from cachemw.messages import Kind, Request, RouteTarget
@@ -46,8 +45,6 @@ FIELDS: Mapping[str, Place] = {
 }
 _SHAPE = Shape(FIELDS, _FORMS, _NULL_IS_ABSENT)
 
-_SWITCH = (bool, type(None))
-_OPTIONS = (dict, type(None))
 _RUN_BY_CALLER = frozenset(
     "function custom local_shell apply_patch computer computer_use_preview".split()
 )  # all others change with what the upstream finds, or fetches
@@ -70,14 +67,15 @@ def read_response_call(
         return body
     if not (isinstance(body.get("input"), (str, list)) or isinstance(body.get("prompt"), dict)):
         return Bypass("no-input")
-    if detail := _how_it_travels(body) or _kept_state(body, cache_stored) or _changing_content(body):
+    if not is_clear_of_stream(body):
+        return Bypass(AMBIGUOUS_STREAM)
+    if detail := _kept_state(body, cache_stored) or _changing_content(body):
         return Bypass(detail)
-    model = body.get("model")
     return ApiCall(
         endpoint=endpoint,
         canonical=canonical(_SHAPE, body, left_out(_SHAPE, request.target, bookkeeping)),
         kind=_kind(body),
-        model=model if isinstance(model, str) else None,
+        model=model_in(body),
         bounded=body.get("max_output_tokens") is not None,
         longest=math.inf if body.get("store") is False else KEPT_UPSTREAM,
         members=body if isinstance(request.target, RouteTarget) else None,
@@ -91,13 +89,7 @@ def _kind(body: Mapping[str, Any]) -> Kind:
         for name, value in (body.get("stream_options") or {}).items()
         if not (name == "include_obfuscation" and value is True)
     }
-    is_stream = body.get("stream") is True
-    return Kind(is_stream, msgspec.json.encode(ordered(options))) if options or is_stream else PLAIN
-
-
-def _how_it_travels(body: Mapping[str, Any]) -> str | None:
-    is_plain = type(body.get("stream")) in _SWITCH and type(body.get("stream_options")) in _OPTIONS
-    return None if is_plain else "ambiguous-stream"
+    return kind_of(body, options)
 
 
 def _kept_state(body: Mapping[str, Any], cache_stored: bool) -> str | None:
@@ -137,7 +129,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _is_reference(item: Any) -> bool:
-    """An item of an `id` alone is the short form."""
+    """Say whether an item refers to one that the upstream keeps; an `id` alone is the short form."""
     if not isinstance(item, dict):
         return False
     is_short = item.get("id") is not None and item.get("type") is None and item.get("role") is None

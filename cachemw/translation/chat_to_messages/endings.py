@@ -6,6 +6,7 @@ import msgspec
 
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
+from cachemw.wire.strict_json import may_have_more_objects
 
 CREATED = 0
 """When an answer was made: Messages does not say, and what is translated twice has to be the same twice."""
@@ -122,4 +123,4 @@ def arguments_of(given: msgspec.Raw, *, may_be_cut: bool) -> str | None:
 
 def holds_too_much(raw: bytes) -> bool:
     """Say whether a document may have more objects than are read at once."""
-    return len(raw) > _OBJECTS and raw.count(b"{") > _OBJECTS
+    return may_have_more_objects(raw, _OBJECTS)

@@ -8,7 +8,7 @@ import msgspec
 from cachemw.endpoints.usage import read_usage
 from cachemw.messages import Usage
 from cachemw.redaction import redacted_repr
-from cachemw.wire.strict_json import NULL
+from cachemw.wire.strict_json import NULL, UNREADABLE
 
 _REASONS = {
     "stop": "end_turn",
@@ -87,7 +87,7 @@ def _text(raw: msgspec.Raw) -> str | None:
     """Return a text; at vLLM it may be the number of a token."""
     try:
         return msgspec.json.decode(raw, type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 

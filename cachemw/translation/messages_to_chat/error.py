@@ -7,7 +7,7 @@ import msgspec
 
 from cachemw.endpoints.errors import anthropic_type
 from cachemw.limits import Work
-from cachemw.wire.strict_json import is_too_complex
+from cachemw.wire.strict_json import UNREADABLE, is_too_complex
 
 _LONGEST = 4_000  # characters of a message
 _LOOKED_AT = 16_384  # bytes of a body that is no JSON
@@ -38,7 +38,7 @@ def _value(body: bytes) -> Any:
         return None
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from cachemw.endpoints.chat.transcode.reading import OTHER_PADDING, PADDING, choices_of, index_of, is_padding
+from cachemw.endpoints.chat.transcode.reading import OTHER_PADDING, choices_of, index_of, is_padding
 from cachemw.endpoints.chat.transcode.sums import LogprobsSum, ObjectSum, UnknownTextSum
-from cachemw.endpoints.deriving import JsonObject, Loss
+from cachemw.endpoints.deriving import PADDING, JsonObject, Loss
 
 MEMBERS_LIMIT = 64
 """An object with more members that is said again, and otherwise, is none that we know: each time would cost all of them."""

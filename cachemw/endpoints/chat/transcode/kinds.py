@@ -6,19 +6,22 @@ from typing import Protocol
 import msgspec
 
 from cachemw.endpoints.chat.transcode.aggregate import aggregate
-from cachemw.endpoints.chat.transcode.reading import (
-    NO_USAGE,
-    PADDING,
-    choices_of,
-    is_padding,
-    read_object,
-    read_stream,
-)
+from cachemw.endpoints.chat.transcode.reading import NO_USAGE, choices_of, is_padding, read_stream
 from cachemw.endpoints.chat.transcode.synthesise import synthesise
-from cachemw.endpoints.deriving import OTHER_KIND, JsonObject, Loss, as_document, as_stream, slice_length
+from cachemw.endpoints.deriving import (
+    OTHER_KIND,
+    PADDING,
+    JsonObject,
+    Loss,
+    as_document,
+    as_stream,
+    read_answer,
+    slice_length,
+)
 from cachemw.limits import Work
 from cachemw.messages import Kind, StoredResponse
 from cachemw.wire import sse
+from cachemw.wire.strict_json import UNREADABLE
 
 _NO_ANSWER = frozenset({"choices", "usage"})
 
@@ -138,7 +141,7 @@ def _understood(kind: Kind) -> Options:
         raise Loss
     try:
         return _options.decode(kind.options)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise Loss from None
 
 
@@ -151,7 +154,7 @@ def _as_json(stored: StoredResponse, kind: Kind, work: Work, aggregate: Aggregat
 
 
 def _synthesised(stored: StoredResponse, kind: Kind, asked: Options, work: Work, synthesise: Synthesise) -> StoredResponse:
-    completion = read_object(stored.body, work.answer)
+    completion = read_answer(stored.body, work.answer)
     chunks = synthesise(completion, work.pieces, include_usage=asked.include_usage, slice_chars=slice_length(stored.body))
     lines = (*map(msgspec.json.encode, chunks), sse.DONE)
     return as_stream(stored, kind, [sse.encode(line) for line in lines], (0.0,) * len(lines))

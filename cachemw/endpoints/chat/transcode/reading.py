@@ -7,15 +7,11 @@ from typing import Any
 
 import msgspec
 
-from cachemw.endpoints.deriving import JsonObject, Loss
+from cachemw.endpoints.deriving import PADDING, JsonObject, Loss, read_answer
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event, Parser, is_done
-from cachemw.wire.strict_json import is_too_complex
 
 NO_USAGE = "no-usage"
-
-PADDING = "obfuscation"
-"""A chunk's member of random length, so that the lengths of what is sent tell nothing."""
 
 ALPHABETS = tuple(
     letters + string.digits
@@ -44,7 +40,7 @@ def read_stream(body: bytes, event_ends: Sequence[int], limit: int) -> Stream:
     chunks, ends = events[:count], events[count:]
     if not chunks or any(event.name not in _NAMES for event in events) or not all(is_done(event.data) for event in ends):
         raise Loss
-    return Stream([(event, read_object(event.data, limit)) for event in chunks], ends)
+    return Stream([(event, read_answer(event.data, limit)) for event in chunks], ends)
 
 
 def _events(body: bytes) -> list[Event]:
@@ -68,19 +64,6 @@ def _plain_events(body: bytes, event_ends: Sequence[int]) -> list[Event] | None:
             return None
         events.append(Event(b"", raw[6:-2], start, end))
     return events
-
-
-def read_object(raw: bytes, limit: int) -> JsonObject:
-    """Read a JSON object that is no error: integers exact, other numbers binary64."""
-    if is_too_complex(raw, limit):
-        raise Loss
-    try:
-        value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Loss from None
-    if not isinstance(value, dict) or value.get("error"):
-        raise Loss
-    return value
 
 
 def choices_of(members: JsonObject) -> list[JsonObject]:

@@ -1,34 +1,26 @@
 """Judge a chat completion: complete and worth keeping, or why not; the same when it is recorded and when it is read."""
 
-import re
-from typing import Any
-
 import msgspec
 
-from cachemw.endpoints.base import ApiCall, Beginning, Demands, Saying
-from cachemw.endpoints.usage import read_usage
+from cachemw.endpoints.base import ApiCall, Beginning, Demands, RawMembers, Saying
+from cachemw.endpoints.judging import (
+    counts_reasoning,
+    finish_fault,
+    holds_text,
+    is_said,
+    name_in,
+    refuse_many_objects,
+    value_in,
+)
 from cachemw.errors import Unreadable
 from cachemw.limits import Work
 from cachemw.redaction import redacted_repr
 from cachemw.wire.sse import Event, is_done
-from cachemw.wire.strict_json import NULL, TOO_COMPLEX, UNREADABLE, is_too_complex
-
-_LONGEST_NAME = 256
-_TOKEN = re.compile(r"[a-z_]{1,32}")
+from cachemw.wire.strict_json import NULL, UNREADABLE
 
 _AFTER_THOUGHT = frozenset({"stop", "length"})
 """The finish reasons of an answer that may have been all reasoning, and nobody sees it."""
 
-
-def _read(part: msgspec.Raw, work: Work) -> Any:
-    """Return the value of a part that may be anything. Raises `Unreadable` for one that is too much work."""
-    if is_too_complex(raw := bytes(part), work.document):
-        raise Unreadable(TOO_COMPLEX)
-    return msgspec.json.decode(raw)
-
-
-_Message = dict[str, msgspec.Raw]
-"""A message, or a piece of one."""
 
 _ANSWER = frozenset({"content", "refusal", "tool_calls", "function_call"})
 
@@ -38,36 +30,23 @@ _SILENT = frozenset(
 """Members that say nothing of an answer: they say what the others are."""
 
 
-def _says_something(message: _Message | None, work: Work, *, is_known: bool = False) -> bool:
+def _says_something(message: RawMembers | None, work: Work, *, is_known: bool = False) -> bool:
     """Say whether a message is more than empty: by its content, its calls, its reasoning, its pictures, or what nobody knows.
 
     All that is an answer is read, for one part may be unreadable; where it `is_known` of another piece, nothing else is.
     """
     if message is None:
         return is_known
-    values = {name: _read(part, work) for name, part in message.items() if name in _ANSWER}
-    if is_known or any(_holds_text(value) if name == "content" else value for name, value in values.items()):
+    values = {name: value_in(part, work) for name, part in message.items() if name in _ANSWER}
+    if is_known or any(holds_text(value, _SILENT) if name == "content" else value for name, value in values.items()):
         return True
-    return any(_is_said(name, part, work) for name, part in message.items() if name not in _ANSWER)
-
-
-def _is_said(name: str, part: msgspec.Raw, work: Work) -> bool:
-    if name in _SILENT or part == NULL:
-        return False
-    return is_too_complex(bytes(part), work.document) or _holds_text(msgspec.json.decode(part))
-
-
-def _holds_text(value: Any) -> bool:
-    """Say whether there is a text in a value, wherever in it; what is counted or switched says nothing by itself."""
-    if isinstance(value, dict):
-        return any(_holds_text(inner) for name, inner in value.items() if name not in _SILENT)
-    return any(map(_holds_text, value)) if isinstance(value, list) else isinstance(value, str) and value != ""
+    return any(is_said(name, part, work, _SILENT) for name, part in message.items() if name not in _ANSWER)
 
 
 class _Choice(msgspec.Struct):
     index: int = 0
-    delta: _Message | None = None
-    message: _Message | None = None
+    delta: RawMembers | None = None
+    message: RawMembers | None = None
     finish_reason: str | None = None
     error: msgspec.Raw = NULL
 
@@ -90,12 +69,12 @@ class _Body(msgspec.Struct):
     __repr__ = redacted_repr
 
     def is_error(self, work: Work) -> bool:
-        """All forms: `{"error": …}`, which OpenRouter has in a choice as well, and the flat one of Cerebras."""
+        """Say whether it is an error: `{"error": …}`, which OpenRouter has in a choice as well, or the flat one of Cerebras."""
         errors = (self.error, *(choice.error for choice in self.choices or ()))
-        if any(error != NULL and _read(error, work) for error in errors):
+        if any(error != NULL and value_in(error, work) for error in errors):
             return True
         is_flat = self.choices is None and any(said != NULL for said in (self.type, self.code, self.status_code))
-        return is_flat and isinstance(_read(self.message, work), str)
+        return is_flat and isinstance(value_in(self.message, work), str)
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -173,12 +152,12 @@ class ChatJudge:
             if reason is None or reason == "" and not (self._is_over and "" in store_when):
                 return "unfinished-choice"
             if reason not in store_when or (reason == "length" and not call.bounded):
-                return f"finish-{reason}" if _TOKEN.fullmatch(reason) else "finish-other"
+                return finish_fault(reason)
         return None
 
     def _choices_fault(self) -> str | None:
         silent = self._finished.keys() - self._said
-        if all(self._finished[index] in _AFTER_THOUGHT for index in silent) and (not silent or _counts_reasoning(self.usage)):
+        if all(self._finished[index] in _AFTER_THOUGHT for index in silent) and (not silent or counts_reasoning(self.usage)):
             return None
         return "empty-choice"
 
@@ -221,7 +200,7 @@ class ChatJudge:
         if usage != NULL:
             self.usage = bytes(usage)
         if self.model is None:
-            self.model = _name_in(body.model)
+            self.model = name_in(body.model)
 
 
 def _later(before: str | None, now: str | None) -> str | None:
@@ -247,24 +226,6 @@ def _usage_in(x_groq: msgspec.Raw) -> msgspec.Raw:
         return NULL
 
 
-def _name_in(raw: msgspec.Raw) -> str | None:
-    """Return a text of moderate length; what is anything else names nothing."""
-    if not 2 < len(raw) <= _LONGEST_NAME:
-        return None
-    try:
-        value = msgspec.json.decode(raw)
-    except UNREADABLE:
-        return None
-    return value if isinstance(value, str) else None
-
-
-def _counts_reasoning(raw: bytes | None) -> bool:
-    """Say whether there was reasoning, by what the answer took."""
-    usage = None if raw is None else read_usage(raw)
-    return usage is not None and bool(usage.reasoning_tokens)
-
-
 def _read_body(raw: bytes, work: Work) -> _Body:
-    if len(raw) > work.objects and raw.count(b"{") > work.objects:
-        raise Unreadable(TOO_COMPLEX)
+    refuse_many_objects(raw, work)
     return _decoder.decode(raw)
