@@ -20,8 +20,12 @@ from cachemw.cache.parts import Batch, KnownParts, StoredPart, read_batch, read_
 from cachemw.endpoints.base import PLAIN
 from cachemw.endpoints.embeddings.parts import Divided, assemble, bodies_of, usage_together
 from cachemw.errors import StoreError
+from cachemw.limits import MIB
 from cachemw.messages import StoredResponse
 from cachemw.redaction import redacted_repr
+
+LARGEST_ASSEMBLED = 64 * MIB
+"""The bytes of vectors that an answer is put together of at most: a short request may name one input thousands of times."""
 
 ASSEMBLED = "assembled"
 """The detail of an answer that is put together of parts."""
@@ -46,7 +50,7 @@ def assembled(query: Query, otherwise: NoMatch, now: float) -> Generator[Effect,
     if shelf is None:
         return otherwise
     size = sum(len(shelf.parts[body].vector) for body in shelf.inputs if body in shelf.parts)
-    if size > query.policy.max_record_bytes:  # a short request may say one input thousands of times
+    if size > LARGEST_ASSEMBLED:
         return otherwise
     make, is_large = partial(_assembled, query, shelf), size > query.limits.judged_bytes
     stored: StoredResponse | None = (yield RunInThread(make)) if is_large else make()

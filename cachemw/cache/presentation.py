@@ -19,7 +19,9 @@ TRANSLATION_HEADER = b"cachemw-translation"
 UNSAYABLE = "other-dialect"
 """The detail of an answer that cannot be said in the dialect of who asked."""
 
-_TOO_LARGE = "it is too large to be translated"
+TOO_LARGE = "it is too large to be translated"
+"""Why no more of an answer is said."""
+
 _FAILED = 500
 """The status of an error within an answer, which began with a 200."""
 
@@ -115,7 +117,7 @@ class Presenter:
         events = self._parser.feed(piece)
         said = b"".join([self._translated(event) for event in events])
         if self.fault is None and self._parser.held + self._translator.held > self._limit_bytes:
-            said += self._refused(_TOO_LARGE)
+            said += self._refused(TOO_LARGE)
         if self.fault is not None:  # nothing more will be said
             self._parser, self._translator = Parser(), self._view.stream(None)
         return said or (self._translator.ping if is_comment and not events else b"")
@@ -185,7 +187,7 @@ class Presenter:
         self._pieces += piece
         if len(self._pieces) > self._limit_bytes:
             self._pieces.clear()
-            self.fault = _TOO_LARGE
+            self.fault = TOO_LARGE
 
 
 class _Failing(msgspec.Struct):

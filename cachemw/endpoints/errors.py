@@ -185,11 +185,10 @@ def endpoint_not_lent(method: str, raw_path: bytes, open_to_all: str) -> ErrorRe
     return _refusal(403, _NOT_LENT, message)
 
 
-def response_not_lent(why: str, param: str | None = None) -> ErrorResponse:
-    """Return the 403 for a response that would keep, or build on, what a lent key's other users could reach."""
-    message = (
-        f"a lent key answers POST /responses that keep nothing: {why}; --lend responses where cachemw is started opens all"
-    )
+def not_lent(below: bytes, why: str, param: str | None = None) -> ErrorResponse:
+    """Return the 403 for a call of a path that would keep, or build on, what a lent key's other users could reach."""
+    path = below[:_SHOWN_BYTES].decode("latin-1")
+    message = f"a lent key answers POST {path} that keep nothing: {why}; --lend {path[1:]} where cachemw is started opens all"
     return _refusal(403, _NOT_LENT, message, param=param)
 
 

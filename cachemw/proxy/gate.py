@@ -129,7 +129,7 @@ class Gate:
         try:
             body = await incoming.read(self._rules.policy.max_request_bytes)
             limit = self._limits.work.document
-            answer = refusals.busy() if body is Unread.BUSY else judge(incoming.headers, body, limit)
+            answer = refusals.busy() if body is Unread.BUSY else judge(incoming.raw_path, incoming.headers, body, limit)
             if answer is None:
                 await self.app(scope, incoming.replayed(), send)
             else:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cachemw.cache.policy import Policy
 from cachemw.endpoints import errors as refusals
+from cachemw.endpoints.anthropic.request import account_state
 from cachemw.endpoints.bodies import not_plain_json
 from cachemw.endpoints.errors import ErrorResponse
 from cachemw.errors import ConfigurationError, Unreadable
@@ -19,8 +20,9 @@ WARMING = (b"/v1/tcp_warming", b"/v1/v1/tcp_warming")
 """Answered by the proxy itself: the Cerebras SDK asks for it whenever a client is made."""
 
 _RESPONSES, _MODELS = b"/responses", b"/models"
+_MESSAGES = (b"/messages", b"/messages/count_tokens")
 _STATELESS = (
-    *(b"/completions", b"/embeddings", b"/moderations", b"/rerank", b"/messages", b"/messages/count_tokens"),
+    *(b"/completions", b"/embeddings", b"/moderations", b"/rerank"),
     *(b"/audio/speech", b"/audio/transcriptions", b"/audio/translations"),
     *(b"/images/generations", b"/images/edits", b"/images/variations"),
 )
@@ -45,7 +47,7 @@ class Lent(Enum):
 
 def is_api(raw_path: bytes, policy: Policy) -> bool:
     """Say whether a path is in the versioned API. All others are our own, and nobody's business upstream."""
-    return raw_path.startswith(b"/v1/") or raw_path.endswith((*_chat(policy), *_STATELESS, _RESPONSES, _MODELS))
+    return raw_path.startswith(b"/v1/") or raw_path.endswith((*_chat(policy), *_STATELESS, *_MESSAGES, _RESPONSES, _MODELS))
 
 
 def takes_uploads(raw_path: bytes) -> bool:
@@ -62,14 +64,14 @@ def lent(method: str, raw_path: bytes, policy: Policy, opened: LentPaths) -> Len
         return Lent.YES
     if method != "POST":
         return Lent.NO
-    if below == _RESPONSES:
+    if below in (_RESPONSES, *_MESSAGES):
         return Lent.BY_BODY
     return Lent.YES if below in (*_chat(policy), *_STATELESS) else Lent.NO
 
 
 def what_is_lent(policy: Policy, opened: LentPaths) -> str:
     """Return what a lent key answers, for people."""
-    posted = [path.decode() for path in (*_chat(policy), *_STATELESS, _RESPONSES)]
+    posted = [path.decode() for path in (*_chat(policy), *_STATELESS, *_MESSAGES, _RESPONSES)]
     more = ["/" + b"/".join(path).decode() for path in sorted(opened)]
     return f"POST {' '.join(posted)} (with store: false), GET /models" + (f", and {' '.join(more)}" if more else "")
 
@@ -104,21 +106,30 @@ _KEPT = ("previous_response_id", "conversation", "prompt")
 """The members that name what the account keeps; `prompt` is a stored one."""
 
 
-def judge(headers: Headers, body: bytes | Unread, limit: int = WORK_LIMIT) -> ErrorResponse | None:
-    """Return why a lent key does not answer this body of `/responses`, if so; `limit` is how much work it may be."""
+def judge(raw_path: bytes, headers: Headers, body: bytes | Unread, limit: int = WORK_LIMIT) -> ErrorResponse | None:
+    """Return why a lent key does not answer this body of a message or a response, if so; `limit` is how much work it may be."""
     value: Any = _value(body, limit) if isinstance(body, bytes) and not_plain_json(headers) is None else None
-    members = _folded(value)
+    members, below = _folded(value), below_version(raw_path)
     if members is None:
-        return refusals.response_not_lent("its body has to be one JSON object of moderate size, readable in one way")
+        return refusals.not_lent(below, "its body has to be one JSON object of moderate size, readable in one way")
+    return _judge_response(value, members) if below == _RESPONSES else _judge_message(below, members)
+
+
+def _judge_message(below: bytes, members: Mapping[str, Any]) -> ErrorResponse | None:
+    state = account_state(members)
+    return None if state is None else refusals.not_lent(below, f"a {state} is what the account keeps", state)
+
+
+def _judge_response(value: Any, members: Mapping[str, Any]) -> ErrorResponse | None:
     if "store" not in value or members["store"] is not False:  # the upstream keeps what says nothing of it
-        return refusals.response_not_lent("send store: false, so that nothing is kept", "store")
+        return refusals.not_lent(_RESPONSES, "send store: false, so that nothing is kept", "store")
     for name in _KEPT:
         if members.get(name) is not None:
-            return refusals.response_not_lent(f"{name} builds on what the account keeps", name)
+            return refusals.not_lent(_RESPONSES, f"{name} builds on what the account keeps", name)
     if members.get("background") not in (None, False):
-        return refusals.response_not_lent("background keeps the answer until it is asked for", "background")
+        return refusals.not_lent(_RESPONSES, "background keeps the answer until it is asked for", "background")
     if any(map(_is_reference, _items(members.get("input")))):
-        return refusals.response_not_lent("an item_reference builds on what the account keeps", "input")
+        return refusals.not_lent(_RESPONSES, "an item_reference builds on what the account keeps", "input")
     return None
 
 

@@ -1,5 +1,6 @@
 """Count the tokens of a request for an upstream that has no endpoint for it: estimate them, or ask for one token."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -14,13 +15,16 @@ from cachemw.translation.messages_to_chat import messages_to_chat
 from cachemw.wire.strict_json import NULL, UNREADABLE
 
 _BYTES_A_TOKEN = 3  # high on purpose: with a guess that is low, agents make room too late (copilot-api#134)
+_ATTACHED = re.compile(rb"data:[\w/+.-]+;base64,[A-Za-z0-9+/=]+")
+_TOKENS_ATTACHED = 1_600  # about what Anthropic counts for a picture of the largest size that it does not make smaller
 _OF_STREAMS = frozenset({"stream", "stream_options"})
 _NOT_COUNTED = frozenset({"stream", "max_tokens"})
 
 
 def estimated_tokens(body: bytes) -> int:
-    """Return how many tokens the body of a request has, rather too many than too few."""
-    return -(-len(body) // _BYTES_A_TOKEN)
+    """Return how many tokens the body of a request has, rather too many than too few; what is attached is no text."""
+    text, attached = _ATTACHED.subn(b"", body)
+    return -(-len(text) // _BYTES_A_TOKEN) + attached * _TOKENS_ATTACHED
 
 
 def countable(members: Members) -> Members:

@@ -1,6 +1,7 @@
 """ruling F3, T9: an answer in another dialect is the same however its bytes come; and what is said where it is none."""
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from cachemw.cache.presentation import Presentation, Presenter
+from cachemw.cache.presentation import TOO_LARGE, Presentation, Presenter
 from cachemw.endpoints.errors import ANTHROPIC, OPENAI, Refusal
 from cachemw.messages import Head, StoredResponse, Usage
 from cachemw.translation.base import Unsayable
@@ -266,3 +267,27 @@ def test_what_is_told_stands_on_both(client: Client) -> None:
     assert isinstance(stored, StoredResponse)
     assert dict(stored.headers)[b"cachemw-translation"] == b"top_k=dropped, seed=dropped"
     assert values_of(presenter.begin(EVENTS))[b"cachemw-translation"] == b"top_k=dropped, seed=dropped"
+
+
+def an_event_without_an_end() -> Iterator[bytes]:
+    yield b"data: "
+    yield from [b"a" * 1024] * 64
+
+
+def a_call_whose_turn_does_not_come() -> Iterator[bytes]:
+    call = '{"index":%d,"id":"%s","function":{"name":"f","arguments":"%s"}}'
+    chunk = 'data: {"id":"c","choices":[{"index":0,"delta":{"tool_calls":[%s]}}]}\n\n'
+    yield (chunk % ",".join([call % (0, "a", "{"), call % (1, "b", "{")])).encode()
+    yield from [(chunk % ('{"index":1,"function":{"arguments":"%s"}}' % ("a" * 1024))).encode()] * 64
+
+
+@pytest.mark.parametrize("pieces", [an_event_without_an_end, a_call_whose_turn_does_not_come])
+def test_a_stream_of_which_too_much_has_to_be_held_is_given_up(pieces: Callable[[], Iterator[bytes]]) -> None:
+    """P1."""
+    presenter = presenting(presentation_to(MESSAGES), EVENTS, 8 * 1024)
+
+    said = b"".join([presenter.feed(piece) for piece in pieces()]) + presenter.finish(EVENTS)[1]
+
+    assert presenter.fault == TOO_LARGE
+    assert TOO_LARGE.encode() in said
+    assert b"message_stop" not in said

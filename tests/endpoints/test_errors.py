@@ -49,7 +49,7 @@ ANSWERS: list[tuple[refusals.ErrorResponse, int, str, str, Headers]] = [
     (refusals.unknown_host("evil.example"), 403, CALLERS, "unknown_host", (NO_RETRY,)),
     (refusals.foreign_origin(), 403, CALLERS, "foreign_origin", (NO_RETRY,)),
     (refusals.endpoint_not_lent("GET", b"/v1/files", "chat"), 403, CALLERS, "endpoint_not_lent", (NO_RETRY,)),
-    (refusals.response_not_lent("it keeps", "store"), 403, CALLERS, "endpoint_not_lent", (NO_RETRY,)),
+    (refusals.not_lent(b"/responses", "it keeps", "store"), 403, CALLERS, "endpoint_not_lent", (NO_RETRY,)),
     (refusals.method_not_allowed({"POST", "GET", "HEAD"}), 405, CALLERS, "method_not_allowed", (ALLOW, NO_RETRY)),
     (refusals.unknown_key(), 401, CALLERS, "invalid_api_key", (CHALLENGE, NO_RETRY)),
     (refusals.websocket_refused(), 501, CALLERS, "websocket_not_supported", (NO_RETRY,)),

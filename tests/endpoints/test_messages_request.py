@@ -300,6 +300,12 @@ RUN_BY_THE_PROVIDER: list[Any] = [
         pytest.param(asked(stream=1), "ambiguous-stream", id="a stream that is a number"),
         pytest.param(asked(container="c"), "container", id="a container"),
         pytest.param(asked(container={"skills": []}), "container", id="skills"),
+        pytest.param(asked(thread={"type": "create"}), "thread", id="a thread"),
+        pytest.param(
+            _in_content({"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {"type": "web_search_1"}}}),
+            "server-tool",
+            id="a tool of the provider's that is added within",
+        ),
         pytest.param(asked(mcp_servers=[{"type": "url"}]), "mcp-servers", id="MCP servers"),
         *(
             pytest.param(asked(tools=[{"name": "a"}, {"type": of_type}]), "server-tool", id=f"a tool {of_type}")

@@ -14,7 +14,7 @@ CODE = "endpoint_not_lent"
 
 def told(body: bytes | Unread, headers: tuple[tuple[bytes, bytes], ...] = JSON) -> tuple[str, str | None]:
     """Return code and member of a refusal; nothing where there is none."""
-    answer = judge(headers, body)
+    answer = judge(b"/v1/responses", headers, body)
     if answer is None:
         return "", None
     error = json.loads(answer[1])["error"]
@@ -79,7 +79,7 @@ def test_what_keeps_or_builds_on_what_is_kept_is_not_and_the_member_is_named(mem
 
 def test_to_say_nothing_of_store_is_to_have_it_kept() -> None:
     """F126, A4: the message says what to send."""
-    answer = judge(JSON, b'{"model": "m"}')
+    answer = judge(b"/v1/responses", JSON, b'{"model": "m"}')
 
     assert answer is not None
     assert b"store: false" in answer[1]
@@ -132,7 +132,30 @@ def test_what_is_encoded_or_said_to_be_something_else_is_not(headers: tuple[tupl
 
 def test_a_body_is_not_repeated_in_what_is_said_of_it() -> None:
     """I4."""
-    answer = judge(JSON, b'{"store": false, "previous_response_id": "resp_of_alice"}')
+    answer = judge(b"/v1/responses", JSON, b'{"store": false, "previous_response_id": "resp_of_alice"}')
 
     assert answer is not None
     assert b"resp_of_alice" not in answer[1]
+
+
+@pytest.mark.parametrize("path", [b"/v1/messages", b"/messages", b"/v1/v1/messages/count_tokens"])
+@pytest.mark.parametrize(
+    ("members", "state"),
+    [
+        ({}, None),
+        ({"messages": [{"role": "user", "content": "hello"}]}, None),
+        ({"container": "container_1"}, "container"),
+        ({"Container": "container_1"}, "container"),
+        ({"thread": {"type": "continue"}}, "thread"),
+        ({"messages": [{"content": [{"type": "image", "source": {"type": "file", "file_id": "f"}}]}]}, "file"),
+        ({"messages": [{"content": [{"type": "container_upload", "file_id": "f"}]}]}, "file"),
+        ({"messages": [{"content": [{"type": "tool_use", "input": {"type": "file"}}]}]}, None),
+    ],
+)
+def test_a_lent_key_answers_no_message_that_builds_on_what_its_account_keeps(
+    path: bytes, members: dict[str, Any], state: str | None
+) -> None:
+    """A2: nobody's files, containers and threads."""
+    answer = judge(path, JSON, json.dumps(members).encode())
+
+    assert (None if answer is None else json.loads(answer[1])["error"]["param"]) == state

@@ -563,6 +563,8 @@ def test_three_system_messages_arrive_in_order() -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no model": ({"model": None}, "model"),
+    "a thread that is kept upstream": ({"thread": {"type": "create"}}, "thread"),
+    "a summary instead of an answer": ({"compaction": {"type": "summarize"}}, "compaction"),
     "a model that is no text": ({"model": 1}, "model"),
     "no limit": ({"max_tokens": None}, "max_tokens"),
     "a limit of nothing": ({"max_tokens": 0}, "max_tokens"),

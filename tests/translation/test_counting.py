@@ -17,6 +17,13 @@ def test_an_estimate_is_a_third_of_the_bytes_rounded_up(body: bytes, tokens: int
     assert estimated_tokens(body) == tokens
 
 
+def test_what_is_attached_is_not_counted_as_text() -> None:
+    """T24: agents would make room at once."""
+    picture = b'{"url":"data:image/png;base64,' + b"iVBORw0KGgo" * 100_000 + b'"}'
+
+    assert estimated_tokens(picture) < 1_700
+
+
 def test_a_request_to_count_is_translated_as_one_to_answer() -> None:
     """T24."""
     members = {"model": "m", "messages": ASKED["messages"], "stream": True}

@@ -70,8 +70,8 @@ def test_what_is_more_work_than_that_is_not_read(read: Callable[[Work], object],
 
 def test_a_body_that_is_more_work_than_that_opens_no_lent_key() -> None:
     """S13: and by default it does."""
-    assert judge(JSON_HEAD, STATELESS) is None
-    assert judge(JSON_HEAD, STATELESS, limit=100) is not None
+    assert judge(b"/v1/responses", JSON_HEAD, STATELESS) is None
+    assert judge(b"/v1/responses", JSON_HEAD, STATELESS, limit=100) is not None
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])

@@ -72,16 +72,24 @@ def _is_no_call(body: Mapping[str, Any]) -> str | None:
 
 def _cannot_be_repeated(body: Mapping[str, Any]) -> str | None:
     """Name what makes an answer one that a stored response cannot stand in for: it depends on a state, or changes one."""
-    if body.get("container") is not None:
-        return "container"
-    if body.get("thread") is not None:
-        return "thread"
     if body.get("mcp_servers"):
         return "mcp-servers"
-    tools = body.get("tools")
-    if isinstance(tools, list) and not all(map(_is_run_by_client, tools)):
+    tools, added = body.get("tools"), map(_added_tool, _objects_shown(body["messages"]))
+    if not all(map(_is_run_by_client, [*(tools if isinstance(tools, list) else ()), *filter(None, added)])):
         return "server-tool"
-    return "file" if any(map(_names_file, _objects_shown(body["messages"]))) else None
+    return account_state(body)
+
+
+def account_state(body: Mapping[str, Any]) -> str | None:
+    """Name what a request builds on that its account keeps; `None`: nothing."""
+    kept = next((name for name in ("container", "thread") if body.get(name) is not None), None)
+    return kept or ("file" if any(map(_names_file, _objects_shown(body.get("messages")))) else None)
+
+
+def _added_tool(shown: Mapping[str, Any]) -> Any:
+    """Return the tool that a block adds in the middle of a conversation; `None` where it adds none."""
+    tool = shown.get("tool")
+    return tool.get("definition", tool) if isinstance(tool, dict) else None
 
 
 def _is_run_by_client(tool: Any) -> bool:
@@ -94,7 +102,7 @@ def _names_file(shown: Mapping[str, Any]) -> bool:
     return shown.get("type") in ("file", "container_upload")
 
 
-def _objects_shown(messages: list[Any]) -> Iterator[Mapping[str, Any]]:
+def _objects_shown(messages: Any) -> Iterator[Mapping[str, Any]]:
     """Yield the messages, the blocks in them, what is in those, and their sources; not the inputs of tools."""
     left: list[Any] = [messages]
     while left:

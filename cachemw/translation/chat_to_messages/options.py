@@ -157,6 +157,8 @@ def format_of(members: Mapping[str, Any], row: ClaudeRow, telling: Telling) -> J
     schema = object_in(described.get("schema"), "response_format.json_schema.schema")
     telling.tell_others(wanted, ("type", "json_schema"), "response_format.")
     telling.tell_others(described, ("name", "schema", "strict"), "response_format.json_schema.")
+    if described.get("strict") is False:  # there an answer always fits its schema
+        telling.tell("response_format.json_schema.strict", "approximated")
     return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
 
 
