@@ -246,6 +246,21 @@ async def test_what_is_not_stored_leaves_no_parts(control: str) -> None:
     assert not [index for index, record in place.store.scan() if codec.decode(record).lifetime > 0]
 
 
+@pytest.mark.parametrize(("times", "is_known"), [(2, True), (2000, False)], ids=str)
+async def test_a_short_request_does_not_make_a_huge_answer(times: int, is_known: bool) -> None:
+    """A1: one large vector that a request names thousands of times is put together up to 64 MiB, and asked for beyond."""
+    place, answer = Place(), answered({"input": "a"})
+    answer["data"][0]["embedding"] = [0.25] * 10_000
+    place.upstream.respond = lambda asked: answer
+    await place.ask("a")
+    place.upstream.respond = answered
+
+    reply = await place.ask(["a"] * times)
+
+    assert is_assembled(reply) is is_known
+    assert len(json.loads(reply.body)["data"]) == times
+
+
 async def test_no_store_leaves_no_parts() -> None:
     place = Place()
 
