@@ -177,10 +177,18 @@ def test_what_a_block_begins_with_is_said() -> None:
     ]
 
 
-def test_pings_and_events_that_nobody_knows_are_passed_over() -> None:
-    events = [PING, START, PING, {"type": "news", "index": 9}, *SOUND[1:], PING]
+def test_events_that_nobody_knows_are_passed_over() -> None:
+    assert translated(parsed([START, {"type": "news", "index": 9}, *SOUND[1:]]))[0] == translated(parsed(SOUND))[0]
 
-    assert translated(parsed(events))[0] == translated(parsed(SOUND))[0]
+
+def test_a_ping_keeps_the_connection_of_a_chat_client_awake_until_the_end() -> None:
+    """A model that thinks for minutes sends nothing else; a comment is what SSE has for it, and says nothing."""
+    whole, comment = translated(parsed(SOUND))[0], b": ping\n\n"
+
+    said = translated(parsed([PING, START, PING, *SOUND[1:], PING]))[0]
+
+    assert said.count(comment) == 2
+    assert said.replace(comment, b"") == whole
 
 
 def test_a_ping_of_ours_is_a_comment() -> None:

@@ -152,7 +152,9 @@ class ChunkTranslator:
                 return self._finish()
             case "error":
                 raise _Fault(_broken_off(event.data))
-        return b""  # ping, and what Anthropic may add, which clients are told to pass over
+            case "ping":
+                return self.ping
+        return b""  # what Anthropic may add, which clients are told to pass over
 
     def _begin(self, message: _Message) -> bytes:
         if self._head or message.content:
