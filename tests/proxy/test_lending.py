@@ -33,7 +33,7 @@ def test_all_else_is_ours(path: bytes) -> None:
 
 STATELESS = [
     *(b"/v1/chat/completions", b"/chat/completions", b"/v1/v1/chat/completions", b"/v1/assistant/chat", b"/v1/completions"),
-    *(b"/v1/embeddings", b"/v1/moderations", b"/v1/rerank", b"/v1/messages", b"/v1/messages/count_tokens"),
+    *(b"/v1/embeddings", b"/v1/moderations", b"/v1/rerank"),
     *(b"/v1/audio/speech", b"/v1/audio/transcriptions", b"/v1/audio/translations"),
     *(b"/v1/images/generations", b"/v1/images/edits", b"/v1/images/variations"),
 ]
@@ -85,8 +85,14 @@ def test_it_opens_nothing_that_keeps_state(method: str, path: bytes) -> None:
     assert lent(method, path, POLICY, NONE) is Lent.NO
 
 
-@pytest.mark.parametrize("path", [b"/v1/responses", b"/responses", b"/v1/v1/responses"])
-def test_a_response_keeps_what_its_body_says(path: bytes) -> None:
+BY_BODY = [
+    *(b"/v1/responses", b"/responses", b"/v1/v1/responses"),
+    *(b"/v1/messages", b"/messages", b"/v1/messages/count_tokens", b"/v1/v1/messages/count_tokens"),
+]
+
+
+@pytest.mark.parametrize("path", BY_BODY, ids=repr)
+def test_its_body_says_what_a_response_keeps_or_a_message_builds_on(path: bytes) -> None:
     """A4."""
     assert lent("POST", path, POLICY, NONE) is Lent.BY_BODY
     assert lent("GET", path, POLICY, NONE) is Lent.NO
