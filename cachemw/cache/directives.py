@@ -371,5 +371,5 @@ _WRITTEN = re.compile(rb'"?([^="\s]*)"?\s*(=?)\s*(.*)', re.DOTALL)
 
 def details_of(asked: Directives, *details: str | None) -> tuple[str, ...]:
     """Return why, most telling first, without repeats; and what of the request was not obeyed."""
-    given = [*details, *(f"ignored-{name}" for name in asked.ignored)]
+    given = [*details, *map("ignored-{}".format, asked.ignored)]
     return tuple([detail for detail in dict.fromkeys(given) if detail is not None]) if any(given) else ()

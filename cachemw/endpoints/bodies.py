@@ -38,7 +38,8 @@ def not_plain_json(headers: Headers) -> str | None:
     types, encodings = values_of_two(headers, b"content-type", b"content-encoding")
     if len(types) != 1 or not _names_json(types[0]):
         return "not-json"
-    return "encoded-request" if any(value.strip().lower() not in (b"", b"identity") for value in encodings) else None
+    is_encoded = encodings and any(value.strip().lower() not in (b"", b"identity") for value in encodings)
+    return "encoded-request" if is_encoded else None
 
 
 @lru_cache(64)

@@ -129,7 +129,7 @@ def each(form: Form) -> Form:
     """Return the form of a list in which everything has this form; what is no list is as it is."""
 
     def all_of(value: Any) -> Any:
-        return [form(one) for one in value] if isinstance(value, list) else value
+        return list(map(form, value)) if isinstance(value, list) else value
 
     return all_of
 

@@ -44,7 +44,7 @@ def nominated_by_connection(headers: Headers) -> frozenset[bytes]:
 def without(headers: Headers, lower_names: Iterable[bytes]) -> Headers:
     """Return the fields whose names are not among `lower_names`."""
     removed = frozenset(lower_names)
-    return tuple((name, value) for name, value in headers if name.lower() not in removed)
+    return tuple([field for field in headers if field[0].lower() not in removed])
 
 
 def names_websocket(upgrade: bytes) -> bool:

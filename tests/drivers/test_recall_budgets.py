@@ -92,7 +92,7 @@ async def test_a_recalled_hit(make: Any, frames: int, coroutines: int, store: St
 
 @pytest.mark.parametrize(
     ("make", "recall_bytes", "frames", "coroutines"),
-    [(mount, 0, 181, 9), (mount, 1_000_000, 204, 9), (gate, 0, 209, 14), (gate, 1_000_000, 234, 15)],
+    [(mount, 0, 175, 9), (mount, 1_000_000, 198, 9), (gate, 0, 203, 14), (gate, 1_000_000, 228, 15)],
     ids=["in a mount, without recall", "in a mount, with it", "at the gate, without recall", "at the gate, with it"],
 )
 async def test_a_hit_the_whole_way(make: Any, recall_bytes: int, frames: int, coroutines: int, store: Store) -> None:
