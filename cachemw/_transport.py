@@ -17,6 +17,7 @@ from cachemw.drivers.metering import Meter, Passage
 from cachemw.drivers.pull_async import AsyncAnswer, AsyncPullDriver
 from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
 from cachemw.errors import ConfigurationError, UpstreamError
+from cachemw.ledger.ledger import ledger_beside
 from cachemw.limits import Limits
 from cachemw.messages import URL_RECIPIENT, Head, Inside, Recipient, Unread
 from cachemw.report import Hook
@@ -136,13 +137,16 @@ class Caching:
     _family: Any
     _stream: Any
 
-    def __init__(self, inner: Any, store: Store | None) -> None:
+    def __init__(self, inner: Any, store: Store | None, policy: Policy | None, hooks: Iterable[Hook], ledger: bool) -> None:
         self._refuse_others("transport", type(inner))
         if inner is None:
             refuse_unusable_proxies()
         self._inner = inner
         self._owns_store, self._store = store is None, DiskStore() if store is None else store
         self._cookies = Cookies()
+        self._policy = policy or Policy(default="on")
+        self._ledger = ledger_beside(self._store, self._policy) if ledger else None
+        self._hooks = (*hooks, self._ledger) if self._ledger else tuple(hooks)
 
     def _refuse_others(self, what: str, kind: type) -> None:
         """Raise `ConfigurationError` for what is the other family's: nothing of it is anything to this one."""
@@ -161,6 +165,8 @@ class Caching:
         return Inside.TRANSPORT if gateway is None else URL_RECIPIENT
 
     def _close_store(self) -> None:
+        if self._ledger is not None:
+            self._ledger.close()
         if self._owns_store:
             self._store.close()
 
@@ -176,13 +182,13 @@ class SyncCaching(Caching):
         limits: Limits,
         hooks: Iterable[Hook],
         gateway: SyncGateway | None,
+        ledger: bool,
     ) -> None:
-        super().__init__(inner, store)
+        super().__init__(inner, store, policy, hooks, ledger)
         self._gateway = gateway
         make: Any = partial(SyncByProxy, self._family)
         self._inners = SyncTransports(make)
-        policy = policy or Policy(default="on")
-        self.driver = SyncPullDriver(self._store, policy, limits, hooks, self._recipient(gateway), gateway)
+        self.driver = SyncPullDriver(self._store, self._policy, limits, self._hooks, self._recipient(gateway), gateway)
 
     def handle_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""
@@ -250,13 +256,13 @@ class AsyncCaching(Caching):
         limits: Limits,
         hooks: Iterable[Hook],
         gateway: AsyncGateway | None,
+        ledger: bool,
     ) -> None:
-        super().__init__(inner, store)
+        super().__init__(inner, store, policy, hooks, ledger)
         self._gateway = gateway
         make: Any = partial(AsyncByProxy, self._family)
         self._inners = Transports(make)
-        policy = policy or Policy(default="on")
-        self.driver = AsyncPullDriver(self._store, policy, limits, hooks, self._recipient(gateway), gateway)
+        self.driver = AsyncPullDriver(self._store, self._policy, limits, self._hooks, self._recipient(gateway), gateway)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer a request. Raises what the inner transport raises."""

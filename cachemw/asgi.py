@@ -31,6 +31,7 @@ from cachemw.cache.policy import Policy
 from cachemw.drivers.push import PushDriver
 from cachemw.drivers.recalling import Door
 from cachemw.errors import ClientLeftError
+from cachemw.ledger.ledger import ledger_beside
 from cachemw.limits import Limits
 from cachemw.messages import URL_RECIPIENT, AppTarget, Head, Headers, Inside, Request, Target, Unread
 from cachemw.report import Hook
@@ -125,7 +126,8 @@ class CacheMiddleware:
 
     With `upstream` every API call goes there and everything else to `app`, with `gateway` to one of several; with `name`
     the app answers misses, and the name is in the key: change it when the app's prompts change. The default store is
-    `DiskStore()`, the default policy off unless asked. Raises `ConfigurationError` without any of these.
+    `DiskStore()`, the default policy off unless asked. A `ledger` beside such a store says what every exchange came to.
+    Raises `ConfigurationError` without any of these.
     """
 
     def __init__(
@@ -139,13 +141,16 @@ class CacheMiddleware:
         policy: Policy | None = None,
         limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
+        ledger: bool = True,
     ) -> None:
         self.app, self._name = app, name or ""
         self._upstream, self._planner = answerer(upstream, gateway, name), gateway
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
-        recipient = Inside.APP if self._upstream is None else URL_RECIPIENT
-        self.driver = PushDriver(self._store, policy or Policy(), limits, hooks, recipient, gateway)
+        recipient, policy = Inside.APP if self._upstream is None else URL_RECIPIENT, policy or Policy()
+        self._ledger = ledger_beside(self._store, policy) if ledger else None
+        hooks = (*hooks, self._ledger) if self._ledger else hooks
+        self.driver = PushDriver(self._store, policy, limits, hooks, recipient, gateway)
         self.policy = self.driver.policy
         self._recaller = self.driver.recaller if self.driver.recaller.is_on else None
         self.bodies = Budget(limits.requests_bytes)
@@ -168,6 +173,8 @@ class CacheMiddleware:
         self.driver.recaller.tally.tell()
         if self._upstream is not None:
             await self._upstream.aclose()
+        if self._ledger is not None:
+            self._ledger.close()
         if self._owns_store:
             self._store.close()
 

@@ -42,8 +42,9 @@ class CacheTransport(SyncCaching, httpx2.BaseTransport):
         limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
         gateway: SyncGateway | None = None,
+        ledger: bool = True,
     ) -> None:
-        super().__init__(inner, store, policy, limits, hooks, gateway)
+        super().__init__(inner, store, policy, limits, hooks, gateway, ledger)
 
 
 class AsyncCacheTransport(AsyncCaching, httpx2.AsyncBaseTransport):
@@ -60,5 +61,6 @@ class AsyncCacheTransport(AsyncCaching, httpx2.AsyncBaseTransport):
         limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
         gateway: AsyncGateway | None = None,
+        ledger: bool = True,
     ) -> None:
-        super().__init__(inner, store, policy, limits, hooks, gateway)
+        super().__init__(inner, store, policy, limits, hooks, gateway, ledger)

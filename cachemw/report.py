@@ -15,7 +15,7 @@ NOT_CACHED = "not-cached"
 """Only the store might have answered, and cannot."""
 
 Fwd = Literal["bypass", "miss", "request", "stale"]
-_CHOSEN_BY_OTHERS = ("target", "client", "model", "answered_model")
+_HIDDEN = ("target", "client", "namespace", "model", "answered_model", "sketch")
 Result = Literal["hit", "stale", "collapsed", "miss", "refresh", "bypass", "not_cached", "refused", "passed"]
 
 
@@ -28,10 +28,12 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
     `docs/cache-status.md`.
 
     Who and what: `id`, sortable by time; `at`, seconds since the epoch; `endpoint` and `target`, names; `client`, the name of
-    its key, else a code of its credential; `model`, as it was sent; `answered_model` and `usage`, as the answer says.
+    its key, else a code of its credential; `namespace`, as the client says it; `model`, as it was sent;
+    `answered_model` and `usage`, as the answer says; `sketch`, a code of each part of the key of what was forwarded.
 
     How much: `status` of what the client got; `bytes_in` and `bytes_out` of the two bodies; `first_byte` and `total`, seconds
-    since the request came; `attempts`, how often an upstream was asked.
+    since the request came; `took`, seconds that a stored answer had taken its upstream; `kept_for`, seconds for which an answer
+    that was kept is held, `None` until it is evicted; `attempts`, how often an upstream was asked.
 
     What only a gateway knows: `route`, and the targets that were `tried` in vain, or left alone while they are cooling (`None`
     where there is no gateway);
@@ -58,6 +60,7 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
     target: str | None = None
     route: str | None = None
     client: str | None = None
+    namespace: str | None = None
     model: str | None = None
     answered_model: str | None = None
     status: int | None = None
@@ -71,13 +74,16 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
     bytes_out: int | None = None
     first_byte: float | None = None
     total: float | None = None
+    took: float | None = None
+    kept_for: float | None = None
+    sketch: bytes | None = None
     attempts: int = 0
     abandoned: Literal["finish", "cancel"] | None = None
 
     def __repr__(self) -> str:
-        """Show what is told; of the names that somebody else chose, their sizes."""
+        """Show what is told; of the names that somebody else chose, and of the sketch, their sizes."""
         told = [
-            f"{name}=<{len(value)} characters>" if name in _CHOSEN_BY_OTHERS and value is not None else f"{name}={value!r}"
+            f"{name}=<{len(value)} characters>" if name in _HIDDEN and value is not None else f"{name}={value!r}"
             for name, default in zip(self.__struct_fields__, self.__struct_defaults__, strict=True)
             if (value := getattr(self, name)) != default
         ]

@@ -32,6 +32,7 @@ from cachemw.drivers.pull_sync import SyncAnswer, SyncPullDriver
 from cachemw.drivers.recalling import Door
 from cachemw.drivers.tally import Tally
 from cachemw.errors import ClientLeftError, UpstreamError
+from cachemw.ledger.ledger import ledger_beside
 from cachemw.limits import Limits
 from cachemw.messages import URL_RECIPIENT, AppTarget, Head, Inside, Request, Target, Unread
 from cachemw.report import Hook
@@ -264,13 +265,16 @@ class CacheMiddleware:
         policy: Policy | None = None,
         limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
+        ledger: bool = True,
     ) -> None:
         self.app, self._name = app, name or ""
         self._upstream, self._planner = answerer(upstream, gateway, name), gateway
         self._owns_store = store is None
         self._store = DiskStore() if store is None else store
-        recipient = Inside.APP if self._upstream is None else URL_RECIPIENT
-        self.driver = SyncPullDriver(self._store, policy or Policy(), limits, hooks, recipient, gateway)
+        recipient, policy = Inside.APP if self._upstream is None else URL_RECIPIENT, policy or Policy()
+        self._ledger = ledger_beside(self._store, policy) if ledger else None
+        hooks = (*hooks, self._ledger) if self._ledger else hooks
+        self.driver = SyncPullDriver(self._store, policy, limits, hooks, recipient, gateway)
         self.bodies = Budget(limits.requests_bytes)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -288,6 +292,8 @@ class CacheMiddleware:
         self.driver.recaller.tally.tell()
         if self._upstream is not None:
             self._upstream.close()
+        if self._ledger is not None:
+            self._ledger.close()
         if self._owns_store:
             self._store.close()
 

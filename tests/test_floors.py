@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-USED = [*PROJECT["dependencies"], *EXTRAS["proxy"], *EXTRAS["httpx2"]]
+USED = [*PROJECT["dependencies"], *EXTRAS["proxy"], *EXTRAS["httpx2"], *EXTRAS["otel"]]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ PURE_MODULES = {
 }
 GATEWAY = "cachemw.gateway."
 DOES = frozenset(
-    "accounts books contacts desk fallback files gateway_desk ledger model_list planning price_tables race repeats standings"
+    "accounts contacts desk fallback files gateway_desk model_list planning price_tables race repeats standings"
     " upstream".split()
 )
 """The modules of the gateway that do; all others decide."""
@@ -49,15 +49,18 @@ LAYERS = (
     ("translation",),
     ("cache",),
     ("stores", "upstreams"),
+    ("ledger", "metrics"),
+    ("inventory",),
     ("gateway",),
     ("flights",),
     ("drivers",),
     ("_asgi_scope", "_transport", "_transport_request", "_wsgi_environ", "asgi", "wsgi", "httpx", "httpx2"),
-    ("sdk",),
+    ("sdk", "otel"),
     ("cassette",),
     ("pytest_plugin",),
     ("simulator",),
     ("proxy",),
+    ("page",),
     ("",),  # the public names, which only the command line reads
     ("cli",),
     ("__main__",),

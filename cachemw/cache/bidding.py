@@ -11,7 +11,7 @@ from cachemw.cache.lookup import NoMatch, Query
 from cachemw.cache.plans import AskedBid, AskedBids, Closed, Plan
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation
-from cachemw.cache.questions import rewritten_for
+from cachemw.cache.questions import rewritten_for, sketch_for
 from cachemw.cache.recording import Terms
 from cachemw.cache.sent_call import LocalAnswer, SentCall, said_for_bid, translated_request
 from cachemw.cache.slate import Slate, Survey, body_for, others_of
@@ -29,14 +29,17 @@ def forward_for(
     if plan is None:
         rewritten = yield from rewritten_for(query.request, query.policy, query)
         sent = (rewritten, query.errors, None, translated_request(query.request, query.presentation))
-        return Forward(_terms(slate, survey, 0, order), query.on_abandon, report, *sent)
+        terms = yield from _terms(slate, survey, 0, order)
+        return Forward(terms, query.on_abandon, report, *sent)
     bids: tuple[AskedBid, ...] = ()
     positions = _author_first(slate, query) if author_first else survey.order
     for position in positions:
         bids = (*bids, (yield from _asked(slate.queries[position], position)))
     asked = AskedBids(plan, bids, query.call.kind.stream, query.request.caller, _in_reserve(survey))
-    terms = tuple([_terms(slate, survey, position, order) for position in positions])
-    return Forward(terms[0], query.on_abandon, report, (), query.errors, Bidding(asked, terms))
+    of_each: tuple[Terms | None, ...] = ()
+    for position in positions:
+        of_each = (*of_each, (yield from _terms(slate, survey, position, order)))
+    return Forward(of_each[0], query.on_abandon, report, (), query.errors, Bidding(asked, of_each))
 
 
 def _in_reserve(survey: Survey) -> Literal["fresh", "stale"] | None:
@@ -61,14 +64,15 @@ def _asked(query: Query, position: int) -> Generator[Effect, Any, AskedBid]:
     return AskedBid(position, query.bid, body_for(query.request, query.bid), rewritten, endpoint)
 
 
-def _terms(slate: Slate, survey: Survey, position: int, order: Ordered | str) -> Terms | None:
+def _terms(slate: Slate, survey: Survey, position: int, order: Ordered | str) -> Generator[Effect, Any, Terms | None]:
     query = slate.queries[position]
     if not query.asked.may_store:
         return None
     found = survey.found_at(position)
     waits = not (isinstance(found, NoMatch) and found.detail == STORE_SLOW)
     instead_of = others_of(slate, query) if query.asked.wants_fresh_answer else ()
-    return terms_of(query, order, found, waits=waits, also_instead_of=instead_of)
+    sketch = yield from sketch_for(query, order)
+    return terms_of(query, order, found, sketch=sketch, waits=waits, also_instead_of=instead_of)
 
 
 def relayed_bids(

@@ -38,7 +38,7 @@ from cachemw.cache.partial import PARTIAL_UNFIT, Remainder, forward_for_remainde
 from cachemw.cache.passing import answered_here, bypass, early_report, size_of
 from cachemw.cache.plans import Closed, Plan
 from cachemw.cache.policy import Policy
-from cachemw.cache.questions import look_over, order_of, partition_of
+from cachemw.cache.questions import look_over, order_of, partition_of, sketch_under
 from cachemw.cache.refusals import was
 from cachemw.cache.sent_call import SentCall, said_to, sent_caller, translation_due
 from cachemw.cache.sharing import Course, Sender, is_shared, sender_of
@@ -199,7 +199,9 @@ def _told(part: Remainder | None, received: Received) -> str | None:
 
 def _unsatisfiable(query: Query, found: NoMatch) -> Script:
     """Refuse what only the store may answer. Where it is, only those are told who can see it anyway."""
-    report = replace(query.report, key=None, details=details_of(query.asked, NOT_CACHED, found.detail if found.why else None))
+    details = details_of(query.asked, NOT_CACHED, found.detail if found.why else None)
+    sketch = (yield from sketch_under(query)) if query.policy.sketch else None
+    report = replace(query.report, key=None, details=details, sketch=sketch)
     is_at_home = isinstance(query.request.target, ClientTarget) or query.policy.replays and query.request.caller.name is None
     if not is_at_home:
         return Unsatisfiable(report, query.errors)
@@ -233,6 +235,7 @@ def _serve(slate: Slate, survey: Survey, awaited: ExchangeReport | None) -> Scri
         details=details,
         answered_model=stored.model,
         usage=stored.usage,
+        took=stored.took,
     )
     if query.bid is not None:
         report = saving(report, query.bid, stored)
@@ -283,6 +286,7 @@ def _forward(
         forward = yield from forward_for(slate, survey, order, report)
     else:
         forward = yield from forward_for_remainder(part, survey.found, order, report)
+    report = replace(report, sketch=None if forward.terms is None else forward.terms.sketch)
     try:
         shown: ShownResponse = yield forward
     except UpstreamError as error:

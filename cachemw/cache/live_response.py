@@ -63,6 +63,7 @@ class LiveResponse:
         self.head, self.faults, self.shape = head, faults, shape
         self._model: str | None = None  # as the answer names it
         self._usage: Usage | None = None
+        self._kept_for: float | None = None
         self._is_chat = recording is not None or bool(faults)
         self.is_stored = self.is_sound = False
         self.is_stream = _is_event_stream(head)
@@ -195,6 +196,7 @@ class LiveResponse:
         terms, self._recording = self._recording.terms, None
         self.is_stored = fault is None
         if fault is None:
+            self._kept_for = terms.keep
             terms.refusals.forget(terms.key.index)
         else:
             terms.refuse(fault)
@@ -230,7 +232,8 @@ class LiveResponse:
         stored = None if report.collapsed else not self.faults
         again = [was(fault) for fault in self.faults]
         details = tuple([detail for detail in dict.fromkeys((*self.faults, *report.details)) if detail not in again])
-        return replace(report, stored=stored, details=details, answered_model=self._model, usage=self._usage)
+        kept_for = self._kept_for if stored else None
+        return replace(report, stored=stored, kept_for=kept_for, details=details, answered_model=self._model, usage=self._usage)
 
     def client_head(self, report: ExchangeReport, is_of_another_account: bool = False) -> Head:
         """Return the head as a client gets it; what it says of the account it was asked for is for nobody else."""

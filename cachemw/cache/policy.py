@@ -64,6 +64,8 @@ class Policy:
     cache_stored       whether requests are cached whose answers the upstream is to store (`store: true`): of a hit it stores
                        nothing
     keep_requests      whether records hold the request's canonical body too
+    sketch             whether records and reports of misses hold a code of each part of the key, by which `cachemw why` says
+                       which parts differ; it has no value of any part
     max_request_bytes  the largest request body that is read into memory
     max_record_bytes   the largest response body that is stored
     patience           how long a request waits for an identical one that is under way
@@ -95,6 +97,7 @@ class Policy:
     done: Done = "required"
     cache_stored: bool = False
     keep_requests: bool = False
+    sketch: bool = True
     max_request_bytes: int = 10 * MIB
     max_record_bytes: int = 16 * MIB
     patience: float = 30.0

@@ -34,6 +34,7 @@ from cachemw.cache.key import (
 )
 from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords, select
 from cachemw.cache.policy import Policy
+from cachemw.cache.sketch import sketch_of
 from cachemw.cache.slate import Slate, Survey, survey_of
 from cachemw.errors import PartitionError, RecordError, StoreError, StoreTimeout
 from cachemw.messages import Headers, Inside, Request, header_values
@@ -100,6 +101,22 @@ def order_of(why: str | None) -> Generator[Effect, Any, Ordered | str]:
     except StoreError as error:
         return STORE_SLOW if isinstance(error, StoreTimeout) else "store-unreadable"
     return order
+
+
+def sketch_for(query: Query, order: Ordered | str) -> Generator[Effect, Any, bytes | None]:
+    """Return the sketch of a key whose answer may be kept; `None` where none is wanted, or the store has no secret now."""
+    if not (query.policy.sketch and query.asked.may_store) or isinstance(order, str):
+        return None
+    return (yield from sketch_under(query))
+
+
+def sketch_under(query: Query) -> Generator[Effect, Any, bytes | None]:
+    """Return the sketch of a key; `None` where the store has no secret now."""
+    try:
+        secret: bytes = b"" if query.policy.partition == "shared" else (yield ReadSecret())  # beside a cassette none is made
+    except StoreError:
+        return None
+    return sketch_of(query.key, secret)
 
 
 def look(query: Query, verified: VerifiedRecords) -> Generator[Effect, Any, tuple[Match | NoMatch, float]]:

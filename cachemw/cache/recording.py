@@ -60,6 +60,8 @@ class Terms(msgspec.Struct, frozen=True):
     """Where the upstream is, as logs have it; empty for a wrapped app."""
     received: KeptRequest | None = None
     """The request as it came, where `call` is what was made of it for an upstream of another dialect."""
+    sketch: bytes | None = None
+    """A code of each part of the key, where the policy lets it be kept."""
     is_of_some: bool = False
     """Whether it answers some inputs only: nothing of it leaves before it is whole, and its parts alone are kept."""
 
@@ -266,5 +268,6 @@ def _stored(
         model=model,
         usage=usage,
         took=max(0.0, now - terms.asked_at),
+        sketch=terms.sketch,
         asked_endpoint="" if request is None or request is not terms.received else request.endpoint,
     )

@@ -103,6 +103,7 @@ class Received(msgspec.Struct, frozen=True):
             endpoint=self.endpoint.name,
             target=target,
             client=client_code(request.caller, self.partition),
+            namespace=asked.namespace,
             model=call.model,
             bytes_in=self.bytes_in,
         )

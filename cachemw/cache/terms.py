@@ -13,6 +13,7 @@ def terms_of(
     order: Ordered | str,
     found: Match | NoMatch,
     *,
+    sketch: bytes | None = None,
     waits: bool = True,
     also_instead_of: tuple[bytes, ...] = (),
 ) -> Terms:
@@ -40,6 +41,7 @@ def terms_of(
         refusals=query.refusals,
         host=query.request.target.place,
         received=query.received,
+        sketch=sketch,
     )
 
 

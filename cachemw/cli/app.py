@@ -19,14 +19,14 @@ from cachemw.cli.check import examine
 from cachemw.cli.demo_routes import perform_routes
 from cachemw.cli.finding import in_json, in_words
 from cachemw.cli.listening import listen, url_of
+from cachemw.cli.options import AsJson, Config, Directory, Since, seconds, since_moment
 from cachemw.cli.serve import configured, interrupt_on_sigterm, serve_proxy
 from cachemw.cli.serve import run as run_server
 from cachemw.cli.spend import SpendBy, read_spending, spending_lines, spending_notes, spending_table
 from cachemw.errors import CacheError, InvalidSetting
 from cachemw.gateway.config import SETTINGS_TABLE
 from cachemw.proxy import Settings
-from cachemw.proxy.formats import SECONDS
-from cachemw.proxy.settings import CONFIG_VARIABLE, SETTINGS, Setting, refuse_unknown_variables
+from cachemw.proxy.settings import SETTINGS, Setting, refuse_unknown_variables
 from cachemw.simulator import DIALECTS, Simulator
 from cachemw.stores import Store
 
@@ -67,27 +67,6 @@ def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
     own = [parameter for parameter in signature(command).parameters.values() if parameter.kind is not Parameter.VAR_KEYWORD]
     command.__signature__ = Signature([*own, *map(_parameter, SETTINGS.values())])  # type: ignore[attr-defined]
     return command
-
-
-Directory = Annotated[
-    str,
-    typer.Option(
-        SETTINGS["dir"].option,
-        envvar=SETTINGS["dir"].variable,
-        help=SETTINGS["dir"].help_text,
-        metavar=SETTINGS["dir"].form.metavar,
-        show_default=False,
-    ),
-]
-Config = Annotated[
-    str,
-    typer.Option(
-        "--config",
-        help=f"A file with settings in [{SETTINGS_TABLE}], and with routes.  [env var: {CONFIG_VARIABLE}]",
-        metavar="FILE",
-        show_default=False,
-    ),
-]
 
 
 def _known_dialect(name: str | None) -> str | None:
@@ -208,15 +187,13 @@ def stats(directory: Directory = "") -> None:
 @app.command()
 def spend(
     by: Annotated[SpendBy, typer.Option(help="What to tell the figures apart by; days are those of UTC.")] = SpendBy.TARGET,
-    since: Annotated[
-        str | None, typer.Option(help="How far back to look, as in 90m, 24h or 7d.", metavar="DURATION", show_default="all")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write it for programs.")] = False,
+    since: Since = None,
+    as_json: AsJson = False,
     directory: Directory = "",
 ) -> None:
     """Show what was spent, and what answers from the store saved, as the ledger beside the store has it."""
     place = upkeep.directory_of(directory)
-    spending = read_spending(place, by, None if since is None else time.time() - _seconds(since, "--since"))
+    spending = read_spending(place, by, since_moment(since))
     if as_json:
         typer.echo("\n".join(spending_lines(spending, by)), nl=bool(spending))
     elif spending:
@@ -224,7 +201,9 @@ def spend(
         Console().print(spending_table(spending, by))
         typer.echo("\n".join(spending_notes(spending)), nl=any(spent.notes for spent in spending))
     else:
-        typer.echo(f"the ledger in {place} has nothing{'' if since is None else ' of that time'}: a gateway writes it")
+        typer.echo(
+            f"the ledger in {place} has nothing{'' if since is None else ' of that time'}: what uses the store writes it"
+        )
 
 
 @app.command()
@@ -240,7 +219,7 @@ def purge(
 
     Say which by exactly one of --key, --older-than and --all.
     """
-    purged = _purge(key, None if older_than is None else _seconds(older_than, "--older-than"), everything)
+    purged = _purge(key, None if older_than is None else seconds(older_than, "--older-than"), everything)
     with upkeep.opened(directory) as store:
         removed = purged(store)
     typer.echo("1 record removed" if removed == 1 else f"{removed:,} records removed")
@@ -256,13 +235,6 @@ def _purge(key: str | None, older_than: float | None, everything: bool) -> Calla
         case None, None, True:
             return lambda store: store.clear()
     raise typer.BadParameter("give exactly one of --key, --older-than and --all")
-
-
-def _seconds(duration: str, option: str) -> float:
-    try:
-        return SECONDS.from_text(duration)
-    except ValueError as exc:
-        raise typer.BadParameter(str(exc), param_hint=option) from exc
 
 
 def _index(key: str) -> bytes:

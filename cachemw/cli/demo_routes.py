@@ -30,7 +30,6 @@ from cachemw.cli.demo_claims import (
 )
 from cachemw.cli.serve import running
 from cachemw.cli.spend import SpendBy, Spent, read_spending, spending_notes, spending_table
-from cachemw.gateway.ledger import Ledger
 from cachemw.gateway.upstream import Gateway
 from cachemw.proxy import Proxy
 from cachemw.redaction import redacted_repr
@@ -215,8 +214,7 @@ def _client(path: Path, place: Path, policy: Policy | None) -> Iterator[httpx.Cl
     keys = {variable: "simulated" for provider in PROVIDERS.values() for variable in provider.key_variables}
     gateway = Gateway.from_file(str(path), environment=keys)
     with closing(DiskStore(place)) as store:
-        ledger = Ledger(store.path, store.submit)
-        proxy = Proxy(gateway=gateway, store=store, policy=policy, hooks=[ledger], closes=[ledger.close])
+        proxy = Proxy(gateway=gateway, store=store, policy=policy)
         with running(proxy) as url, httpx.Client(base_url=url, trust_env=False, timeout=DEMO_SECONDS) as client:
             yield client
 

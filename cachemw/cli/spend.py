@@ -13,11 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cachemw.errors import BookError, CommandError
-from cachemw.gateway.ledger import BOUGHT, NOT_WRITTEN, book_of
+from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, NOT_WRITTEN, book_of
 from cachemw.money import in_dollars
 from cachemw.redaction import redacted_repr
 
-_HERE = ("hit", "stale", "collapsed")
 _DAY = 86_400
 _SELECT = """
 SELECT {by} AS name, sum(CASE WHEN outcome != ?1 THEN count ELSE 0 END),
@@ -87,7 +86,7 @@ def read_spending(directory: Path, by: SpendBy, since: float | None) -> list[Spe
     """
     query = _SELECT.format(
         by="CAST(minute / 1440 AS TEXT)" if by is SpendBy.DAY else by.value,
-        here=_HERE,
+        here=ANSWERED_HERE,
         bought=BOUGHT,
         order="min(minute)" if by is SpendBy.DAY else "sum(spent) DESC, sum(count) DESC, name",
     )

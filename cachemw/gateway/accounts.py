@@ -8,7 +8,6 @@ from typing import Literal, Protocol
 
 from cachemw.cache.plans import Closed
 from cachemw.errors import BookError
-from cachemw.gateway.books import Book
 from cachemw.gateway.budgets import (
     PeriodStart,
     Reservation,
@@ -21,6 +20,7 @@ from cachemw.gateway.budgets import (
     without_bound,
 )
 from cachemw.gateway.routes import ClientEntry, Period, RequestLimit, SpendingLimit
+from cachemw.ledger.book import Book
 
 logger = logging.getLogger(__name__)
 

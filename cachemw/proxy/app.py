@@ -21,7 +21,6 @@ from cachemw.drivers.recalling import Recaller
 from cachemw.endpoints import endpoint_of
 from cachemw.endpoints import errors as refusals
 from cachemw.errors import ClientLeftError
-from cachemw.gateway.ledger import ledger_beside
 from cachemw.gateway.routes import GatewayConfig
 from cachemw.limits import Limits
 from cachemw.messages import Unread
@@ -54,6 +53,7 @@ class Proxy:
         policy: Policy | None = None,
         limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
+        ledger: bool = True,
         closes: Iterable[Callable[[], None]] = (),
     ) -> None:
         pages = Router(
@@ -69,7 +69,7 @@ class Proxy:
         watched = None if gateway is None else WatchedGateway(gateway)
         alone = None if upstream is None else WatchedUpstream(upstream)
         self._cache = CacheMiddleware(
-            pages, upstream=alone, gateway=watched, store=store, policy=policy, limits=limits, hooks=hooks
+            pages, upstream=alone, gateway=watched, store=store, policy=policy, limits=limits, hooks=hooks, ledger=ledger
         )
         self._upstream = watched or alone
         self._pages = pages
@@ -134,14 +134,16 @@ def create(
     settings = Settings.from_environment()
     rules, limits = settings.rules(named_keys), settings.limits(limits)
     store = settings.store()
-    gateway, ledger = gateway_of(settings, store, routes), None
-    hooks: list[Hook] = [log_exchange] if settings.access_log else []
-    if gateway is not None and (ledger := ledger_beside(store)):
-        hooks.append(ledger)
-    upstream = settings.open_upstream() if gateway is None else None
-    closes = (ledger.close,) if ledger else ()
+    gateway = gateway_of(settings, store, routes)
     proxy = Proxy(
-        upstream, gateway=gateway, store=store, policy=rules.policy, limits=limits, hooks=hooks, closes=(*closes, store.close)
+        settings.open_upstream() if gateway is None else None,
+        gateway=gateway,
+        store=store,
+        policy=rules.policy,
+        limits=limits,
+        hooks=[log_exchange] if settings.access_log else [],
+        ledger=not settings.no_ledger,
+        closes=[store.close],
     )
     gate = Gate(proxy, rules, limits=limits, bodies=proxy.bodies, recaller=proxy.recaller)
     if settings.client_keys_file or gateway is not None:

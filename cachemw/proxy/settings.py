@@ -144,6 +144,7 @@ class Settings:
     workers: int = row(1, counts(1), "Processes.")
     log_level: str = row("warning", choice(*LOG_LEVELS), "How much is logged; info says why answers are not kept.")
     log_format: str = row("text", choice(*LOG_FORMATS), "How logs are written.")
+    no_ledger: bool = row(False, SWITCH, "Write down nothing of exchanges: no figures for stats, log, why and the page.")
     access_log: bool = row(False, SWITCH, "Log a line for each exchange: who, what, how long; nothing of content.")
 
     config: str = field(default="", repr=False)

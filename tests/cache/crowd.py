@@ -46,7 +46,7 @@ def calls_made(requests: Iterable[Request]) -> list[int]:
 def _script(request: Request) -> Script:
     directives = read_directives(request.headers, "off", Policy().honour)
     assert isinstance(directives, Directives)
-    return exchange(CHAT, request, directives, Policy(), Limits(), VerifiedRecords())
+    return exchange(CHAT, request, directives, Policy(sketch=False), Limits(), VerifiedRecords())
 
 
 def _round(ready: list[Waiting]) -> tuple[list[Waiting], int]:

@@ -535,7 +535,7 @@ def test_the_client_says_what_becomes_of_an_answer_nobody_reads_and_then_the_ope
     """H3: an app is told of a client that leaves, as without us."""
     around, words = world(state), "nothing" if client is None else f"on, abandon={client}"
 
-    answer(changing(request(*saying(words)), target=target), around, Policy(on_abandon=operator))
+    answer(changing(request(*saying(words)), target=target), around, Policy(on_abandon=operator, sketch=False))
 
     wanted = Abandon(client or operator or ("cancel" if target is APP else "finish"))
     asked_for = [effect.on_abandon for effect in around.effects if isinstance(effect, (Claim, Forward))]
@@ -818,7 +818,13 @@ def test_the_terms_are_the_operators_and_the_requests() -> None:
     """R3, D7."""
     only_tools, around = frozenset({"tool_calls"}), world()
     policy = Policy(
-        lifetime=50, max_lifetime=70, stale_while_revalidate=9, stale_if_error=5, store_when=only_tools, max_record_bytes=9
+        lifetime=50,
+        max_lifetime=70,
+        stale_while_revalidate=9,
+        stale_if_error=5,
+        store_when=only_tools,
+        max_record_bytes=9,
+        sketch=False,
     )
 
     kept = []

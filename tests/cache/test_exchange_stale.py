@@ -231,7 +231,7 @@ def test_which_is_a_day() -> None:
 @pytest.mark.parametrize("upstream", UPSTREAMS)
 def test_a_request_may_narrow_that_window_and_not_widen_it(upstream: Any) -> None:
     """RFC 5861 §4."""
-    around, narrow = world("stale", upstream=upstream), Policy(stale_if_error=30)
+    around, narrow = world("stale", upstream=upstream), Policy(stale_if_error=30, sketch=False)
 
     answered = [ask(around, words, policy=narrow) for words in ("nothing", "stale-if-error=999")]
 
@@ -339,7 +339,7 @@ def test_a_reader_for_whom_nothing_may_stand_in_gets_the_error() -> None:
 
 # stale-while-revalidate.
 
-ANEW = Policy(stale_while_revalidate=50)
+ANEW = Policy(stale_while_revalidate=50, sketch=False)
 
 
 def served(around: World, words: str = "nothing", policy: Policy = ANEW) -> Serve:

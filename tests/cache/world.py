@@ -163,7 +163,7 @@ def answer(
 
 def decided(asked: Request, world: World, policy: Policy | None = None, limits: Limits = Limits()) -> Outcome:
     """Let the script run, and return what it ends in."""
-    policy = policy or Policy()
+    policy = policy or Policy(sketch=False)
     directives = read_directives(asked.headers, policy.default, policy.honour)
     assert isinstance(directives, Directives)
     return world.run(exchange(CHAT, asked, directives, policy, limits, VerifiedRecords(limits)))

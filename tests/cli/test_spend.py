@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from cachemw.cli.spend import SpendBy, Spent, in_all, read_spending, spending_table
-from cachemw.gateway.ledger import Ledger
+from cachemw.ledger.ledger import Ledger
 from cachemw.messages import Usage
 from cachemw.report import ExchangeReport
 from tests.cli.command import Done, refusal
-from tests.gateway.test_ledger import at_once
+from tests.ledger.test_ledger import at_once
 
 Here = Callable[..., Done]
 

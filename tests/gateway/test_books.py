@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cachemw.errors import BookError
-from cachemw.gateway.books import Book
+from cachemw.ledger.book import Book
 
 SCHEMA = ("CREATE TABLE lines (number INTEGER)",)
 

@@ -10,10 +10,10 @@ import pytest
 
 from cachemw import Policy
 from cachemw.cli.spend import SpendBy, read_spending
-from cachemw.gateway.ledger import Ledger
+from cachemw.ledger.ledger import Ledger
 from cachemw.simulator import Simulator
 from tests.gateway.crossroads import MESSAGES, Crossroads, author, crossroads, price, route, told
-from tests.gateway.test_ledger import at_once
+from tests.ledger.test_ledger import at_once
 
 FIRST, SECOND = "openai/m", "openrouter/m"
 ROUTE = route(FIRST, SECOND, first_token="0.2", answer="0.2") + price(FIRST, SECOND)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
 from typing import Protocol, TypeVar
 
 import diskcache
@@ -42,7 +43,8 @@ class DatabaseThread:
         self._open_cache, self._file_lock = open_cache, lock
         self._pid, self._idents = os.getpid(), list[int]()
         self._thread = ThreadPoolExecutor(1, "cachemw-store", initializer=_note, initargs=(self._idents,))
-        self._is_closing = threading.Event()
+        self._is_closing, self._is_wanted = threading.Event(), threading.Event()
+        self._urgent = 0  # how many calls there were that nobody delays
         self._until = math.inf
         self._lock = threading.Lock()
         self.database: Database | None = None
@@ -92,17 +94,26 @@ class DatabaseThread:
         except DATABASE_ERRORS as exc:
             raise StoreError(f"the store does not work: {exc}") from exc
 
-    def submit(self, call: Callable[[], T]) -> Future[T]:
-        """Have a call made in the store's thread, and do not wait. Raises `StoreError`."""
+    def submit(self, call: Callable[[], T], within: float = 0.0) -> Future[T]:
+        """Have a call made in the store's thread, and do not wait for it. Raises `StoreError`.
+
+        With `within` it is made so many seconds later, or as soon as the thread has something else to do.
+        """
+        delayed = partial(self._delayed, call, within, self._urgent) if within else None
         try:
-            return self._thread.submit(call)
+            submitted = self._thread.submit(delayed or call)
         except RuntimeError as exc:
             raise StoreError("the store is closed, or no thread can be started") from exc
+        if delayed is None:
+            self._urgent += 1
+            self._is_wanted.set()
+        return submitted
 
     def close(self, within: float) -> None:
         """Let what was begun end, but begin nothing after so many seconds and wait for no lock; then close the database."""
         self._until = time.monotonic() + within
         self._is_closing.set()
+        self._is_wanted.set()
         self._thread.shutdown()
         opened = [cache for cache in (self.database, self._doubted) if cache is not None]
         self.database = self._doubted = None
@@ -112,6 +123,12 @@ class DatabaseThread:
                     stack.enter_context(self._file_lock())
             for cache in opened:
                 cache.close()
+
+    def _delayed(self, call: Callable[[], T], within: float, urgent: int) -> T:
+        self._is_wanted.clear()
+        if self._urgent == urgent and not self._is_closing.is_set():  # else something waits already
+            self._is_wanted.wait(within)
+        return call()
 
     def _done(self, do: Callable[[Database], T]) -> T:
         if time.monotonic() > self._until:

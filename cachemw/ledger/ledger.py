@@ -1,18 +1,17 @@
 """The ledger: what every exchange took and cost, in a file beside the store. Nobody ever waits for it."""
 
-import asyncio
 import logging
 import os
 import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cachemw.cache.policy import Policy
 from cachemw.errors import BookError, StoreError
-from cachemw.gateway.books import Book
+from cachemw.ledger.schema import BOUGHT, DETAILS, LATENCIES, NOT_WRITTEN, OF_WHOM, SUMS, book_of, listed
 from cachemw.messages import Usage
 from cachemw.report import ExchangeReport
 from cachemw.stores.base import Store, Submit
@@ -20,8 +19,6 @@ from cachemw.stores.disk.store import DiskStore
 from cachemw.stores.forks import on_fork
 
 logger = logging.getLogger(__name__)
-
-LEDGER_FILE = "ledger.db"
 
 QUEUED = 10_000
 """How many reports wait to be written before further ones are dropped, and counted."""
@@ -32,27 +29,16 @@ RING = 100_000
 SURPLUS = 1_000
 """How many exchanges more than that there are before the oldest go, at once."""
 
-WRITE_EVERY = 0.5
-"""For how many seconds reports are gathered in an event loop before they are written."""
+GATHERED = 0.25
+"""For how many seconds reports are gathered before they are written, while the store's thread has nothing else to do."""
 
 BATCH = 200
 """How many reports are written in one transaction: the store's own work waits no longer."""
-
-LEDGER_PATIENCE = 0.02
-"""The seconds for which another process that writes to the ledger is waited for: the store's own work waits meanwhile."""
 
 TRY_AGAIN = 2.0
 """The seconds after which a ledger that could not be written is tried again."""
 
 CLOSING_SECONDS = 2.0
-
-NOT_WRITTEN = "dropped"
-"""The outcome under which the ledger counts exchanges of which it knows no more."""
-
-BOUGHT = ("miss", "refresh", "bypass", "passed")
-"""The outcomes in which an upstream was asked for this very exchange, and is to be paid."""
-
-LATENCIES = (*(f"below_{2**power}_ms" for power in range(19)), "above_ms")
 
 _MINUTES_OF = {"hour": 60, "day": 24 * 60}
 _MINUTES_KEPT, _HOURS_KEPT = 2 * _MINUTES_OF["day"], 366 * _MINUTES_OF["day"]
@@ -61,36 +47,14 @@ _LONGEST_NAME = 200
 _LARGEST_SUM = 2**48  # of one row, in nano-dollars a quarter of a million dollars: SQLite adds up to 2**63
 
 _UNKNOWN = Usage()
-_VERSION = 1
-_OF_WHOM = ("minute", "client", "route", "target", "model", "endpoint", "outcome")
-_SUMS = (
-    *("count", "input_tokens", "output_tokens", "cached_tokens", "spent", "saved", "ms_saved"),
-    *("unpriced", "at_least", "estimated", *LATENCIES),
-)
-_DETAILS = (
-    *("id", "at_ms", "worker", "outcome", "detail", "key", "client", "route", "target", "model", "answered_model", "endpoint"),
-    *("status", "fwd_status", "bytes_in", "bytes_out", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
-    *("cache_write_tokens", "cost", "cost_basis", "at_least", "saved", "first_ms", "total_ms", "attempts", "count", "sketch"),
-)
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
-_SCHEMA = (
-    f"CREATE TABLE minutes ({_listed(_OF_WHOM)}, {_listed(f'{name} INTEGER NOT NULL' for name in _SUMS)},"
-    f" PRIMARY KEY ({_listed(_OF_WHOM)})) WITHOUT ROWID",
-    f"CREATE TABLE exchanges (place INTEGER PRIMARY KEY, {_listed(_DETAILS)})",
-)
-_ADDED = f"ON CONFLICT DO UPDATE SET {_listed(f'{name} = {name} + excluded.{name}' for name in _SUMS)}"
-_MARKS = _listed("?" * len((*_OF_WHOM, *_SUMS)))
-_ADD = f"INSERT INTO minutes ({_listed((*_OF_WHOM, *_SUMS))}) VALUES ({_MARKS}) {_ADDED}"  # noqa: S608 - of constants
-_APPEND = f"INSERT INTO exchanges ({_listed(_DETAILS)}) VALUES ({_listed('?' * len(_DETAILS))})"  # noqa: S608 - of constants
+_ADDED = f"ON CONFLICT DO UPDATE SET {listed(f'{name} = {name} + excluded.{name}' for name in SUMS)}"
+_MARKS = listed("?" * len((*OF_WHOM, *SUMS)))
+_ADD = f"INSERT INTO minutes ({listed((*OF_WHOM, *SUMS))}) VALUES ({_MARKS}) {_ADDED}"  # noqa: S608 - of constants
+_APPEND = f"INSERT INTO exchanges ({listed(DETAILS)}) VALUES ({listed('?' * len(DETAILS))})"  # noqa: S608 - of constants
 _FOLD = (
-    f"INSERT INTO minutes ({_listed((*_OF_WHOM, *_SUMS))})"  # noqa: S608 - of constants
-    f" SELECT minute - minute % 60, {_listed(_OF_WHOM[1:])}, {_listed(f'sum({name})' for name in _SUMS)} FROM minutes"
-    f" WHERE minute < ? AND minute % 60 GROUP BY 1, {_listed(_OF_WHOM[1:])} {_ADDED}"
+    f"INSERT INTO minutes ({listed((*OF_WHOM, *SUMS))})"  # noqa: S608 - of constants
+    f" SELECT minute - minute % 60, {listed(OF_WHOM[1:])}, {listed(f'sum({name})' for name in SUMS)} FROM minutes"
+    f" WHERE minute < ? AND minute % 60 GROUP BY 1, {listed(OF_WHOM[1:])} {_ADDED}"
 )
 _DELETE_FOLDED = "DELETE FROM minutes WHERE minute < ? AND minute % 60"
 _DELETE_OLD = "DELETE FROM minutes WHERE minute < ?"
@@ -98,14 +62,9 @@ _PLACES = "SELECT coalesce(max(place) - min(place) + 1, 0), max(place) FROM exch
 _DELETE_SURPLUS = "DELETE FROM exchanges WHERE place <= ?"
 
 
-def book_of(directory: Path) -> Book:
-    """Return the book in which the ledger of the store in this directory is."""
-    return Book(directory / LEDGER_FILE, _SCHEMA, _VERSION, patience=LEDGER_PATIENCE)
-
-
-def ledger_beside(store: Store) -> "Ledger | None":
-    """Return the ledger of a store; `None` for one that is not in a directory of its own, or does not write in a thread."""
-    return Ledger(store.path, store.submit) if isinstance(store, DiskStore) else None
+def ledger_beside(store: Store, policy: Policy) -> "Ledger | None":
+    """Return the ledger of a store; `None` for one that does not write in a thread, or from which is only replayed."""
+    return Ledger(store.path, store.submit) if isinstance(store, DiskStore) and not policy.replays else None
 
 
 class Ledger:
@@ -119,6 +78,7 @@ class Ledger:
         self._book, self._submit, self._clock = book_of(directory), submit, clock
         self._queue: deque[ExchangeReport] = deque()
         self._dropped = 0
+        self._is_begun = self._is_closed = False
         self._waits_until = 0.0
         self._tended_at = 0.0
         self._is_failing = False
@@ -127,17 +87,19 @@ class Ledger:
 
     def __call__(self, report: ExchangeReport, /) -> None:
         """Take a report, to be written soon."""
+        if self._is_closed:
+            return
         if len(self._queue) >= QUEUED:
             self._dropped += report.count
             return
         self._queue.append(report)
-        now = time.monotonic()
-        if now >= self._waits_until:
-            self._waits_until = now + 2 * WRITE_EVERY  # else the loop in which that was to be has ended
-            self._begin()
+        if not self._is_begun and (not self._is_failing or time.monotonic() >= self._waits_until):
+            self._is_begun = True
+            self._hand_over(GATHERED)
 
     def close(self) -> None:
-        """Write what waits, and close the file. It may be called twice, and before the store is closed."""
+        """Write what waits, and close the file; no more is written then. It may be called twice, while the store is open."""
+        self._is_closed = True
         while self._queue or self._dropped:
             try:
                 if not self._submit(self._write).result(CLOSING_SECONDS):
@@ -153,21 +115,17 @@ class Ledger:
         """Go on; what waited before is the parent's to write."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self._queue, self._dropped, self._waits_until = deque(), 0, 0.0
+            self._queue, self._dropped, self._is_begun, self._waits_until = deque(), 0, False, 0.0
 
-    def _begin(self) -> None:
+    def _hand_over(self, within: float = 0.0) -> None:
         try:
-            asyncio.get_running_loop().call_later(WRITE_EVERY, self._hand_over)
-        except RuntimeError:  # there is none, or it is trio's
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        with suppress(StoreError):  # the store is closed: what is left is written by `close`, or not at all
-            self._submit(self._write)
+            self._submit(self._write, within=within)
+        except StoreError:  # it is closed: what is left is written by `close`, or not at all
+            self._is_begun = False
 
     def _write(self) -> bool:
         """Write one batch, and say whether that could be done. What cannot be written stays in the queue."""
-        self._waits_until = 0.0
+        self._is_begun = False  # what comes from here on may come too late for this batch
         dropped, reports = self._dropped, [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
         if not reports and not dropped:
             return True
@@ -181,7 +139,8 @@ class Ledger:
             return False
         self._dropped -= dropped
         self._is_failing = False
-        if self._queue:
+        if self._queue and not self._is_begun:
+            self._is_begun = True
             self._hand_over()  # after what waits for the store's thread
         return True
 
@@ -190,8 +149,8 @@ class Ledger:
         book.executemany(_APPEND, [_details(report, self._pid, now) for report in reports])
         sums = _summed(reports, now)
         if dropped:
-            nobody = (int(now) // 60, *[""] * (len(_OF_WHOM) - 2), NOT_WRITTEN)
-            sums[nobody] = [dropped, *[0] * (len(_SUMS) - 1)]
+            nobody = (int(now) // 60, *[""] * (len(OF_WHOM) - 2), NOT_WRITTEN)
+            sums[nobody] = [dropped, *[0] * (len(SUMS) - 1)]
         book.executemany(_ADD, [(*of_whom, *numbers) for of_whom, numbers in sums.items()])
         ((count, last),) = book.execute(_PLACES)
         if count > RING + SURPLUS:
@@ -218,7 +177,7 @@ def _summed(reports: Iterable[ExchangeReport], now: float) -> dict[tuple[object,
     """Return what these exchanges add to the sums, by whose they are."""
     sums: dict[tuple[object, ...], list[int]] = {}
     for report in reports:
-        numbers = sums.setdefault(_of_whom(report, now), [0] * len(_SUMS))
+        numbers = sums.setdefault(_of_whom(report, now), [0] * len(SUMS))
         for place, number in enumerate(_counted(report)):
             numbers[place] += number
         if report.total is not None:
@@ -247,7 +206,7 @@ def _counted(report: ExchangeReport) -> tuple[int, ...]:
         min((usage.cached_tokens or 0) * count, _LARGEST_SUM),
         min(report.cost or 0, _LARGEST_SUM),
         min((report.saved or 0) * count, _LARGEST_SUM),
-        0,
+        _ms_saved(report),
         count if is_unpriced else 0,
         int(report.cost_at_least),
         int(report.cost_basis == "estimated"),
@@ -264,11 +223,19 @@ def _details(report: ExchangeReport, worker: int, now: float) -> tuple[Any, ...]
         report.detail,
         report.key,
         *map(_name, (report.client, report.route, report.target, report.model, report.answered_model, report.endpoint)),
-        *(report.status, report.fwd_status, report.bytes_in, report.bytes_out),
+        *(report.namespace and _name(report.namespace), report.status, report.fwd, report.fwd_status),
+        *(None if report.stored is None else int(report.stored), _in_ms(report.kept_for), report.bytes_in, report.bytes_out),
         *(usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens, usage.cache_write_tokens),
         *(report.cost, report.cost_basis, int(report.cost_at_least), report.saved),
-        *(_in_ms(report.first_byte), _in_ms(report.total), report.attempts, report.count, None),
+        *(_in_ms(report.first_byte), _in_ms(report.total), _in_ms(report.took), report.attempts, report.count, report.sketch),
     )
+
+
+def _ms_saved(report: ExchangeReport) -> int:
+    """Return how much longer the stored answer had taken than this one took."""
+    if report.took is None or report.total is None:
+        return 0
+    return min(max(0, int((report.took - report.total) * 1000)) * report.count, _LARGEST_SUM)
 
 
 def _in_ms(seconds: float | None) -> int | None:

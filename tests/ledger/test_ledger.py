@@ -5,6 +5,7 @@ import logging
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
@@ -14,10 +15,11 @@ from typing import Any, TypeVar
 import pytest
 from msgspec.structs import replace
 
-from cachemw import DiskStore, MemoryStore
+from cachemw import DiskStore, FileStore, MemoryStore, Policy, Store
 from cachemw.errors import StoreError
-from cachemw.gateway import ledger as ledgers
-from cachemw.gateway.ledger import BATCH, LEDGER_FILE, QUEUED, RING, SURPLUS, Ledger, book_of, ledger_beside
+from cachemw.ledger import ledger as ledgers
+from cachemw.ledger.ledger import BATCH, QUEUED, RING, SURPLUS, Ledger, ledger_beside
+from cachemw.ledger.schema import LEDGER_FILE, book_of
 from cachemw.messages import Usage
 from cachemw.report import ExchangeReport
 
@@ -47,9 +49,26 @@ MISS = ExchangeReport(
     first_byte=0.21,
     total=0.911,
     attempts=1,
+    namespace="night",
+    stored=True,
+    kept_for=172_800.0,
+    sketch=b"sketch",
 )
 HIT = replace(
-    MISS, fwd=None, fwd_status=None, hit=True, ttl=50, cost=0, saved=421_000, cost_basis=None, attempts=0, total=0.0002
+    MISS,
+    fwd=None,
+    fwd_status=None,
+    hit=True,
+    ttl=50,
+    cost=0,
+    saved=421_000,
+    cost_basis=None,
+    attempts=0,
+    total=0.0002,
+    stored=None,
+    kept_for=None,
+    sketch=None,
+    took=0.9,
 )
 
 
@@ -60,7 +79,7 @@ class ByHand:
         self.calls: list[Callable[[], Any]] = []
         self.is_closed = False
 
-    def __call__(self, call: Callable[[], T], /) -> Future[T]:
+    def __call__(self, call: Callable[[], T], /, *, within: float = 0.0) -> Future[T]:
         if self.is_closed:
             raise StoreError("the store is closed")
         done: Future[T] = Future()
@@ -76,7 +95,7 @@ class ByHand:
         return count
 
 
-def at_once(call: Callable[[], T], /) -> Future[T]:
+def at_once(call: Callable[[], T], /, *, within: float = 0.0) -> Future[T]:
     done: Future[T] = Future()
     done.set_result(call())
     return done
@@ -112,8 +131,8 @@ def test_an_exchange_is_written_down_whole_and_in_the_sums(ledger: Ledger, hand:
     ((_, *details),) = found(tmp_path, "SELECT * FROM exchanges")
     assert details == [
         *("0123456789abcdef", int(NOW * 1000), os.getpid(), "miss", None, "7c5d8f6f"),
-        *("evals", "auto", "cerebras/gpt-oss-120b", "auto", "gpt-oss-120b", "chat", 200, 200, 900, 2000),
-        *(812, 301, 100, 20, 5, 421_000, "priced", 0, None, 210, 911, 1, 1, None),
+        *("evals", "auto", "cerebras/gpt-oss-120b", "auto", "gpt-oss-120b", "chat", "night", 200, "miss", 200),
+        *(1, 172_800_000, 900, 2000, 812, 301, 100, 20, 5, 421_000, "priced", 0, None, 210, 911, None, 1, 1, b"sketch"),
     ]
 
 
@@ -147,9 +166,9 @@ def test_a_report_that_speaks_for_many_hits_weighs_as_many(ledger: Ledger, hand:
     ledger(HIT)
     hand.work()
 
-    query = "SELECT outcome, count, input_tokens, spent, saved, below_1_ms FROM minutes"
-    assert found(tmp_path, query) == [("hit", 41, 41 * 812, 0, 41 * 421_000, 41)]
-    assert found(tmp_path, "SELECT count FROM exchanges") == [(40,), (1,)]
+    query = "SELECT outcome, count, input_tokens, spent, saved, ms_saved, below_1_ms FROM minutes"
+    assert found(tmp_path, query) == [("hit", 41, 41 * 812, 0, 41 * 421_000, 41 * 899, 41)]
+    assert found(tmp_path, "SELECT count, took_ms FROM exchanges") == [(40, 900), (1, 900)]
 
 
 def test_a_model_that_nobody_knows_has_no_sums_of_its_own(ledger: Ledger, hand: ByHand, tmp_path: Path) -> None:
@@ -202,37 +221,32 @@ def test_reports_are_written_in_batches_between_which_others_have_their_turn(
     assert found(tmp_path, "SELECT count(*) FROM exchanges") == [(2 * BATCH + 1,)]
 
 
-def test_in_an_event_loop_reports_are_gathered_before_they_are_written(
-    ledger: Ledger, hand: ByHand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledgers, "WRITE_EVERY", 0.01)
-
-    async def report() -> None:
+def test_reports_are_gathered_while_the_store_has_nothing_else_to_do(tmp_path: Path) -> None:
+    """A store that is wanted does not wait for its ledger, nor does who looks at that wait for long."""
+    with closing(DiskStore(tmp_path / "store")) as store:
+        ledger = ledger_beside(store, Policy())
+        assert ledger is not None
+        store.put(b"0" * 16, b"a record", None)
+        began = time.monotonic()
         ledger(MISS)
-        ledger(MISS)
-        assert hand.calls == []
-        await asyncio.sleep(0.1)
+        store.put(b"1" * 16, b"a record", None)
+        took = time.monotonic() - began
 
-    asyncio.run(report())
-
-    assert hand.work() == 1
-    assert found(tmp_path, "SELECT count(*) FROM exchanges") == [(2,)]
+        assert found(tmp_path / "store", "SELECT count(*) FROM exchanges") == [(1,)]
+        assert took < ledgers.GATHERED
 
 
-def test_what_an_event_loop_left_behind_is_written_with_the_next(
-    ledger: Ledger, hand: ByHand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledgers, "WRITE_EVERY", 0.0)
+def test_what_nobody_hurries_is_written_soon(tmp_path: Path) -> None:
+    with closing(DiskStore(tmp_path / "store")) as store:
+        ledger = ledger_beside(store, Policy())
+        assert ledger is not None
+        for _ in range(3):
+            ledger(MISS)
+        until = time.monotonic() + 10
+        while not found(tmp_path / "store", "SELECT 1 FROM exchanges") and time.monotonic() < until:
+            time.sleep(0.01)
 
-    async def report() -> None:
-        ledger(MISS)
-
-    asyncio.run(report())
-    hand.calls.clear()
-    ledger(MISS)
-    hand.work()
-
-    assert found(tmp_path, "SELECT count(*) FROM exchanges") == [(2,)]
+        assert found(tmp_path / "store", "SELECT count(*) FROM exchanges") == [(3,)]
 
 
 def test_what_cannot_wait_is_dropped_and_counted(ledger: Ledger, hand: ByHand, tmp_path: Path) -> None:
@@ -328,7 +342,7 @@ def test_two_workers_write_one_ledger(tmp_path: Path) -> None:
 
 def test_the_ledger_of_a_store_is_written_by_that_stores_thread(tmp_path: Path) -> None:
     with closing(DiskStore(tmp_path / "store")) as store:
-        ledger = ledger_beside(store)
+        ledger = ledger_beside(store, Policy())
         assert ledger is not None
         ledger(MISS)
         ledger.close()
@@ -338,13 +352,23 @@ def test_the_ledger_of_a_store_is_written_by_that_stores_thread(tmp_path: Path) 
     assert found(tmp_path / "store", "SELECT count FROM minutes") == [(1,)]
 
 
-def test_a_store_in_memory_has_no_ledger() -> None:
-    assert ledger_beside(MemoryStore()) is None
+@pytest.mark.parametrize(
+    ("store", "policy"),
+    [
+        (MemoryStore(), Policy()),
+        (FileStore("somewhere"), Policy(partition="shared")),
+        (DiskStore("somewhere"), Policy(default="on, mode=replay")),
+    ],
+    ids=["in memory", "of files", "only replayed"],
+)
+def test_where_nothing_is_written_there_is_no_ledger(store: Store, policy: Policy) -> None:
+    """G1"""
+    assert ledger_beside(store, policy) is None
 
 
 def test_a_ledger_that_is_closed_after_its_store_loses_the_last_rows_alone(tmp_path: Path) -> None:
     store = DiskStore(tmp_path / "store")
-    ledger = ledger_beside(store)
+    ledger = ledger_beside(store, Policy())
     assert ledger is not None
     store.close()
 
@@ -354,7 +378,7 @@ def test_a_ledger_that_is_closed_after_its_store_loses_the_last_rows_alone(tmp_p
 def test_a_child_writes_what_is_its_own(tmp_path: Path) -> None:
     with closing(DiskStore(tmp_path / "store")) as store:
         store.get(b"0" * 16)
-        ledger = ledger_beside(store)
+        ledger = ledger_beside(store, Policy())
         assert ledger is not None
 
         async def fork() -> int:
@@ -371,3 +395,14 @@ def test_a_child_writes_what_is_its_own(tmp_path: Path) -> None:
         ledger.close()
 
     assert found(tmp_path / "store", "SELECT id FROM exchanges ORDER BY id") == [("child",), ("parent",)]
+
+
+def test_what_comes_after_the_end_is_not_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = Ledger(tmp_path, at_once)
+    ledger(MISS)
+    ledger.close()
+
+    ledger(MISS)
+
+    assert found(tmp_path, "SELECT count FROM minutes") == [(1,)]
+    assert caplog.records == []

@@ -1,0 +1,60 @@
+"""The tables of the ledger: the sums of each minute, the last exchanges one by one, and what was purged."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from cachemw.ledger.book import Book
+
+LEDGER_FILE = "ledger.db"
+
+LEDGER_PATIENCE = 0.02
+"""The seconds for which another process that writes to the ledger is waited for: the store's own work waits meanwhile."""
+
+NOT_WRITTEN = "dropped"
+"""The outcome under which the ledger counts exchanges of which it knows no more."""
+
+ANSWERED_HERE = ("hit", "stale", "collapsed")
+"""The outcomes in which no upstream was asked for this very exchange, and an answer was given."""
+
+BOUGHT = ("miss", "refresh", "bypass", "passed")
+"""The outcomes in which an upstream was asked for this very exchange, and is to be paid."""
+
+LATENCIES = (*(f"below_{2**power}_ms" for power in range(19)), "above_ms")
+
+OF_WHOM = ("minute", "client", "route", "target", "model", "endpoint", "outcome")
+"""Whose sums a row of `minutes` has."""
+
+SUMS = (
+    *("count", "input_tokens", "output_tokens", "cached_tokens", "spent", "saved", "ms_saved"),
+    *("unpriced", "at_least", "estimated", *LATENCIES),
+)
+"""The sums: money is in nano-dollars; `unpriced`, `at_least` and `estimated` count answers, of whose cost less is known."""
+
+DETAILS = (
+    *("id", "at_ms", "worker", "outcome", "detail", "key", "client", "route", "target", "model", "answered_model", "endpoint"),
+    *("namespace", "status", "fwd", "fwd_status", "stored", "kept_ms", "bytes_in", "bytes_out"),
+    *("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cache_write_tokens"),
+    *("cost", "cost_basis", "at_least", "saved", "first_ms", "total_ms", "took_ms", "attempts", "count", "sketch"),
+)
+"""What is known of one exchange. `kept_ms`: how long the store holds what was kept, absent until it is evicted; `took_ms`:
+how long the stored answer of a hit had taken; `count`: how many exchanges the row stands for."""
+
+_VERSION = 2
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as SQL lists them."""
+    return ", ".join(names)
+
+
+_SCHEMA = (
+    f"CREATE TABLE minutes ({listed(OF_WHOM)}, {listed(f'{name} INTEGER NOT NULL' for name in SUMS)},"
+    f" PRIMARY KEY ({listed(OF_WHOM)})) WITHOUT ROWID",
+    f"CREATE TABLE exchanges (place INTEGER PRIMARY KEY, {listed(DETAILS)})",
+    "CREATE TABLE purges (at_ms INTEGER NOT NULL, key TEXT NOT NULL)",
+)
+
+
+def book_of(directory: Path) -> Book:
+    """Return the book in which the ledger of the store in this directory is."""
+    return Book(directory / LEDGER_FILE, _SCHEMA, _VERSION, patience=LEDGER_PATIENCE)
