@@ -132,7 +132,7 @@ def _body_members(keyed: bytes, canonical: bytes) -> Iterator[tuple[str, bytes, 
         return
     for name, value in members.items():
         kept = name[:LONGEST_NAME]
-        elements = _elements.decode(value) if name in LISTS and memoryview(value)[:1] == b"[" else None
+        elements = _elements.decode(value) if name in LISTS and bytes(value).startswith(b"[") else None
         if elements:
             yield kept, _list_codes(keyed, elements), len(elements)
         else:
