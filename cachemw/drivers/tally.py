@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
@@ -10,22 +11,37 @@ from msgspec.structs import replace
 from cachemw.cache.recall import Moment
 from cachemw.drivers.hooks import call_hooks
 from cachemw.drivers.metering import Meter
+from cachemw.ledger.ledger import Ledger
 from cachemw.report import ExchangeReport, Hook
 from cachemw.stores.forks import on_fork
 
 TALLY_TIME = 1.0
-"""How long hits are counted before they are told of."""
+"""How long hits are counted before they are told of, where there were others shortly before."""
+
+FIRST_TIME = 0.2
+"""How long they are counted where there were none."""
+
+
+class _Count:
+    """The report of the first of several hits, and how many there were."""
+
+    __slots__ = ("first", "number")
+
+    def __init__(self, first: ExchangeReport) -> None:
+        self.first, self.number = first, 1
 
 
 class Tally:
-    """Counts recalled hits. Those of an event loop are told of within a second, all others at once.
+    """Counts recalled hits. Those of an event loop are told of within a second, all others at once, or soon by the ledger.
 
     What was counted in a loop that has ended is told of with whatever is next.
     """
 
     def __init__(self, hooks: Iterable[Hook], clock: Callable[[], float]) -> None:
         self._hooks, self._clock = tuple(hooks), clock
-        self._counted: dict[tuple[asyncio.AbstractEventLoop | None, Moment], ExchangeReport] = {}
+        self._ledger = _alone(self._hooks)
+        self._told_at = 0.0
+        self._counted: dict[tuple[asyncio.AbstractEventLoop | None, Moment], _Count] = {}
         self._lock, self._counts_for = threading.Lock(), os.getpid()
         on_fork(self)
 
@@ -37,18 +53,29 @@ class Tally:
         counted_as = loop, moment  # another loop may end before it tells
         with self._lock:
             counted = self._counted.get(counted_as)
-            self._counted[counted_as] = _first(moment, size, self._clock()) if counted is None else _one_more(counted)
-        if counted is None and loop is not None:
-            loop.call_later(TALLY_TIME, self.tell)
-        elif loop is None:
+            if counted is None:
+                self._counted[counted_as] = _Count(_first(moment, size, self._clock()))
+            else:
+                counted.number += 1
+        if counted is None:
+            self._tell_soon(loop)
+
+    def _tell_soon(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        if loop is not None:
+            is_first = time.monotonic() - self._told_at > TALLY_TIME
+            loop.call_later(min(FIRST_TIME, TALLY_TIME) if is_first else TALLY_TIME, self.tell)
+        elif self._ledger is not None:
+            self._ledger.gather(self.tell)
+        else:
             self.tell()
 
     def tell(self) -> None:
         """Tell the hooks of what was counted."""
         with self._lock:
             counted, self._counted = self._counted, {}
-        for report in counted.values():
-            call_hooks(self._hooks, report)
+        self._told_at = time.monotonic()
+        for count in counted.values():
+            call_hooks(self._hooks, replace(count.first, count=count.number))
 
     def before_fork(self) -> None:
         """Let no other thread be in the middle of something: in the child there is nobody to end it."""
@@ -59,6 +86,11 @@ class Tally:
         if self._counts_for != os.getpid():
             self._counts_for, self._counted = os.getpid(), {}
         self._lock.release()
+
+
+def _alone(hooks: tuple[Hook, ...]) -> Ledger | None:
+    """Return the ledger, where nobody else is to be told."""
+    return hooks[0] if len(hooks) == 1 and isinstance(hooks[0], Ledger) else None
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -73,7 +105,3 @@ def _first(moment: Moment, size: int, now: float) -> ExchangeReport:
     meter.start(moment.head)
     meter.sent(size)
     return meter.complete(moment.report)
-
-
-def _one_more(report: ExchangeReport) -> ExchangeReport:
-    return replace(report, count=report.count + 1)

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cachemw.cache.policy import Policy
 from cachemw.errors import BookError, StoreError
@@ -64,18 +64,29 @@ _DELETE_SURPLUS = "DELETE FROM exchanges WHERE place <= ?"
 
 def ledger_beside(store: Store, policy: Policy) -> "Ledger | None":
     """Return the ledger of a store; `None` for one that does not write in a thread, or from which is only replayed."""
-    return Ledger(store.path, store.submit) if isinstance(store, DiskStore) and not policy.replays else None
+    return Ledger(store.path, store) if isinstance(store, DiskStore) and not policy.replays else None
+
+
+class StoreThread(Protocol):
+    """A store that works in a thread of its own, and has calls made there."""
+
+    @property
+    def submit(self) -> Submit:
+        """Have a call made after those before it, and do not wait. Raises `StoreError`."""
+
+    def submit_later(self, call: Callable[[], object], seconds: float, /) -> None:
+        """Have a call made in so many seconds; what else is to be done there goes before. Raises `StoreError`."""
 
 
 class Ledger:
     """A hook that writes down exchanges: never what was said, nor header fields, nor credentials.
 
-    It is written by the store's own thread, through `submit`, in batches. What does not get there in time is dropped, and
+    It is written by the store's own `thread`, in batches. What does not get there in time is dropped, and
     counted; where it cannot be written at all, one line in the log says so.
     """
 
-    def __init__(self, directory: Path, submit: Submit, *, clock: Callable[[], float] = time.time) -> None:
-        self._book, self._submit, self._clock = book_of(directory), submit, clock
+    def __init__(self, directory: Path, thread: StoreThread, *, clock: Callable[[], float] = time.time) -> None:
+        self._book, self._thread, self._clock = book_of(directory), thread, clock
         self._queue: deque[ExchangeReport] = deque()
         self._dropped = 0
         self._is_begun = self._is_closed = False
@@ -95,14 +106,26 @@ class Ledger:
         self._queue.append(report)
         if not self._is_begun and (not self._is_failing or time.monotonic() >= self._waits_until):
             self._is_begun = True
-            self._hand_over(GATHERED)
+            self._hand_over(self._thread.submit_later, GATHERED)
+
+    def gather(self, tell: Callable[[], None]) -> None:
+        """Have exchanges told of in a moment by who counts them until then, in the store's thread, and write them."""
+
+        def told_and_written() -> None:
+            tell()
+            self._write()
+
+        try:
+            self._thread.submit_later(told_and_written, GATHERED)
+        except StoreError:  # it is closed
+            tell()
 
     def close(self) -> None:
         """Write what waits, and close the file; no more is written then. It may be called twice, while the store is open."""
         self._is_closed = True
         while self._queue or self._dropped:
             try:
-                if not self._submit(self._write).result(CLOSING_SECONDS):
+                if not self._thread.submit(self._write).result(CLOSING_SECONDS):
                     break
             except (StoreError, TimeoutError):
                 break
@@ -117,9 +140,9 @@ class Ledger:
             self._pid = os.getpid()
             self._queue, self._dropped, self._is_begun, self._waits_until = deque(), 0, False, 0.0
 
-    def _hand_over(self, within: float = 0.0) -> None:
+    def _hand_over(self, submit: Callable[..., object], *seconds: float) -> None:
         try:
-            self._submit(self._write, within=within)
+            submit(self._write, *seconds)
         except StoreError:  # it is closed: what is left is written by `close`, or not at all
             self._is_begun = False
 
@@ -141,7 +164,7 @@ class Ledger:
         self._is_failing = False
         if self._queue and not self._is_begun:
             self._is_begun = True
-            self._hand_over()  # after what waits for the store's thread
+            self._hand_over(self._thread.submit)  # after what waits for the store's thread
         return True
 
     def _record(self, book: sqlite3.Connection, reports: Sequence[ExchangeReport], dropped: int) -> None:

@@ -27,11 +27,8 @@ class Inline(Enum):
 class Submit(Protocol):
     """Has calls made elsewhere, one after another."""
 
-    def __call__(self, call: Callable[[], T], /, *, within: float = 0.0) -> Future[T]:
-        """Have a call made after those before it, and do not wait for it. Raises `StoreError`.
-
-        It may be made so many seconds later, but not after the next one: that ends the delay.
-        """
+    def __call__(self, call: Callable[[], T], /) -> Future[T]:
+        """Have a call made after those before it, and do not wait. Raises `StoreError`."""
 
 
 class Store(Protocol):

@@ -17,7 +17,7 @@ from cachemw.ledger.ledger import Ledger
 from cachemw.messages import Usage
 from cachemw.report import ExchangeReport
 from tests.cli.command import Done, refusal
-from tests.ledger.test_ledger import at_once
+from tests.ledger.test_ledger import AtOnce
 
 Here = Callable[..., Done]
 
@@ -46,7 +46,7 @@ COLLAPSED = replace(MISS, collapsed=True, cost=0, cost_basis=None)
 @pytest.fixture
 def filled(tmp_path: Path) -> Path:
     """A directory whose ledger has some exchanges."""
-    with closing(Ledger(tmp_path, at_once, clock=lambda: NOW)) as ledger:
+    with closing(Ledger(tmp_path, AtOnce(), clock=lambda: NOW)) as ledger:
         for report in (MISS, HIT, DEAR, UNKNOWN, COLLAPSED):
             ledger(report)
     return tmp_path
@@ -169,7 +169,7 @@ def test_a_long_name_and_large_figures_are_shown_whole() -> None:
     ("name", "shown"), [("cerebras/[/bold]", "cerebras/[/bold]"), ("cerebras/\x1b[2J", r"cerebras/\x1b[2J")]
 )
 def test_a_name_that_a_client_chose_is_obeyed_by_nobody(here: Here, tmp_path: Path, name: str, shown: str) -> None:
-    with closing(Ledger(tmp_path, at_once, clock=lambda: NOW)) as ledger:
+    with closing(Ledger(tmp_path, AtOnce(), clock=lambda: NOW)) as ledger:
         ledger(replace(MISS, target=name, status=404, cost=None, cost_basis=None))
 
     done = here("spend", "--dir", tmp_path)

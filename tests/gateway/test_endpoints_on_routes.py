@@ -13,7 +13,7 @@ from cachemw.cli.spend import SpendBy, read_spending
 from cachemw.ledger.ledger import Ledger
 from cachemw.simulator import Simulator
 from tests.gateway.crossroads import MESSAGES, Crossroads, author, crossroads, price, route, told
-from tests.ledger.test_ledger import at_once
+from tests.ledger.test_ledger import AtOnce
 
 FIRST, SECOND = "openai/m", "openrouter/m"
 ROUTE = route(FIRST, SECOND, first_token="0.2", answer="0.2") + price(FIRST, SECOND)
@@ -220,7 +220,7 @@ def test_the_ledger_has_a_row_for_every_endpoint(tmp_path: Path) -> None:
             post(here, path)
         reports = here.reported(2 * len(BODIES))
 
-    with closing(Ledger(tmp_path, at_once, clock=lambda: 0.0)) as ledger:
+    with closing(Ledger(tmp_path, AtOnce(), clock=lambda: 0.0)) as ledger:
         for report in reports:
             ledger(report)
     spent = {row.name: row for row in read_spending(tmp_path, SpendBy.ENDPOINT, None)}

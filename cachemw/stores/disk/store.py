@@ -97,9 +97,16 @@ class DiskStore(Store):
         session = self._sessions.get(os.getpid())
         return Inline.NONE if session is None or session.database is None else Inline.READS
 
-    def submit(self, call: Callable[[], T], /, *, within: float = 0.0) -> Future[T]:
-        """Have a call made in the store's thread, within so many seconds. Raises `StoreError`."""
-        return self._here().submit(call, within)
+    def submit(self, call: Callable[[], T], /) -> Future[T]:
+        """Have a call made in the store's thread. Raises `StoreError`."""
+        return self._here().submit(call)
+
+    def submit_later(self, call: Callable[[], object], seconds: float, /) -> None:
+        """Have a call made in the store's thread in so many seconds; what else is to be done there goes before it.
+
+        Raises `StoreError`.
+        """
+        self._here().submit_later(call, seconds)
 
     def exists(self) -> bool:
         return all((self.path / name).is_file() for name in OURS)

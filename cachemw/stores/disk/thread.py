@@ -94,20 +94,26 @@ class DatabaseThread:
         except DATABASE_ERRORS as exc:
             raise StoreError(f"the store does not work: {exc}") from exc
 
-    def submit(self, call: Callable[[], T], within: float = 0.0) -> Future[T]:
-        """Have a call made in the store's thread, and do not wait for it. Raises `StoreError`.
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Have a call made in the store's thread, and do not wait. Raises `StoreError`."""
+        submitted = self._begin(call)
+        self._urgent += 1
+        self._is_wanted.set()
+        return submitted
 
-        With `within` it is made so many seconds later, or as soon as the thread has something else to do.
+    def submit_later(self, call: Callable[[], object], seconds: float) -> None:
+        """Have a call made in so many seconds, or when it is closed; what else is to be done there goes before it.
+
+        Raises `StoreError`.
         """
-        delayed = partial(self._delayed, call, within, self._urgent) if within else None
+        due = time.monotonic() + seconds
+        self._begin(partial(self._await_due, call, due, self._urgent))
+
+    def _begin(self, call: Callable[[], T]) -> Future[T]:
         try:
-            submitted = self._thread.submit(delayed or call)
+            return self._thread.submit(call)
         except RuntimeError as exc:
             raise StoreError("the store is closed, or no thread can be started") from exc
-        if delayed is None:
-            self._urgent += 1
-            self._is_wanted.set()
-        return submitted
 
     def close(self, within: float) -> None:
         """Let what was begun end, but begin nothing after so many seconds and wait for no lock; then close the database."""
@@ -124,11 +130,16 @@ class DatabaseThread:
             for cache in opened:
                 cache.close()
 
-    def _delayed(self, call: Callable[[], T], within: float, urgent: int) -> T:
+    def _await_due(self, call: Callable[[], object], due: float, urgent: int) -> None:
+        """Make a call when it is due; where something else is to be done before that, wait again behind it."""
         self._is_wanted.clear()
-        if self._urgent == urgent and not self._is_closing.is_set():  # else something waits already
-            self._is_wanted.wait(within)
-        return call()
+        if self._urgent == urgent and not self._is_closing.is_set():
+            self._is_wanted.wait(due - time.monotonic())
+        if time.monotonic() < due and not self._is_closing.is_set():
+            with suppress(RuntimeError):  # it is being closed
+                self._thread.submit(self._await_due, call, due, self._urgent)
+                return
+        call()
 
     def _done(self, do: Callable[[Database], T]) -> T:
         if time.monotonic() > self._until:
