@@ -49,7 +49,10 @@ class Tally:
         """Count a hit, whose body has this size."""
         if not self._hooks:
             return
-        loop = _running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # there is none, or it is trio's
+            loop = None
         counted_as = loop, moment  # another loop may end before it tells
         with self._lock:
             counted = self._counted.get(counted_as)
@@ -91,13 +94,6 @@ class Tally:
 def _alone(hooks: tuple[Hook, ...]) -> Ledger | None:
     """Return the ledger, where nobody else is to be told."""
     return hooks[0] if len(hooks) == 1 and isinstance(hooks[0], Ledger) else None
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:  # there is none, or it is trio's
-        return None
 
 
 def _first(moment: Moment, size: int, now: float) -> ExchangeReport:

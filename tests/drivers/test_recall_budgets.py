@@ -6,6 +6,7 @@ them.
 
 import asyncio
 from collections.abc import Coroutine, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def mount(store: Store, recall_bytes: int) -> Any:
-    return CacheMiddleware(Upstream(), name="bot", store=store, limits=Limits(recall_bytes=recall_bytes))
+def mount(store: Store, recall_bytes: int, ledger: bool = False) -> Any:
+    return CacheMiddleware(Upstream(), name="bot", store=store, limits=Limits(recall_bytes=recall_bytes), ledger=ledger)
 
 
-def gate(store: Store, recall_bytes: int) -> Any:
+def gate(store: Store, recall_bytes: int, ledger: bool = False) -> Any:
     limits = Limits(recall_bytes=recall_bytes)
-    proxy = Proxy(over_http(), store=store, limits=limits)
+    proxy = Proxy(over_http(), store=store, limits=limits, ledger=ledger)
     return Gate(proxy, AccessRules(Policy()), limits=limits, bodies=proxy.bodies, recaller=proxy.recaller)
 
 
@@ -101,6 +102,24 @@ async def test_a_hit_the_whole_way(make: Any, recall_bytes: int, frames: int, co
 
     assert counted_here.count <= frames, counted_here.told()
     assert counted_here.coroutines <= coroutines, counted_here.told()
+
+
+@pytest.mark.parametrize(
+    ("make", "recall_bytes", "fields", "more"),
+    [(mount, 1_000_000, FIELDS, 0), (gate, 1_000_000, FIELDS, 0), (mount, 0, BOUNDED, 13), (gate, 0, BOUNDED, 13)],
+    ids=["recalled in a mount", "recalled at the gate", "the whole way in a mount", "the whole way at the gate"],
+)
+async def test_a_ledger_counts_what_is_recalled_and_measures_the_rest(
+    make: Any, recall_bytes: int, fields: tuple[tuple[bytes, bytes], ...], more: int, tmp_path: Path
+) -> None:
+    """V4: of one entry that is given again and again, only the first hit is more than a number."""
+    with closing(DiskStore(tmp_path)) as store:
+        without = await counted(make(store, recall_bytes), fields)
+        app = make(store, recall_bytes, ledger=True)
+        await counted(app, fields)
+        counted_here = await counted(app, fields)
+
+    assert counted_here.count <= without.count + more, counted_here.told()
 
 
 def test_what_waits_for_something_is_not_counted() -> None:
