@@ -43,6 +43,7 @@ CLOSING_SECONDS = 2.0
 _MINUTES_OF = {"hour": 60, "day": 24 * 60}
 _MINUTES_KEPT, _HOURS_KEPT = 2 * _MINUTES_OF["day"], 366 * _MINUTES_OF["day"]
 _UPKEEP_SECONDS = 3600.0
+_LARGEST_JUMP = 86_400.0
 _LONGEST_NAME = 200
 _LARGEST_SUM = 2**48  # of one row, in nano-dollars a quarter of a million dollars: SQLite adds up to 2**63
 
@@ -91,7 +92,7 @@ class Ledger:
         self._dropped = 0
         self._is_begun = self._is_closed = False
         self._waits_until = 0.0
-        self._tended_at = 0.0
+        self._tended_at, self._epoch = 0.0, clock() - time.monotonic()
         self._is_failing = False
         self._pid = os.getpid()
         on_fork(self)
@@ -178,7 +179,8 @@ class Ledger:
         ((count, last),) = book.execute(_PLACES)
         if count > RING + SURPLUS:
             book.execute(_DELETE_SURPLUS, (last - RING,))
-        if now - self._tended_at >= _UPKEEP_SECONDS:
+        has_jumped = abs(now - time.monotonic() - self._epoch) > _LARGEST_JUMP  # what is old by such a clock may be new
+        if now - self._tended_at >= _UPKEEP_SECONDS and not has_jumped:
             self._tended_at = now
             _tend(book, int(now) // 60)
 

@@ -1,0 +1,155 @@
+"""Trouble of the ledger is nobody else's: requests are answered, and one line says so."""
+
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from msgspec.structs import replace
+
+from cachemw import DiskStore
+from cachemw.httpx import CacheTransport
+from cachemw.ledger import ledger as ledgers
+from cachemw.ledger.ledger import Ledger
+from cachemw.ledger.schema import LEDGER_FILE, book_of
+from tests.cache.answers import COMPLETION
+from tests.ledger.test_ledger import HIT, MISS, NOW, AtOnce
+
+LOCKED_SECONDS = float(os.environ.get("TESTS_LOCKED_SECONDS", "1"))
+URL = "http://api.example/v1/chat/completions"
+
+
+def answering(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, content=COMPLETION, headers={"content-type": "application/json"})
+
+
+@contextmanager
+def client(store: DiskStore) -> Iterator[httpx.Client]:
+    with httpx.Client(transport=CacheTransport(httpx.MockTransport(answering), store=store)) as made:
+        yield made
+
+
+def asked(made: httpx.Client, number: int) -> httpx.Response:
+    """Ask for what was asked twice before, and for something new in between."""
+    body = {"model": "m", "seed": number % 3 or number, "messages": [{"role": "user", "content": "Name a colour."}]}
+    return made.post(URL, json=body)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the ledger as another process does that writes to it and does not end."""
+    with closing(sqlite3.connect(directory / LEDGER_FILE, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@contextmanager
+def made_a_directory(directory: Path) -> Iterator[None]:
+    (directory / LEDGER_FILE).unlink()
+    (directory / LEDGER_FILE).mkdir()
+    yield
+
+
+@contextmanager
+def overwritten(directory: Path) -> Iterator[None]:
+    (directory / LEDGER_FILE).write_bytes(b"not a database " * 400)
+    yield
+
+
+@pytest.mark.parametrize("trouble", [locked, made_a_directory, overwritten])
+def test_a_ledger_in_trouble_is_one_line_and_no_request_fails(
+    trouble: Callable[[Path], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """O4"""
+    with closing(DiskStore(tmp_path / "store")) as store:
+        with client(store) as made:
+            asked(made, 1)
+        with trouble(store.path), client(store) as made:
+            until, statuses = time.monotonic() + LOCKED_SECONDS, []
+            while time.monotonic() < until or len(statuses) < 20:
+                statuses.append(asked(made, len(statuses)).status_code)
+
+    assert set(statuses) == {200}
+    assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == ["cachemw.ledger.ledger"]
+
+
+def test_what_came_while_it_was_locked_is_written_when_it_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """O4"""
+    monkeypatch.setattr(ledgers, "TRY_AGAIN", 0.0)
+    with closing(DiskStore(tmp_path / "store")) as store, client(store) as made:
+        asked(made, 1)
+        _until(lambda: _count(store.path) == 1)
+        with locked(store.path):
+            for number in range(2, 10):
+                asked(made, number)
+        asked(made, 10)
+        _until(lambda: _count(store.path) == 10)
+
+
+KILLED = """
+    import os, sys, time
+    import httpx
+    from cachemw import DiskStore
+    from tests.ledger.test_trouble import asked, client
+
+    with client(DiskStore(sys.argv[1])) as made:
+        for number in range(10_000):
+            asked(made, number)
+            print(number, flush=True)
+"""
+
+
+def test_a_process_that_is_killed_loses_its_last_moment_alone(tmp_path: Path) -> None:
+    """O4: what is in the sums and what is there one by one are the same exchanges, also with two who write."""
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "store")]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    _until(lambda: _count(tmp_path / "store") > 50)
+    counted_before = _count(tmp_path / "store")
+    for worker in workers:
+        worker.send_signal(signal.SIGKILL)
+    told = sum(len(worker.communicate()[0].splitlines()) for worker in workers)
+
+    (by_minutes, one_by_one) = _count(tmp_path / "store"), _count(tmp_path / "store", "exchanges")
+    assert counted_before <= by_minutes == one_by_one <= told + 2
+    with closing(Ledger(tmp_path / "store", AtOnce())) as ledger:
+        ledger(MISS)
+    assert _count(tmp_path / "store") == by_minutes + 1
+
+
+@pytest.mark.parametrize("jump", [-300, -1, 40 * 365])
+def test_a_clock_that_jumps_loses_nothing(jump: int, tmp_path: Path) -> None:
+    """Else one wrong moment of it would take a year's sums away."""
+    now = NOW
+    ledger = Ledger(tmp_path, AtOnce(), clock=lambda: now)
+    ledger(replace(MISS, at=NOW))
+    now = NOW + jump * 86_400
+    ledger(replace(HIT, at=now))
+    now = NOW + 2 * ledgers._UPKEEP_SECONDS
+    ledger(replace(MISS, at=now))
+    ledger.close()
+
+    assert _count(tmp_path) == 3
+
+
+def _count(directory: Path, table: str = "minutes") -> int:
+    with closing(book_of(directory)) as book:
+        ((count,),) = book.rows(f"SELECT coalesce(sum(count), 0) FROM {table}") or [(0,)]
+    return int(count)
+
+
+def _until(holds: Callable[[], bool], within: float = 20.0) -> None:
+    until = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
