@@ -91,7 +91,6 @@ class Ledger:
         self._queue: deque[ExchangeReport] = deque()
         self._dropped = 0
         self._is_begun = self._is_closed = False
-        self._waits_until = 0.0
         self._tended_at, self._epoch = 0.0, clock() - time.monotonic()
         self._is_failing = False
         self._pid = os.getpid()
@@ -105,7 +104,7 @@ class Ledger:
             self._dropped += report.count
             return
         self._queue.append(report)
-        if not self._is_begun and (not self._is_failing or time.monotonic() >= self._waits_until):
+        if not self._is_begun:
             self._is_begun = True
             self._hand_over(self._thread.submit_later, GATHERED)
 
@@ -139,7 +138,7 @@ class Ledger:
         """Go on; what waited before is the parent's to write."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self._queue, self._dropped, self._is_begun, self._waits_until = deque(), 0, False, 0.0
+            self._queue, self._dropped, self._is_begun = deque(), 0, False
 
     def _hand_over(self, submit: Callable[..., object], *seconds: float) -> None:
         try:
@@ -158,8 +157,10 @@ class Ledger:
                 self._record(book, reports, dropped)
         except BookError as exc:
             self._queue.extendleft(reversed(reports))
-            self._waits_until = time.monotonic() + TRY_AGAIN
             self._note(exc)
+            self._is_begun = not self._is_closed
+            if self._is_begun:
+                self._hand_over(self._thread.submit_later, TRY_AGAIN)
             return False
         self._dropped -= dropped
         self._is_failing = False

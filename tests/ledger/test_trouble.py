@@ -76,7 +76,7 @@ def test_a_ledger_in_trouble_is_one_line_and_no_request_fails(
         with client(store) as made:
             asked(made, 1)
         with trouble(store.path), client(store) as made:
-            until, statuses = time.monotonic() + LOCKED_SECONDS, []
+            until, statuses = time.monotonic() + LOCKED_SECONDS, list[int]()
             while time.monotonic() < until or len(statuses) < 20:
                 statuses.append(asked(made, len(statuses)).status_code)
 
