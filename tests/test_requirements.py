@@ -1,9 +1,10 @@
 """No requirement is lost with the test that named it: what docstrings under `tests/` have once named, some docstring names.
 
 `A` and `I` say whose answer it is and who may have it, `B` how the house is built, `C` what is recalled, `D` what a store
-does, `E` ease, `G` what a gateway does, `H` HTTP, `K` the key, `P` load, `R` what is stored, `S` streams, and slow or malicious
-clients, `T` the bugs of others in endpoints and translation, `V` speed. The faults, `F`, are in `tests/faults/found.py`; what
-was ruled of endpoints and translation has numbers of that letter, too, so that a docstring says `ruling F2`.
+does, `E` ease, `G` what a gateway does, `H` HTTP, `K` the key, `O` operating it, `P` load, `R` what is stored, `S` streams, and
+slow or malicious clients, `T` the bugs of others in endpoints and translation, `V` speed. The faults, `F`, are in
+`tests/faults/found.py`; what was ruled of endpoints and translation has numbers of that letter, too, so that a docstring says
+`ruling F2`.
 """
 
 from tests.docstrings import named, named_rulings
@@ -19,6 +20,7 @@ REQUIREMENTS = set(
     H1 H2 H3 H4 H6 H7 H8 H9 H10 H11
     I1 I2 I3 I4 I5 I6 I7 I8 I9 I10 I11 I12 I13 I14 I15 I16 I18 I24 I28
     K1 K2 K3 K4 K5 K6 K7 K8 K9 K10
+    O3 O4 O5
     P1 P2 P3 P4 P5
     R1 R1b R2 R3 R4 R5 R6 R7 R8 R9 R12 R14 R17
     S1 S2 S3 S4 S5 S6 S7 S8 S9 S11 S12 S13 S16

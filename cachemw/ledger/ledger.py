@@ -90,7 +90,7 @@ class Ledger:
         self._book, self._thread, self._clock = book_of(directory), thread, clock
         self._queue: deque[ExchangeReport] = deque()
         self._dropped = 0
-        self._is_begun = self._is_closed = False
+        self._is_begun = self._is_closed = self._is_made = False
         self._tended_at, self._epoch = 0.0, clock() - time.monotonic()
         self._is_failing = False
         self._pid = os.getpid()
@@ -104,7 +104,7 @@ class Ledger:
             self._dropped += report.count
             return
         self._queue.append(report)
-        if not self._is_begun:
+        if not self._is_begun and self._is_there(report):
             self._is_begun = True
             self._hand_over(self._thread.submit_later, GATHERED)
 
@@ -123,7 +123,7 @@ class Ledger:
     def close(self) -> None:
         """Write what waits, and close the file; no more is written then. It may be called twice, while the store is open."""
         self._is_closed = True
-        while self._queue or self._dropped:
+        while self._is_made and (self._queue or self._dropped):
             try:
                 if not self._thread.submit(self._write).result(CLOSING_SECONDS):
                     break
@@ -139,6 +139,11 @@ class Ledger:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._queue, self._dropped, self._is_begun = deque(), 0, False
+
+    def _is_there(self, report: ExchangeReport) -> bool:
+        """Say whether there is a ledger to write in: who has cached nothing finds no file made for what merely passed."""
+        self._is_made = self._is_made or report.opted_in or report.route is not None or self._book.path.exists()
+        return self._is_made
 
     def _hand_over(self, submit: Callable[..., object], *seconds: float) -> None:
         try:

@@ -144,6 +144,7 @@ class Settings:
     workers: int = row(1, counts(1), "Processes.")
     log_level: str = row("warning", choice(*LOG_LEVELS), "How much is logged; info says why answers are not kept.")
     log_format: str = row("text", choice(*LOG_FORMATS), "How logs are written.")
+    no_sketch: bool = row(False, SWITCH, "Keep no code of each part of a request, by which `cachemw why` says what differs.")
     no_ledger: bool = row(False, SWITCH, "Write down nothing of exchanges: no figures for stats, log, why and the page.")
     access_log: bool = row(False, SWITCH, "Log a line for each exchange: who, what, how long; nothing of content.")
 
@@ -252,6 +253,7 @@ class Settings:
             forward=self.forward,
             bookkeeping=frozenset(self.bookkeeping),
             keep_requests=self.keep_requests,
+            sketch=not self.no_sketch,
             store_when=_POLICY.store_when.union(self.store_when),
             done=cast(Done, self.done),  # one of its words, or it says so itself
             cache_stored=self.cache_stored,

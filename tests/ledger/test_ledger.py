@@ -422,3 +422,27 @@ def test_what_comes_after_the_end_is_not_written(tmp_path: Path, caplog: pytest.
 
     assert found(tmp_path, "SELECT count FROM minutes") == [(1,)]
     assert caplog.records == []
+
+
+def test_for_what_merely_passes_no_file_is_made(tmp_path: Path, hand: ByHand) -> None:
+    """D6: it is counted with the first exchange that makes one."""
+    ledger = Ledger(tmp_path / "store", hand)
+    passed = replace(MISS, opted_in=False, route=None)
+
+    ledger(passed)
+    before = [*hand.calls]
+    ledger(MISS)
+    hand.work()
+
+    assert before == []
+    assert found(tmp_path / "store", "SELECT outcome, count FROM minutes ORDER BY 1") == [("miss", 1), ("passed", 1)]
+
+
+def test_a_ledger_of_what_merely_passed_ends_without_a_file(tmp_path: Path) -> None:
+    """D6"""
+    ledger = Ledger(tmp_path / "store", AtOnce())
+
+    ledger(replace(MISS, opted_in=False, route=None))
+    ledger.close()
+
+    assert not (tmp_path / "store").exists()

@@ -48,6 +48,7 @@ OTHER = Settings(
     stale_while_revalidate=10.0,
     keep=None,
     keep_requests=True,
+    no_sketch=True,
     max_replay=5.0,
     patience=1.5,
     on_abandon="cancel",
@@ -215,6 +216,7 @@ def test_settings_become_the_policy() -> None:
         forward=("x-region",),
         bookkeeping=frozenset({"user", "metadata"}),
         keep_requests=True,
+        sketch=False,
         max_record_bytes=5_000,
         max_request_bytes=6_000,
         patience=1.5,
@@ -232,7 +234,7 @@ def test_settings_become_the_policy() -> None:
 NOT_SETTINGS = {"header_rules"}
 """The fields of the policy that the proxy is not told: it is made of others."""
 
-OTHERWISE_CALLED = {"paths": "chat_path", "honour": "ignore_control"}
+OTHERWISE_CALLED = {"paths": "chat_path", "honour": "ignore_control", "sketch": "no_sketch"}
 
 
 def test_every_field_of_the_policy_can_be_set() -> None:
