@@ -14,6 +14,7 @@ from benchmarks.hits import hits
 from benchmarks.keys import keys
 from benchmarks.misses import misses
 from benchmarks.mounted import mounted
+from benchmarks.operating import operating
 from benchmarks.parts import parts
 from benchmarks.plan import Plan
 from benchmarks.pulls import pulls
@@ -36,6 +37,7 @@ SECTIONS: Mapping[str, Callable[[Plan], Sequence[Table]]] = {
     "misses": misses,
     "flights": flights,
     "routes": routes,
+    "operating": operating,
     "footprint": footprint,
 }
 

@@ -74,6 +74,7 @@ ROWS = {
     "chunks": ["chat to messages"],
     "records": ["1,000", "1,100"],
     "misses": ["stream", "JSON"],
+    "operating": ["a recalled hit", "a miss"],
     "plans": [
         *(f"pick={pick}, 20 targets" for pick in ("first", "cheapest", "fastest", "weighted", "race")),
         *(f"the needs of {size}" for size in ("1 KB", "45 KB")),
@@ -108,7 +109,7 @@ TABLES = {
 }
 """Of a section; the others have one of their own name."""
 
-_QUICK = ["keys", "stores", "relays", "pulls", "records", "misses", "routes"]
+_QUICK = ["keys", "stores", "relays", "pulls", "records", "misses", "operating", "routes"]
 _OF_OTHERS = {"throughput", "chunks", *TABLES["routes"]}
 SECTIONS = [*(name for name in ROWS if name not in _OF_OTHERS), "routes"] if THOROUGH else _QUICK
 """The others start half a dozen servers each; the size of an installation is a download."""
