@@ -90,7 +90,7 @@ class Ledger:
         self._book, self._thread, self._clock = book_of(directory), thread, clock
         self._queue: deque[ExchangeReport] = deque()
         self._dropped = 0
-        self._is_begun = self._is_closed = self._is_made = False
+        self._is_begun = self._is_closed = self._is_made = self._was_there = False
         self._tended_at, self._epoch = 0.0, clock() - time.monotonic()
         self._is_failing = False
         self._pid = os.getpid()
@@ -105,7 +105,7 @@ class Ledger:
             return
         self._queue.append(report)
         if not self._is_begun and self._is_there(report):
-            self._is_begun = True
+            self._is_begun, self._was_there = True, self._book.path.parent.is_dir()
             self._hand_over(self._thread.submit_later, GATHERED)
 
     def gather(self, tell: Callable[[], None]) -> None:
@@ -154,6 +154,10 @@ class Ledger:
     def _write(self) -> bool:
         """Write one batch, and say whether that could be done. What cannot be written stays in the queue."""
         self._is_begun = False  # what comes from here on may come too late for this batch
+        if (
+            self._was_there and not self._book.path.parent.is_dir()
+        ):  # somebody has removed the store, and is not to find it again
+            self._queue.clear()
         dropped, reports = self._dropped, [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
         if not reports and not dropped:
             return True

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.faults.fault import Fault, Tally
+from tests.faults.worker import KEPT
 from tests.stores.scripts import run, run_at_once
 from tests.stores.test_disk_processes import CROWD, FORKING_UNDER_WAY
 
@@ -111,7 +112,7 @@ def _tried(name: str, way: Callable[[Path, int], None], turns: int) -> Tally:
             return Tally(failed=1, examples=(f"{name}: {str(exc)[-1500:]}",))
         with closing(sqlite3.connect(path / "cache.db")) as database:
             ((integrity,),) = database.execute("PRAGMA integrity_check").fetchall()
-        strange = {file.name for file in path.iterdir()} - {"cache.db", "cache.db-wal", "cache.db-shm", "lock", "secret"}
+        strange = {file.name for file in path.iterdir()} - set(KEPT)
     wrong = () if integrity == "ok" else (f"{name}: {integrity}",)
     left = (f"{name}: {sorted(strange)} are left",) if strange else ()
     return Tally(wrong=len(wrong), leaks=len(strange), examples=(*wrong, *left))

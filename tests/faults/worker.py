@@ -25,8 +25,8 @@ from tests.wsgi_driver import call
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = 200
-KEPT = ("cache.db", "cache.db-wal", "cache.db-shm", "lock", "secret")
-"""The files of a store; the databases that were set aside come on top."""
+KEPT = ("cache.db", "cache.db-wal", "cache.db-shm", "lock", "secret", "ledger.db", "ledger.db-wal", "ledger.db-shm")
+"""The files of a store, and of the ledger beside it; the databases that were set aside come on top."""
 
 _HEADERS = ((b"content-type", b"application/json"), (b"authorization", b"Bearer somebody"))
 """Whoever has a credential makes the store keep a secret."""

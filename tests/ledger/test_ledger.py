@@ -446,3 +446,16 @@ def test_a_ledger_of_what_merely_passed_ends_without_a_file(tmp_path: Path) -> N
     ledger.close()
 
     assert not (tmp_path / "store").exists()
+
+
+def test_a_store_that_was_removed_does_not_come_back_for_its_ledger(tmp_path: Path, hand: ByHand) -> None:
+    """Who removes a directory is not to find a part of it again a moment later."""
+    directory = tmp_path / "store"
+    directory.mkdir(mode=0o700)
+    ledger = Ledger(directory, hand)
+    ledger(MISS)
+    directory.rmdir()
+
+    hand.work()
+
+    assert not directory.exists()
