@@ -49,6 +49,11 @@ class Book:
         with _translated(), self._reader.held() as connection:
             return connection.execute(query, values).fetchall()
 
+    def let_go(self) -> None:
+        """Close the connections; the next use opens them again."""
+        self._writer.let_go()
+        self._reader.let_go()
+
     def close(self) -> None:
         """Close the connections. May be called twice, and before first use; nothing is opened after."""
         self._writer.close()
@@ -84,6 +89,10 @@ class _Connected:
             yield self._open()
         finally:
             self._lock.release()
+
+    def let_go(self) -> None:
+        with self._lock:
+            self._let_go()
 
     def close(self) -> None:
         with self._lock:

@@ -65,7 +65,11 @@ _DELETE_SURPLUS = "DELETE FROM exchanges WHERE place <= ?"
 
 def ledger_beside(store: Store, policy: Policy) -> "Ledger | None":
     """Return the ledger of a store; `None` for one that does not write in a thread, or from which is only replayed."""
-    return Ledger(store.path, store) if isinstance(store, DiskStore) and not policy.replays else None
+    if not isinstance(store, DiskStore) or policy.replays:
+        return None
+    ledger = Ledger(store.path, store)
+    store.closes_with(ledger.let_go)
+    return ledger
 
 
 class StoreThread(Protocol):
@@ -90,7 +94,8 @@ class Ledger:
         self._book, self._thread, self._clock = book_of(directory), thread, clock
         self._queue: deque[ExchangeReport] = deque()
         self._dropped = 0
-        self._is_begun = self._is_closed = self._is_made = self._was_there = False
+        self._is_begun = self._is_closed = self._is_made = False
+        self._was_there = directory.is_dir()
         self._tended_at, self._epoch = 0.0, clock() - time.monotonic()
         self._is_failing = False
         self._pid = os.getpid()
@@ -105,7 +110,7 @@ class Ledger:
             return
         self._queue.append(report)
         if not self._is_begun and self._is_there(report):
-            self._is_begun, self._was_there = True, self._book.path.parent.is_dir()
+            self._is_begun, self._was_there = True, self._was_there or self._book.path.parent.is_dir()
             self._hand_over(self._thread.submit_later, GATHERED)
 
     def gather(self, tell: Callable[[], None]) -> None:
@@ -131,6 +136,10 @@ class Ledger:
                 break
         self._book.close()
 
+    def let_go(self) -> None:
+        """Have no file open; the next exchange opens it again."""
+        self._book.let_go()
+
     def before_fork(self) -> None:
         """There is nothing to put in order: the book does that for itself."""
 
@@ -154,9 +163,7 @@ class Ledger:
     def _write(self) -> bool:
         """Write one batch, and say whether that could be done. What cannot be written stays in the queue."""
         self._is_begun = False  # what comes from here on may come too late for this batch
-        if (
-            self._was_there and not self._book.path.parent.is_dir()
-        ):  # somebody has removed the store, and is not to find it again
+        if self._was_there and not self._book.path.parent.is_dir():  # who removed it is not to find it again
             self._queue.clear()
         dropped, reports = self._dropped, [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
         if not reports and not dropped:

@@ -459,3 +459,18 @@ def test_a_store_that_was_removed_does_not_come_back_for_its_ledger(tmp_path: Pa
     hand.work()
 
     assert not directory.exists()
+
+
+def test_a_store_that_is_closed_leaves_no_file_open(tmp_path: Path) -> None:
+    """Its file system may be taken away then."""
+    store = DiskStore(tmp_path / "store")
+    ledger = ledger_beside(store, Policy())
+    assert ledger is not None
+    store.put(b"0" * 16, b"a record", None)
+    ledger(MISS)
+
+    store.close()
+
+    open_files = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert [name for name in open_files if name.startswith(str(tmp_path))] == []
+    assert found(tmp_path / "store", "SELECT count FROM minutes") == [(1,)]

@@ -5,6 +5,7 @@ import logging
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -81,6 +82,7 @@ class DiskStore(Store):
         self._known_secret = b""
         self._reader: DiskReader | None = None
         self._may_begin = threading.Lock()
+        self._beside: list[weakref.WeakMethod[Callable[[], None]]] = []
         on_fork(self)
 
     @property
@@ -228,10 +230,17 @@ class DiskStore(Store):
     def count(self) -> int:
         return self._read(Database.rows)
 
+    def closes_with(self, let_go: Callable[[], None], /) -> None:
+        """Have a method called when the store was closed, for as long as what lies beside it and has that method is there."""
+        self._beside = [*[one for one in self._beside if one() is not None], weakref.WeakMethod(let_go)]
+
     def close(self) -> None:
         if self._reader is not None:
             self._reader.close()
         self._close(CLOSING_TIME)
+        for let_go in self._beside:
+            if (method := let_go()) is not None:
+                method()
 
     def _close(self, within: float) -> None:
         session = self._sessions.pop(os.getpid(), None)
