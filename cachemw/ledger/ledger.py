@@ -230,17 +230,16 @@ def _summed(reports: Iterable[ExchangeReport], now: float) -> dict[tuple[object,
 
 def _of_whom(report: ExchangeReport, now: float) -> tuple[object, ...]:
     """Return whose sums an exchange is in. A model counts by its name only where one of that name has answered."""
-    has_answered = report.status is not None and report.status < 400
-    model = _name(report.model) if has_answered else ""
+    model = _name(report.model) if _has_answered(report) else ""
     minute = int(now if report.at is None else report.at) // 60
-    names = _name(report.client), _name(report.route), _name(report.target), model, _name(report.endpoint)
+    names = _name(report.client), _name(report.route), _target(report), model, _name(report.endpoint)
     return minute, *names, report.outcome
 
 
 def _counted(report: ExchangeReport) -> tuple[int, ...]:
     """Return what an exchange counts for; one that stands for several hits counts for all of them."""
     usage, count, outcome = report.usage or _UNKNOWN, report.count, report.outcome
-    is_unpriced = report.cost is None and outcome in BOUGHT and report.status is not None and report.status < 400
+    is_unpriced = report.cost is None and outcome in BOUGHT and _has_answered(report)
     return (
         count,
         min((usage.input_tokens or 0) * count, _LARGEST_SUM),
@@ -264,7 +263,8 @@ def _details(report: ExchangeReport, worker: int, now: float) -> tuple[Any, ...]
         report.outcome,
         report.detail,
         report.key,
-        *map(_name, (report.client, report.route, report.target, report.model, report.answered_model, report.endpoint)),
+        *(_name(report.client), _name(report.route), _target(report)),
+        *(_name(report.model), _name(report.answered_model), _name(report.endpoint)),
         *(report.namespace and _name(report.namespace), report.status, report.fwd, report.fwd_status),
         *(None if report.stored is None else int(report.stored), _in_ms(report.kept_for), report.bytes_in, report.bytes_out),
         *(usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens, usage.cache_write_tokens),
@@ -278,6 +278,18 @@ def _ms_saved(report: ExchangeReport) -> int:
     if report.took is None or report.total is None:
         return 0
     return min(max(0, int((report.took - report.total) * 1000)) * report.count, _LARGEST_SUM)
+
+
+def _has_answered(report: ExchangeReport) -> bool:
+    return report.status is not None and report.status < 400
+
+
+def _target(report: ExchangeReport) -> str:
+    """Return the name of a target; of a URL without its path, where that may be anything that a client asks for."""
+    name = _name(report.target)
+    if "://" not in name or report.endpoint is not None and _has_answered(report):
+        return name
+    return "/".join(name.split("/", 3)[:3])
 
 
 def _in_ms(seconds: float | None) -> int | None:

@@ -474,3 +474,24 @@ def test_a_store_that_is_closed_leaves_no_file_open(tmp_path: Path) -> None:
     open_files = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     assert [name for name in open_files if name.startswith(str(tmp_path))] == []
     assert found(tmp_path / "store", "SELECT count FROM minutes") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "status", "target"),
+    [
+        ("chat", 200, "https://api.example/team/v1/chat/completions"),
+        ("chat", 404, "https://api.example"),
+        (None, 200, "https://api.example"),
+        (None, None, "https://api.example"),
+    ],
+)
+def test_the_paths_that_clients_make_up_have_no_sums_of_their_own(
+    endpoint: str | None, status: int | None, target: str, ledger: Ledger, hand: ByHand, tmp_path: Path
+) -> None:
+    """O3: nor is the name of a file written down that somebody looks for."""
+    url = "https://api.example/team/v1/chat/completions"
+    ledger(replace(MISS, endpoint=endpoint, status=status, target=url))
+    hand.work()
+
+    assert found(tmp_path, "SELECT target FROM minutes") == [(target,)]
+    assert found(tmp_path, "SELECT target FROM exchanges") == [(target,)]
