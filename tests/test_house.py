@@ -13,7 +13,8 @@ PURE_PACKAGES = ("cachemw.wire", "cachemw.endpoints", "cachemw.translation", "ca
 PURE_MODULES = {
     *("cachemw.errors", "cachemw.messages", "cachemw.report", "cachemw.limits", "cachemw.redaction", "cachemw.toml"),
     *("cachemw.money", "cachemw.routing"),
-    *("cachemw.proxy.admission", "cachemw.proxy.formats", "cachemw.proxy.lending"),
+    *("cachemw.formats", "cachemw.proxy.admission", "cachemw.proxy.lending"),
+    *("cachemw.inventory.entry", "cachemw.inventory.filters"),
     *("cachemw.drivers.pull", "cachemw.drivers.pull_effects", "cachemw.flights.pulled"),
 }
 GATEWAY = "cachemw.gateway."
@@ -36,7 +37,7 @@ PURE = [path for path in MODULES if is_pure(path)]
 # The standard library's parts that neither read a clock nor open, wait for, or draw anything.
 STANDARD = set(
     "abc array base64 binascii bisect collections collections.abc contextlib dataclasses decimal enum functools hashlib heapq"
-    " hmac ipaddress itertools json math operator re string struct types typing zlib datetime difflib tomllib".split()
+    " hmac ipaddress itertools json math operator re string struct types typing zlib datetime difflib fnmatch tomllib".split()
 )
 LIBRARIES = {"blake3", "http_sf", "msgspec", "msgspec.structs", "xxhash"}
 DOES_IO = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}
@@ -48,6 +49,7 @@ LAYERS = (
     ("endpoints",),
     ("translation",),
     ("cache",),
+    ("formats",),
     ("stores", "upstreams"),
     ("ledger", "metrics"),
     ("inventory",),

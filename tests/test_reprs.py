@@ -39,9 +39,9 @@ SHOWN: dict[str, str] = {
     "cachemw.report.ExchangeReport": "fwd key details abandoned id endpoint route cost_basis",
     "cachemw.cache.lookup.NoMatch": "fwd detail",
     "cachemw.cache.lookup.Match": "details",
-    "cachemw.proxy.formats.Format": "metavar allowed parse toml show bounds",
-    "cachemw.proxy.formats.KeyFormat": "metavar allowed parse toml show bounds",
-    "cachemw.proxy.formats.ListFormat": "metavar allowed parse toml show bounds",
+    "cachemw.formats.Format": "metavar allowed parse toml show bounds",
+    "cachemw.formats.KeyFormat": "metavar allowed parse toml show bounds",
+    "cachemw.formats.ListFormat": "metavar allowed parse toml show bounds",
     "cachemw.proxy.settings.Setting": "name default form help_text flag",  # a row of the table, not what it is set to
     "cachemw.simulator.script.Begin": "headers",
     "cachemw.upstreams.providers.Provider": "base_url key_variables url_variable bookkeeping version store_when"

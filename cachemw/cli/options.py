@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cachemw.formats import SECONDS
 from cachemw.gateway.config import SETTINGS_TABLE
-from cachemw.proxy.formats import SECONDS
 from cachemw.proxy.settings import CONFIG_VARIABLE, SETTINGS
 
 Directory = Annotated[

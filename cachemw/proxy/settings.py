@@ -10,12 +10,7 @@ import msgspec
 
 from cachemw.cache.policy import CountTokens, Done, Policy
 from cachemw.errors import ConfigurationError, InvalidSetting
-from cachemw.gateway.files import read_gateway
-from cachemw.gateway.routes import GatewayConfig
-from cachemw.limits import BODY_BYTES, RECALL_BYTES, ROW_BYTES, STORE_BYTES, Limits, Timeouts
-from cachemw.proxy.admission import AccessRules
-from cachemw.proxy.client_keys import read_client_keys, with_clients
-from cachemw.proxy.formats import (
+from cachemw.formats import (
     KEEP,
     KEYS,
     SECONDS,
@@ -28,6 +23,11 @@ from cachemw.proxy.formats import (
     text,
     words,
 )
+from cachemw.gateway.files import read_gateway
+from cachemw.gateway.routes import GatewayConfig
+from cachemw.limits import BODY_BYTES, RECALL_BYTES, ROW_BYTES, STORE_BYTES, Limits, Timeouts
+from cachemw.proxy.admission import AccessRules
+from cachemw.proxy.client_keys import read_client_keys, with_clients
 from cachemw.proxy.lending import lent_paths
 from cachemw.proxy.settings_file import Given, as_it_is, from_file, meant, of_gateway
 from cachemw.stores import DiskStore, Store

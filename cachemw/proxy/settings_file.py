@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cachemw.errors import ConfigurationError
+from cachemw.formats import Format
 from cachemw.gateway.config import GATEWAY_TABLES, SETTINGS_TABLE, has_gateway
-from cachemw.proxy.formats import Format
 from cachemw.toml import toml_name
 
 Given = tuple[str, Callable[[Any], Any], object, str]

@@ -10,8 +10,8 @@ import pytest
 
 from cachemw import ConfigurationError
 from cachemw.errors import InvalidSetting
+from cachemw.formats import KEEP
 from cachemw.proxy import Settings
-from cachemw.proxy.formats import KEEP
 from cachemw.proxy.settings import SETTINGS, OptionValue, Setting, refuse_unknown_variables
 
 IN_FILE = {name: setting for name, setting in SETTINGS.items() if name != "client_keys"}

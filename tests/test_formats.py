@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw.proxy.formats import DURATIONS, KEEP, LIST, SECONDS, SIZES, SWITCH, Format, choice, counts, sizes
+from cachemw.formats import DURATIONS, KEEP, LIST, SECONDS, SIZES, SWITCH, Format, choice, counts, sizes
 
 BYTES = sizes(0)
 

@@ -1,0 +1,1 @@
+"""The inventory of a store: which records there are, which of them are meant, and what is done with those."""
