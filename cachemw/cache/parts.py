@@ -127,6 +127,25 @@ def read_batch(record: bytes) -> Batch | None:
     return None if inputs is None else Batch(words[0], inputs, stored)
 
 
+def whole_of(headers: Headers) -> bytes | None:
+    """Return the index of the whole that the record of a part with these fields names; `None` for any other record."""
+    words = _words_in(headers)
+    try:
+        return bytes.fromhex(words[1].decode()) if len(words) == 3 else None
+    except ValueError:
+        return None
+
+
+def without_batch(headers: Headers) -> Headers:
+    """Return the fields of a record without ours, which no answer has."""
+    return tuple([field for field in headers if field[0] != _BATCH])
+
+
+def is_batch(headers: Headers) -> bool:
+    """Say whether a record with these fields is what the parts of an answer have in common."""
+    return len(_words_in(headers)) == 2
+
+
 def _count(word: bytes) -> int | None:
     """Return how many a record says there are: who can write to a store can have it say anything."""
     return int(word) if word.isdigit() and len(word) <= _LONGEST_COUNT and int(word) else None

@@ -25,6 +25,8 @@ from cachemw.cli.serve import run as run_server
 from cachemw.cli.spend import SpendBy, read_spending, spending_lines, spending_notes, spending_table
 from cachemw.errors import CacheError, InvalidSetting
 from cachemw.gateway.config import SETTINGS_TABLE
+from cachemw.inventory.entries import read_entries
+from cachemw.inventory.survey import survey
 from cachemw.proxy import Settings
 from cachemw.proxy.settings import SETTINGS, Setting, refuse_unknown_variables
 from cachemw.simulator import DIALECTS, Simulator
@@ -179,7 +181,8 @@ def demo(
 def stats(directory: Directory = "") -> None:
     """Show what a store holds."""
     with upkeep.opened(directory) as store:
-        seen = upkeep.survey((record for _, record in store.scan()), time.time())
+        now = time.time()
+        seen = survey(read_entries(store, now), now)
         typer.echo(store.place)
         Console().print(upkeep.table(seen, store.size()))
 

@@ -253,3 +253,6 @@ class FilterMember:
 FILTER_MEMBERS: Mapping[str, FilterMember] = {
     member.name: FilterMember(member.name, **member.metadata) for member in fields(Filter)
 }
+
+EVERYTHING = Filter()
+"""The filter that everything fits."""

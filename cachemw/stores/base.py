@@ -136,6 +136,10 @@ class Store(Protocol):
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
         """Go through the records there are."""
 
+    def indexes(self) -> Sequence[bytes]:
+        """Return the indexes under which something lies, be it damaged, or its time over."""
+        return [index for index, _ in self.scan()]
+
     def size(self) -> int:
         """Return how many bytes it takes, about."""
 

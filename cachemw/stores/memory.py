@@ -98,11 +98,13 @@ class MemoryStore(Store):
                 self._remove(index)
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
-        with self._lock:
-            indexes = list(self._records)
-        for index in indexes:
+        for index in self.indexes():
             if (record := self.get(index)) is not None:
                 yield index, record
+
+    def indexes(self) -> list[bytes]:
+        with self._lock:
+            return list(self._records)
 
     def size(self) -> int:
         return self._size

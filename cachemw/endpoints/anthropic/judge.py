@@ -23,7 +23,7 @@ from cachemw.limits import Work
 from cachemw.wire.sse import Event
 from cachemw.wire.strict_json import NULL, UNREADABLE
 
-_AS_CHAT_SAYS: Mapping[str, str] = {
+AS_CHAT_SAYS: Mapping[str, str] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "tool_use": "tool_calls",
@@ -110,7 +110,7 @@ class MessageJudge:
         reason, store_when = self._reason, self._demands.store_when
         if reason is None:
             return "unfinished-answer"
-        if reason not in _NEVER and (reason in store_when or _AS_CHAT_SAYS.get(reason) in store_when):
+        if reason not in _NEVER and (reason in store_when or AS_CHAT_SAYS.get(reason) in store_when):
             return None
         return finish_fault(reason)
 

@@ -8,7 +8,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +19,7 @@ from cachemw.errors import RecordRefused, StoreError
 from cachemw.stores.base import Inline, Store
 from cachemw.stores.disk.database import KEY_BYTES, MARGIN, SELECT_COUNT, STEPS, tune
 from cachemw.stores.disk.files import SECRET_BYTES, SECRET_FILE
-from cachemw.stores.disk.schema import SELECT_RECORD, ForeignSchemaError, refuse_foreign_schema
+from cachemw.stores.disk.schema import SELECT_RECORD, SELECT_RECORDS, ForeignSchemaError, refuse_foreign_schema
 from cachemw.stores.forks import on_fork
 
 LOCK_SECONDS = 0.25
@@ -69,6 +69,15 @@ class DiskReader(Store):
         found = self._select(SELECT_RECORD, (self._record_limit, index, time.time()))
         return bytes(found[0][0]) if found and found[0][0] is not None else None
 
+    def get_many(self, indexes: Sequence[bytes]) -> list[bytes | None]:
+        """Return the records; what is more than to read them is left to `get`, as where one is larger than it may be."""
+        statement = SELECT_RECORDS.format(", ".join("?" * len(indexes)))
+        try:
+            found = dict(self._select(statement, (self._record_limit, *indexes, time.time())))
+        except StoreError:
+            return [self.get(index) for index in indexes]
+        return [None if (record := found.get(index)) is None else bytes(record) for index in indexes]
+
     def order(self) -> Order:
         return Order(0, 0, time.monotonic_ns())
 
@@ -89,9 +98,12 @@ class DiskReader(Store):
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
         """Go through the records there are, oldest first."""
-        for (index,) in self._select(_SELECT_KEYS):
+        for index in self.indexes():
             if (record := self.get(index)) is not None:
                 yield index, record
+
+    def indexes(self) -> list[bytes]:
+        return [index for (index,) in self._select(_SELECT_KEYS)]
 
     def count(self) -> int:
         return int(self._select(SELECT_COUNT)[0][0])

@@ -216,9 +216,12 @@ class DiskStore(Store):
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
         """Go through the records there are, oldest first."""
-        for index in self._here().call(lambda cache: cache.indexes()):
+        for index in self.indexes():
             if (record := self.get(index)) is not None:
                 yield index, record
+
+    def indexes(self) -> list[bytes]:
+        return self._here().call(lambda cache: cache.indexes())
 
     def size(self) -> int:
         """Return the bytes it takes on disk."""

@@ -115,10 +115,7 @@ class FileStore(Store):
 
     def scan(self) -> Iterator[tuple[bytes, bytes]]:
         """Go through the records there are; what is none is left out, and named in the log."""
-        for digits in sorted(set(self._folder.names().values())):
-            if len(digits) % 2:
-                continue
-            index = bytes.fromhex(digits)
+        for index in self.indexes():
             try:
                 record = self.get(index)
             except RecordError as exc:
@@ -126,6 +123,9 @@ class FileStore(Store):
                 continue
             if record is not None:
                 yield index, record
+
+    def indexes(self) -> list[bytes]:
+        return [bytes.fromhex(digits) for digits in sorted(set(self._folder.names().values())) if len(digits) % 2 == 0]
 
     def count(self) -> int:
         self._refuse_if_gone()
