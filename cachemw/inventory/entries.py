@@ -1,10 +1,10 @@
 """Read what a store holds: an entry for each record, one after another, and never more than a few records at once."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from cachemw.cache.key import indexes_beside
 from cachemw.errors import RecordError
-from cachemw.inventory.entry import Entry, damaged_entry, entry_of
+from cachemw.inventory.entry import Entry, RecordPlace, damaged_entry, entry_of
 from cachemw.inventory.filters import EVERYTHING, Filter
 from cachemw.stores.base import Store
 
@@ -22,31 +22,38 @@ def read_entries(store: Store, now: float, meant: Filter = EVERYTHING, *, progre
 
     Reasons for which answers ended are looked for only where the filter asks for them. Raises `StoreError`.
     """
-    indexes = _indexes(store, meant)
-    wholes = _wholes(indexes)
-    for start in range(0, len(indexes), _AT_ONCE):
-        some = indexes[start : start + _AT_ONCE]
-        for index, record in zip(some, _records(store, some), strict=True):
+    places = _places(store, meant)
+    for start in range(0, len(places), _AT_ONCE):
+        some = places[start : start + _AT_ONCE]
+        for place, record in zip(some, _records(store, [place.index for place in some]), strict=True):
             if isinstance(record, RecordError):
-                yield damaged_entry(index, 0, wholes.get(index))
+                yield damaged_entry(place, 0)
             elif record is not None:
-                yield entry_of(index, record, now, whole=wholes.get(index), with_finish=meant.finish is not None)
+                yield entry_of(place, record, now, with_finish=meant.finish is not None)
         if progress is not None:
-            progress(start + len(some), len(indexes))
+            progress(start + len(some), len(places))
 
 
-def _indexes(store: Store, meant: Filter) -> Sequence[bytes]:
-    """Return the indexes to look under: where one key is meant, no others."""
-    if meant.key is None or len(meant.key) < KEY_DIGITS:
-        return store.indexes()
-    index = bytes.fromhex(meant.key)
-    return index, *indexes_beside(index)
+def keys_beginning(store: Store, prefix: str) -> list[str]:
+    """Return the keys that begin so, in hexadecimal, in the order of the store. Raises `StoreError`."""
+    return [place.index.hex() for place in _places(store, Filter(key=prefix)) if place.whole is None]
 
 
-def _wholes(indexes: Sequence[bytes]) -> Mapping[bytes, bytes]:
-    """Return the index of the key for each of these that lies beside one."""
+def _places(store: Store, meant: Filter) -> Sequence[RecordPlace]:
+    """Return where to look: where keys are meant, nowhere but at these, and beside them."""
+    prefix = meant.key or ""
+    if len(prefix) == KEY_DIGITS:
+        return _beside_each_other((index := bytes.fromhex(prefix), *indexes_beside(index)))
+    places = _beside_each_other(store.indexes())
+    return [place for place in places if (place.whole or place.index).hex().startswith(prefix)] if prefix else places
+
+
+def _beside_each_other(indexes: Sequence[bytes]) -> Sequence[RecordPlace]:
+    """Return these as places: each knows beside which other it lies, and whether another one lies beside it."""
     there = set(indexes)
-    return {beside: index for index in indexes for beside in indexes_beside(index) if beside in there}
+    wholes = {beside: index for index in indexes for beside in indexes_beside(index) if beside in there}
+    with_beside = set(wholes.values())
+    return [RecordPlace(index, wholes.get(index), index in with_beside) for index in indexes]
 
 
 def _records(store: Store, indexes: Sequence[bytes]) -> Sequence[bytes | RecordError | None]:

@@ -27,15 +27,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one record.
 
     It lies under `index`; `key` is the one under which people are told of it, in hexadecimal, `size` the bytes that it takes,
-    and `body_bytes` those of its answer. Of a record that `is_damaged`, or that no recording comes to, nothing else is known.
-    `stored_at` is in seconds since the epoch, `lifetime` and `took` in seconds. `finish` are the reasons for which the answer
-    ended, `None` where nobody has looked for them.
+    and `body_bytes` those of its answer. It `has_others` where more is stored under its key. Of a record that `is_damaged`, or
+    that no recording comes to, nothing else is known. `stored_at` is in seconds since the epoch, `lifetime` and `took` in
+    seconds. `finish` are the reasons for which the answer ended, `None` where nobody has looked for them.
     """
 
     index: bytes
     key: str
     size: int
     role: Role = Role.ANSWER
+    has_others: bool = False
     is_damaged: bool = False
     is_stream: bool = False
     body_bytes: int = 0
@@ -71,18 +72,29 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return not self.is_damaged and not self.is_fresh(now)
 
 
-def entry_of(index: bytes, record: bytes, now: float, *, whole: bytes | None = None, with_finish: bool = False) -> Entry:
-    """Return the entry of what lies under an index; `whole` is that of the key beside whose record it lies."""
+class RecordPlace(msgspec.Struct, frozen=True):
+    """The place of a record: its index, that of the key beside whose record it lies, and whether something lies beside it."""
+
+    index: bytes
+    whole: bytes | None = None
+    has_beside: bool = False
+
+    __repr__ = redacted_repr
+
+
+def entry_of(place: RecordPlace, record: bytes, now: float, *, with_finish: bool = False) -> Entry:
+    """Return the entry of what lies in a place."""
     stored = sound(record, now)
     if stored is None:
-        return damaged_entry(index, len(record), whole)
-    return _entry(index, len(record), stored, whole, finish_reasons(stored) if with_finish else None)
+        return damaged_entry(place, len(record))
+    return _entry(place, len(record), stored, finish_reasons(stored) if with_finish else None)
 
 
-def damaged_entry(index: bytes, size: int, whole: bytes | None = None) -> Entry:
+def damaged_entry(place: RecordPlace, size: int) -> Entry:
     """Return the entry of what is no record that can be read."""
-    role = Role.ANSWER if whole is None else Role.BESIDE
-    return Entry(index=index, key=(whole or index).hex(), size=size, role=role, is_damaged=True)
+    role, key = (Role.ANSWER, place.index) if place.whole is None else (Role.BESIDE, place.whole)
+    has_others = place.has_beside or role is Role.BESIDE
+    return Entry(index=place.index, key=key.hex(), size=size, role=role, has_others=has_others, is_damaged=True)
 
 
 def sound(record: bytes, now: float) -> StoredResponse | None:
@@ -95,13 +107,14 @@ def sound(record: bytes, now: float) -> StoredResponse | None:
     return stored if is_sound(bare, now) else None
 
 
-def _entry(index: bytes, size: int, stored: StoredResponse, whole: bytes | None, finish: tuple[str, ...] | None) -> Entry:
-    role, key = _role_and_key(index, stored, whole)
+def _entry(place: RecordPlace, size: int, stored: StoredResponse, finish: tuple[str, ...] | None) -> Entry:
+    role, key = _role_and_key(place, stored)
     return Entry(
-        index=index,
+        index=place.index,
         key=key.hex(),
         size=size,
         role=role,
+        has_others=place.has_beside or role is not Role.ANSWER,
         is_stream=stored.kind.stream,
         body_bytes=len(stored.body),
         endpoint=stored.endpoint,
@@ -117,10 +130,10 @@ def _entry(index: bytes, size: int, stored: StoredResponse, whole: bytes | None,
     )
 
 
-def _role_and_key(index: bytes, stored: StoredResponse, whole: bytes | None) -> tuple[Role, bytes]:
+def _role_and_key(place: RecordPlace, stored: StoredResponse) -> tuple[Role, bytes]:
     named = whole_of(stored.headers)
     if named is not None:
         return Role.PART, named
     if is_batch(stored.headers):
-        return Role.BATCH, whole or index
-    return (Role.ANSWER, index) if whole is None else (Role.BESIDE, whole)
+        return Role.BATCH, place.whole or place.index
+    return (Role.ANSWER, place.index) if place.whole is None else (Role.BESIDE, place.whole)

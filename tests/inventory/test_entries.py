@@ -11,7 +11,7 @@ from cachemw.cache import record as codec
 from cachemw.cache.freshness import is_fresh
 from cachemw.cache.key import index_beside, index_of_batch
 from cachemw.inventory.entries import read_entries
-from cachemw.inventory.entry import Entry, Role, entry_of
+from cachemw.inventory.entry import Entry, RecordPlace, Role, entry_of
 from cachemw.inventory.filters import Filter
 from cachemw.inventory.finish import finish_reasons
 from cachemw.inventory.survey import AGES, Held, Stats, survey
@@ -113,7 +113,7 @@ def test_a_file_that_was_changed_is_a_damaged_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize("age", [-5.0, 0.0, 59.9, 60.0, 60.5, 61.0])
 def test_an_entry_is_fresh_as_long_as_its_record_is(age: float) -> None:
     stored = completion(stored_at=NOW - age, lifetime=60.0)
-    entry = entry_of(INDEX, codec.encode(stored), NOW)
+    entry = entry_of(RecordPlace(INDEX), codec.encode(stored), NOW)
 
     assert entry.is_fresh(NOW) is is_fresh(stored, NOW)
     assert entry.is_stale(NOW) is not is_fresh(stored, NOW)
@@ -222,4 +222,4 @@ def test_of_an_empty_store_there_is_nothing_to_say() -> None:
 )
 def test_a_record_that_no_recording_comes_to_counts_as_damaged(changes: dict[str, float]) -> None:
     """F111: its checksum is right, and there is no such day."""
-    assert entry_of(INDEX, codec.encode(replace(completion(), **changes)), NOW).is_damaged
+    assert entry_of(RecordPlace(INDEX), codec.encode(replace(completion(), **changes)), NOW).is_damaged
