@@ -9,7 +9,7 @@ from cachemw.cache import record as codec
 from cachemw.cache.lookup import is_sound
 from cachemw.cache.parts import is_batch, whole_of, without_batch
 from cachemw.errors import RecordError
-from cachemw.inventory.finish import finish_reasons
+from cachemw.inventory.answers import finish_reasons
 from cachemw.messages import StoredResponse, Usage
 from cachemw.redaction import redacted_repr
 

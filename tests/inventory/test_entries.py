@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from cachemw.cache import record as codec
 from cachemw.cache.freshness import is_fresh
 from cachemw.cache.key import index_beside, index_of_batch
+from cachemw.inventory.answers import finish_reasons
 from cachemw.inventory.entries import read_entries
 from cachemw.inventory.entry import Entry, RecordPlace, Role, entry_of
 from cachemw.inventory.filters import Filter
-from cachemw.inventory.finish import finish_reasons
 from cachemw.inventory.survey import AGES, Held, Stats, survey
 from cachemw.messages import Kind, StoredResponse, Usage
 from cachemw.stores import DiskStore, FileStore, MemoryStore, Store

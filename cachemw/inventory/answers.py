@@ -1,0 +1,101 @@
+"""What a stored answer says: its text as people read it, and the reasons for which it ended. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from cachemw.endpoints import ENDPOINTS
+from cachemw.endpoints.anthropic.judge import AS_CHAT_SAYS
+from cachemw.endpoints.base import PLAIN, Endpoint
+from cachemw.limits import Work
+from cachemw.messages import StoredResponse
+from cachemw.wire.sse import Parser
+from cachemw.wire.strict_json import UNREADABLE
+
+_BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
+_MAY_SAY = re.compile(rb'_reason"\s*:\s*"|"response\.(?:completed|incomplete)"')
+"""What stands in an event that may say why the answer ended: of a stream, nearly none do."""
+
+
+def finish_reasons(stored: StoredResponse) -> tuple[str, ...]:
+    """Return why each of the choices of an answer ended, once each, in its own words and in those of chat completions."""
+    endpoint = _BY_NAME.get(stored.endpoint)
+    if endpoint is None or not endpoint.writes:
+        return ()
+    reasons = dict.fromkeys(_reasons(stored, endpoint))
+    return tuple(dict.fromkeys(word for reason in reasons for word in (reason, AS_CHAT_SAYS.get(reason, reason))))
+
+
+def answer_text(stored: StoredResponse) -> str:
+    """Return what an answer says: its words and its calls of tools, choice after choice; else its body as text."""
+    document = _document(stored)
+    pieces = [] if document is None else [piece for piece in _pieces(document) if piece]
+    return "\n\n".join(pieces) if pieces else stored.body.decode(errors="backslashreplace")
+
+
+def _reasons(stored: StoredResponse, endpoint: Endpoint) -> Iterator[str]:
+    if not stored.kind.stream:
+        yield from endpoint.begins(stored.body, is_whole=True).finish_reasons
+        return
+    for start, end in pairwise((0, *stored.event_ends)):
+        piece = stored.body[start:end]
+        if _MAY_SAY.search(piece):
+            for event in Parser(ends=endpoint.ends).feed(piece):
+                yield from endpoint.begins(event.data, is_whole=False).finish_reasons
+
+
+def _document(stored: StoredResponse) -> Mapping[str, Any] | None:
+    """Return an answer as one document; `None` where it cannot be had so."""
+    endpoint = _BY_NAME.get(stored.endpoint)
+    whole = endpoint.derive(stored, PLAIN, Work()) if endpoint is not None and stored.kind.stream else stored
+    try:
+        document = msgspec.json.decode(whole.body) if isinstance(whole, StoredResponse) else None
+    except UNREADABLE:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _pieces(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the document of any of the endpoints says that write: choices, content blocks, or output items."""
+    for choice in _objects(document.get("choices")):
+        message = choice.get("message")
+        yield from _of_message(message) if isinstance(message, dict) else _texts(choice.get("text"))
+    yield from _texts(document.get("content"))
+    for item in _objects(document.get("output")):
+        yield from _texts(item.get("content"))
+        yield from _call(item)
+
+
+def _of_message(message: Mapping[str, Any]) -> Iterator[str]:
+    yield from _texts(message.get("content"))
+    yield from _texts(message.get("refusal"))
+    for call in _objects(message.get("tool_calls")):
+        yield from _call(call.get("function"))
+    yield from _call(message.get("function_call"))
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """Yield the texts of content, which is one, or a list of blocks; and the calls among these."""
+    if isinstance(content, str):
+        yield content
+        return
+    for block in _objects(content):
+        yield from _texts(block.get("text"))
+        yield from _texts(block.get("refusal"))
+        yield from _call(block)
+
+
+def _call(call: Any) -> Iterator[str]:
+    """Yield a call of a tool as it would stand in a program."""
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        return
+    given = call.get("arguments", call.get("input"))
+    yield f"{call['name']}({given if isinstance(given, str) else msgspec.json.encode(given).decode()})"
+
+
+def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, list):
+        yield from (item for item in value if isinstance(item, dict))
