@@ -1,0 +1,87 @@
+"""Open a ledger to read it while others write it: no row is changed, and one that is not there yet has nothing."""
+
+import sqlite3
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from cachemw.errors import BookError
+from cachemw.ledger.schema import LEDGER_FILE, LEDGER_VERSION
+from cachemw.stores.disk.damage import Identity, identity
+
+READ_PATIENCE = 2.0
+"""The seconds for which who reads waits where nobody can: while the log of the database is begun, or made whole."""
+
+
+class LedgerReader:
+    """The ledger of the store in one directory, for any thread. It may come, go and come again while it is read.
+
+    `openings` counts which file it is that is read: a place in one means nothing in the next.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / LEDGER_FILE
+        self.openings = 0
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._opened: Identity | None = None
+
+    def query(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return what a query finds; nothing where there is no ledger. Raises `BookError`."""
+        with self._lock:
+            try:
+                connection = self._open()
+                return [] if connection is None else connection.execute(query, values).fetchall()
+            except (sqlite3.Error, OSError) as exc:
+                self._let_go()
+                raise BookError(f"the ledger in {self.path} cannot be read: {exc}") from exc
+
+    def close(self) -> None:
+        """Close it. It may be called twice, and before first use."""
+        with self._lock:
+            self._let_go()
+
+    def _open(self) -> sqlite3.Connection | None:
+        found = identity(self.path)
+        if self._connection is not None and found == self._opened:
+            return self._connection
+        self._let_go()
+        if found is None:
+            self._opened = None
+            return None
+        address = f"file:{quote(str(self.path))}?mode=ro"
+        connection = sqlite3.connect(address, uri=True, timeout=READ_PATIENCE, isolation_level=None, check_same_thread=False)
+        if not _is_readable(connection):
+            connection.close()
+            return None
+        self.openings += found != self._opened  # after an error it is the same again
+        self._connection, self._opened = connection, found
+        return connection
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _is_readable(connection: sqlite3.Connection) -> bool:
+    """Say whether there is something to read: who makes a ledger makes the file first. Raises `sqlite3.Error`."""
+    try:
+        ((version,),) = connection.execute("PRAGMA user_version")
+        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    if version != LEDGER_VERSION and (version or tables):
+        connection.close()
+        raise sqlite3.DatabaseError(_of_another_version(version))
+    return bool(version == LEDGER_VERSION)
+
+
+def _of_another_version(version: int) -> str:
+    if version == 0:
+        return "it is another program's"
+    age = "a newer" if version > LEDGER_VERSION else "an older"
+    return f"it is of version {version}, which {age} cachemw writes; this one reads version {LEDGER_VERSION}"

@@ -1,0 +1,139 @@
+"""Read exchanges out of a ledger: the newest, those that are new, and one by its name."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from cachemw.errors import CommandError
+from cachemw.ledger.reader import LedgerReader
+from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, DETAILS, listed
+from cachemw.messages import Usage
+from cachemw.redaction import redacted_repr
+
+Condition = tuple[str, Sequence[object]]
+"""What rows are looked for: an expression of SQL over the columns of `exchanges`, and the values of its question marks."""
+
+EVERY: Condition = ("1", ())
+"""The condition that every row meets."""
+
+_COLUMNS = listed(("place", *DETAILS))
+_ROWS = f"SELECT {_COLUMNS} FROM exchanges WHERE place < ? AND ({{}}) ORDER BY place DESC LIMIT ?"  # noqa: S608 - of constants
+_ROWS_AFTER = f"SELECT {_COLUMNS} FROM exchanges WHERE place > ? AND place <= ? AND ({{}}) ORDER BY place LIMIT ?"  # noqa: S608
+_LAST_PLACE = "SELECT max(place) FROM exchanges"
+_ENDLESS = 2**63 - 1
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One exchange, as the ledger has it, or several hits that are one but for their time: `count` says how many.
+
+    Names are empty where there is none. Times are in milliseconds, money is in nano-dollars. `place` is its number in the
+    ledger, `kept_ms` for how long the store holds what was kept, `took_ms` how long the stored answer of a hit had taken.
+    """
+
+    place: int
+    id: str | None
+    at_ms: int
+    worker: int
+    outcome: str
+    detail: str | None
+    key: str | None
+    client: str
+    route: str
+    target: str
+    model: str
+    answered_model: str
+    endpoint: str
+    namespace: str | None
+    status: int | None
+    fwd: str | None
+    fwd_status: int | None
+    stored: int | None
+    kept_ms: int | None
+    bytes_in: int | None
+    bytes_out: int | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    cache_write_tokens: int | None
+    cost: int | None
+    cost_basis: str | None
+    at_least: int
+    saved: int | None
+    first_ms: int | None
+    total_ms: int | None
+    took_ms: int | None
+    attempts: int
+    count: int
+    sketch: bytes | None
+
+    __repr__ = redacted_repr
+
+    @property
+    def at(self) -> float:
+        """When it came, in seconds since the epoch."""
+        return self.at_ms / 1000
+
+    @property
+    def is_answered_here(self) -> bool:
+        """Say whether it was answered without an upstream being asked for it."""
+        return self.outcome in ANSWERED_HERE
+
+    @property
+    def is_bought(self) -> bool:
+        """Say whether an upstream has answered it, and is to be paid."""
+        return self.outcome in BOUGHT and self.status is not None and self.status < 400
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens that its answer says it took, whoever paid them."""
+        tokens = self.input_tokens, self.output_tokens, self.cached_tokens, self.reasoning_tokens, self.cache_write_tokens
+        return Usage(*tokens)
+
+
+def rows(reader: LedgerReader, where: Condition = EVERY, *, limit: int = 50, before: int | None = None) -> list[Row]:
+    """Return the newest exchanges that meet a condition, newest first, `before` a place. Raises `BookError`."""
+    values = (_ENDLESS if before is None else before, *where[1], limit)
+    return [Row(*found) for found in reader.query(_ROWS.format(where[0]), values)]
+
+
+def row_of(reader: LedgerReader, name: str) -> Row | None:
+    """Return the exchange of an id, of the beginning of one, or of a place; `None` where there is none.
+
+    Raises `CommandError` for a beginning that several have.
+    """
+    if name.isascii() and name.isdigit() and not name.startswith("0"):  # no id begins so before the year 2248
+        found = rows(reader, ("place = ?", (int(name),)), limit=1)
+    else:
+        found = rows(reader, ("substr(id, 1, ?) = ?", (len(name), name.lower())), limit=2)
+    if len(found) > 1:
+        raise CommandError(f"several exchanges have an id that begins with {name!r}: give more of it")
+    return found[0] if found else None
+
+
+def last_place(reader: LedgerReader) -> int:
+    """Return the place of the newest exchange; 0 where there is none. Raises `BookError`."""
+    found = reader.query(_LAST_PLACE)
+    return (found[0][0] or 0) if found else 0
+
+
+class Tail:
+    """The exchanges that come, each once, in order: those after a place, and all of a ledger that takes another's."""
+
+    def __init__(self, reader: LedgerReader, where: Condition = EVERY, *, after: int | None = None) -> None:
+        self._reader, self._where = reader, where
+        last = last_place(reader)
+        self.place = last if after is None else after
+        self._openings = reader.openings
+
+    def rows(self, limit: int) -> list[Row]:
+        """Return the next ones, oldest first; none where there are none yet. Raises `BookError`."""
+        last = last_place(self._reader)
+        if self._reader.openings != self._openings or last < self.place:
+            self._openings, self.place = self._reader.openings, 0
+        if last == self.place:
+            return []
+        values = (self.place, last, *self._where[1], limit)
+        found = [Row(*row) for row in self._reader.query(_ROWS_AFTER.format(self._where[0]), values)]
+        self.place = found[-1].place if len(found) == limit else last
+        return found

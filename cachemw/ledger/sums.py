@@ -1,0 +1,191 @@
+"""Sum up what the minutes of a ledger have: requests, tokens, money and time, by what they are told apart by."""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from functools import reduce
+
+import msgspec
+from msgspec.structs import replace
+
+from cachemw.ledger.reader import LedgerReader
+from cachemw.ledger.schema import BOUGHT, LATENCIES, NOT_WRITTEN, listed
+from cachemw.redaction import redacted_repr
+
+_DAY, _HOUR = 24 * 60, 60
+_MINUTES_KNOWN = 2 * _DAY
+_HERE = {"hit": "hits", "stale": "stale", "collapsed": "collapsed"}
+
+
+class SumsBy(StrEnum):
+    """What figures are told apart by; days and hours are those of UTC."""
+
+    CLIENT = "client"
+    TARGET = "target"
+    MODEL = "model"
+    ROUTE = "route"
+    ENDPOINT = "endpoint"
+    OUTCOME = "outcome"
+    DAY = "day"
+    HOUR = "hour"
+
+    @property
+    def is_of_time(self) -> bool:
+        """Say whether it is a span of time, which comes in order."""
+        return self in _LENGTHS
+
+
+_LENGTHS = {SumsBy.DAY: _DAY, SumsBy.HOUR: _HOUR}
+
+
+class Sums(msgspec.Struct, frozen=True):
+    """What is known of the exchanges that have one name: counts, tokens, nano-dollars, milliseconds.
+
+    `input_tokens`, `output_tokens` and the `cached_tokens` of the provider are those that upstreams were asked for and bill;
+    the saved ones are of answers from here. `unpriced` are answers of which nobody knows the cost, `least` those that may have
+    cost more, `estimated` those whose cost is by their sizes or by a list of prices, `dropped` exchanges that the ledger could
+    not write.
+    """
+
+    name: str
+    requests: int = 0
+    hits: int = 0
+    stale: int = 0
+    collapsed: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    saved_input_tokens: int = 0
+    saved_output_tokens: int = 0
+    spent: int = 0
+    saved: int = 0
+    ms_saved: int = 0
+    unpriced: int = 0
+    least: int = 0
+    estimated: int = 0
+    dropped: int = 0
+
+    __repr__ = redacted_repr
+
+    @property
+    def answered_here(self) -> int:
+        """How many were answered without an upstream being asked for them."""
+        return self.hits + self.stale + self.collapsed
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that are billed."""
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def saved_tokens(self) -> int:
+        """The tokens of answers from here."""
+        return self.saved_input_tokens + self.saved_output_tokens
+
+    @property
+    def is_least(self) -> bool:
+        """Say whether more may have been spent."""
+        return bool(self.unpriced or self.least or self.dropped)
+
+
+_COUNTED = tuple(name for name in Sums.__struct_fields__ if name != "name")
+_SUMMED = ("count", "input_tokens", "output_tokens", "cached_tokens", "spent", "saved", "ms_saved")
+_DOUBTS = ("unpriced", "at_least", "estimated")
+_SUMS_BY = (
+    f"SELECT {{by}}, outcome, {listed(f'sum({column})' for column in (*_SUMMED, *_DOUBTS))}"  # noqa: S608 - of constants
+    " FROM minutes WHERE minute >= ? AND minute < ? GROUP BY 1, 2"
+)
+_LATENCIES_OF = (
+    f"SELECT outcome, {listed(f'sum({bucket})' for bucket in LATENCIES)}"  # noqa: S608 - of constants
+    " FROM minutes WHERE minute >= ? AND minute < ? GROUP BY 1"
+)
+_ENDLESS = 2**53
+
+
+def span_start(now: float, seconds: float) -> float:
+    """Return when the span of the last so many seconds begins: with a whole hour where only hours are known."""
+    return (now - seconds) // 3600 * 3600 if seconds > _MINUTES_KNOWN * 60 else now - seconds
+
+
+def sums(reader: LedgerReader, by: SumsBy, since: float | None = None, until: float | None = None) -> list[Sums]:
+    """Return the sums by name, the dearest first, and spans of time in order. Raises `BookError`.
+
+    `since` and `until` are in seconds since the epoch, and count by the minute. A name is empty where there is none; that of a
+    day or an hour is the number of seconds at which it begins.
+    """
+    found = _found(reader, name_of_sums(by), bounds(since, until)).values()
+    if by.is_of_time:
+        return sorted(found, key=lambda summed: int(summed.name))
+    return sorted(found, key=lambda summed: (-summed.spent, -summed.requests, summed.name))
+
+
+def name_of_sums(by: SumsBy) -> str:
+    """Return the expression of SQL whose values are the names."""
+    length = _LENGTHS.get(by)
+    return by.value if length is None else f"minute / {length} * {length * 60}"
+
+
+def bounds(since: float | None, until: float | None) -> tuple[int, int]:
+    """Return the first minute of a span, and the first after it."""
+    return 0 if since is None else int(since) // 60, _ENDLESS if until is None else -(-int(until) // 60)
+
+
+def timeline(reader: LedgerReader, since: float, until: float, step: int) -> list[Sums]:
+    """Return the sums of each span of `step` minutes, also of those without traffic, in order. Raises `BookError`.
+
+    Their names are the seconds since the epoch at which they begin.
+    """
+    first, end = bounds(since, until)
+    found = _found(reader, f"minute / {step} * {step * 60}", (first // step * step, end))
+    begins = map(str, range(first // step * step * 60, end * 60, step * 60))
+    return [found.get(begin) or Sums(begin) for begin in begins]
+
+
+def latencies(reader: LedgerReader, since: float | None = None, until: float | None = None) -> dict[str, tuple[int, ...]]:
+    """Return by outcome how many exchanges ended within the bounds of each of the `LATENCIES`. Raises `BookError`."""
+    return {row[0]: row[1:] for row in reader.query(_LATENCIES_OF, bounds(since, until)) if row[0] != NOT_WRITTEN}
+
+
+def in_all(every: Iterable[Sums], name: str = "in all") -> Sums:
+    """Return the sum of all of these."""
+    return reduce(_added, every, Sums(name))
+
+
+def quantile(counts: Sequence[int], share: float) -> float | None:
+    """Return the milliseconds within which this share of exchanges ended, by their `latencies`; `None` where there are none.
+
+    Within a bucket they are taken to be spread evenly; what is in the last one took at least that.
+    """
+    rank, below = sum(counts) * share, 0
+    for power, count in enumerate(counts):
+        if count and below + count >= rank:
+            lower, upper = (2 ** (power - 1) if power else 0), 2 ** min(power, len(counts) - 2)
+            return float(lower + (upper - lower) * (rank - below) / count)
+        below += count
+    return None
+
+
+def _found(reader: LedgerReader, by: str, span: tuple[int, int]) -> dict[str, Sums]:
+    found: dict[str, Sums] = {}
+    for name, outcome, *numbers in reader.query(_SUMS_BY.format(by=by), span):
+        summed = _of_outcome(str(name), outcome, numbers)
+        found[summed.name] = _added(found[summed.name], summed) if summed.name in found else summed
+    return found
+
+
+def _of_outcome(name: str, outcome: str, numbers: Sequence[int]) -> Sums:
+    """Return the sums of what has one outcome."""
+    count, asked, written, cached, spent, saved, ms_saved, unpriced, least, estimated = numbers
+    if outcome == NOT_WRITTEN:
+        return Sums(name, dropped=count)
+    answered = Sums(
+        name, count, spent=spent, saved=saved, ms_saved=ms_saved, unpriced=unpriced, least=least, estimated=estimated
+    )
+    if outcome in BOUGHT:
+        return replace(answered, input_tokens=asked, output_tokens=written, cached_tokens=cached)
+    if outcome in _HERE:
+        return replace(answered, saved_input_tokens=asked, saved_output_tokens=written, **{_HERE[outcome]: count})
+    return answered
+
+
+def _added(one: Sums, other: Sums) -> Sums:
+    return Sums(one.name, *(getattr(one, name) + getattr(other, name) for name in _COUNTED))
