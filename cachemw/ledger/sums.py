@@ -28,11 +28,9 @@ class SumsBy(StrEnum):
     DAY = "day"
     HOUR = "hour"
 
-    @property
-    def is_of_time(self) -> bool:
-        """Say whether it is a span of time, which comes in order."""
-        return self in _LENGTHS
 
+By = SumsBy | int
+"""What figures are told apart by, or by spans of so many minutes."""
 
 _LENGTHS = {SumsBy.DAY: _DAY, SumsBy.HOUR: _HOUR}
 
@@ -43,7 +41,7 @@ class Sums(msgspec.Struct, frozen=True):
     `input_tokens`, `output_tokens` and the `cached_tokens` of the provider are those that upstreams were asked for and bill;
     the saved ones are of answers from here. `unpriced` are answers of which nobody knows the cost, `least` those that may have
     cost more, `estimated` those whose cost is by their sizes or by a list of prices, `dropped` exchanges that the ledger could
-    not write.
+    not write. Where it `is_incomplete`, some of those may be of this name.
     """
 
     name: str
@@ -63,6 +61,7 @@ class Sums(msgspec.Struct, frozen=True):
     least: int = 0
     estimated: int = 0
     dropped: int = 0
+    is_incomplete: bool = False
 
     __repr__ = redacted_repr
 
@@ -84,10 +83,29 @@ class Sums(msgspec.Struct, frozen=True):
     @property
     def is_least(self) -> bool:
         """Say whether more may have been spent."""
-        return bool(self.unpriced or self.least or self.dropped)
+        return bool(self.unpriced or self.least or self.dropped or self.is_incomplete)
 
 
-_COUNTED = tuple(name for name in Sums.__struct_fields__ if name != "name")
+class Use(msgspec.Struct, frozen=True):
+    """The tokens of answers that nobody has put a price on: bought ones, of which there are `count`, or those from here."""
+
+    name: str
+    target: str
+    model: str
+    is_bought: bool
+    count: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+
+    __repr__ = redacted_repr
+
+
+def _quoted(words: Iterable[str]) -> str:
+    return listed(f"'{word}'" for word in words)
+
+
+_COUNTED = tuple(name for name in Sums.__struct_fields__ if name not in ("name", "is_incomplete"))
 _SUMMED = ("count", "input_tokens", "output_tokens", "cached_tokens", "spent", "saved", "ms_saved")
 _DOUBTS = ("unpriced", "at_least", "estimated")
 _SUMS_BY = (
@@ -98,6 +116,12 @@ _LATENCIES_OF = (
     f"SELECT outcome, {listed(f'sum({bucket})' for bucket in LATENCIES)}"  # noqa: S608 - of constants
     " FROM minutes WHERE minute >= ? AND minute < ? GROUP BY 1"
 )
+_USES_BY = (
+    f"SELECT {{by}}, target, model, outcome IN ({_quoted(BOUGHT)}), sum(count),"  # noqa: S608
+    " sum(input_tokens), sum(output_tokens), sum(cached_tokens) FROM minutes WHERE minute >= ? AND minute < ?"
+    f" AND (unpriced = count OR saved = 0 AND outcome IN ({_quoted(_HERE)}))"
+    " GROUP BY 1, 2, 3, 4"
+)
 _ENDLESS = 2**53
 
 
@@ -106,43 +130,43 @@ def span_start(now: float, seconds: float) -> float:
     return (now - seconds) // 3600 * 3600 if seconds > _MINUTES_KNOWN * 60 else now - seconds
 
 
-def sums(reader: LedgerReader, by: SumsBy, since: float | None = None, until: float | None = None) -> list[Sums]:
+def sums(reader: LedgerReader, by: By, since: float | None = None, until: float | None = None) -> list[Sums]:
     """Return the sums by name, the dearest first, and spans of time in order. Raises `BookError`.
 
     `since` and `until` are in seconds since the epoch, and count by the minute. A name is empty where there is none; that of a
-    day or an hour is the number of seconds at which it begins.
+    span of time is the number of seconds at which it begins.
     """
-    found = _found(reader, name_of_sums(by), bounds(since, until)).values()
-    if by.is_of_time:
+    found: dict[str, Sums] = {}
+    for name, outcome, *numbers in reader.query(_SUMS_BY.format(by=_name(by)), _span(since, until)):
+        summed = _of_outcome(str(name), outcome, numbers)
+        found[summed.name] = _added(found[summed.name], summed) if summed.name in found else summed
+    has_drops = _length(by) is None and any(summed.dropped for summed in found.values())
+    return in_order((replace(summed, is_incomplete=has_drops) for summed in found.values()), by)
+
+
+def in_order(found: Iterable[Sums], by: By) -> list[Sums]:
+    """Return the dearest first, and spans of time in order."""
+    if _length(by) is not None:
         return sorted(found, key=lambda summed: int(summed.name))
     return sorted(found, key=lambda summed: (-summed.spent, -summed.requests, summed.name))
 
 
-def name_of_sums(by: SumsBy) -> str:
-    """Return the expression of SQL whose values are the names."""
-    length = _LENGTHS.get(by)
-    return by.value if length is None else f"minute / {length} * {length * 60}"
+def uses(reader: LedgerReader, by: By, since: float | None = None, until: float | None = None) -> list[Use]:
+    """Return what there is by name, target and model whose cost, or whose saving, the ledger does not know."""
+    query = _USES_BY.format(by=_name(by))
+    return [Use(str(name), *row) for name, *row in reader.query(query, _span(since, until))]
 
 
-def bounds(since: float | None, until: float | None) -> tuple[int, int]:
-    """Return the first minute of a span, and the first after it."""
-    return 0 if since is None else int(since) // 60, _ENDLESS if until is None else -(-int(until) // 60)
-
-
-def timeline(reader: LedgerReader, since: float, until: float, step: int) -> list[Sums]:
-    """Return the sums of each span of `step` minutes, also of those without traffic, in order. Raises `BookError`.
-
-    Their names are the seconds since the epoch at which they begin.
-    """
-    first, end = bounds(since, until)
-    found = _found(reader, f"minute / {step} * {step * 60}", (first // step * step, end))
-    begins = map(str, range(first // step * step * 60, end * 60, step * 60))
-    return [found.get(begin) or Sums(begin) for begin in begins]
+def filled(found: Iterable[Sums], step: int, since: float, until: float) -> list[Sums]:
+    """Return sums by spans of `step` minutes with those in which nothing was, in order."""
+    by_name = {summed.name: summed for summed in found}
+    begins = range(int(since) // (step * 60) * step * 60, int(until) + 1, step * 60)
+    return [by_name.get(str(begin)) or Sums(str(begin)) for begin in begins]
 
 
 def latencies(reader: LedgerReader, since: float | None = None, until: float | None = None) -> dict[str, tuple[int, ...]]:
     """Return by outcome how many exchanges ended within the bounds of each of the `LATENCIES`. Raises `BookError`."""
-    return {row[0]: row[1:] for row in reader.query(_LATENCIES_OF, bounds(since, until)) if row[0] != NOT_WRITTEN}
+    return {row[0]: row[1:] for row in reader.query(_LATENCIES_OF, _span(since, until)) if row[0] != NOT_WRITTEN}
 
 
 def in_all(every: Iterable[Sums], name: str = "in all") -> Sums:
@@ -164,12 +188,19 @@ def quantile(counts: Sequence[int], share: float) -> float | None:
     return None
 
 
-def _found(reader: LedgerReader, by: str, span: tuple[int, int]) -> dict[str, Sums]:
-    found: dict[str, Sums] = {}
-    for name, outcome, *numbers in reader.query(_SUMS_BY.format(by=by), span):
-        summed = _of_outcome(str(name), outcome, numbers)
-        found[summed.name] = _added(found[summed.name], summed) if summed.name in found else summed
-    return found
+def _length(by: By) -> int | None:
+    return by if isinstance(by, int) else _LENGTHS.get(by)
+
+
+def _name(by: By) -> str:
+    """Return the expression of SQL whose values are the names."""
+    length = _length(by)
+    return str(by) if length is None else f"minute / {length} * {length * 60}"
+
+
+def _span(since: float | None, until: float | None) -> tuple[int, int]:
+    """Return the first minute of a span, and the first after it."""
+    return 0 if since is None else int(since) // 60, _ENDLESS if until is None else int(until) // 60 + 1
 
 
 def _of_outcome(name: str, outcome: str, numbers: Sequence[int]) -> Sums:
@@ -188,4 +219,5 @@ def _of_outcome(name: str, outcome: str, numbers: Sequence[int]) -> Sums:
 
 
 def _added(one: Sums, other: Sums) -> Sums:
-    return Sums(one.name, *(getattr(one, name) + getattr(other, name) for name in _COUNTED))
+    numbers = (getattr(one, name) + getattr(other, name) for name in _COUNTED)
+    return Sums(one.name, *numbers, is_incomplete=one.is_incomplete or other.is_incomplete)
