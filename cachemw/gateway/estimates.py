@@ -6,8 +6,9 @@ import httpx
 from msgspec.structs import replace
 
 from cachemw.gateway.price_tables import PriceTables
+from cachemw.ledger.keys import KeysBy, KeySums, keys
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.reading import Row
+from cachemw.ledger.reading import EVERY, Condition, Row
 from cachemw.ledger.sums import By, Sums, Use, in_order, sums, uses
 from cachemw.messages import Usage
 from cachemw.money import Cost, Price, priced
@@ -15,6 +16,7 @@ from cachemw.upstreams.checking import origin_of
 from cachemw.upstreams.providers import PROVIDERS, provider_at
 
 _REMEMBERED = 256
+_ENOUGH = 20
 
 
 def priced_sums(
@@ -41,6 +43,35 @@ def priced_row(row: Row, tables: PriceTables) -> Row:
         cost = _cost(row, tables)
         return row if cost is None else replace(row, saved=cost.nano)
     return row
+
+
+def priced_keys(
+    reader: LedgerReader, tables: PriceTables, by: KeysBy, where: Condition = EVERY, *, limit: int = 20
+) -> list[KeySums]:
+    """Return the keys of which there is most, with a price on what the tables know. Raises `BookError`."""
+    if by is not KeysBy.COST:
+        return [_priced_key(found, tables) for found in keys(reader, by, where, limit=limit)]
+    most = _ENOUGH * limit  # what costs most is among those of most tokens, whether its cost is known or not
+    found = {(one.key, one.target): one for order in (by, KeysBy.TOKENS) for one in keys(reader, order, where, limit=most)}
+    return sorted((_priced_key(one, tables) for one in found.values()), key=lambda one: -one.cost)[:limit]
+
+
+def _priced_key(found: KeySums, tables: PriceTables) -> KeySums:
+    named = found.key, found.target, found.model
+    summed = Sums(found.key, unpriced=found.unpriced)
+    if found.unpriced and not found.cost:
+        bought = Use(*named, True, found.unpriced, found.input_tokens, found.output_tokens, found.cached_tokens)
+        summed = _with_use(summed, bought, tables)
+    if not found.saved:
+        here = Use(*named, False, found.answered_here, found.saved_input_tokens, found.saved_output_tokens, 0)
+        summed = _with_use(summed, here, tables)
+    return replace(
+        found,
+        cost=found.cost + summed.spent,
+        saved=found.saved + summed.saved,
+        unpriced=summed.unpriced,
+        least=found.least + summed.least,
+    )
 
 
 def _with_use(summed: Sums, use: Use, tables: PriceTables) -> Sums:

@@ -6,7 +6,7 @@ import msgspec
 
 from cachemw.errors import CommandError
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, DETAILS, listed
+from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, DETAILS, NOT_WRITTEN, listed
 from cachemw.messages import Usage
 from cachemw.redaction import redacted_repr
 
@@ -20,7 +20,14 @@ _COLUMNS = listed(("place", *DETAILS))
 _ROWS = f"SELECT {_COLUMNS} FROM exchanges WHERE place < ? AND ({{}}) ORDER BY place DESC LIMIT ?"  # noqa: S608 - of constants
 _ROWS_AFTER = f"SELECT {_COLUMNS} FROM exchanges WHERE place > ? AND place <= ? AND ({{}}) ORDER BY place LIMIT ?"  # noqa: S608
 _LAST_PLACE = "SELECT max(place) FROM exchanges"
+_LEADER = (
+    "SELECT place FROM exchanges WHERE place BETWEEN ?1 - ?2 AND ?1 + ?2 AND key = ?3 AND outcome IN ('miss', 'refresh')"
+    " ORDER BY abs(place - ?1) LIMIT 1"
+)
+_DROPS = "SELECT sum(count) FROM minutes WHERE outcome = ? AND minute >= ?"
 _ENDLESS = 2**63 - 1
+_NEARBY = 500
+"""How many exchanges may end between one and the one whose answer it read."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -90,6 +97,16 @@ class Row(msgspec.Struct, frozen=True):
         tokens = self.input_tokens, self.output_tokens, self.cached_tokens, self.reasoning_tokens, self.cache_write_tokens
         return Usage(*tokens)
 
+    @property
+    def billed_tokens(self) -> tuple[int | None, int | None]:
+        """The tokens of the input and the output that somebody bills: none of an answer from here."""
+        return (0, 0) if self.is_answered_here else (self.input_tokens, self.output_tokens)
+
+    @property
+    def billed_cost(self) -> int | None:
+        """What it cost: nothing where it was answered here; `None` where nobody knows."""
+        return 0 if self.is_answered_here else self.cost
+
 
 def rows(reader: LedgerReader, where: Condition = EVERY, *, limit: int = 50, before: int | None = None) -> list[Row]:
     """Return the newest exchanges that meet a condition, newest first, `before` a place. Raises `BookError`."""
@@ -114,6 +131,18 @@ def row_of(reader: LedgerReader, name: str) -> Row | None:
 def last_place(reader: LedgerReader) -> int:
     """Return the place of the newest exchange; 0 where there is none. Raises `BookError`."""
     found = reader.query(_LAST_PLACE)
+    return (found[0][0] or 0) if found else 0
+
+
+def leader_of(reader: LedgerReader, row: Row) -> int | None:
+    """Return the place of the exchange whose answer a collapsed one read, as far as the ledger has it. Raises `BookError`."""
+    found = reader.query(_LEADER, (row.place, _NEARBY, row.key)) if row.outcome == "collapsed" and row.key else []
+    return found[0][0] if found else None
+
+
+def drops(reader: LedgerReader, since: float | None = None) -> int:
+    """Return how many exchanges could not be written down: views of that span say "at least". Raises `BookError`."""
+    found = reader.query(_DROPS, (NOT_WRITTEN, 0 if since is None else int(since) // 60))
     return (found[0][0] or 0) if found else 0
 
 

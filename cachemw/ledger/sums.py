@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.schema import BOUGHT, LATENCIES, NOT_WRITTEN, listed
+from cachemw.ledger.schema import BOUGHT, LATENCIES, NOT_WRITTEN, listed, quoted
 from cachemw.redaction import redacted_repr
 
 _DAY, _HOUR = 24 * 60, 60
@@ -101,10 +101,6 @@ class Use(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
-def _quoted(words: Iterable[str]) -> str:
-    return listed(f"'{word}'" for word in words)
-
-
 _COUNTED = tuple(name for name in Sums.__struct_fields__ if name not in ("name", "is_incomplete"))
 _SUMMED = ("count", "input_tokens", "output_tokens", "cached_tokens", "spent", "saved", "ms_saved")
 _DOUBTS = ("unpriced", "at_least", "estimated")
@@ -117,9 +113,9 @@ _LATENCIES_OF = (
     " FROM minutes WHERE minute >= ? AND minute < ? GROUP BY 1"
 )
 _USES_BY = (
-    f"SELECT {{by}}, target, model, outcome IN ({_quoted(BOUGHT)}), sum(count),"  # noqa: S608
+    f"SELECT {{by}}, target, model, outcome IN ({quoted(BOUGHT)}), sum(count),"  # noqa: S608
     " sum(input_tokens), sum(output_tokens), sum(cached_tokens) FROM minutes WHERE minute >= ? AND minute < ?"
-    f" AND (unpriced = count OR saved = 0 AND outcome IN ({_quoted(_HERE)}))"
+    f" AND (unpriced = count OR saved = 0 AND outcome IN ({quoted(_HERE)}))"
     " GROUP BY 1, 2, 3, 4"
 )
 _ENDLESS = 2**53
@@ -219,5 +215,5 @@ def _of_outcome(name: str, outcome: str, numbers: Sequence[int]) -> Sums:
 
 
 def _added(one: Sums, other: Sums) -> Sums:
-    numbers = (getattr(one, name) + getattr(other, name) for name in _COUNTED)
-    return Sums(one.name, *numbers, is_incomplete=one.is_incomplete or other.is_incomplete)
+    numbers = {name: getattr(one, name) + getattr(other, name) for name in _COUNTED}
+    return replace(one, is_incomplete=one.is_incomplete or other.is_incomplete, **numbers)
