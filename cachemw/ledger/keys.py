@@ -23,7 +23,7 @@ class KeySums(msgspec.Struct, frozen=True):
     """The exchanges that have one key, and one target.
 
     `asked` counts those that were forwarded, `not_kept` those of them whose answer was not kept, for a reason as in `detail`.
-    What is saved is of answers from here; all other tokens, and the `cost`, are of what was forwarded. `unpriced` counts answers
+    What is saved is of answers from here; other tokens, and the `cost`, are of what was forwarded. `unpriced` counts answers
     of which nobody knows the cost, `least` is not 0 where it may have been more. `place` and `at_ms` are those of the last.
     """
 
