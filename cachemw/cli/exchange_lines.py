@@ -1,0 +1,138 @@
+"""An exchange as a line: for people, in columns that fit their terminal, and for programs, as JSON with exact amounts."""
+
+from datetime import datetime
+
+import msgspec
+from rich.text import Text
+
+from cachemw.cli.figures import iso_time, shown_name
+from cachemw.ledger.reading import Row
+from cachemw.money import NANO, in_dollars
+
+NARROWEST = 100
+"""The columns of a line at least."""
+
+_KEY_DIGITS = 8
+_COLUMNS = (
+    *(("#", 6), ("time", -8), ("model", -13), ("outcome", -10), ("first", 6), ("total", 6), ("tok in/out", 10), ("USD", 11)),
+    ("key", -_KEY_DIGITS),
+)
+_LONGEST_MODEL = 30
+_UNITS = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
+_STYLES = {
+    **dict.fromkeys(("hit", "stale", "collapsed"), "green"),
+    **dict.fromkeys(("miss", "refresh"), "yellow"),
+    **dict.fromkeys(("refused", "not_cached"), "red"),
+}
+
+
+def heading(width: int) -> Text:
+    """Return the names of the columns of a terminal so wide."""
+    return Text(_line([name for name, _ in _COLUMNS], "why", width), "bold")
+
+
+def line(row: Row, why: str, width: int) -> Text:
+    """Return an exchange in these columns: names are cut to fit, and figures are not."""
+    outcome = row.outcome if row.count == 1 else f"{row.outcome} ×{_short(row.count)}"  # noqa: RUF001 - a count of times
+    cells = [
+        str(row.place),
+        f"{datetime.fromtimestamp(row.at):%H:%M:%S}",
+        shown_name(row.model or row.endpoint),
+        outcome,
+        _span(row.first_ms),
+        _span(row.total_ms),
+        "-" if row.input_tokens is None else f"{_short(row.input_tokens)}/{_short(row.output_tokens or 0)}",
+        _dollars(row),
+        (row.key or "-")[:_KEY_DIGITS],
+    ]
+    shown = Text(_line(cells, shown_name(why) if why else "", width))
+    if row.outcome in _STYLES:
+        begins = shown.plain.index(outcome, 16 + _model_width(width))
+        shown.stylize(_STYLES[row.outcome], begins, begins + len(outcome))
+    return shown
+
+
+def json_line(row: Row, why: str) -> str:
+    """Return an exchange as one JSON object: of an answer from here nothing is billed, and what that saved is said."""
+    asked, written = row.billed_tokens
+    saved = (row.input_tokens, row.output_tokens) if row.is_answered_here else (0, 0)
+    told = {
+        "place": row.place,
+        "id": row.id,
+        "at": iso_time(row.at),
+        **{name: getattr(row, name) for name in ("outcome", "count", "detail")},
+        "why": why or None,
+        "key": row.key,
+        **{name: getattr(row, name) or None for name in ("client", "namespace", "route", "target", "endpoint", "model")},
+        "answered_model": row.answered_model or None,
+        **{name: getattr(row, name) for name in ("status", "fwd", "fwd_status")},
+        "stored": None if row.stored is None else bool(row.stored),
+        "input_tokens": asked,
+        "output_tokens": written,
+        "saved_input_tokens": saved[0],
+        "saved_output_tokens": saved[1],
+        "cost_usd": None if row.billed_cost is None else in_dollars(row.billed_cost),
+        "cost_basis": row.cost_basis,
+        "at_least": bool(row.at_least),
+        "saved_usd": None if row.saved is None else in_dollars(row.saved),
+        **{name: getattr(row, name) for name in ("first_ms", "total_ms", "attempts", "bytes_in", "bytes_out")},
+    }
+    return msgspec.json.encode(told).decode()
+
+
+def _line(cells: list[str], why: str, width: int) -> str:
+    shown = [_fitted(cell, size) for cell, size in zip(cells, _sizes(width), strict=True)]
+    begun = " ".join(shown)
+    return f"{begun} {_cut(why, max(width - len(begun) - 1, 0))}".rstrip()
+
+
+def _sizes(width: int) -> list[int]:
+    return [-_model_width(width) if name == "model" else size for name, size in _COLUMNS]
+
+
+def _model_width(width: int) -> int:
+    """Return the room that a model's name gets: a third of what there is beyond the narrowest line."""
+    return min(13 + max(width - NARROWEST, 0) // 3, _LONGEST_MODEL)
+
+
+def _fitted(cell: str, size: int) -> str:
+    """Return a figure at the right of its column, whole; a name at the left of its, cut where it is longer."""
+    return cell.rjust(size) if size > 0 else _cut(cell, -size).ljust(-size)
+
+
+def _cut(text: str, size: int) -> str:
+    return text if len(text) <= size else f"{text[: size - 1]}…" if size else ""
+
+
+def _short(count: int) -> str:
+    """Return a number in four characters at most."""
+    if count < 10_000:
+        return str(count)
+    size, unit = next((size, unit) for size, unit in _UNITS if count >= size)
+    return f"{count // size}{unit}"
+
+
+def _span(ms: int | None) -> str:
+    if ms is None:
+        return "-"
+    if ms < 1000:
+        return f"{ms} ms"
+    return f"{ms / 1000:.1f} s" if ms < 100_000 else f"{ms // 60_000} m"
+
+
+def _dollars(row: Row) -> str:
+    """Return what an exchange cost, and what an answer from here saved; `≥` and `~` say how far that is known."""
+    if row.is_answered_here:
+        return "0" if not row.saved else f"0 (-{_digits(row.saved * row.count)})"
+    if row.cost is None:
+        return "?" if row.is_bought else "-"
+    mark = "≥" if row.at_least else "~" if row.cost_basis == "estimated" else ""
+    return f"{mark}{_digits(row.cost)}"
+
+
+def _digits(nano: int) -> str:
+    """Return an amount in two digits that say something, without a zero in front of the point."""
+    if nano >= NANO:
+        return f"{nano / NANO:.2f}"
+    places = min(9, max(2, 11 - len(str(nano)))) if nano else 0
+    return f"{nano / NANO:.{places}f}".removeprefix("0") if nano else "0"

@@ -1,0 +1,128 @@
+"""`cachemw log`: the last exchanges, one a line, and with `-f` those that come, as they end."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import UTC, date, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from cachemw.cli.exchange_lines import NARROWEST, heading, json_line, line
+from cachemw.cli.figures import at_least_words
+from cachemw.cli.filtering import FilterOptions, filter_of, takes_filters
+from cachemw.cli.options import AsJson, Directory
+from cachemw.cli.store import directory_of
+from cachemw.errors import BookError
+from cachemw.gateway.estimates import priced_row
+from cachemw.gateway.price_tables import PriceTables
+from cachemw.inventory.filters import Subject
+from cachemw.ledger.reader import LedgerReader
+from cachemw.ledger.reading import Row, Tail, drops, leader_of, rows
+
+LOOK_EVERY = 0.2
+"""The seconds between two looks at what has come; who writes the ledger gathers for as long."""
+
+AT_ONCE = 1_000
+"""How many exchanges are read at once."""
+
+GIVE_UP = 10.0
+"""The seconds for which a ledger that cannot be read is tried again, while it is followed."""
+
+INTERRUPTED = 130
+"""The exit code of who was ended by Ctrl-C, as shells have it."""
+
+Show = Callable[[Row], None]
+
+
+@takes_filters(Subject.EXCHANGES)
+def log(
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes; Ctrl-C ends it.")] = False,
+    limit: Annotated[int, typer.Option(help="How many of the last ones.", min=0, metavar="NUMBER")] = 50,
+    as_json: AsJson = False,
+    directory: Directory = "",
+    **options: FilterOptions,
+) -> None:
+    """Show the last exchanges, the newest last, as the ledger beside the store has them."""
+    place, chosen, now = directory_of(directory), filter_of(options), time.time()
+    where = chosen.where(now)
+    with closing(LedgerReader(place)) as reader:
+        tables = PriceTables(datetime.fromtimestamp(now, UTC).date())
+        tail = Tail(reader, where)
+        show = partial(_in_json, reader, tables) if as_json else _InWords(reader, tables, date.fromtimestamp(now))
+        found = rows(reader, where, limit=limit, before=tail.place + 1) if limit else []
+        for row in reversed(found):
+            show(row)
+        if follow:
+            _follow(tail, tables, show)
+        elif not as_json:
+            _say_what_is_missing(reader, found, place, is_filtered=not chosen.is_empty)
+
+
+def _follow(tail: Tail, tables: PriceTables, show: Show) -> None:
+    """Show what comes until somebody ends it. Raises `BookError` where the ledger cannot be read for long."""
+    tables.read()  # that takes a while, for which no exchange is to wait
+    read_at = time.monotonic()
+    try:
+        while True:
+            try:
+                found = tail.rows(AT_ONCE)
+                read_at = time.monotonic()
+            except BookError:  # it may be in the making, or about to be another
+                if time.monotonic() - read_at > GIVE_UP:
+                    raise
+                found = []
+            for row in found:
+                show(row)
+            if len(found) < AT_ONCE:
+                time.sleep(LOOK_EVERY)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _say_what_is_missing(reader: LedgerReader, found: Sequence[Row], place: Path, *, is_filtered: bool) -> None:
+    if not found:
+        typer.echo(f"the ledger in {place} has nothing{' that fits' if is_filtered else ' yet'}")
+    elif dropped := drops(reader, found[-1].at):
+        typer.echo(at_least_words(dropped))
+
+
+class _InWords:
+    """Shows one exchange after another in columns, with a line where another day begins."""
+
+    def __init__(self, reader: LedgerReader, tables: PriceTables, today: date) -> None:
+        self._reader, self._tables, self._day = reader, tables, today
+        self._console = Console()
+        self._width = max(self._console.width if self._console.is_terminal else 0, NARROWEST)
+        self._say(heading(self._width))
+
+    def __call__(self, row: Row) -> None:
+        day = datetime.fromtimestamp(row.at).date()
+        if day != self._day:
+            self._day = day
+            self._say(Text(f"-- {day.isoformat()}", "bold"))
+        self._say(line(priced_row(row, self._tables), told_of(self._reader, row), self._width))
+
+    def _say(self, text: Text) -> None:
+        self._console.print(text, soft_wrap=True)
+
+
+def _in_json(reader: LedgerReader, tables: PriceTables, row: Row) -> None:
+    typer.echo(json_line(priced_row(row, tables), told_of(reader, row)))
+
+
+def told_of(reader: LedgerReader, row: Row) -> str:
+    """Return why an exchange came out as it did, in a few words."""
+    if row.outcome == "collapsed":
+        leader = leader_of(reader, row)
+        return "" if leader is None else f"read #{leader}"
+    if row.stored == 0 and row.outcome in ("miss", "refresh") and row.detail:
+        return f"not kept: {row.detail}"
+    if row.fwd == "stale":
+        return "expired"
+    return row.detail or ""
