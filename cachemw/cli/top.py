@@ -55,7 +55,6 @@ def top(
     elif found:
         Console().print(_table(found, now))
         typer.echo(at_least_words(dropped) if dropped else "", nl=bool(dropped))
-        )
     else:
         typer.echo(f"the ledger in {place} has nothing of that yet")
 
