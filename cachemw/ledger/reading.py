@@ -24,6 +24,10 @@ _LEADER = (
     "SELECT place FROM exchanges WHERE place BETWEEN ?1 - ?2 AND ?1 + ?2 AND key = ?3 AND outcome IN ('miss', 'refresh')"
     " ORDER BY abs(place - ?1) LIMIT 1"
 )
+_NOT_KEPT = (
+    "SELECT detail, sum(count) FROM exchanges WHERE stored = 0 AND outcome IN ('miss', 'refresh') AND at_ms >= ?"
+    " GROUP BY 1 ORDER BY 2 DESC, 1"
+)
 _DROPS = "SELECT sum(count) FROM minutes WHERE outcome = ? AND minute >= ?"
 _ENDLESS = 2**63 - 1
 _NEARBY = 500
@@ -144,6 +148,15 @@ def drops(reader: LedgerReader, since: float | None = None) -> int:
     """Return how many exchanges could not be written down: views of that span say "at least". Raises `BookError`."""
     found = reader.query(_DROPS, (NOT_WRITTEN, 0 if since is None else int(since) // 60))
     return (found[0][0] or 0) if found else 0
+
+
+def not_kept(reader: LedgerReader, since: float | None = None) -> dict[str, int]:
+    """Return how many answers were not kept, by the detail that says why, as far as exchanges are kept one by one.
+
+    Raises `BookError`.
+    """
+    found = reader.query(_NOT_KEPT, (0 if since is None else int(since * 1000),))
+    return {detail or "": count for detail, count in found}
 
 
 class Tail:

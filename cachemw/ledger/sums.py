@@ -8,12 +8,23 @@ import msgspec
 from msgspec.structs import replace
 
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.schema import BOUGHT, LATENCIES, NOT_WRITTEN, listed, quoted
+from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, LATENCIES, NOT_WRITTEN, listed, quoted
 from cachemw.redaction import redacted_repr
 
 _DAY, _HOUR = 24 * 60, 60
 _MINUTES_KNOWN = 2 * _DAY
-_HERE = {"hit": "hits", "stale": "stale", "collapsed": "collapsed"}
+_COUNTS = {
+    "hit": "hits",
+    "stale": "stale",
+    "collapsed": "collapsed",
+    "miss": "misses",
+    "refresh": "refreshes",
+    "bypass": "bypasses",
+    "not_cached": "not_cached",
+    "refused": "refused",
+    "passed": "passed",
+}
+"""The count of each outcome, by the field of `Sums` that it is in."""
 
 
 class SumsBy(StrEnum):
@@ -36,7 +47,7 @@ _LENGTHS = {SumsBy.DAY: _DAY, SumsBy.HOUR: _HOUR}
 
 
 class Sums(msgspec.Struct, frozen=True):
-    """What is known of the exchanges that have one name: counts, tokens, nano-dollars, milliseconds.
+    """What is known of the exchanges that have one name: counts, also by outcome, tokens, nano-dollars, milliseconds.
 
     `input_tokens`, `output_tokens` and the `cached_tokens` of the provider are those that upstreams were asked for and bill;
     the saved ones are of answers from here. `unpriced` are answers of which nobody knows the cost, `least` those that may have
@@ -49,6 +60,12 @@ class Sums(msgspec.Struct, frozen=True):
     hits: int = 0
     stale: int = 0
     collapsed: int = 0
+    misses: int = 0
+    refreshes: int = 0
+    bypasses: int = 0
+    not_cached: int = 0
+    refused: int = 0
+    passed: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
@@ -115,7 +132,7 @@ _LATENCIES_OF = (
 _USES_BY = (
     f"SELECT {{by}}, target, model, outcome IN ({quoted(BOUGHT)}), sum(count),"  # noqa: S608
     " sum(input_tokens), sum(output_tokens), sum(cached_tokens) FROM minutes WHERE minute >= ? AND minute < ?"
-    f" AND (unpriced = count OR saved = 0 AND outcome IN ({quoted(_HERE)}))"
+    f" AND (unpriced = count OR saved = 0 AND outcome IN ({quoted(ANSWERED_HERE)}))"
     " GROUP BY 1, 2, 3, 4"
 )
 _ENDLESS = 2**53
@@ -202,16 +219,15 @@ def _span(since: float | None, until: float | None) -> tuple[int, int]:
 def _of_outcome(name: str, outcome: str, numbers: Sequence[int]) -> Sums:
     """Return the sums of what has one outcome."""
     count, asked, written, cached, spent, saved, ms_saved, unpriced, least, estimated = numbers
-    if outcome == NOT_WRITTEN:
+    if outcome not in _COUNTS:
         return Sums(name, dropped=count)
-    answered = Sums(
-        name, count, spent=spent, saved=saved, ms_saved=ms_saved, unpriced=unpriced, least=least, estimated=estimated
-    )
+    summed = Sums(name, count, spent=spent, saved=saved, ms_saved=ms_saved, unpriced=unpriced, least=least, estimated=estimated)
+    told = {_COUNTS[outcome]: count}
     if outcome in BOUGHT:
-        return replace(answered, input_tokens=asked, output_tokens=written, cached_tokens=cached)
-    if outcome in _HERE:
-        return replace(answered, saved_input_tokens=asked, saved_output_tokens=written, **{_HERE[outcome]: count})
-    return answered
+        return replace(summed, input_tokens=asked, output_tokens=written, cached_tokens=cached, **told)
+    if outcome in ANSWERED_HERE:
+        return replace(summed, saved_input_tokens=asked, saved_output_tokens=written, **told)
+    return replace(summed, **told)
 
 
 def _added(one: Sums, other: Sums) -> Sums:
