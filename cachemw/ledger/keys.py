@@ -55,6 +55,11 @@ class KeySums(msgspec.Struct, frozen=True):
         """The tokens that are billed."""
         return self.input_tokens + self.output_tokens
 
+    @property
+    def is_least(self) -> bool:
+        """Say whether it may have cost more."""
+        return bool(self.unpriced or self.least)
+
 
 _IS_HERE = f"outcome IN ({quoted(ANSWERED_HERE)})"
 _IS_BOUGHT = f"outcome IN ({quoted(BOUGHT)})"

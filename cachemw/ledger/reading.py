@@ -30,6 +30,7 @@ _NOT_KEPT = (
 )
 _DROPS = "SELECT sum(count) FROM minutes WHERE outcome = ? AND minute >= ?"
 _ENDLESS = 2**63 - 1
+_ID_CHARACTERS = 16
 _NEARBY = 500
 """How many exchanges may end between one and the one whose answer it read."""
 
@@ -123,7 +124,9 @@ def row_of(reader: LedgerReader, name: str) -> Row | None:
 
     Raises `CommandError` for a beginning that several have.
     """
-    if name.isascii() and name.isdigit() and not name.startswith("0"):  # no id begins so before the year 2248
+    if not name.isascii() or not 0 < len(name) <= _ID_CHARACTERS:
+        return None
+    if name.isdigit() and len(name) < _ID_CHARACTERS and not name.startswith("0"):  # no id begins so before the year 2248
         found = rows(reader, ("place = ?", (int(name),)), limit=1)
     else:
         found = rows(reader, ("substr(id, 1, ?) = ?", (len(name), name.lower())), limit=2)
