@@ -19,14 +19,15 @@ from cachemw.cli.check import examine
 from cachemw.cli.demo_routes import perform_routes
 from cachemw.cli.finding import in_json, in_words
 from cachemw.cli.listening import listen, url_of
-from cachemw.cli.options import AsJson, Config, Directory, Since, seconds, since_moment
+from cachemw.cli.log import log
+from cachemw.cli.options import Config, Directory, seconds
 from cachemw.cli.serve import configured, interrupt_on_sigterm, serve_proxy
 from cachemw.cli.serve import run as run_server
-from cachemw.cli.spend import SpendBy, read_spending, spending_lines, spending_notes, spending_table
+from cachemw.cli.spend import spend
+from cachemw.cli.stats import stats
+from cachemw.cli.top import top
 from cachemw.errors import CacheError, InvalidSetting
 from cachemw.gateway.config import SETTINGS_TABLE
-from cachemw.inventory.entries import read_entries
-from cachemw.inventory.survey import survey
 from cachemw.proxy import Settings
 from cachemw.proxy.settings import SETTINGS, Setting, refuse_unknown_variables
 from cachemw.simulator import DIALECTS, Simulator
@@ -177,36 +178,10 @@ def demo(
     raise typer.Exit(perform_routes(Console()) if routes else demonstration.perform(Console()))
 
 
-@app.command()
-def stats(directory: Directory = "") -> None:
-    """Show what a store holds."""
-    with upkeep.opened(directory) as store:
-        now = time.time()
-        seen = survey(read_entries(store, now), now)
-        typer.echo(store.place)
-        Console().print(upkeep.table(seen, store.size()))
-
-
-@app.command()
-def spend(
-    by: Annotated[SpendBy, typer.Option(help="What to tell the figures apart by; days are those of UTC.")] = SpendBy.TARGET,
-    since: Since = None,
-    as_json: AsJson = False,
-    directory: Directory = "",
-) -> None:
-    """Show what was spent, and what answers from the store saved, as the ledger beside the store has it."""
-    place = upkeep.directory_of(directory)
-    spending = read_spending(place, by, since_moment(since))
-    if as_json:
-        typer.echo("\n".join(spending_lines(spending, by)), nl=bool(spending))
-    elif spending:
-        typer.echo(place)
-        Console().print(spending_table(spending, by))
-        typer.echo("\n".join(spending_notes(spending)), nl=any(spent.notes for spent in spending))
-    else:
-        typer.echo(
-            f"the ledger in {place} has nothing{'' if since is None else ' of that time'}: what uses the store writes it"
-        )
+app.command()(stats)
+app.command()(log)
+app.command()(top)
+app.command()(spend)
 
 
 @app.command()

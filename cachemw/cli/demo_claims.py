@@ -8,7 +8,7 @@ from typing import Any, cast
 import http_sf
 
 from cachemw.cli.demo import Point, Promise, milliseconds, told_usage
-from cachemw.cli.spend import Spent, in_all
+from cachemw.ledger.sums import Sums, in_all
 from cachemw.money import NANO, in_dollars
 from cachemw.redaction import redacted_repr
 
@@ -138,7 +138,7 @@ def taken_by(body: bytes) -> Taken:
     return Taken(read, written, read * INPUT_PRICE + written * OUTPUT_PRICE if reported is None else round(reported * NANO))
 
 
-def routed_points(stories: Sequence[RoutedStory], said: ProviderAnswers, spending: Sequence[Spent]) -> list[Point]:
+def routed_points(stories: Sequence[RoutedStory], said: ProviderAnswers, spending: Sequence[Sums]) -> list[Point]:
     """Return everything that is claimed, as it is told; `spending` is by targets, as the ledger has it."""
     total, hedged = in_all(spending), max(story.hedged.seconds for story in stories)
     cooling = max(story.at_the_quota.cooling for story in stories)
@@ -148,7 +148,7 @@ def routed_points(stories: Sequence[RoutedStory], said: ProviderAnswers, spendin
         f"it is left alone for the {cooling:g} s that it asked for",
         "after these it answers again, and the spare's answer stays the spare's",
         f"groq is slow: openrouter, asked beside it, answers after {milliseconds(hedged)}",
-        f"${in_dollars(total.nano)} spent by the ledger, as providers say; ${in_dollars(total.saved)} saved",
+        f"${in_dollars(total.spent)} spent by the ledger, as providers say; ${in_dollars(total.saved)} saved",
     )
     claims = (_of_the_first, _of_the_quota, _of_the_cooldown, _of_the_recovery, _of_the_hedge)
     points = [
@@ -250,7 +250,7 @@ def cost_claims(stories: Sequence[RoutedStory]) -> list[Promise]:
     ]
 
 
-def ledger_claims(stories: Sequence[RoutedStory], said: ProviderAnswers, spending: Sequence[Spent]) -> list[Promise]:
+def ledger_claims(stories: Sequence[RoutedStory], said: ProviderAnswers, spending: Sequence[Sums]) -> list[Promise]:
     """Return what is claimed of the ledger: it adds up with what the providers said."""
     total, hits = in_all(spending), [hit for story in stories for _, hit, _ in story.hits if hit.is_hit]
     asked = [reply for story in stories for reply in story.asked]
@@ -266,15 +266,15 @@ def ledger_claims(stories: Sequence[RoutedStory], said: ProviderAnswers, spendin
         Promise(f"the hits saved ${in_dollars(total.saved)}, and were worth ${in_dollars(saved)}", total.saved == saved > 0),
         Promise(
             f"of {total.least} answers the ledger says that they may have cost more: those that were hedged",
-            (total.least, total.unpriced, total.estimated, total.lost) == (len(stories), 0, 0, 0),
+            (total.least, total.unpriced, total.estimated, total.dropped) == (len(stories), 0, 0, 0),
         ),
     ]
 
 
-def _added_up(spent: Spent | None, target: str, said: ProviderAnswers) -> Promise:
+def _added_up(spent: Sums | None, target: str, said: ProviderAnswers) -> Promise:
     told = [answer for answer in said[_provider(target)] if answer.is_whole and answer.status == 200]
     taken = sum((taken_by(answer.body) for answer in told), Taken())
-    found = Taken() if spent is None else Taken(spent.input_tokens, spent.output_tokens, spent.nano)
+    found = Taken() if spent is None else Taken(spent.input_tokens, spent.output_tokens, spent.spent)
     words = [f"{each.input_tokens:,} and {each.output_tokens:,} tokens for ${in_dollars(each.nano)}" for each in (found, taken)]
     return Promise(f"{target} took {words[0]} by the ledger, {words[1]} by its own word", found == taken != Taken())
 

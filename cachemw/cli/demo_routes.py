@@ -29,8 +29,9 @@ from cachemw.cli.demo_claims import (
     routed_points,
 )
 from cachemw.cli.serve import running
-from cachemw.cli.spend import SpendBy, Spent, read_spending, spending_notes, spending_table
+from cachemw.cli.spend import read_spending, spending_notes, spending_table
 from cachemw.gateway.upstream import Gateway
+from cachemw.ledger.sums import Sums, SumsBy
 from cachemw.proxy import Proxy
 from cachemw.redaction import redacted_repr
 from cachemw.simulator import Simulator
@@ -120,7 +121,7 @@ class RoutedPlay:
 
     stories: Sequence[RoutedStory]
     said: Mapping[str, Sequence[ProviderAnswer]]
-    spending: Sequence[Spent]
+    spending: Sequence[Sums]
 
     __repr__ = redacted_repr
 
@@ -199,7 +200,7 @@ def play_routes(fail_scripts: Mapping[str, str], file: str, policy: Policy | Non
             with _client(path, place, policy) as client:
                 stories = [tell_story(Questioner(client, providers, kind), kind) for kind in KINDS]
         said = {name: provider.answers for name, provider in providers.items()}
-        return RoutedPlay(stories, said, read_spending(place, SpendBy.TARGET, None))
+        return RoutedPlay(stories, said, read_spending(place, SumsBy.TARGET, None))
 
 
 @contextmanager
@@ -237,8 +238,8 @@ def perform_routes(
     say(console, "\nEach answer says in its Cachemw-Route header who gave it:")
     say(console, "\n".join(_fields(play.stories[0])))
     say(console, "\nWhat was spent, as cachemw spend shows it:")
-    console.print(spending_table(play.spending, SpendBy.TARGET))
-    say(console, "\n".join(spending_notes(play.spending)))
+    console.print(spending_table(play.spending, SumsBy.TARGET))
+    say(console, "\n".join(spending_notes(play.spending, SumsBy.TARGET)))
     say(console, _ENDING)
     return 0 if all(point.is_true for point in points) else 1
 

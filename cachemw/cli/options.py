@@ -7,6 +7,7 @@ import typer
 
 from cachemw.formats import SECONDS
 from cachemw.gateway.config import SETTINGS_TABLE
+from cachemw.ledger.sums import span_start
 from cachemw.proxy.settings import CONFIG_VARIABLE, SETTINGS
 
 Directory = Annotated[
@@ -44,4 +45,4 @@ def seconds(duration: str, option: str) -> float:
 
 def since_moment(duration: str | None, option: str = "--since") -> float | None:
     """Return when that long ago was, in seconds since the epoch; `None` for no limit. Raises `typer.BadParameter`."""
-    return None if duration is None else time.time() - seconds(duration, option)
+    return None if duration is None else span_start(time.time(), seconds(duration, option))

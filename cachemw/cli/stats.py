@@ -28,9 +28,11 @@ from cachemw.cli.figures import (
     shown_name,
 )
 from cachemw.cli.options import AsJson, Directory, seconds
-from cachemw.cli.store import Stats, opened, survey
+from cachemw.cli.store import opened
 from cachemw.gateway.estimates import priced_sums
 from cachemw.gateway.price_tables import PriceTables
+from cachemw.inventory.entries import read_entries
+from cachemw.inventory.survey import Stats, survey
 from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.reading import not_kept
 from cachemw.ledger.sums import Sums, SumsBy, in_all, span_start
@@ -94,7 +96,7 @@ def stats(
 def _holding(directory: str, now: float) -> Holding:
     limit = Settings.read({"dir": directory} if directory else {}, os.environ).size_limit
     with opened(directory) as store:
-        return Holding(store.place, survey((record for _, record in store.scan()), now), store.size(), limit)
+        return Holding(store.place, survey(read_entries(store, now), now), store.size(), limit)
 
 
 def _traffic(reader: LedgerReader, by: SumsBy, start: float, now: float) -> Traffic:

@@ -1,15 +1,11 @@
-"""The store that a command is about, and what it holds as a table."""
+"""The store that a command is about."""
 
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
 
-from rich.table import Column, Table
-
 from cachemw.errors import CommandError, StoreError
-from cachemw.inventory.survey import Stats
 from cachemw.proxy import Settings
 from cachemw.stores import FileStore, Store
 
@@ -46,27 +42,3 @@ def directory_of(directory: str) -> Path:
 
 def _proxys(directory: str) -> Store:
     return Settings.read({"dir": directory} if directory else {}, os.environ).store()
-
-
-def table(stats: Stats, disk_bytes: int) -> Table:
-    """Show what a store holds."""
-    oldest, newest = map(_moment, stats.stored_at) if stats.stored_at else ("-", "-")
-    shown = Table(Column(), Column(overflow="fold"), show_header=False)
-    for name, value in (
-        ("records", f"{stats.records:,}"),
-        ("of these streams", f"{stats.streams:,}"),
-        ("JSON", f"{stats.json:,}"),
-        ("damaged", f"{stats.damaged:,}"),
-        ("fresh", f"{stats.fresh:,}"),
-        ("stale", f"{stats.stale:,}"),
-        ("bytes of bodies", f"{stats.body_bytes:,}"),
-        ("bytes on disk", f"{disk_bytes:,}"),
-        ("oldest", oldest),
-        ("newest", newest),
-    ):
-        shown.add_row(name, value)
-    return shown
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")

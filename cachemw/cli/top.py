@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cachemw.cli.exchange_lines import NARROWEST
 from cachemw.cli.figures import ago, at_least_words, iso_time, short_count, short_dollars, shown_name
 from cachemw.cli.filtering import FilterOptions, filter_of, takes_filters
-from cachemw.cli.options import AsJson, Directory, seconds
+from cachemw.cli.options import AsJson, Directory, Since, since_moment
 from cachemw.cli.store import directory_of
 from cachemw.gateway.estimates import priced_keys
 from cachemw.gateway.price_tables import PriceTables
@@ -32,9 +33,7 @@ _KEY_DIGITS = 8
 def top(
     *,
     by: Annotated[KeysBy, typer.Option(help="What there is most of.")] = KeysBy.MISSES,
-    since: Annotated[
-        str | None, typer.Option(help="How far back to look, as in 90m, 24h or 7d.", metavar="DURATION", show_default="all")
-    ] = None,
+    since: Since = None,
     limit: Annotated[int, typer.Option(help="How many.", min=1, metavar="NUMBER")] = 20,
     as_json: AsJson = False,
     directory: Directory = "",
@@ -45,7 +44,7 @@ def top(
     By misses: what upstreams were asked for again and again, and why the answers were not kept.
     """
     place, now = directory_of(directory), time.time()
-    start = None if since is None else now - seconds(since, "--since")
+    start = since_moment(since)
     tables = PriceTables(datetime.fromtimestamp(now, UTC).date())
     with closing(LedgerReader(place)) as reader:
         found = priced_keys(reader, tables, by, _since(filter_of(options).where(now), start), limit=limit)
@@ -53,7 +52,8 @@ def top(
     if as_json:
         typer.echo("\n".join(_lines(found, dropped)), nl=bool(found))
     elif found:
-        Console().print(_table(found, now))
+        console = Console()
+        console.print(_table(found, now), width=max(console.width if console.is_terminal else 0, NARROWEST))
         typer.echo(at_least_words(dropped) if dropped else "", nl=bool(dropped))
     else:
         typer.echo(f"the ledger in {place} has nothing of that yet")
@@ -64,14 +64,17 @@ def _since(where: Condition, start: float | None) -> Condition:
 
 
 def _table(found: Sequence[KeySums], now: float) -> Table:
+    """Show keys, each in one line: no figure is cut, and names are where there is no room."""
+    rows = [tuple(_cells(one, now)) for one in found]
     shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    shown.add_column("key", no_wrap=True)
-    shown.add_column("model", overflow="fold", min_width=10)
-    for heading in ("requests", "from\nstore", "asked", "tokens\nin / out", "USD", "saved", "last"):
-        shown.add_column(heading, justify="right", no_wrap=True)
-    shown.add_column("not kept", overflow="fold")
-    for one in found:
-        shown.add_row(*_cells(one, now))
+    shown.add_column("key", min_width=_KEY_DIGITS, no_wrap=True)
+    shown.add_column("model", min_width=10, no_wrap=True)
+    for place, heading in enumerate(("requests", "here", "asked", "tokens in/out", "USD", "saved", "last"), 2):
+        figures = [str(row[place]) for row in rows]
+        shown.add_column(heading, justify="right", no_wrap=True, min_width=max(map(len, (heading, *figures))))
+    shown.add_column("not kept", no_wrap=True)
+    for row in rows:
+        shown.add_row(*row)
     return shown
 
 

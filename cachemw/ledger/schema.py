@@ -39,12 +39,17 @@ DETAILS = (
 """What is known of one exchange. `kept_ms`: how long the store holds what was kept, absent until it is evicted; `took_ms`:
 how long the stored answer of a hit had taken; `count`: how many exchanges the row stands for."""
 
-_VERSION = 2
+LEDGER_VERSION = 2
 
 
 def listed(names: Iterable[str]) -> str:
     """Return names as SQL lists them."""
     return ", ".join(names)
+
+
+def quoted(words: Iterable[str]) -> str:
+    """Return constants as SQL lists them."""
+    return listed(f"'{word}'" for word in words)
 
 
 _SCHEMA = (
@@ -57,4 +62,4 @@ _SCHEMA = (
 
 def book_of(directory: Path) -> Book:
     """Return the book in which the ledger of the store in this directory is."""
-    return Book(directory / LEDGER_FILE, _SCHEMA, _VERSION, patience=LEDGER_PATIENCE)
+    return Book(directory / LEDGER_FILE, _SCHEMA, LEDGER_VERSION, patience=LEDGER_PATIENCE)

@@ -28,7 +28,7 @@ from cachemw.cli.demo_claims import (
     taken_by,
 )
 from cachemw.cli.demo_routes import FAIL_SCRIPTS, PRICES, ROUTES, RoutedPlay, perform_routes
-from cachemw.cli.spend import Spent
+from cachemw.ledger.sums import Sums
 from tests.cli.command import at_home
 
 LINES = (
@@ -109,8 +109,8 @@ SAID = {
     "openrouter": [ProviderAnswer(200, body, True) for body in (QUOTA_BODY, LEFT_BODY, HEDGED_BODY)],
     "groq": [ProviderAnswer(0, b"", False)],
 }
-OF_SPARE_SPENT = Spent(SPARE, 5, 2, 6, 30, 38_400, 25_600, 0, 1, 0, 0)
-OF_PRIMARY_SPENT = Spent(PRIMARY, 4, 2, 4, 20, 16_400, 16_400, 0, 0, 0, 0)
+OF_SPARE_SPENT = Sums(SPARE, 5, hits=2, misses=3, input_tokens=6, output_tokens=30, spent=38_400, saved=25_600, least=1)
+OF_PRIMARY_SPENT = Sums(PRIMARY, 4, hits=2, misses=2, input_tokens=4, output_tokens=20, spent=16_400, saved=16_400)
 PLAYED = RoutedPlay([STORY], SAID, [OF_SPARE_SPENT, OF_PRIMARY_SPENT])
 
 
@@ -186,8 +186,8 @@ FALSE_IF: Mapping[str, RoutedPlay] = {
     "the hedge took as long": with_reply("hedged", unlike(seconds=3.5)),
     "a JSON answer does not say its cost": with_reply("first", telling("cost", "costs")),
     "the hedged answer is sure of its cost": with_reply("hedged", telling(";least", "")),
-    "the ledger has spent more": with_spent(nano=38_401),
-    "the ledger has spent less": with_spent(nano=38_399),
+    "the ledger has spent more": with_spent(spent=38_401),
+    "the ledger has spent less": with_spent(spent=38_399),
     "the ledger has other tokens": with_spent(input_tokens=7),
     "the ledger has one more request": with_spent(requests=6),
     "the ledger has one more hit": with_spent(answered_here=3),
@@ -196,7 +196,7 @@ FALSE_IF: Mapping[str, RoutedPlay] = {
     "the ledger is sure of all costs": with_spent(least=0),
     "the ledger estimates": with_spent(estimated=1),
     "the ledger lost one": with_spent(lost=1),
-    "the ledger has a stranger": replace(PLAYED, spending=[*PLAYED.spending, Spent(SLOW, *[0] * 10)]),
+    "the ledger has a stranger": replace(PLAYED, spending=[*PLAYED.spending, Sums(SLOW)]),
     "the ledger is empty": replace(PLAYED, spending=[]),
 }
 

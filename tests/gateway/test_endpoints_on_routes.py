@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from cachemw import Policy
-from cachemw.cli.spend import SpendBy, read_spending
+from cachemw.cli.spend import read_spending
 from cachemw.ledger.ledger import Ledger
+from cachemw.ledger.sums import SumsBy
 from cachemw.simulator import Simulator
 from tests.gateway.crossroads import MESSAGES, Crossroads, author, crossroads, price, route, told
 from tests.ledger.test_ledger import AtOnce
@@ -223,11 +224,11 @@ def test_the_ledger_has_a_row_for_every_endpoint(tmp_path: Path) -> None:
     with closing(Ledger(tmp_path, AtOnce(), clock=lambda: 0.0)) as ledger:
         for report in reports:
             ledger(report)
-    spent = {row.name: row for row in read_spending(tmp_path, SpendBy.ENDPOINT, None)}
+    spent = {row.name: row for row in read_spending(tmp_path, SumsBy.ENDPOINT, None)}
     misses = {report.endpoint: report for report in reports if not report.hit}
     assert set(spent) == {NAMES.get(path, path) for path in BODIES}
     for endpoint, row in spent.items():
         miss = misses[endpoint]
         given = 0 if miss.usage is None else miss.usage.input_tokens
-        assert (row.requests, row.answered_here, row.nano, row.unpriced) == (2, 1, miss.cost, 0)
+        assert (row.requests, row.answered_here, row.spent, row.unpriced) == (2, 1, miss.cost, 0)
         assert (row.saved, row.input_tokens) == (0 if miss.usage is None else miss.cost, given)

@@ -108,7 +108,7 @@ def test_what_has_a_cost_keeps_it(tmp_path: Path) -> None:
     known = replace(LONE, cost=421_000, cost_basis="reported")
 
     assert summed(tmp_path, PLAIN, known) == replace(
-        Sums("in all"), **{"requests": 1, "misses": 1, "input_tokens": 500, "output_tokens": 7, "spent": 421_000}
+        Sums("in all"), requests=1, misses=1, input_tokens=500, output_tokens=7, spent=421_000
     )
     assert row_priced(tmp_path, PLAIN, known).cost == 421_000
 
