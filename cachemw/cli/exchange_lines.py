@@ -5,12 +5,9 @@ from datetime import datetime
 import msgspec
 from rich.text import Text
 
-from cachemw.cli.figures import iso_time, shown_name
+from cachemw.cli.figures import NARROWEST, iso_time, shown_name
 from cachemw.ledger.reading import Row
 from cachemw.money import NANO, in_dollars
-
-NARROWEST = 100
-"""The columns of a line at least."""
 
 _KEY_DIGITS = 8
 _COLUMNS = (

@@ -2,11 +2,22 @@
 
 from datetime import UTC, datetime
 
+from rich.console import Console
+
 from cachemw.ledger.sums import SumsBy
 from cachemw.money import NANO
 
+NARROWEST = 100
+"""The columns that a line for people has at least, where no terminal is narrower."""
+
 _THOUSANDS = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 _SPANS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+
+
+def wide_console() -> Console:
+    """Return the console, as wide as its terminal; what is no terminal has 100 columns at least."""
+    console = Console()
+    return console if console.is_terminal or console.width >= NARROWEST else Console(width=NARROWEST)
 
 
 def shown_name(name: str) -> str:

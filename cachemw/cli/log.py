@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from cachemw.cli.exchange_lines import NARROWEST, heading, json_line, line
-from cachemw.cli.figures import at_least_words
+from cachemw.cli.exchange_lines import heading, json_line, line
+from cachemw.cli.figures import NARROWEST, at_least_words, wide_console
 from cachemw.cli.filtering import FilterOptions, filter_of, takes_filters
 from cachemw.cli.options import AsJson, Directory
 from cachemw.cli.store import directory_of
@@ -97,8 +96,8 @@ class _InWords:
 
     def __init__(self, reader: LedgerReader, tables: PriceTables, today: date) -> None:
         self._reader, self._tables, self._day = reader, tables, today
-        self._console = Console()
-        self._width = max(self._console.width if self._console.is_terminal else 0, NARROWEST)
+        self._console = wide_console()
+        self._width = max(self._console.width, NARROWEST)
         self._say(heading(self._width))
 
     def __call__(self, row: Row) -> None:

@@ -26,6 +26,7 @@ from cachemw.cli.figures import (
     short_dollars,
     short_size,
     shown_name,
+    wide_console,
 )
 from cachemw.cli.options import AsJson, Directory, seconds
 from cachemw.cli.store import opened
@@ -84,7 +85,7 @@ def stats(
     if as_json:
         typer.echo("\n".join(_lines(held, traffic, by)))
         return
-    console = Console()
+    console = wide_console()
     _say(console, _store_words(held, now))
     if not traffic.sums:
         typer.echo(f"the ledger has nothing of the last {lasting(span)} yet")

@@ -9,12 +9,10 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cachemw.cli.exchange_lines import NARROWEST
-from cachemw.cli.figures import ago, at_least_words, iso_time, short_count, short_dollars, shown_name
+from cachemw.cli.figures import ago, at_least_words, iso_time, short_count, short_dollars, shown_name, wide_console
 from cachemw.cli.filtering import FilterOptions, filter_of, takes_filters
 from cachemw.cli.options import AsJson, Directory, Since, since_moment
 from cachemw.cli.store import directory_of
@@ -52,8 +50,7 @@ def top(
     if as_json:
         typer.echo("\n".join(_lines(found, dropped)), nl=bool(found))
     elif found:
-        console = Console()
-        console.print(_table(found, now), width=max(console.width if console.is_terminal else 0, NARROWEST))
+        wide_console().print(_table(found, now))
         typer.echo(at_least_words(dropped) if dropped else "", nl=bool(dropped))
     else:
         typer.echo(f"the ledger in {place} has nothing of that yet")
