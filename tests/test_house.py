@@ -19,7 +19,7 @@ PURE_MODULES = {
 }
 GATEWAY = "cachemw.gateway."
 DOES = frozenset(
-    "accounts contacts desk fallback files gateway_desk model_list planning price_tables race repeats standings"
+    "accounts contacts desk estimates fallback files gateway_desk model_list planning price_tables race repeats standings"
     " upstream".split()
 )
 """The modules of the gateway that do; all others decide."""

@@ -45,7 +45,7 @@ class Fate(msgspec.Struct, frozen=True):
     travels: Travels
 
 
-class Row(msgspec.Struct, frozen=True):
+class FieldRow(msgspec.Struct, frozen=True):
     """Fields, in lower case, `*` for any end: what they count for around an app, in a transport and over HTTP, and why.
 
     Those of a `provider` are forwarded to that one, and to a URL of which nobody knows anything; elsewhere they are dropped.
@@ -67,45 +67,45 @@ _DROPPED = Fate(Counts.INERT, Travels.DROPPED)
 _KEYED, _INERT = Counts.KEYED, Counts.INERT
 
 ROWS = (
-    Row(
+    FieldRow(
         " ".join(name.decode() for name in CREDENTIALS),
         *(Counts.CREDENTIAL, Counts.CREDENTIAL, Fate(Counts.CREDENTIAL, Travels.FORWARDED)),
         "says who asks; where the upstream has a key of the operator's, that may go in its place",
     ),
-    Row(
+    FieldRow(
         " ".join(sorted(name.decode() for name in HOP_BY_HOP)), _INERT, _INERT, _DROPPED, "of one connection (RFC 9110 §7.6.1)"
     ),
-    Row("host", _KEYED, _INERT, Fate(Counts.INERT, Travels.REWRITTEN), "whose app is asked; over HTTP the URL says that"),
-    Row("x-forwarded-host", _KEYED, _KEYED, _DROPPED, "whose app is asked, behind a proxy"),
-    Row("forwarded", _KEYED, _KEYED, _DROPPED, "of it only `host`, which says whose app is asked (RFC 7239 §5.3)"),
-    Row("content-type", _KEYED, _KEYED, Fate(_KEYED, Travels.FORWARDED), "of it only what is not plain JSON"),
-    Row("content-encoding", _INERT, _INERT, _FORWARDED_INERT, "a body that has one is not cached"),
-    Row("content-length accept-encoding", _INERT, _INERT, _REWRITTEN_INERT, "how bodies travel"),
-    Row("accept user-agent x-stainless-*", _INERT, _INERT, _FORWARDED_INERT, "which program asks, and what it can read"),
-    Row("accept-language", _KEYED, _INERT, _DROPPED, "an app may answer in that language; an API of this kind does not"),
-    Row("traceparent tracestate", _INERT, _INERT, _FORWARDED_INERT, "follows one request through machines"),
-    Row(
+    FieldRow("host", _KEYED, _INERT, Fate(Counts.INERT, Travels.REWRITTEN), "whose app is asked; over HTTP the URL says that"),
+    FieldRow("x-forwarded-host", _KEYED, _KEYED, _DROPPED, "whose app is asked, behind a proxy"),
+    FieldRow("forwarded", _KEYED, _KEYED, _DROPPED, "of it only `host`, which says whose app is asked (RFC 7239 §5.3)"),
+    FieldRow("content-type", _KEYED, _KEYED, Fate(_KEYED, Travels.FORWARDED), "of it only what is not plain JSON"),
+    FieldRow("content-encoding", _INERT, _INERT, _FORWARDED_INERT, "a body that has one is not cached"),
+    FieldRow("content-length accept-encoding", _INERT, _INERT, _REWRITTEN_INERT, "how bodies travel"),
+    FieldRow("accept user-agent x-stainless-*", _INERT, _INERT, _FORWARDED_INERT, "which program asks, and what it can read"),
+    FieldRow("accept-language", _KEYED, _INERT, _DROPPED, "an app may answer in that language; an API of this kind does not"),
+    FieldRow("traceparent tracestate", _INERT, _INERT, _FORWARDED_INERT, "follows one request through machines"),
+    FieldRow(
         "idempotency-key",
         *(_INERT, _INERT, _REWRITTEN_INERT),
         "says that two requests are one; upstreams get a code of it that fits this caller and question alone",
     ),
-    Row("baggage sentry-* x-request-id", _INERT, _INERT, _DROPPED, "follows one request through machines"),
-    Row("cache-control pragma cachemw", _INERT, _INERT, _DROPPED, "asks something of caches"),
-    Row("x-forwarded-for x-forwarded-port x-forwarded-proto via", _INERT, _INERT, _DROPPED, "which way a request came"),
-    Row(
+    FieldRow("baggage sentry-* x-request-id", _INERT, _INERT, _DROPPED, "follows one request through machines"),
+    FieldRow("cache-control pragma cachemw", _INERT, _INERT, _DROPPED, "asks something of caches"),
+    FieldRow("x-forwarded-for x-forwarded-port x-forwarded-proto via", _INERT, _INERT, _DROPPED, "which way a request came"),
+    FieldRow(
         "origin referer sec-ch-* sec-fetch-* sec-gpc priority",
         *(_INERT, _INERT, _DROPPED),
         "what a browser says of itself, and of the page it shows",
     ),
-    Row("queue_threshold", _INERT, _INERT, _FORWARDED_INERT, "how long to wait for a turn", "cerebras"),
-    Row("x-cerebras-3rd-party-integration", _INERT, _INERT, _FORWARDED_INERT, "which program asks", "cerebras"),
+    FieldRow("queue_threshold", _INERT, _INERT, _FORWARDED_INERT, "how long to wait for a turn", "cerebras"),
+    FieldRow("x-cerebras-3rd-party-integration", _INERT, _INERT, _FORWARDED_INERT, "which program asks", "cerebras"),
     *(
-        Row(f"{prefix}-*", _KEYED, _KEYED, Fate(_KEYED, Travels.FORWARDED), "a provider's own", provider)
+        FieldRow(f"{prefix}-*", _KEYED, _KEYED, Fate(_KEYED, Travels.FORWARDED), "a provider's own", provider)
         for prefix, provider in (("x-cerebras", "cerebras"), ("openai", "openai"), ("anthropic", "anthropic"))
     ),
-    Row("cookie", _KEYED, _KEYED, _DROPPED, "says who asks, to an app; an upstream gets no caller's cookies"),
+    FieldRow("cookie", _KEYED, _KEYED, _DROPPED, "says who asks, to an app; an upstream gets no caller's cookies"),
 )
-OTHERS = Row("*", _KEYED, _KEYED, _DROPPED, "nobody knows what it does")
+OTHERS = FieldRow("*", _KEYED, _KEYED, _DROPPED, "nobody knows what it does")
 """The row of every field that has none."""
 
 _ACCOUNT = frozenset({b"openai-organization", b"openai-project", b"anthropic-workspace-id", b"anthropic-user-profile-id"})
@@ -114,7 +114,7 @@ _ACCOUNT = frozenset({b"openai-organization", b"openai-project", b"anthropic-wor
 _OF_THE_ACCOUNT = (*_ACCOUNT, b"anthropic-organization-id", b"x-ratelimit-", b"anthropic-ratelimit-")
 """The beginnings of the response fields that say so, and how much is left to it."""
 
-_NAMED: Mapping[bytes, Row] = {name.encode(): row for row in ROWS for name in row.names.split() if not name.endswith("*")}
+_NAMED: Mapping[bytes, FieldRow] = {name.encode(): row for row in ROWS for name in row.names.split() if not name.endswith("*")}
 _PREFIXED = tuple((name[:-1].encode(), row) for row in ROWS for name in row.names.split() if name.endswith("*"))
 
 
@@ -145,11 +145,11 @@ def fate(name: bytes, recipient: Recipient, rules: HeaderRules) -> Fate:
     return Fate(counts, travels)
 
 
-def _row(name: bytes) -> Row:
+def _row(name: bytes) -> FieldRow:
     return _NAMED.get(name) or next((row for prefix, row in _PREFIXED if name.startswith(prefix)), OTHERS)
 
 
-def _in_row(name: bytes, row: Row, recipient: Recipient) -> tuple[Counts, Travels]:
+def _in_row(name: bytes, row: FieldRow, recipient: Recipient) -> tuple[Counts, Travels]:
     if recipient is Inside.APP:
         return row.app, Travels.FORWARDED
     if recipient is Inside.TRANSPORT:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from cachemw import Policy
@@ -144,7 +145,7 @@ def with_said(provider: str, *answers: ProviderAnswer) -> RoutedPlay:
 
 
 def with_spent(**changes: Any) -> RoutedPlay:
-    return replace(PLAYED, spending=[replace(OF_SPARE_SPENT, **changes), OF_PRIMARY_SPENT])
+    return replace(PLAYED, spending=[structs.replace(OF_SPARE_SPENT, **changes), OF_PRIMARY_SPENT])
 
 
 def unlike(**changes: Any) -> Callable[[RoutedReply], RoutedReply]:
@@ -190,12 +191,12 @@ FALSE_IF: Mapping[str, RoutedPlay] = {
     "the ledger has spent less": with_spent(spent=38_399),
     "the ledger has other tokens": with_spent(input_tokens=7),
     "the ledger has one more request": with_spent(requests=6),
-    "the ledger has one more hit": with_spent(answered_here=3),
+    "the ledger has one more hit": with_spent(hits=3),
     "the ledger saved more": with_spent(saved=25_601),
     "the ledger has unknown prices": with_spent(unpriced=1),
     "the ledger is sure of all costs": with_spent(least=0),
     "the ledger estimates": with_spent(estimated=1),
-    "the ledger lost one": with_spent(lost=1),
+    "the ledger lost one": with_spent(dropped=1),
     "the ledger has a stranger": replace(PLAYED, spending=[*PLAYED.spending, Sums(SLOW)]),
     "the ledger is empty": replace(PLAYED, spending=[]),
 }

@@ -12,8 +12,9 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from cachemw.cli.spend import SpendBy, Spent, in_all, read_spending, spending_table
+from cachemw.cli.spend import doubts, read_spending, spending_table
 from cachemw.ledger.ledger import Ledger
+from cachemw.ledger.sums import Sums, SumsBy, in_all
 from cachemw.messages import Usage
 from cachemw.report import ExchangeReport
 from tests.cli.command import Done, refusal
@@ -40,7 +41,7 @@ DEAR = replace(
     MISS, at=NOW - 86_400, target="openai/gpt-5.4-mini", client="people", route=None, cost=2_000_000, cost_at_least=True
 )
 UNKNOWN = replace(MISS, target="deepinfra/x", cost=None, cost_basis=None, count=2)
-COLLAPSED = replace(MISS, collapsed=True, cost=0, cost_basis=None)
+COLLAPSED = replace(MISS, collapsed=True, cost=0, cost_basis=None, saved=421_000)
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_spend_tells_targets_apart_and_what_is_not_known(here: Here, filled: Pat
             "output_tokens": 300,
             "spent_usd": "0.000421",
             "at_least": False,
-            "saved_usd": "0.001263",
+            "saved_usd": "0.001684",
             "unpriced": 0,
             "estimated": 0,
             "dropped": 0,
@@ -118,22 +119,23 @@ def test_spend_tells_apart_by(here: Here, filled: Path, by: str, names: list[str
 
 
 def test_a_span_that_had_drops_says_at_least(filled: Path) -> None:
-    spent = Spent("a", 1, 0, 0, 0, 5, 0, 0, 0, 0, 1)
+    spent = Sums("a", 1, spent=5, dropped=1)
 
     assert spent.is_least
-    assert spent.notes == "1 request not written down"
+    assert doubts(spent) == "1 request not written down"
 
 
 def test_only_what_is_of_that_time_is_shown(filled: Path) -> None:
-    assert [spent.name for spent in read_spending(filled, SpendBy.CLIENT, NOW - 3600)] == ["evals"]
+    assert [spent.name for spent in read_spending(filled, SumsBy.CLIENT, NOW - 3600)] == ["evals"]
 
 
 def test_the_sum_is_of_everything(filled: Path) -> None:
-    total = in_all(read_spending(filled, SpendBy.TARGET, None))
+    total = in_all(read_spending(filled, SumsBy.TARGET, None))
 
-    assert total == Spent("in all", 8, 4, 3200, 1200, 2_421_000, 1_263_000, 2, 1, 0, 0)
-    assert total.notes == "2 answers of unknown price, 1 that may have cost more"
-    assert spending_table([total], SpendBy.TARGET).row_count == 2
+    assert (total.requests, total.answered_here, total.input_tokens, total.output_tokens) == (8, 4, 3200, 1200)
+    assert (total.spent, total.saved, total.unpriced, total.least, total.dropped) == (2_421_000, 1_684_000, 2, 1, 0)
+    assert doubts(total) == "2 answers of unknown price, 1 that may have cost more"
+    assert spending_table([total], SumsBy.TARGET).row_count == 2
 
 
 def test_people_are_shown_a_table(here: Here, filled: Path) -> None:
@@ -148,16 +150,17 @@ def test_people_are_shown_a_table(here: Here, filled: Path) -> None:
 def test_no_figure_is_cut_short_in_a_narrow_terminal(here: Here, filled: Path) -> None:
     done = here("spend", "--dir", filled, COLUMNS="80")
 
-    assert {"$0.002421", "$0.001263", "3,200", "1,200"} <= set(done.stdout.split())
+    assert {"$0.002421", "$0.001684", "3,200", "1,200"} <= set(done.stdout.split())
     assert "…" not in done.stdout
     assert max(map(len, done.stdout.splitlines()[1:])) <= 80
 
 
 def test_a_long_name_and_large_figures_are_shown_whole() -> None:
     name, heard = "openrouter/openai/gpt-oss-120b", StringIO()
-    spent = Spent(name, 12_800, 4_000, 123_456_789, 24_100_000, 22_412_345_678, 3_123, 0, 1, 0, 0)
+    tokens = {"input_tokens": 123_456_789, "output_tokens": 24_100_000}
+    spent = Sums(name, 12_800, hits=4_000, spent=22_412_345_678, saved=3_123, least=1, **tokens)
 
-    Console(file=heard, width=80).print(spending_table([spent], SpendBy.TARGET))
+    Console(file=heard, width=80).print(spending_table([spent], SumsBy.TARGET))
 
     lines = heard.getvalue().splitlines()
     assert {"12,800", "4,000", "123,456,789", "24,100,000", "$22.412345678", "$0.000003123"} <= set(heard.getvalue().split())
@@ -199,11 +202,11 @@ def test_what_spend_cannot_do_is_refused(here: Here, filled: Path, arguments: tu
     assert here("spend", "--dir", filled, *arguments).returncode == 2
 
 
-@pytest.mark.parametrize("by", list(SpendBy))
-def test_no_number_is_cut_in_a_window_of_eighty_columns(here: Here, filled: Path, by: SpendBy) -> None:
+@pytest.mark.parametrize("by", list(SumsBy))
+def test_no_number_is_cut_in_a_window_of_eighty_columns(here: Here, filled: Path, by: SumsBy) -> None:
     """E1: names are folded instead."""
     done = here("spend", "--by", by.value, "--dir", filled, COLUMNS="80")
 
     assert "…" not in done.stdout
-    assert {"$0.002421", "$0.001263"} <= set(done.stdout.split())
+    assert {"$0.002421", "$0.001684"} <= set(done.stdout.split())
     assert [line for line in done.stdout.splitlines()[1:] if len(line) > 80] == []

@@ -53,7 +53,7 @@ def summed(directory: Path, price: Price, *given: ExchangeReport) -> Sums:
 def row_priced(directory: Path, price: Price, report: ExchangeReport) -> Row:
     written(directory, [report])
     with closing(LedgerReader(directory)) as reader:
-        (row,) = rows(reader)
+        (row,) = rows(reader, limit=1)
     return priced_row(row, Tables(price))
 
 
@@ -148,7 +148,7 @@ def test_the_dearest_key_is_found_whether_its_cost_was_known_or_not(tmp_path: Pa
 
 
 def test_the_tables_know_a_model_of_today(tmp_path: Path) -> None:
-    written(tmp_path, [replace(LONE, target="openai/gpt-4o-mini", model="gpt-4o-mini")])
+    written(tmp_path, [replace(LONE, target="openai/gpt-4o-mini", model="gpt-4o-mini", usage=Usage(50_000, 7))])
 
     with closing(LedgerReader(tmp_path)) as reader:
         (found,) = priced_sums(reader, PriceTables(datetime.date(2026, 11, 30)), SumsBy.MODEL)

@@ -18,7 +18,7 @@ from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, LATENCIES
 from cachemw.ledger.sums import Sums, SumsBy, filled, in_all, latencies, quantile, span_start, sums, uses
 from cachemw.messages import Usage
 from cachemw.report import ExchangeReport
-from tests.ledger.test_ledger import HIT, MISS, NOW, at_once
+from tests.ledger.test_ledger import HIT, MISS, NOW, AtOnce
 
 DAY = 86_400
 EPOCH_DAY = NOW // DAY * DAY
@@ -47,7 +47,7 @@ def reports(draw: st.DrawFn) -> ExchangeReport:
 
 
 def written(directory: Path, given_reports: Iterable[ExchangeReport], now: float = NOW) -> None:
-    with closing(Ledger(directory, at_once, clock=lambda: now)) as ledger:
+    with closing(Ledger(directory, AtOnce(), clock=lambda: now)) as ledger:
         for report in given_reports:
             ledger(report)
 
