@@ -5,7 +5,7 @@ they share, and only the best of them are compared part by part.
 """
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import reduce
 from heapq import nlargest
@@ -13,7 +13,7 @@ from itertools import takewhile
 from operator import xor
 
 from cachemw.cache.differences import CONVERSATIONS
-from cachemw.cache.sketch import Part, Sketch
+from cachemw.cache.sketch import SketchPart, Sketch
 
 NEWEST = 10_000
 """How many sketches are looked through at most: the newest ones."""
@@ -33,7 +33,7 @@ class SketchIndex:
 
     def __init__(self, sketches: Iterable[Sketch] = ()) -> None:
         self._sketches: list[Sketch] = []
-        self._places: defaultdict[Part, list[int]] = defaultdict(list)
+        self._places: defaultdict[SketchPart, list[int]] = defaultdict(list)
         self._wholes: dict[bytes, int] = {}
         self._bodies: dict[bytes, int] = {}
         self._but_one: dict[int, int] = {}
@@ -72,7 +72,7 @@ class SketchIndex:
         places = self._places
         shared = {part: places[part] for part in sketch.parts if part in places}
         weights = {part: math.log(len(self) / len(found)) for part, found in shared.items()}
-        scores: Counter[int] = Counter()
+        scores: defaultdict[int, float] = defaultdict(float)
         for part, found in shared.items():
             weight = weights[part]
             for place in found[-_LAST:]:
@@ -97,10 +97,10 @@ def _sums(sketch: Sketch) -> list[int]:
     return [total, *[total ^ number for number in numbers]]
 
 
-def _conversation(sketch: Sketch) -> list[Part]:
+def _conversation(sketch: Sketch) -> list[SketchPart]:
     return [part for part in sketch.parts if part.name.startswith(CONVERSATIONS)]
 
 
-def _alike(turns: Iterable[Part], others: Iterable[Part]) -> int:
+def _alike(turns: Iterable[SketchPart], others: Iterable[SketchPart]) -> int:
     """Return how many turns two conversations begin with that are the same."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(turns, others, strict=False)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from cachemw.cache.sketch import URL, Part, Sketch
+from cachemw.cache.sketch import URL, SketchPart, Sketch
 
 Members = Mapping[str, object]
 
@@ -15,12 +15,14 @@ def sketch(members: Members, caller: str = "me", url: str = "https://api.example
     """Return the sketch of a request with these members; lists have a part for each element, as those of messages have."""
     circumstances = {URL: url}
     parts = [
-        Part(name, _code(caller, name, value))
+        SketchPart(name, _code(caller, name, value))
         for name, value in (circumstances | dict(members)).items()
         if not isinstance(value, list)
     ]
     listed = [(name, value) for name, value in members.items() if isinstance(value, list)]
-    parts += [Part(f"{name}[{place}]", _code(caller, name, one)) for name, value in listed for place, one in enumerate(value)]
+    parts += [
+        SketchPart(f"{name}[{place}]", _code(caller, name, one)) for name, value in listed for place, one in enumerate(value)
+    ]
     body = _code("", "body", members)
     return Sketch(_code("", "caller", caller), body, _code("", "whole", [url, members]), tuple(parts))
 

@@ -3,13 +3,13 @@
 import pytest
 
 from cachemw.cache.differences import Difference, compare, grouped
-from cachemw.cache.sketch import Part, Sketch
+from cachemw.cache.sketch import SketchPart, Sketch
 from tests.cache.sketching import sketch
 
 
 def of(**codes: str) -> Sketch:
     """Return a sketch with these parts, `_` in the name of an element of a list: `messages_3`, `messages_8_43`."""
-    return Sketch(b"", b"", b"", tuple(Part(_name(name), code.encode()) for name, code in codes.items()))
+    return Sketch(b"", b"", b"", tuple(SketchPart(_name(name), code.encode()) for name, code in codes.items()))
 
 
 def _name(name: str) -> str:
@@ -68,13 +68,13 @@ def test_elements_that_follow_one_another_are_told_as_one(names: tuple[str, ...]
         ),
         pytest.param(
             of(seed="1"),
-            Sketch(b"", b"", b"", (Part("@url", b"u"), Part("@header x", b"1"), Part("seed", b"1"))),
+            Sketch(b"", b"", b"", (SketchPart("@url", b"u"), SketchPart("@header x", b"1"), SketchPart("seed", b"1"))),
             Difference(("seed",), (), (), (), ("@url", "@header x")),
             id="a body alone",
         ),
         pytest.param(
-            Sketch(b"", b"", b"", (Part("@url", b"u"), Part("@header x", b"1"), Part("@header x", b"2"))),
-            Sketch(b"", b"", b"", (Part("@url", b"u"), Part("@header x", b"3"), Part("@header x", b"2"))),
+            Sketch(b"", b"", b"", (SketchPart("@url", b"u"), SketchPart("@header x", b"1"), SketchPart("@header x", b"2"))),
+            Sketch(b"", b"", b"", (SketchPart("@url", b"u"), SketchPart("@header x", b"3"), SketchPart("@header x", b"2"))),
             Difference(("@url",), ("@header x",)),
             id="a field that stands there twice",
         ),
