@@ -26,6 +26,7 @@ from cachemw.cli.serve import run as run_server
 from cachemw.cli.spend import spend
 from cachemw.cli.stats import stats
 from cachemw.cli.top import top
+from cachemw.cli.why import why
 from cachemw.errors import CacheError, InvalidSetting
 from cachemw.gateway.config import SETTINGS_TABLE
 from cachemw.proxy import Settings
@@ -180,6 +181,7 @@ def demo(
 
 app.command()(stats)
 app.command()(log)
+app.command()(why)
 app.command()(top)
 app.command()(spend)
 

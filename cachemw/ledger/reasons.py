@@ -1,0 +1,267 @@
+"""Why a request was not answered from the store: the reasons there are, in the order in which they are looked for. Pure.
+
+Names of parts only, never what they hold. Times are in milliseconds since the epoch, as in the ledger.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+import msgspec
+
+from cachemw.cache.differences import Difference, grouped
+from cachemw.cache.sketch import HEADER, NAMESPACE, SAMPLE, URL
+from cachemw.ledger.meanings import meaning_of
+from cachemw.ledger.reading import Row
+
+_WAS = "was-"
+_UNUSABLE = frozenset(
+    "bad-record key-mismatch no-usage other-dialect other-kind partial-unfit store-slow store-unreadable".split()
+)
+"""The details of misses that say themselves why what is stored did not answer."""
+
+
+class Expired(msgspec.Struct, frozen=True):
+    """The time of its record was over, since `since_ms`, where that is known."""
+
+    word: ClassVar[str] = "expired"
+    since_ms: int | None = None
+
+
+class Evicted(msgspec.Struct, frozen=True):
+    """Its record was there at `seen_ms`, and was gone though nobody purged it: the store made room.
+
+    Not `is_certain`: for how long it was to be kept is not known any more.
+    """
+
+    word: ClassVar[str] = "evicted"
+    seen_ms: int
+    is_certain: bool = True
+
+
+class PurgedBefore(msgspec.Struct, frozen=True):
+    """Its record was removed by a purge."""
+
+    word: ClassVar[str] = "purged"
+    purged_ms: int
+
+
+class Unkept(msgspec.Struct, frozen=True):
+    """The last answer to it was not kept, for this `detail`; `id` is of that exchange, where it is known."""
+
+    word: ClassVar[str] = "not kept"
+    detail: str
+    id: str | None = None
+
+
+class Unusable(msgspec.Struct, frozen=True):
+    """What was stored could not answer, or could not be read: this `detail` says why."""
+
+    word: ClassVar[str] = "unusable"
+    detail: str
+
+
+class OtherCaller(msgspec.Struct, frozen=True):
+    """The very same was stored for another caller, whose code or name is `client`."""
+
+    word: ClassVar[str] = "other-caller"
+    client: str = ""
+
+
+class OtherCircumstance(msgspec.Struct, frozen=True):
+    """The same body was stored, in another namespace, for another URL, or with another header field: what differs."""
+
+    names: tuple[str, ...]
+
+    @property
+    def word(self) -> str:
+        """The first that differs."""
+        first = min(self.names, key=lambda name: _FIRST.get(name, len(_FIRST)))
+        return _OTHERS.get(first) or f"header {first.removeprefix(HEADER)}"
+
+
+class OtherFields(msgspec.Struct, frozen=True):
+    """Something similar is stored, from which it differs in these parts."""
+
+    word: ClassVar[str] = "field"
+    names: tuple[str, ...]
+
+
+class NeverStored(msgspec.Struct, frozen=True):
+    """Nothing like it was stored."""
+
+    word: ClassVar[str] = "new"
+
+
+class Unsketched(msgspec.Struct, frozen=True):
+    """Nobody can say: no sketch was made of it."""
+
+    word: ClassVar[str] = "unknown"
+
+
+class NoMiss(msgspec.Struct, frozen=True):
+    """It was no miss, but what `outcome` says, for this `detail`. `of` is the place of the exchange whose answer it read."""
+
+    outcome: str
+    detail: str | None = None
+    of: int | None = None
+
+    @property
+    def word(self) -> str:
+        """The outcome."""
+        return self.outcome
+
+
+Reason = (
+    Expired
+    | Evicted
+    | PurgedBefore
+    | Unkept
+    | Unusable
+    | OtherCaller
+    | OtherCircumstance
+    | OtherFields
+    | NeverStored
+    | Unsketched
+    | NoMiss
+)
+
+_OTHERS = {NAMESPACE: "other-namespace", SAMPLE: "other-sample", URL: "other-url"}
+_FIRST = {name: place for place, name in enumerate(_OTHERS)}
+"""Which of several circumstances is the reason: the first of these."""
+
+Purge = tuple[int, str]
+"""A purge: when, and of which key, empty for all of them."""
+
+
+def is_miss(row: Row) -> bool:
+    """Say whether an exchange found nothing in the store that answers it."""
+    return row.outcome in ("miss", "not_cached")
+
+
+def reason_in_row(row: Row) -> Reason | None:
+    """Return what an exchange says of itself; `None` where others have to be looked at."""
+    detail = row.detail or ""
+    if not is_miss(row):
+        return NoMiss(row.outcome, row.detail)
+    if row.fwd == "stale":
+        return Expired()
+    if detail in _UNUSABLE:
+        return Unusable(detail)
+    return Unkept(detail.removeprefix(_WAS)) if detail.startswith(_WAS) else None
+
+
+def reason_before(earlier: Iterable[Row], purges: Sequence[Purge], asked_ms: int) -> Reason | None:
+    """Return what became of the last record of a key, by the exchanges of that key, newest first; `None` where none is told of.
+
+    `purges` are those of this key, and of all.
+    """
+    refused: Unkept | None = None
+    seen_ms: int | None = None
+    for row in earlier:
+        ended_ms = row.at_ms + (row.total_ms or 0)
+        if row.outcome in ("hit", "stale"):
+            seen_ms = seen_ms or row.at_ms
+        elif row.stored:
+            return _became(ended_ms, max(seen_ms or 0, ended_ms), row.kept_ms, purges, asked_ms)
+        elif row.stored == 0 and seen_ms is None and row.detail is not None:
+            if row.fwd != "request":  # then there may have been a record that was not asked for
+                return Unkept(row.detail, row.id)
+            refused = refused or Unkept(row.detail, row.id)
+    if seen_ms is not None:
+        return _purged(purges, seen_ms, asked_ms) or Evicted(seen_ms, is_certain=False)
+    return refused
+
+
+def _became(kept_at_ms: int, seen_ms: int, kept_ms: int | None, purges: Sequence[Purge], asked_ms: int) -> Reason:
+    purged = _purged(purges, seen_ms, asked_ms)
+    if purged is not None:
+        return purged
+    if kept_ms is not None and kept_at_ms + kept_ms <= asked_ms:
+        return Expired(kept_at_ms + kept_ms)
+    return Evicted(seen_ms)
+
+
+def _purged(purges: Sequence[Purge], seen_ms: int, asked_ms: int) -> PurgedBefore | None:
+    times = [at_ms for at_ms, _ in purges if seen_ms <= at_ms <= asked_ms]
+    return PurgedBefore(max(times)) if times else None
+
+
+def reason_by(difference: Difference | None) -> Reason:
+    """Return why a request was not answered that differs so from the nearest one that was stored."""
+    if difference is None or not difference.is_telling:
+        return NeverStored()
+    if difference.circumstances and difference.circumstances == difference.names:
+        return OtherCircumstance(difference.names)
+    return OtherFields(difference.names or difference.unknown)
+
+
+def sentence(reason: Reason, asked_ms: int) -> str:
+    """Return a reason in plain words; times are told as how long before the request they were."""
+    match reason:
+        case Expired(since_ms):
+            return "the time of its record was over" + ("" if since_ms is None else f", since {_before(since_ms, asked_ms)}")
+        case Evicted(seen_ms, is_certain):
+            why = "the store had made room" if is_certain else "its time was over, or the store had made room"
+            return f"its record was there {_before(seen_ms, asked_ms)}, and was gone: {why}"
+        case PurgedBefore(purged_ms):
+            return f"its record was purged {_before(purged_ms, asked_ms)}"
+        case Unkept(detail):
+            return f"the last answer to it was not kept: {_told(detail)}"
+        case Unusable(detail):
+            return f"what is stored could not answer: {_told(detail)}"
+        case OtherCaller(client):
+            whose = f" ({shown(client)})" if client else ""
+            return f"the very same was stored for another caller{whose}: each has answers of its own"
+        case OtherCircumstance(names):
+            return f"the same body was stored, and this one differs in {listed(names)}"
+        case OtherFields(names):
+            return f"something similar was stored, and this one differs in {listed(names)}"
+        case NeverStored():
+            return "nothing like it was stored"
+        case Unsketched():
+            return "nobody can say: no sketch was made of it (Policy(sketch=False), or the store had no secret to give)"
+        case NoMiss(outcome, detail, of):
+            more = (f"; it read #{of}" if of else "") + (f" ({_told(detail)})" if detail else "")
+            return f"it was no miss: {_OUTCOMES.get(outcome, outcome)}{more}"
+
+
+_OUTCOMES = {
+    "hit": "the answer came from the store",
+    "stale": "a stale answer came from the store",
+    "collapsed": "the answer is that of another identical request, which was under way",
+    "refresh": "a fresh answer was asked for, so the store was not looked at, or what it had was too old",
+    "bypass": "its answer could not be cached",
+    "refused": "nobody was asked",
+    "passed": "it did not opt in (`Cachemw: on`)",
+}
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the names of parts as people read them, in one line."""
+    return ", ".join(map(shown, grouped(names)))
+
+
+def shown(name: str) -> str:
+    """Return the name of a part as people read it: somebody else chose it, and a terminal obeys nothing of it."""
+    name = "URL" if name == URL else name.removeprefix("@")
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in name)
+
+
+def _told(detail: str) -> str:
+    meaning = meaning_of(detail).removeprefix("not kept: ")
+    return detail if meaning == detail else f"{detail}: {meaning}"
+
+
+def _before(then_ms: int, asked_ms: int) -> str:
+    return f"{duration(max(0, asked_ms - then_ms))} before"
+
+
+def duration(ms: int) -> str:
+    """Return a time as people say it, with the two largest of its units."""
+    seconds = round(ms / 1000)
+    if seconds < 1:
+        return f"{ms} ms"
+    days, hours, minutes = seconds // 86_400, seconds // 3600 % 24, seconds // 60 % 60
+    units = ((days, "d"), (hours, "h"), (minutes, "min"), (seconds % 60, "s"))
+    first = next(place for place, (count, _) in enumerate(units) if count)
+    return " ".join(f"{count} {unit}" for count, unit in units[first : first + 2] if count)
