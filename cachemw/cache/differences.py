@@ -116,6 +116,17 @@ def grouped(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(_runs(names))
 
 
+def listed(names: Iterable[str]) -> str:
+    """Return the names of parts as people read them, in one line."""
+    return ", ".join(map(shown, grouped(names)))
+
+
+def shown(name: str) -> str:
+    """Return the name of a part as people read it: somebody else chose it, and a terminal obeys nothing of it."""
+    name = "URL" if name == URL else name.removeprefix("@")
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in name)
+
+
 def _runs(names: Iterable[str]) -> Iterator[str]:
     run: Span | None = None
     for name in names:

@@ -97,7 +97,36 @@ class Ordered(msgspec.Struct, frozen=True):
 
 
 class GetAccount(msgspec.Struct, frozen=True):
-    """Ask where the store is and how much it holds, for people to read: sent `str`."""
+    """Ask what the store holds, and what of it is nearest to the request that it cannot answer: sent `Account`."""
+
+    wanted: "Wanted"
+
+    __repr__ = redacted_repr
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A request that the store cannot answer, as people are told of the nearest that it holds.
+
+    `body` is the request as records hold requests, `target` the name of who would be asked. `is_own`: the store is of who asks,
+    and so may be told of other callers' records.
+    """
+
+    index: bytes
+    sketch: bytes | None
+    body: bytes
+    target: str
+    is_own: bool
+
+    __repr__ = redacted_repr
+
+
+class Account(msgspec.Struct, frozen=True):
+    """What people are told of a store: where it is and how much it `holds`, and what is `nearest`, if anything is near."""
+
+    holds: str
+    nearest: str = ""
+
+    __repr__ = redacted_repr
 
 
 class AskPlan(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from cachemw.cache.authors import answered_by, asked_before, of_author, routed_b
 from cachemw.cache.bidding import forward_for
 from cachemw.cache.directives import Abandon, Directives, InvalidControl, details_of
 from cachemw.cache.effects import (
+    Account,
     AskPlan,
     Claim,
     ClaimResult,
@@ -30,6 +31,7 @@ from cachemw.cache.effects import (
     ShownResponse,
     Unacceptable,
     Unsatisfiable,
+    Wanted,
 )
 from cachemw.cache.freshness import is_fresh, remaining
 from cachemw.cache.live_response import Relay
@@ -200,13 +202,16 @@ def _told(part: Remainder | None, received: Received) -> str | None:
 def _unsatisfiable(query: Query, found: NoMatch) -> Script:
     """Refuse what only the store may answer. Where it is, only those are told who can see it anyway."""
     details = details_of(query.asked, NOT_CACHED, found.detail if found.why else None)
-    sketch = (yield from sketch_under(query)) if query.policy.sketch else None
-    report = replace(query.report, key=None, details=details, sketch=sketch)
-    is_at_home = isinstance(query.request.target, ClientTarget) or query.policy.replays and query.request.caller.name is None
-    if not is_at_home:
-        return Unsatisfiable(report, query.errors)
-    why = found.why or f"{(yield GetAccount())}, which asks {report.target} for {report.model}"
-    return Unsatisfiable(report, query.errors, why)
+    is_own = isinstance(query.request.target, ClientTarget)
+    is_at_home = is_own or query.policy.replays and query.request.caller.name is None
+    sketch = (yield from sketch_under(query)) if query.policy.sketch or is_at_home else None
+    report = replace(query.report, key=None, details=details, sketch=sketch if query.policy.sketch else None)
+    if not is_at_home or found.why:
+        return Unsatisfiable(report, query.errors, found.why if is_at_home else "")
+    body = query.call.canonical if query.received is None else query.received.body
+    account: Account = yield GetAccount(Wanted(query.key.index, sketch, body, report.target or "", is_own))
+    why = f"{account.holds}, which asks {report.target} for {report.model}"
+    return Unsatisfiable(report, query.errors, f"{why}; {account.nearest}" if account.nearest else why)
 
 
 def refuse(endpoint: Endpoint, request: Request, invalid: InvalidControl) -> Script:

@@ -13,7 +13,7 @@ from itertools import takewhile
 from operator import xor
 
 from cachemw.cache.differences import CONVERSATIONS
-from cachemw.cache.sketch import SketchPart, Sketch
+from cachemw.cache.sketch import Sketch, SketchPart
 
 NEWEST = 10_000
 """How many sketches are looked through at most: the newest ones."""

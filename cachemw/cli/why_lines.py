@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from cachemw.cache.differences import Difference, grouped
+from cachemw.cache.differences import Difference, grouped, listed, shown
 from cachemw.cache.sketch import URL
 from cachemw.ledger.changes import Change
 from cachemw.ledger.explaining import STORED, Explanation, Neighbour
 from cachemw.ledger.habits import hint
-from cachemw.ledger.reasons import NoMiss, OtherCaller, Reason, duration, listed, sentence, shown
+from cachemw.ledger.reasons import NoMiss, OtherCaller, Reason, duration, sentence
 
 COLUMNS = 100
 _INDENT, _NAMES = 4, 24

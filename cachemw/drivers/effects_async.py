@@ -10,6 +10,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from cachemw.cache.effects import (
+    Account,
     AskPartition,
     AskPlan,
     DeleteRecord,
@@ -80,8 +81,9 @@ async def perform(
             return await store.discard(*indexes)
         case GetOrder():
             return Ordered(await store.order(), clock())
-        case GetAccount():
-            return await store.account()
+        case GetAccount(wanted):
+            holds = await store.account()
+            return Account(holds, await apart(partial(store.guarded.nearest, wanted)))
         case AskPlan():
             return planned(planner, effect)
 

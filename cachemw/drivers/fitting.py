@@ -11,7 +11,7 @@ def fitted(store: Store, policy: Policy) -> tuple[Store, Policy]:
     """Return a store and a policy as they work together. Raises `ConfigurationError` where they cannot.
 
     Where only the store answers it is opened for reading, and one that is not there is an error. Requests are kept where the
-    store demands it.
+    store demands it, and then say themselves what a sketch would.
     """
     if policy.partition == "credential" and not store.keeps_secret:
         raise ConfigurationError(
@@ -20,4 +20,6 @@ def fitted(store: Store, policy: Policy) -> tuple[Store, Policy]:
         )
     if store.keeps_requests and not policy.keep_requests:
         policy = dataclasses.replace(policy, keep_requests=True)
+    if store.keeps_requests and policy.sketch:
+        policy = dataclasses.replace(policy, sketch=False)
     return (store.read_only() if policy.replays else store), policy

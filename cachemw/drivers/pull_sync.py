@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from cachemw.cache.effects import (
+    Account,
     AskPartition,
     AskPlan,
     DeleteRecord,
@@ -200,8 +201,8 @@ class SyncAnswer:
                     driver.store.discard(*indexes)
             case GetOrder():
                 return Ordered(driver.store.order(), driver.clock())
-            case GetAccount():
-                return driver.store.account()
+            case GetAccount(wanted):
+                return Account(driver.store.account(), driver.store.nearest(wanted))
             case AskPlan():
                 return in_turn(planned(driver.planner, effect))
             case Put():

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from cachemw.cache.differences import Difference
+from cachemw.cache.differences import Difference, shown
 from cachemw.cache.sketch import HEADER, SAMPLE
-from cachemw.ledger.reasons import OtherCircumstance, OtherFields, reason_by, shown
+from cachemw.ledger.reasons import OtherCircumstance, OtherFields, reason_by
 
 HABIT = 3
 """How many misses there are at least for one part before anything is said of that."""

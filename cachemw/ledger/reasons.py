@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import msgspec
 
-from cachemw.cache.differences import Difference, grouped
+from cachemw.cache.differences import Difference, listed, shown
 from cachemw.cache.sketch import HEADER, NAMESPACE, SAMPLE, URL
 from cachemw.ledger.meanings import meaning_of
 from cachemw.ledger.reading import Row
@@ -234,17 +234,6 @@ _OUTCOMES = {
     "refused": "nobody was asked",
     "passed": "it did not opt in (`Cachemw: on`)",
 }
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return the names of parts as people read them, in one line."""
-    return ", ".join(map(shown, grouped(names)))
-
-
-def shown(name: str) -> str:
-    """Return the name of a part as people read it: somebody else chose it, and a terminal obeys nothing of it."""
-    name = "URL" if name == URL else name.removeprefix("@")
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in name)
 
 
 def _told(detail: str) -> str:

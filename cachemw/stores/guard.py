@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -13,18 +14,22 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 from anyio.lowlevel import current_token
 
-from cachemw.cache.effects import not_kept
+from cachemw.cache.effects import Wanted, not_kept
 from cachemw.cache.live_response import Put
 from cachemw.cache.order import ALONE, Order, Others
 from cachemw.errors import RecordError, RecordRefused, StoreError
 from cachemw.limits import Limits
 from cachemw.stores.base import Inline, Store, account_of
 from cachemw.stores.calls import CallQueue, Side, StoreCall, translated
+from cachemw.stores.recorded import nearest_told, recorded
 
 logger = logging.getLogger(__name__)
 
 PARTS_AT_ONCE = 32
 """The number of an answer's parts that are put in one call: others have their turn between."""
+
+NEAREST_SECONDS = 1.0
+"""The seconds for which records are looked through for the one that is nearest to a request."""
 
 READ_AT_ONCE = 16
 """The number of records that are read in one call of a store: others have their turn between."""
@@ -137,6 +142,17 @@ class GuardedStore:
         except StoreError as exc:
             return _unasked(exc)
 
+    def nearest(self, wanted: Wanted) -> str:
+        """Return what people are told of the record that is nearest to a request; nothing where none is near.
+
+        It reads all that there is, as far as there is time: not for an event loop. Raises nothing.
+        """
+        find = partial(self._nearest, wanted)
+        try:
+            return find() if self.inline is not Inline.NONE else self._here().read(find, self._reading_patience).wait()
+        except StoreError:
+            return ""
+
     def begin_account(self) -> StoreCall[str]:
         return self._here().read(self._account, self._reading_patience)
 
@@ -211,6 +227,13 @@ class GuardedStore:
             return account_of(self._store)
         except Exception as exc:  # noqa: BLE001 - a store may be anybody's
             return _unasked(translated(exc))
+
+    def _nearest(self, wanted: Wanted) -> str:
+        until = time.monotonic() + NEAREST_SECONDS
+        try:
+            return nearest_told(recorded(self._store, lambda: time.monotonic() > until), wanted)
+        except Exception:  # noqa: BLE001 - a store may be anybody's
+            return ""
 
     def _order(self) -> Order:
         order: object = self._store.order()

@@ -1,14 +1,17 @@
 """What the records of a store say they answer: the sketch of each, for who looks for the nearest of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from heapq import nlargest
 from operator import attrgetter
 
 import msgspec
 
 from cachemw.cache import record as codec
+from cachemw.cache.differences import Difference, compare, listed
+from cachemw.cache.effects import Wanted
 from cachemw.cache.key import SHARED
-from cachemw.cache.nearest import NEWEST
+from cachemw.cache.nearest import NEWEST, SketchIndex
 from cachemw.cache.sketch import Sketch, read_sketch, sketch_of_body
 from cachemw.errors import RecordError
 from cachemw.redaction import redacted_repr
@@ -23,7 +26,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
     index: bytes
     stored_at: float
-    model: str | None
+    target: str
     sketch: Sketch
 
     __repr__ = redacted_repr
@@ -48,7 +51,7 @@ def _recorded(store: Store, is_over: Callable[[], bool]) -> Iterator[Recorded]:
             continue
         sketch = sketch_in(read.sketch, read.request)
         if sketch is not None:
-            yield Recorded(index, read.stored_at, read.model, sketch)
+            yield Recorded(index, read.stored_at, read.target, sketch)
 
 
 def sketch_in(sketch: bytes | None, request: bytes | None) -> Sketch | None:
@@ -56,3 +59,48 @@ def sketch_in(sketch: bytes | None, request: bytes | None) -> Sketch | None:
     if sketch is not None:
         return read_sketch(sketch)
     return None if request is None else sketch_of_body(request, SHARED, b"")
+
+
+def nearest_told(found: Sequence[Recorded], wanted: Wanted) -> str:
+    """Return in plain words which record is nearest to a request, and what differs; nothing where none is near."""
+    if any(record.index == wanted.index for record in found):
+        return "the very same request is recorded, and the answer to it cannot be given in the way that is asked for"
+    index, sketches = SketchIndex(record.sketch for record in found), _sketches(wanted)
+    for sketch in sketches:
+        place = index.same_for_anybody(sketch) if wanted.is_own and sketch.whole else None
+        if place is not None:
+            return f"the very same request is recorded as {_called(found[place])} for another caller: its credential differs"
+    places = [(place, compare(sketch, index[place])) for sketch in sketches if (place := index.nearest(sketch)) is not None]
+    if not places:
+        return ""
+    place, difference = min(places, key=lambda one: len(one[1].names) + len(one[1].unknown))
+    return _told(found[place], difference, wanted) if difference.is_telling else ""
+
+
+def _sketches(wanted: Wanted) -> list[Sketch]:
+    """Return the sketches that a request would have in a record: of its key, and of the request that a record may hold."""
+    of_key = None if wanted.sketch is None else read_sketch(wanted.sketch)
+    return [*([] if of_key is None else [of_key]), sketch_of_body(wanted.body, SHARED, b"")]
+
+
+def _told(record: Recorded, difference: Difference, wanted: Wanted) -> str:
+    called, equal = _called(record), len(difference.equal)
+    stored = datetime.fromtimestamp(record.stored_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return (
+        f"nearest: {called}, stored {stored}, {equal} of {equal + len(difference.names)} parts equal;"
+        f" {_differing(difference, record, wanted)} {called}"
+    )
+
+
+def _differing(difference: Difference, record: Recorded, wanted: Wanted) -> str:
+    names = difference.names
+    if not names:  # the body is the same
+        is_elsewhere = record.target != wanted.target
+        return f"{'the URL' if is_elsewhere else 'the namespace, the sample, a query or a header field'} differs from"
+    absent = [(difference.only_here, "only here"), (difference.only_there, "only there")]
+    told = ", ".join(f"{listed(some)} ({where})" for some, where in ((difference.differing, ""), *absent) if some)
+    return f"{told.replace(' ()', '')} {'differs' if len(names) == 1 else 'differ'} from"
+
+
+def _called(record: Recorded) -> str:
+    return f"{record.index.hex()[:8]}…"

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from cachemw.cache.directives import Directives, read_directives
 from cachemw.cache.effects import (
+    Account,
     AskPartition,
     AskPlan,
     Claim,
@@ -64,6 +65,7 @@ class World:
     secret: bytes | StoreError = b"secret"
     order: Order = ORDER
     account: str = "the store holds what it holds"
+    nearest: str = ""
     name: bytes | PartitionError = b"name"
     plans: list[Plan] = field(default_factory=list)  # what a gateway says, one after the other; the last one goes on
     effects: list[Effect] = field(default_factory=list)  # what the script asked for
@@ -117,7 +119,7 @@ class World:
             case GetOrder():
                 return self.store_error or Ordered(self.order, NOW)
             case GetAccount():
-                return self.account
+                return Account(self.account, self.nearest)
             case ReadSecret():
                 return self.secret
             case AskPartition():
