@@ -53,21 +53,11 @@ def held(directory: Path) -> Mapping[bytes, bytes]:
 def test_stats_shows_what_a_store_holds(here: Here, filled: Path) -> None:
     done = here("stats", "--dir", filled)
 
-    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if "│" in line]
-    shown = dict(rows)
     assert done.returncode == 0
-    assert done.stdout.startswith(f"{filled}\n")
-    assert {name: shown[name] for name in ("records", "of these streams", "JSON", "damaged", "fresh", "stale")} == {
-        "records": "4",
-        "of these streams": "1",
-        "JSON": "2",
-        "damaged": "1",
-        "fresh": "2",
-        "stale": "1",
-    }
-    assert shown["bytes of bodies"] == "21"
-    assert int(shown["bytes on disk"].replace(",", "")) > 4096
-    assert shown["oldest"] < shown["newest"]
+    assert done.stdout.startswith(f"store   {filled}\n")
+    assert "4 records" in done.stdout
+    assert "2 fresh   1 stale   1 damaged   1 stream   2 JSON" in done.stdout
+    assert re.search(r"oldest 2 h   newest \d+ s", done.stdout)
     assert held(filled) == RECORDS
 
 
@@ -76,7 +66,7 @@ def test_the_store_that_is_looked_into_is_the_one_that_the_proxy_would_have(here
 
     done = here("stats", CACHEMW_CONFIG=str(tmp_path / "cachemw.toml"))
 
-    assert done.stdout.startswith(f"{filled}\n")
+    assert done.stdout.startswith(f"store   {filled}\n")
 
 
 @pytest.mark.parametrize("changes", [{"stored_at": 1e300}, {"stored_at": -1e300}, {"lifetime": 1e308}], ids=str)
@@ -89,7 +79,7 @@ def test_a_record_that_no_recording_comes_to_counts_as_damaged(here: Here, tmp_p
     removed = here("purge", "--older-than", 0, "--dir", tmp_path / "store")
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"damaged +│ 1 ", done.stdout)
+    assert "1 damaged" in done.stdout
     assert (removed.returncode, removed.stdout) == (0, "0 records removed\n")
 
 
@@ -131,7 +121,7 @@ def test_a_store_that_is_damaged_is_set_aside_and_an_empty_one_shown(here: Here,
     done = here("stats", "--dir", filled)
 
     assert done.returncode == 0
-    assert re.search(r"records +│ 0 ", done.stdout)
+    assert "0 records" in done.stdout
     assert len(list(filled.glob("cache.db.corrupt-*"))) == 1
 
 
