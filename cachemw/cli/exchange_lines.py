@@ -5,8 +5,11 @@ from datetime import datetime
 import msgspec
 from rich.text import Text
 
+from cachemw.cache.differences import listed, shown
 from cachemw.cli.figures import NARROWEST, iso_time, shown_name
+from cachemw.ledger.miss_reasons import ToldReason
 from cachemw.ledger.reading import Row
+from cachemw.ledger.reasons import NoMiss, OtherCircumstance, OtherFields, Unkept, Unsketched, Unusable
 from cachemw.money import NANO, in_dollars
 
 _KEY_DIGITS = 8
@@ -42,23 +45,44 @@ def line(row: Row, why: str, width: int) -> Text:
         _dollars(row),
         (row.key or "-")[:_KEY_DIGITS],
     ]
-    shown = Text(_line(cells, shown_name(why) if why else "", width))
+    text = Text(_line(cells, shown_name(why) if why else "", width))
     if row.outcome in _STYLES:
-        begins = shown.plain.index(outcome, 16 + _model_width(width))
-        shown.stylize(_STYLES[row.outcome], begins, begins + len(outcome))
-    return shown
+        begins = text.plain.index(outcome, 16 + _model_width(width))
+        text.stylize(_STYLES[row.outcome], begins, begins + len(outcome))
+    return text
 
 
-def json_line(row: Row, why: str) -> str:
+def reason_words(row: Row, told: ToldReason) -> str:
+    """Return why an exchange came out as it did, in a few words, the most telling first."""
+    words = "" if told.read is None else f"read #{told.read}"
+    if not isinstance(told.reason, NoMiss):
+        words = _miss_words(told)
+    if row.stored == 0 and row.outcome in ("miss", "refresh") and row.detail and not row.detail.startswith("was-"):
+        return f"not kept: {row.detail}" + (f" ({words})" if words else "")
+    return words or row.detail or ""
+
+
+def _miss_words(told: ToldReason) -> str:
+    match told.reason:
+        case OtherFields(names) | OtherCircumstance(names) if told.nearest is not None:
+            return f"{listed(names)} ≠ {told.nearest[:_KEY_DIGITS]}"
+        case Unkept(detail) | Unusable(detail):
+            return f"was not kept: {detail}" if isinstance(told.reason, Unkept) else detail
+        case Unsketched():
+            return ""
+    return told.reason.word
+
+
+def json_line(row: Row, told: ToldReason) -> str:
     """Return an exchange as one JSON object: of an answer from here nothing is billed, and what that saved is said."""
     asked, written = row.billed_tokens
     saved = (row.input_tokens, row.output_tokens) if row.is_answered_here else (0, 0)
-    told = {
+    members = {
         "place": row.place,
         "id": row.id,
         "at": iso_time(row.at),
         **{name: getattr(row, name) for name in ("outcome", "count", "detail")},
-        "why": why or None,
+        **_reason_members(told),
         "key": row.key,
         **{name: getattr(row, name) or None for name in ("client", "namespace", "route", "target", "endpoint", "model")},
         "answered_model": row.answered_model or None,
@@ -74,12 +98,18 @@ def json_line(row: Row, why: str) -> str:
         "saved_usd": None if row.saved is None else in_dollars(row.saved),
         **{name: getattr(row, name) for name in ("first_ms", "total_ms", "attempts", "bytes_in", "bytes_out")},
     }
-    return msgspec.json.encode(told).decode()
+    return msgspec.json.encode(members).decode()
+
+
+def _reason_members(told: ToldReason) -> dict[str, object]:
+    reason = told.reason
+    names = reason.names if isinstance(reason, OtherFields | OtherCircumstance) else ()
+    why = None if isinstance(reason, NoMiss) else reason.word
+    return {"why": why, "differs": list(map(shown, names)), "nearest": told.nearest, "read": told.read}
 
 
 def _line(cells: list[str], why: str, width: int) -> str:
-    shown = [_fitted(cell, size) for cell, size in zip(cells, _sizes(width), strict=True)]
-    begun = " ".join(shown)
+    begun = " ".join([_fitted(cell, size) for cell, size in zip(cells, _sizes(width), strict=True)])
     return f"{begun} {_cut(why, max(width - len(begun) - 1, 0))}".rstrip()
 
 

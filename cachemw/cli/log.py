@@ -4,14 +4,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, date, datetime
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from cachemw.cli.exchange_lines import heading, json_line, line
+from cachemw.cli.exchange_lines import heading, json_line, line, reason_words
 from cachemw.cli.figures import NARROWEST, at_least_words, wide_console
 from cachemw.cli.filtering import FilterOptions, filter_of, takes_filters
 from cachemw.cli.options import AsJson, Directory
@@ -20,8 +19,9 @@ from cachemw.errors import BookError
 from cachemw.gateway.estimates import priced_row
 from cachemw.gateway.price_tables import PriceTables
 from cachemw.inventory.filters import Subject
+from cachemw.ledger.miss_reasons import MissReasons
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.reading import Row, Tail, drops, leader_of, rows
+from cachemw.ledger.reading import Row, Tail, drops, rows
 
 LOOK_EVERY = 0.1
 """The seconds between two looks at what has come: who writes gathers for 0.25 s, and all within half a second is at once."""
@@ -53,8 +53,9 @@ def log(
     with closing(LedgerReader(place)) as reader:
         tables = PriceTables(datetime.fromtimestamp(now, UTC).date())
         tail = Tail(reader, where)
-        show = partial(_in_json, reader, tables) if as_json else _InWords(reader, tables, date.fromtimestamp(now))
         found = rows(reader, where, limit=limit, before=tail.place + 1) if limit else []
+        reasons = MissReasons(reader)
+        show = _InJson(reasons, tables) if as_json else _InWords(reasons, tables, date.fromtimestamp(now))
         for row in reversed(found):
             show(row)
         if follow:
@@ -94,8 +95,8 @@ def _say_what_is_missing(reader: LedgerReader, found: Sequence[Row], place: Path
 class _InWords:
     """Shows one exchange after another in columns, with a line where another day begins."""
 
-    def __init__(self, reader: LedgerReader, tables: PriceTables, today: date) -> None:
-        self._reader, self._tables, self._day = reader, tables, today
+    def __init__(self, reasons: MissReasons, tables: PriceTables, today: date) -> None:
+        self._reasons, self._tables, self._day = reasons, tables, today
         self._console = wide_console()
         self._width = max(self._console.width, NARROWEST)
         self._say(heading(self._width))
@@ -105,23 +106,17 @@ class _InWords:
         if day != self._day:
             self._day = day
             self._say(Text(f"-- {day.isoformat()}", "bold"))
-        self._say(line(priced_row(row, self._tables), told_of(self._reader, row), self._width))
+        self._say(line(priced_row(row, self._tables), reason_words(row, self._reasons.of(row)), self._width))
 
     def _say(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True)
 
 
-def _in_json(reader: LedgerReader, tables: PriceTables, row: Row) -> None:
-    typer.echo(json_line(priced_row(row, tables), told_of(reader, row)))
+class _InJson:
+    """Writes one exchange after another as a line of JSON."""
 
+    def __init__(self, reasons: MissReasons, tables: PriceTables) -> None:
+        self._reasons, self._tables = reasons, tables
 
-def told_of(reader: LedgerReader, row: Row) -> str:
-    """Return why an exchange came out as it did, in a few words."""
-    if row.outcome == "collapsed":
-        leader = leader_of(reader, row)
-        return "" if leader is None else f"read #{leader}"
-    if row.stored == 0 and row.outcome in ("miss", "refresh") and row.detail:
-        return f"not kept: {row.detail}"
-    if row.fwd == "stale":
-        return "expired"
-    return row.detail or ""
+    def __call__(self, row: Row) -> None:
+        typer.echo(json_line(priced_row(row, self._tables), self._reasons.of(row)))

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated
 
 import msgspec
@@ -15,7 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cachemw.cache.differences import listed
 from cachemw.cli.figures import (
+    NARROWEST,
     ago,
     at_least_words,
     iso_time,
@@ -34,6 +37,7 @@ from cachemw.gateway.estimates import priced_sums
 from cachemw.gateway.price_tables import PriceTables
 from cachemw.inventory.entries import read_entries
 from cachemw.inventory.survey import Stats, survey
+from cachemw.ledger.miss_reasons import FIELDS, ReasonCounts, count_reasons
 from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.reading import not_kept
 from cachemw.ledger.sums import Sums, SumsBy, in_all, span_start
@@ -44,10 +48,13 @@ _NOT_ASKED = {
     "refreshes": "no-cache",
     "bypasses": "bypass",
     "passed": "did not opt in",
-    "not_cached": "not cached",
     "refused": "refused",
 }
 """What of the sums was not answered from the store, and was no miss, in words."""
+
+_MOST_PARTS = 4
+_HELD = "\x00"
+"""Stands for a space at which no line is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ class Traffic:
     """The exchanges of a span, and why they were not answered from the store, or their answers were not kept."""
 
     sums: Sequence[Sums]
-    not_answered: Mapping[str, int]
+    misses: ReasonCounts
     not_kept: Mapping[str, int]
 
 
@@ -102,9 +109,7 @@ def _holding(directory: str, now: float) -> Holding:
 
 def _traffic(reader: LedgerReader, by: SumsBy, start: float, now: float) -> Traffic:
     sums = priced_sums(reader, PriceTables(datetime.fromtimestamp(now, UTC).date()), by, start)
-    total = in_all(sums)
-    others = {word: getattr(total, name) for name, word in _NOT_ASKED.items()}
-    return Traffic(sums, {"miss": total.misses, **others}, not_kept(reader, start))
+    return Traffic(sums, count_reasons(reader, start), not_kept(reader, start))
 
 
 def _say(console: Console, lines: Iterable[str]) -> None:
@@ -153,13 +158,41 @@ def _cells(summed: Sums, name: str) -> Iterator[str | Text]:
 
 
 def _reason_words(traffic: Traffic) -> Iterator[str]:
-    total = in_all(traffic.sums)
-    for heading, reasons in (("not answered here:", traffic.not_answered), ("not kept:", traffic.not_kept)):
-        told = " · ".join(f"{shown_name(word)} {count:,}" for word, count in reasons.items() if count)
-        if told:
-            yield f"{heading:18} {told}"
+    """Yield why not all was answered from the store, and not all kept; of many misses, why the last ones were not."""
+    total, misses = in_all(traffic.sums), traffic.misses
+    missed, others = total.misses + total.not_cached, _counted_words(_others(total))
+    if misses.looked_at >= missed:
+        yield from _wrapped("not answered here:", [*_miss_words(misses), *others])
+    else:
+        yield from _wrapped("not answered here:", [f"misses {missed:,}", *others])
+        yield from _wrapped(f"the last {misses.looked_at:,}:", _miss_words(misses))
+    yield from _wrapped("not kept:", _counted_words(traffic.not_kept))
     if total.dropped:
         yield at_least_words(total.dropped)
+
+
+def _others(total: Sums) -> dict[str, int]:
+    return {word: getattr(total, name) for name, word in _NOT_ASKED.items()}
+
+
+def _miss_words(misses: ReasonCounts) -> list[str]:
+    """Return the reasons of misses, and with them the parts that differed most often."""
+    parts = ", ".join(f"{listed([name])} {count:,}" for name, count in list(misses.parts.items())[:_MOST_PARTS])
+    words = {"field": "differs in one part", FIELDS: "differs in several"}
+    return [
+        f"{words.get(word, word)} {count:,}{f' ({parts})' if word == 'field' else ''}" for word, count in misses.reasons.items()
+    ]
+
+
+def _counted_words(counts: Mapping[str, int]) -> list[str]:
+    return [f"{shown_name(word)} {count:,}" for word, count in counts.items() if count]
+
+
+def _wrapped(heading: str, words: Sequence[str]) -> list[str]:
+    """Return words after a heading, in lines that fit."""
+    joined = " · ".join(word.replace(" ", _HELD) for word in words)
+    lines = wrap(joined, NARROWEST, initial_indent=f"{heading:19}", subsequent_indent=" " * 19) if words else []
+    return [text.replace(_HELD, " ") for text in lines]
 
 
 def _lines(held: Holding, traffic: Traffic, by: SumsBy) -> Iterator[str]:
@@ -167,7 +200,9 @@ def _lines(held: Holding, traffic: Traffic, by: SumsBy) -> Iterator[str]:
     yield msgspec.json.encode({"store": _store_members(held)}).decode()
     for summed in traffic.sums:
         yield msgspec.json.encode(_members(summed, by)).decode()
-    yield msgspec.json.encode({"not_answered_here": traffic.not_answered, "not_kept": traffic.not_kept}).decode()
+    misses = {"looked_at": traffic.misses.looked_at, "reasons": traffic.misses.reasons, "parts": traffic.misses.parts}
+    others = _others(in_all(traffic.sums))
+    yield msgspec.json.encode({"misses": misses, "others": others, "not_kept": traffic.not_kept}).decode()
 
 
 def _store_members(held: Holding) -> dict[str, object]:
