@@ -96,7 +96,7 @@ class Explainer:
         earlier = said or self._reason_before(row.key, row.place, row.at_ms)
         if earlier is not None or sketch is None:
             return replace(explained, reason=earlier or Unsketched())
-        return self._by_sketch(explained, [sketch], row.place)
+        return self._by_sketch(explained, sketch, row.place)
 
     def of_key(self, key: str, against: str | None = None) -> Explanation:
         """Explain why a key has no answer now, if it has none."""
@@ -114,17 +114,18 @@ class Explainer:
         sketch = self._sketch_of(key)
         if sketch is None:
             raise CommandError(f"no record has the key {key}, and the ledger knows nothing of it")
-        return self._by_sketch(explained, [sketch], _ENDLESS)
+        return self._by_sketch(explained, sketch, _ENDLESS)
 
     def of_request(self, sketches: Sequence[Sketch], body: bytes) -> Explanation:
         """Explain what becomes of a body that is asked for now: `sketches` are those it would have, each for another caller."""
         explained = Explanation(None, int(self._clock() * 1000), NoMiss(STORED))
-        candidates, _ = self._candidates(frozenset(), _ENDLESS, explained.asked_ms)
+        callers = frozenset(sketch.caller for sketch in sketches)
+        candidates, differences = candidates_of(sketched_rows(self._reader, _ENDLESS), callers)
         add_records(candidates, recorded(self._store))
         same = next((found for sketch in sketches if (found := candidates.same_body(sketch)) is not None), None)
         if same is not None:
             return replace(self.of_key(same.key), nearest=Neighbour(same, Difference()))
-        return self._by_sketch(explained, sketches, _ENDLESS, body)
+        return self._by_nearest(explained, sketches, candidates, differences, body)
 
     def _compared(self, explained: Explanation, sketch: Sketch | None, against: str) -> Explanation:
         other = self._sketch_of(against)
@@ -141,11 +142,24 @@ class Explainer:
         changes = self._changes(explained.key, candidate.key, None)
         return replace(explained, reason=reason, nearest=Neighbour(candidate, difference, changes))
 
-    def _by_sketch(
-        self, explained: Explanation, sketches: Sequence[Sketch], before: int, body: bytes | None = None
+    def _by_sketch(self, explained: Explanation, sketch: Sketch, before: int) -> Explanation:
+        """Explain by what was stored before; by the records where the ledger says nothing."""
+        found = sketched_rows(self._reader, before)
+        known = candidates_of(found, frozenset({sketch.caller}))
+        if not found:
+            others = [one for one in recorded(self._store) if one.index.hex() != explained.key]
+            add_records(known[0], [one for one in others if one.stored_at * 1000 <= explained.asked_ms])
+        return self._by_nearest(explained, [sketch], *known)
+
+    def _by_nearest(
+        self,
+        explained: Explanation,
+        sketches: Sequence[Sketch],
+        candidates: Candidates,
+        differences: Differences,
+        body: bytes | None = None,
     ) -> Explanation:
-        callers = frozenset(sketch.caller for sketch in sketches)
-        candidates, differences = self._candidates(callers, before, explained.asked_ms)
+        """Explain by the nearest candidate of one of these sketches."""
         for sketch in sketches:
             if (other := candidates.same_for_another(sketch)) is not None:
                 return replace(explained, reason=OtherCaller(other.client), nearest=Neighbour(other, Difference()))
@@ -159,14 +173,6 @@ class Explainer:
         neighbour = Neighbour(candidate, difference, self._changes(explained.key, candidate.key, body))
         habit = habit_of(difference, differences.get(sketch.caller, ()))
         return replace(explained, reason=reason, nearest=neighbour, habit=habit)
-
-    def _candidates(self, callers: frozenset[bytes], before: int, asked_ms: int) -> tuple[Candidates, Differences]:
-        """Return what was stored before; by the records where the ledger says nothing."""
-        found = sketched_rows(self._reader, before)
-        candidates, differences = candidates_of(found, callers)
-        if not found:
-            add_records(candidates, [one for one in recorded(self._store) if one.stored_at * 1000 < asked_ms])
-        return candidates, differences
 
     def _reason_before(self, key: str | None, place: int, asked_ms: int) -> Reason | None:
         if key is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from cachemw.cache.sketch import URL, SketchPart, Sketch
+from cachemw.cache.sketch import URL, Sketch, SketchPart
 
 Members = Mapping[str, object]
 
@@ -35,7 +35,7 @@ def traffic(count: int, seed: int) -> list[dict[str, object]]:
     """Return requests as an application makes them: 4 models, 20 system prompts, conversations that share their openings."""
     chance = random.Random(seed)
     openings = [f"opening {number}" for number in range(200)]
-    requests = []
+    requests: list[dict[str, object]] = []
     for number in range(count):
         turns = [f"system {chance.randrange(20)}", chance.choice(openings)]
         turns += [f"turn {number} {place}" for place in range(chance.choice((0, 0, 2, 4, 8, 16)))]

@@ -3,7 +3,7 @@
 import pytest
 
 from cachemw.cache.differences import Difference, compare, grouped
-from cachemw.cache.sketch import SketchPart, Sketch
+from cachemw.cache.sketch import Sketch, SketchPart
 from tests.cache.sketching import sketch
 
 
