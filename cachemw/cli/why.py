@@ -58,7 +58,7 @@ def why(
         if as_json:
             typer.echo(explanation_json(explanation))
         else:
-            typer.echo("\n".join(explanation_lines(explanation, time.time())))
+            typer.echo("\n".join(explanation_lines(explanation)))
     raise typer.Exit(0 if explanation.is_stored else 1)
 
 
@@ -103,7 +103,7 @@ class _Question:
         if len(beginning) == _KEY_DIGITS:
             return beginning
         found = {str(key) for (key,) in self._reader.query(_KEYS, (len(beginning), beginning))}
-        found = found or {index.hex() for index, _ in self._store.scan() if index.hex().startswith(beginning)}
+        found = found or {index.hex() for index in self._store.indexes() if index.hex().startswith(beginning)}
         if len(found) != 1:
             raise CommandError(f"{'several keys begin' if found else 'no id and no key begins'} with {beginning!r}")
         return found.pop()

@@ -20,7 +20,7 @@ _SHORT_KEY = 8
 _LONG_VALUE = 40
 
 
-def explanation_lines(explanation: Explanation, now: float) -> Iterator[str]:
+def explanation_lines(explanation: Explanation) -> Iterator[str]:
     """Yield an explanation in words."""
     yield from _wrapped(_subject(explanation))
     if explanation.reason == NoMiss(STORED):

@@ -8,6 +8,7 @@ from cachemw.cache.sketch import Sketch, sketch_of_body
 from cachemw.endpoints import ENDPOINTS
 from cachemw.endpoints.base import ApiCall
 from cachemw.errors import CommandError, StoreError
+from cachemw.ledger.meanings import meaning_of
 from cachemw.limits import Limits
 from cachemw.messages import Headers, HttpRecipient, HttpTarget, Request
 from cachemw.stores import Store
@@ -15,8 +16,8 @@ from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS
 
 _JSON: Headers = ((b"content-type", b"application/json"),)
 _NOWHERE = "http://localhost/"
-_NOT_ASKED = ("no-messages", "no-input", "no-prompt", "no-max-tokens")
-"""The details of bodies that are of another endpoint."""
+_OF_OTHERS = frozenset({"no-messages", "no-input", "no-prompt", "no-max-tokens"})
+"""The details of bodies that may be of another endpoint."""
 
 
 def canonical_bodies(body: bytes, policy: Policy) -> list[bytes]:
@@ -25,7 +26,6 @@ def canonical_bodies(body: bytes, policy: Policy) -> list[bytes]:
     Raises `CommandError` where none caches the answer, and says why.
     """
     counted = dict.fromkeys((frozenset[str](), *(provider.bookkeeping for provider in PROVIDERS.values())))
-    whys: list[str] = []
     found: dict[bytes, None] = {}
     for endpoint in ENDPOINTS:
         for bookkeeping in counted:
@@ -33,11 +33,10 @@ def canonical_bodies(body: bytes, policy: Policy) -> list[bytes]:
             call = endpoint.read(endpoint, request, policy.bookkeeping, Limits().work, True)
             if isinstance(call, ApiCall):
                 found[call.canonical] = None
-            else:
-                whys.append(call.detail)
+            elif not found and call.detail not in _OF_OTHERS:
+                raise CommandError(f"the answer to this request is never stored: {call.detail} ({meaning_of(call.detail)})")
     if not found:
-        why = next((why for why in whys if why not in _NOT_ASKED), whys[0])
-        raise CommandError(f"the answer to this request is never stored: {why} (docs/cache-status.md)")
+        raise CommandError("this is no request of an endpoint whose answers are stored: give the JSON body of one")
     return list(found)
 
 

@@ -153,7 +153,7 @@ def test_of_requests_that_differ_in_one_part_from_one_before_that_part_is_named_
         members, name = changed(chance.choice(requests), chance)
         explanation = scene.why(scene.ask(body_of(**{**members, "messages": _turns(members["messages"])}), stored=False))
         named.append(explanation.reason == OtherFields((name,)))
-        told += explanation_json(explanation) + "\n".join(explanation_lines(explanation, scene.now))
+        told += explanation_json(explanation) + "\n".join(explanation_lines(explanation))
 
     assert sum(named) >= 0.99 * CHANGED
     assert [text for text in ("another 0.", "system 1", "opening 1", "turn 1", "tool 1", "model-") if text in told] == []
@@ -173,7 +173,7 @@ def test_values_are_shown_where_both_requests_were_kept(scene: Scene, kept: tupl
 
     assert explanation.nearest is not None
     assert explanation.nearest.changes == ((Change("seed", "1234567", "7654321"),) if all(kept) else None)
-    lines = "\n".join(explanation_lines(explanation, scene.now))
+    lines = "\n".join(explanation_lines(explanation))
     assert ("1234567" in lines, "7654321" in lines) == (all(kept), all(kept))
     assert ("values cannot be shown" in lines) is not all(kept)
 
@@ -257,7 +257,7 @@ def test_what_is_told_is_no_wider_than_a_page_and_nothing_that_a_terminal_obeys(
     for seed in range(5):
         asked = scene.ask(body_of(messages=turns, **wide, seed=seed, **{"\x1b]0;title\x07": seed}), keep=True)
 
-    lines = list(explanation_lines(scene.why(asked), scene.now))
+    lines = list(explanation_lines(scene.why(asked)))
 
     assert max(map(len, lines)) <= 100
     assert all(line.isprintable() for line in lines)

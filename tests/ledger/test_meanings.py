@@ -14,7 +14,7 @@ LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 def documented() -> dict[str, str]:
     """Return what the table of `docs/cache-status.md` says each detail means, without its links."""
-    told = {}
+    told: dict[str, str] = {}
     for names, meaning in re.findall(r"^\| (`.*?) \| (.*?) \| .* \|$", TABLE, re.MULTILINE):
         plain = LINK.sub(r"\1", meaning.replace(": [how]", "[how]")).removesuffix("how")
         told |= {name.removesuffix("…"): plain for name in re.findall(r"`([^`]+)`", names)}
