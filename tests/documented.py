@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from cachemw import Policy
 from cachemw.cache.context import ENVIRON, ENVIRON_PREFIXES, EXTENSIONS, SCOPE, Member
-from cachemw.cache.header_rules import OTHERS, ROWS, Counts, Row
+from cachemw.cache.header_rules import OTHERS, ROWS, Counts, FieldRow
 from cachemw.endpoints import ENDPOINTS
 from cachemw.endpoints.errors import ANTHROPIC
 from cachemw.gateway.failure_kinds import TREATMENTS, Cools, FailureKind, SameAgain, ScopeKind, Treatment
@@ -34,7 +34,7 @@ def header_fields() -> Iterator[str]:
         yield f"| {names} | {row.app.value} | {row.transport.value} | {_over_http(row)} | {row.why} |"
 
 
-def _over_http(row: Row) -> str:
+def _over_http(row: FieldRow) -> str:
     fate = row.http
     said = fate.travels.value if fate.counts is Counts.INERT else f"{fate.counts.value}, {fate.travels.value}"
     return said if row.provider is None else f"{said}, to `{row.provider}` and to URLs"

@@ -19,13 +19,17 @@ import openai
 import pytest
 from msgspec.structs import replace
 
+from cachemw.cache.sketch import sketch_of
 from cachemw.cli.exchange_lines import heading, json_line, line
 from cachemw.ledger import ledger as ledgers
+from cachemw.ledger.miss_reasons import ToldReason
 from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.reading import Row, rows
+from cachemw.ledger.reasons import NoMiss
 from cachemw.ledger.schema import LEDGER_FILE
 from cachemw.messages import Usage
 from cachemw.report import ExchangeReport
+from tests.cache.test_sketch import BODY, SECRET, key
 from tests.cli.command import PATIENCE, Command, Done, refusal
 from tests.ledger.test_ledger import HIT, MISS
 from tests.ledger.test_sums import written
@@ -69,7 +73,13 @@ def test_the_last_exchanges_are_shown_the_newest_last(here: Here, filled: Path) 
     times = [f"{datetime.fromtimestamp(NOW - ago):%H:%M:%S}" for ago in (3, 2, 1)]
     assert [text.split() for text in lines] == [
         ["1", times[0], "auto", "miss", "210", "ms", "911", "ms", "812/301", ".00042", "a01b22c9"],
-        ["2", times[1], "llama-4-scout", "miss", *"210 ms 911 ms 812/301 .00042 a01b22c9 not kept: finish-length".split()],
+        [
+            "2",
+            times[1],
+            "llama-4-scout",
+            "miss",
+            *"210 ms 911 ms 812/301 .00042 a01b22c9 not kept: finish-length (evicted)".split(),
+        ],
         ["3", times[2], "auto", "hit", "×40", "210", "ms", "0", "ms", "812/301", "0", "(-.017)", "a01b22c9"],  # noqa: RUF001
     ]
 
@@ -84,7 +94,10 @@ def test_programs_are_told_all_of_it_with_exact_amounts(here: Here, filled: Path
         "outcome": "miss",
         "count": 1,
         "detail": None,
-        "why": None,
+        "why": "unknown",
+        "differs": [],
+        "nearest": None,
+        "read": None,
         "key": "a01b22c9" * 4,
         "client": "evals",
         "namespace": "night",
@@ -111,8 +124,8 @@ def test_programs_are_told_all_of_it_with_exact_amounts(here: Here, filled: Path
         "bytes_in": 900,
         "bytes_out": 2000,
     }
-    assert (unkept["stored"], unkept["detail"], unkept["why"]) == (False, "finish-length", "not kept: finish-length")
-    assert (hit["outcome"], hit["count"], hit["stored"]) == ("hit", 40, None)
+    assert (unkept["stored"], unkept["detail"], unkept["why"]) == (False, "finish-length", "evicted")
+    assert (hit["outcome"], hit["count"], hit["stored"], hit["why"]) == ("hit", 40, None, None)
 
 
 @pytest.mark.parametrize("hit", [HIT, replace(HIT, cost=None), replace(HIT, ttl=-2), replace(HIT, count=7)])
@@ -120,7 +133,7 @@ def test_a_hit_costs_nothing_and_saves_what_is_stored(tmp_path: Path, hit: Excha
     """O1"""
     row = row_of(tmp_path, hit)
 
-    said = json.loads(json_line(row, ""))
+    said = json.loads(json_line(row, ToldReason(NoMiss("hit"))))
     assert (said["input_tokens"], said["output_tokens"], said["cost_usd"]) == (0, 0, "0")
     assert (said["saved_input_tokens"], said["saved_output_tokens"], said["saved_usd"]) == (812, 301, "0.000421")
     assert " 0 (-.00" in line(row, "", 100).plain
@@ -216,7 +229,20 @@ def test_it_is_shown_how_far_a_cost_is_known(tmp_path: Path, changes: dict[str, 
 def test_what_a_collapsed_exchange_read_is_told(here: Here, tmp_path: Path) -> None:
     written(tmp_path, [ASKED, replace(ASKED, collapsed=True, cost=0, saved=421_000, stored=None)])
 
-    assert [one["why"] for one in told(here("log", "--json", "--dir", tmp_path))] == [None, "read #1"]
+    assert [one["read"] for one in told(here("log", "--json", "--dir", tmp_path))] == [None, 1]
+    assert here("log", "--dir", tmp_path).stdout.splitlines()[-1].endswith("read #1")
+
+
+def test_it_is_said_in_what_a_miss_differs_from_what_is_stored(here: Here, tmp_path: Path) -> None:
+    first = replace(ASKED, key="7c5d8f6f" * 4, sketch=sketch_of(key(BODY), SECRET))
+    written(tmp_path, [first, replace(first, key="a" * 32, sketch=sketch_of(key(BODY | {"seed": 8}), SECRET))])
+
+    one, other = told(here("log", "--json", "--dir", tmp_path))
+    assert (one["why"], one["differs"], one["nearest"]) == ("new", [], None)
+    assert (other["why"], other["differs"], other["nearest"]) == ("field", ["seed"], "7c5d8f6f" * 4)
+    lines = here("log", "--dir", tmp_path).stdout.splitlines()
+    assert lines[-2].endswith(" new")
+    assert lines[-1].endswith(" seed ≠ 7c5d8f6f")
 
 
 def test_an_exchange_of_a_lone_provider_is_priced(here: Here, tmp_path: Path) -> None:

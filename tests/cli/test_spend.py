@@ -157,8 +157,8 @@ def test_no_figure_is_cut_short_in_a_narrow_terminal(here: Here, filled: Path) -
 
 def test_a_long_name_and_large_figures_are_shown_whole() -> None:
     name, heard = "openrouter/openai/gpt-oss-120b", StringIO()
-    tokens = {"input_tokens": 123_456_789, "output_tokens": 24_100_000}
-    spent = Sums(name, 12_800, hits=4_000, spent=22_412_345_678, saved=3_123, least=1, **tokens)
+    spent = Sums(name, 12_800, hits=4_000, spent=22_412_345_678, saved=3_123, least=1)
+    spent = replace(spent, input_tokens=123_456_789, output_tokens=24_100_000)
 
     Console(file=heard, width=80).print(spending_table([spent], SumsBy.TARGET))
 
