@@ -63,7 +63,7 @@ def _since(where: Condition, start: float | None) -> Condition:
 def _table(found: Sequence[KeySums], now: float) -> Table:
     """Show keys, each in one line: no figure is cut, and names are where there is no room."""
     rows = [tuple(_cells(one, now)) for one in found]
-    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    shown = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
     shown.add_column("key", min_width=_KEY_DIGITS, no_wrap=True)
     shown.add_column("model", min_width=10, no_wrap=True)
     for place, heading in enumerate(("requests", "here", "asked", "tokens in/out", "USD", "saved", "last"), 2):
