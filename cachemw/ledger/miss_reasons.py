@@ -119,7 +119,7 @@ class ReasonCounts(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
-def count_reasons(reader: LedgerReader, since: float | None = None, *, most: int = 500) -> ReasonCounts:
+def count_reasons(reader: LedgerReader, since: float | None = None, *, most: int = 250) -> ReasonCounts:
     """Count why the newest misses of a span were not answered from the store; at `most` so many. Raises `BookError`."""
     start = 0 if since is None else int(since * 1000)
     found = rows(reader, ("outcome IN ('miss', 'not_cached') AND at_ms >= ?", (start,)), limit=most)
