@@ -132,6 +132,16 @@ def billed(report: ExchangeReport, bill: Bill) -> ExchangeReport:
     )
 
 
+def as_reported(report: ExchangeReport) -> ExchangeReport:
+    """Return a report with the cost that its answer says, where nobody has counted it; an answer from here saves it."""
+    reported = None if report.usage is None else report.usage.reported
+    if reported is None:
+        return report
+    if report.outcome in ("hit", "stale", "collapsed"):
+        return report if report.saved is not None else msgspec.structs.replace(report, cost=0, saved=reported)
+    return report if report.cost is not None else msgspec.structs.replace(report, cost=reported, cost_basis="reported")
+
+
 class Hook(Protocol):
     """Told of every exchange when it is over, once, but of those with a wrapped app whose clients did not opt in.
 

@@ -13,7 +13,7 @@ from cachemw.cache.policy import Policy
 from cachemw.errors import BookError, StoreError
 from cachemw.ledger.schema import BOUGHT, DETAILS, LATENCIES, NOT_WRITTEN, OF_WHOM, SUMS, book_of, listed
 from cachemw.messages import Usage
-from cachemw.report import ExchangeReport
+from cachemw.report import ExchangeReport, as_reported
 from cachemw.stores.base import Store, Submit
 from cachemw.stores.disk.store import DiskStore
 from cachemw.stores.forks import on_fork
@@ -170,7 +170,7 @@ class Ledger:
             return True
         try:
             with self._book.transact() as book:
-                self._record(book, reports, dropped)
+                self._record(book, [as_reported(report) for report in reports], dropped)
         except BookError as exc:
             self._queue.extendleft(reversed(reports))
             self._note(exc)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from cachemw.ledger import ledger as ledgers
 from cachemw.ledger.ledger import Ledger
 from cachemw.ledger.reader import LedgerReader
+from cachemw.ledger.reading import rows
 from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, LATENCIES
 from cachemw.ledger.sums import Sums, SumsBy, filled, in_all, latencies, quantile, span_start, sums, uses
 from cachemw.messages import Usage
@@ -223,3 +224,19 @@ def test_a_latency_is_counted_in_the_bucket_whose_bound_it_is_below(tmp_path: Pa
 )
 def test_a_span_begins_with_a_whole_hour_where_only_hours_are_known(seconds: float, expected: float) -> None:
     assert span_start(NOW, seconds) == expected
+
+
+def test_what_an_answer_says_that_it_cost_is_believed_where_nobody_counts(tmp_path: Path) -> None:
+    """E11, O1: a lone upstream may say it with its usage; a hit on it costs nothing, and saves that."""
+    told = Usage(10, 5, reported=77)
+    lone = replace(MISS, cost=None, cost_basis=None, usage=told)
+    written(tmp_path, [lone, replace(HIT, cost=None, saved=None, usage=told, count=3), replace(MISS, usage=told)])
+
+    with closing(LedgerReader(tmp_path)) as reader:
+        total = in_all(sums(reader, SumsBy.MODEL))
+        assert [(row.cost, row.cost_basis, row.saved) for row in rows(reader)] == [
+            (421_000, "priced", None),
+            (0, None, 77),
+            (77, "reported", None),
+        ]
+    assert (total.spent, total.saved, total.unpriced) == (421_077, 231, 0)
