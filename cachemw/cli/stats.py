@@ -43,6 +43,7 @@ from cachemw.ledger.reading import not_kept
 from cachemw.ledger.sums import Sums, SumsBy, in_all, span_start
 from cachemw.money import in_dollars
 from cachemw.proxy import Settings
+from cachemw.stores import DiskStore
 
 _NOT_ASKED = {
     "refreshes": "no-cache",
@@ -59,12 +60,12 @@ _HELD = "\x00"
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A store as it is: where, what it holds, and the bytes that it takes and may take."""
+    """A store as it is: where, what it holds, and the bytes that it takes, and may take if there is a limit."""
 
     place: str
     stats: Stats
     disk_bytes: int
-    size_limit: int
+    size_limit: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ def stats(
 def _holding(directory: str, now: float) -> Holding:
     limit = Settings.read({"dir": directory} if directory else {}, os.environ).size_limit
     with opened(directory) as store:
-        return Holding(store.place, survey(read_entries(store, now), now), store.size(), limit)
+        has_limit = isinstance(store, DiskStore)
+        return Holding(store.place, survey(read_entries(store, now), now), store.size(), limit if has_limit else None)
 
 
 def _traffic(reader: LedgerReader, by: SumsBy, start: float, now: float) -> Traffic:
@@ -121,7 +123,7 @@ def _store_words(held: Holding, now: float) -> Iterator[str]:
     seen = held.stats
     ages = [f"   {word} {ago(now - then)}" for word, then in zip(("oldest", "newest"), seen.stored_at or (), strict=False)]
     yield f"store   {shown_name(held.place)}"
-    size = f"{short_size(held.disk_bytes)} of {short_size(held.size_limit)}"
+    size = short_size(held.disk_bytes) + ("" if held.size_limit is None else f" of {short_size(held.size_limit)}")
     yield f"        {_counted(seen.records, 'record')}   {size}{''.join(ages)}"
     yield (
         f"        {seen.fresh:,} fresh   {seen.stale:,} stale   {seen.damaged:,} damaged"

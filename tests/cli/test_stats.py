@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from cachemw import DiskStore
+from cachemw import DiskStore, FileStore
 from cachemw.cache import record as codec
 from cachemw.cache.sketch import sketch_of
 from cachemw.ledger import ledger as ledgers
@@ -175,6 +175,17 @@ def test_a_store_without_a_ledger_is_shown(here: Here, store: Path) -> None:
     assert done.stdout.splitlines()[-1] == "the ledger has nothing of the last 1 d yet"
     assert len(told(here("stats", "--json", "--dir", store))) == 2
     assert not (store / "ledger.db").exists()
+
+
+def test_a_directory_of_files_is_shown(here: Here, tmp_path: Path) -> None:
+    """It has no limit, and no ledger."""
+    with closing(FileStore(tmp_path / "files")) as files:
+        files.put(b"0" * 16, codec.encode(replace(JSON, model="m", request=b"{}")), None)
+
+    lines = here("stats", "--dir", tmp_path / "files").stdout.splitlines()
+    assert lines[1].split()[:4] == ["1", "record", *lines[1].split()[2:4]]
+    assert " of " not in lines[1]
+    assert lines[-1] == "the ledger has nothing of the last 1 d yet"
 
 
 def test_what_is_no_ledger_is_one_line(here: Here, store: Path) -> None:
