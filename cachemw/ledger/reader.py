@@ -49,7 +49,6 @@ class LedgerReader:
             return self._connection
         self._let_go()
         if found is None:
-            self._opened = None
             return None
         address = f"file:{quote(str(self.path))}?mode=ro"
         connection = sqlite3.connect(address, uri=True, timeout=READ_PATIENCE, isolation_level=None, check_same_thread=False)

@@ -135,14 +135,22 @@ def test_names_and_their_order_are_those_of_the_sums(tmp_path: Path, by: SumsBy)
         assert [one.spent for one in found] == sorted((one.spent for one in found), reverse=True)
 
 
+def test_where_some_costs_are_known_the_others_stay_unknown(tmp_path: Path) -> None:
+    """Whose tokens are whose, a sum does not say."""
+    total = summed(tmp_path, PLAIN, LONE, replace(LONE, cost=5))
+
+    assert (total.spent, total.unpriced, total.estimated) == (5, 1, 0)
+
+
 def test_the_dearest_key_is_found_whether_its_cost_was_known_or_not(tmp_path: Path) -> None:
-    dear = replace(LONE, key="dear", usage=Usage(1, 90_000))
-    written(tmp_path, [replace(MISS, key=f"k{place}", cost=place) for place in range(30)] + [dear, LONE_HIT])
+    dear, large = replace(LONE, key="dear", usage=Usage(1, 90_000)), replace(MISS, cost=1, usage=Usage(900_000, 1))
+    known = [replace(MISS, key=f"k{place}", cost=place) for place in range(90)]
+    written(tmp_path, [*known, *(replace(large, key=f"l{place}") for place in range(9)), dear, LONE_HIT])
 
     with closing(LedgerReader(tmp_path)) as reader:
         found = priced_keys(reader, Tables(PLAIN), KeysBy.COST, limit=3)
         (hit,) = priced_keys(reader, Tables(PLAIN), KeysBy.HITS, limit=1)
-    assert [one.key for one in found] == ["dear", "k29", "k28"]
+    assert [one.key for one in found] == ["dear", "k89", "k88"]
     assert (found[0].cost, found[0].unpriced, found[0].is_least) == (cost(1, 90_000), 0, False)
     assert (hit.cost, hit.saved) == (0, cost(500, 7))
 
@@ -159,7 +167,10 @@ def test_the_tables_are_not_read_where_there_is_nothing_to_price(tmp_path: Path,
     """It takes a second."""
     tables = PriceTables(datetime.date(2026, 11, 30))
     monkeypatch.setattr(tables, "_providers", lambda: pytest.fail("they are read"))
-    written(tmp_path, [MISS, HIT, replace(LONE, target="https://llm.example/v1"), replace(LONE, usage=None)])
+    written(
+        tmp_path,
+        [MISS, HIT, replace(LONE, target="https://llm.example/v1"), replace(LONE, target="x/m"), replace(LONE, usage=None)],
+    )
 
     with closing(LedgerReader(tmp_path)) as reader:
         priced_sums(reader, tables, SumsBy.MODEL)

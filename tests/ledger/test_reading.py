@@ -180,8 +180,9 @@ def test_a_tail_waits_for_a_ledger_that_is_not_there_yet(tmp_path: Path) -> None
         assert ids(tail.rows(10)) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("is_seen_gone", [False, True])
 @pytest.mark.parametrize("before", [1, 8])
-def test_a_tail_goes_on_with_a_ledger_that_takes_anothers_place(tmp_path: Path, before: int) -> None:
+def test_a_tail_goes_on_with_a_ledger_that_takes_anothers_place(tmp_path: Path, before: int, is_seen_gone: bool) -> None:
     """Whether the new one has fewer rows than were seen of the old one, or more."""
     place = tmp_path / "store"
     with closing(LedgerReader(place)) as reader:
@@ -190,13 +191,21 @@ def test_a_tail_goes_on_with_a_ledger_that_takes_anothers_place(tmp_path: Path, 
                 ledger(report)
         tail = Tail(reader)
         shutil.rmtree(place)
-        assert tail.rows(10) == []
+        if is_seen_gone:
+            assert tail.rows(10) == []
 
         with closing(Ledger(place, AtOnce())) as ledger:
             for report in named(3, 50):
                 ledger(report)
         assert ids(tail.rows(10)) == [50, 51, 52]
         assert tail.rows(10) == []
+
+
+def test_a_tail_that_begins_at_a_place_of_an_earlier_ledger_has_all_of_this_one(write: Write, reader: LedgerReader) -> None:
+    """As a page has it that was open all the while."""
+    write(*named(3))
+
+    assert ids(Tail(reader, after=500).rows(10)) == [0, 1, 2]
 
 
 def test_a_tail_goes_on_when_the_oldest_have_gone(write: Write, reader: LedgerReader, monkeypatch: pytest.MonkeyPatch) -> None:
