@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import Parameter, Signature, signature
@@ -12,17 +11,18 @@ import typer
 from rich.console import Console
 
 import cachemw
-from cachemw.cache.key import indexes_beside
 from cachemw.cli import demo as demonstration
-from cachemw.cli import store as upkeep
 from cachemw.cli.check import examine
 from cachemw.cli.demo_routes import perform_routes
 from cachemw.cli.finding import in_json, in_words
 from cachemw.cli.listening import listen, url_of
 from cachemw.cli.log import log
-from cachemw.cli.options import Config, Directory, seconds
+from cachemw.cli.ls import ls
+from cachemw.cli.options import Config
+from cachemw.cli.purge import purge
 from cachemw.cli.serve import configured, interrupt_on_sigterm, serve_proxy
 from cachemw.cli.serve import run as run_server
+from cachemw.cli.show import show
 from cachemw.cli.spend import spend
 from cachemw.cli.stats import stats
 from cachemw.cli.top import top
@@ -32,7 +32,6 @@ from cachemw.gateway.config import SETTINGS_TABLE
 from cachemw.proxy import Settings
 from cachemw.proxy.settings import SETTINGS, Setting, refuse_unknown_variables
 from cachemw.simulator import DIALECTS, Simulator
-from cachemw.stores import Store
 
 app = typer.Typer(
     help="A response cache and gateway for the APIs of language models.",
@@ -186,42 +185,6 @@ app.command()(top)
 app.command()(spend)
 
 
-@app.command()
-def purge(
-    key: Annotated[str | None, typer.Option(help="The key of one record, as Cache-Status has it.", metavar="KEY")] = None,
-    older_than: Annotated[
-        str | None, typer.Option(help="How long ago a record was stored, as in 90s, 15m, 2h or 7d.", metavar="DURATION")
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every record, damaged ones too.")] = False,
-    directory: Directory = "",
-) -> None:
-    """Remove stored responses.
-
-    Say which by exactly one of --key, --older-than and --all.
-    """
-    purged = _purge(key, None if older_than is None else seconds(older_than, "--older-than"), everything)
-    with upkeep.opened(directory) as store:
-        removed = purged(store)
-    typer.echo("1 record removed" if removed == 1 else f"{removed:,} records removed")
-
-
-def _purge(key: str | None, older_than: float | None, everything: bool) -> Callable[[Store], int]:
-    match key, older_than, everything:
-        case str(), None, False:
-            index = _index(key)
-            return lambda store: store.delete(index, *indexes_beside(index))
-        case None, float(seconds), False:
-            return lambda store: store.purge(time.time() - seconds)
-        case None, None, True:
-            return lambda store: store.clear()
-    raise typer.BadParameter("give exactly one of --key, --older-than and --all")
-
-
-def _index(key: str) -> bytes:
-    try:
-        index = bytes.fromhex(key)
-    except ValueError:
-        index = b""
-    if len(index) != 16:
-        raise typer.BadParameter("a key is 32 hexadecimal digits", param_hint="--key")
-    return index
+app.command()(ls)
+app.command()(show)
+app.command()(purge)

@@ -1,6 +1,7 @@
 """What a stored answer says: its text as people read it, and the reasons for which it ended. Pure."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -30,10 +31,14 @@ def finish_reasons(stored: StoredResponse) -> tuple[str, ...]:
 
 
 def answer_text(stored: StoredResponse) -> str:
-    """Return what an answer says: its words and its calls of tools, choice after choice; else its body as text."""
+    """Return the words of an answer; of one that has none, its body as text."""
+    return answer_words(stored) or stored.body.decode(errors="backslashreplace")
+
+
+def answer_words(stored: StoredResponse) -> str:
+    """Return what an answer says, and which tools it calls, choice after choice; nothing for one without words."""
     document = _document(stored)
-    pieces = [] if document is None else [piece for piece in _pieces(document) if piece]
-    return "\n\n".join(pieces) if pieces else stored.body.decode(errors="backslashreplace")
+    return "" if document is None else "\n\n".join(piece for piece in _pieces(document) if piece)
 
 
 def _reasons(stored: StoredResponse, endpoint: Endpoint) -> Iterator[str]:
@@ -49,13 +54,45 @@ def _reasons(stored: StoredResponse, endpoint: Endpoint) -> Iterator[str]:
 
 def _document(stored: StoredResponse) -> Mapping[str, Any] | None:
     """Return an answer as one document; `None` where it cannot be had so."""
+    if not stored.kind.stream:
+        return _object(stored.body)
     endpoint = _BY_NAME.get(stored.endpoint)
-    whole = endpoint.derive(stored, PLAIN, Work()) if endpoint is not None and stored.kind.stream else stored
+    whole = None if endpoint is None else endpoint.derive(stored, PLAIN, Work())
+    return _object(whole.body) if isinstance(whole, StoredResponse) else _gathered(stored.body)
+
+
+def _object(raw: bytes) -> Mapping[str, Any] | None:
     try:
-        document = msgspec.json.decode(whole.body) if isinstance(whole, StoredResponse) else None
+        value = msgspec.json.decode(raw)
     except UNREADABLE:
         return None
-    return document if isinstance(document, dict) else None
+    return value if isinstance(value, dict) else None
+
+
+def _gathered(body: bytes) -> Mapping[str, Any]:
+    """Return what the chunks of a completion say, where they say too little for it to be had whole, as of its usage."""
+    texts: dict[Any, list[str]] = defaultdict(list)
+    calls: dict[Any, dict[Any, dict[str, str]]] = defaultdict(dict)
+    for event in Parser().feed(body):
+        for choice in _objects((_object(event.data) or {}).get("choices")):
+            place, delta = repr(choice.get("index")), choice.get("delta")
+            said = delta if isinstance(delta, dict) else choice
+            texts[place] += [*_texts(said.get("content")), *_texts(said.get("text")), *_texts(said.get("refusal"))]
+            for call in _objects(said.get("tool_calls")):
+                _gather(calls[place].setdefault(repr(call.get("index")), {}), call.get("function"))
+    return {
+        "choices": [
+            {"message": {"content": "".join(pieces), "tool_calls": [{"function": call} for call in calls[place].values()]}}
+            for place, pieces in texts.items()
+        ]
+    }
+
+
+def _gather(call: dict[str, str], piece: Any) -> None:
+    """Add what a chunk says of a call to what the ones before it have said."""
+    for name in ("name", "arguments"):
+        if isinstance(piece, dict) and isinstance(piece.get(name), str):
+            call[name] = call.get(name, "") + piece[name]
 
 
 def _pieces(document: Mapping[str, Any]) -> Iterator[str]:

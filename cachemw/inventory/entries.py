@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from cachemw.cache.key import indexes_beside
 from cachemw.errors import RecordError
-from cachemw.inventory.entry import Entry, RecordPlace, damaged_entry, entry_of
+from cachemw.inventory.entry import Entry, RecordPlace, Role, damaged_entry, entry_of
 from cachemw.inventory.filters import EVERYTHING, Filter
 from cachemw.stores.base import Store
 
@@ -34,9 +34,10 @@ def read_entries(store: Store, now: float, meant: Filter = EVERYTHING, *, progre
             progress(start + len(some), len(places))
 
 
-def keys_beginning(store: Store, prefix: str) -> list[str]:
-    """Return the keys that begin so, in hexadecimal, in the order of the store. Raises `StoreError`."""
-    return [place.index.hex() for place in _places(store, Filter(key=prefix)) if place.whole is None]
+def keys_beginning(store: Store, prefix: str, now: float) -> list[str]:
+    """Return the keys of which there are answers and that begin so, in the order of the store. Raises `StoreError`."""
+    entries = read_entries(store, now, Filter(key=prefix))
+    return [entry.key for entry in entries if entry.role is Role.ANSWER and entry.key.startswith(prefix)]
 
 
 def _places(store: Store, meant: Filter) -> Sequence[RecordPlace]:

@@ -92,7 +92,7 @@ def _one_of(*words: str) -> Format[str]:
 
 _ENDPOINTS = tuple(endpoint.name for endpoint in ENDPOINTS)
 _GIVEN = replace(SWITCH, show=lambda _: "1")
-_KEY_PREFIX = Format("PREFIX", "the beginning of a key: 1 to 32 hexadecimal digits", _key)
+KEY_PREFIX = Format("PREFIX", "the beginning of a key: 1 to 32 hexadecimal digits", _key)
 _TEXT = f"of 1 to {LONGEST_PATTERN} characters that can be shown"
 _NAME = Format("NAME", f"a name {_TEXT}", _name)
 _PATTERN = Format("GLOB", f"a pattern {_TEXT}", _name)
@@ -104,7 +104,7 @@ class Filter:
     """The one table of conditions, all of which must hold: each is an option and a member of a URL's query."""
 
     key: str | None = _member(
-        _KEY_PREFIX,
+        KEY_PREFIX,
         "The beginning of a key, as Cache-Status has it.",
         records=lambda prefix, entry, _: entry.key.startswith(prefix),
         exchanges=Columns("key GLOB ?", lambda prefix, _: (f"{prefix}*",)),

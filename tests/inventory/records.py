@@ -1,5 +1,6 @@
 """Records to make an inventory of: answers of each endpoint, whole and streamed, and what lies beside them."""
 
+import time
 from typing import Any
 
 from msgspec import json
@@ -9,7 +10,7 @@ from cachemw.cache import record as codec
 from cachemw.cache.key import index_beside, index_of_batch
 from cachemw.messages import Headers, Kind, StoredResponse, Usage
 
-NOW = 1_800_000_000.0
+NOW = float(int(time.time()))
 _JSON: Headers = ((b"content-type", b"application/json"),)
 _STREAM: Headers = ((b"content-type", b"text/event-stream"),)
 
@@ -18,7 +19,7 @@ def whole(body: object, **changes: Any) -> StoredResponse:
     """Return an answer that is one document."""
     raw = json.encode(body)
     made = StoredResponse(200, _JSON, raw, (), (), Kind(False), b"p" * 32, NOW - 10, 3600.0, "chat", None, "cerebras/m", "m")
-    return replace(made, usage=Usage(8, 5), took=0.5, **changes)
+    return replace(made, **{"usage": Usage(8, 5), "took": 0.5, **changes})
 
 
 def streamed(*events: object, names: tuple[str, ...] = (), **changes: Any) -> StoredResponse:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cachemw.inventory.answers import answer_text
 from cachemw.messages import StoredResponse
@@ -25,9 +26,27 @@ OUTPUT = [
     {"type": "function_call", "call_id": "c", "name": "weather", "arguments": '{"city":"Bonn"}'},
 ]
 LOOKS = 'I look.\n\nweather({"city":"Bonn"})'
+CALL_CHUNKS = [
+    {"choices": [{"index": 0, "delta": {"content": "I look."}}]},
+    {
+        "choices": [
+            {"index": 0, "delta": {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "weather", "arguments": ""}}]}}
+        ]
+    },
+    {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": '{"city":'}}]}}]},
+    {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": '"Bonn"}'}}]}}]},
+]
 TEXTS: dict[str, tuple[StoredResponse, str]] = {
     "a completion": (completion("Blue.\nVery."), "Blue.\nVery."),
     "chunks": (chunks("Bl", "ue."), "Blue."),
+    "chunks of a call": (streamed(*CALL_CHUNKS), LOOKS),
+    "chunks of two choices": (
+        streamed(
+            *({"choices": [{"index": place, "delta": {"content": text}}]} for place, text in enumerate(("Blue.", "Grey.")))
+        ),
+        "Blue.\n\nGrey.",
+    ),
+    "chunks of text": (streamed({"choices": [{"index": 0, "text": "Blue."}]}, endpoint="completions"), "Blue."),
     "several choices": (whole({"choices": [{"message": {"content": text}} for text in ("Blue.", "Grey.")]}), "Blue.\n\nGrey."),
     "parts of a content": (whole({"choices": [{"message": {"content": [{"type": "text", "text": "Blue."}]}}]}), "Blue."),
     "a refusal": (whole({"choices": [{"message": {"content": None, "refusal": "No."}}]}), "No."),
@@ -69,8 +88,6 @@ def test_whatever_an_answer_is_something_is_told_of_it(document: Any) -> None:
 
 @given(st.binary(max_size=20))
 def test_what_is_no_text_is_told_with_its_bytes(body: bytes) -> None:
-    from msgspec.structs import replace
-
     told = answer_text(replace(whole({}), body=body))
 
     assert told.encode(errors="strict") or not body
