@@ -5,11 +5,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from cachemw.errors import BookError
+from cachemw.errors import BookError, StoreError
 from cachemw.ledger.schema import LEDGER_FILE, LEDGER_VERSION
 from cachemw.stores.disk.damage import Identity, identity
+from cachemw.stores.disk.reading import Look, connected, follows, looked_at
 
 READ_PATIENCE = 2.0
 """The seconds for which who reads waits where nobody can: while the log of the database is begun, or made whole."""
@@ -27,6 +27,8 @@ class LedgerReader:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._opened: Identity | None = None
+        self._look: Look | None = None
+        self._follows = False
 
     def query(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Return what a query finds; nothing where there is no ledger. Raises `BookError`."""
@@ -34,7 +36,7 @@ class LedgerReader:
             try:
                 connection = self._open()
                 return [] if connection is None else connection.execute(query, values).fetchall()
-            except (sqlite3.Error, OSError) as exc:
+            except (sqlite3.Error, OSError, StoreError) as exc:
                 self._let_go()
                 raise BookError(f"the ledger in {self.path} cannot be read: {exc}") from exc
 
@@ -44,20 +46,26 @@ class LedgerReader:
             self._let_go()
 
     def _open(self) -> sqlite3.Connection | None:
+        """Open it, unless it is; no file is made beside it, which might be in the way of who writes it later."""
         found = identity(self.path)
-        if self._connection is not None and found == self._opened:
+        look = None if found is None else looked_at(self.path)
+        if self._connection is not None and found == self._opened and self._sees(look):
             return self._connection
         self._let_go()
-        if found is None:
+        if look is None:
             return None
-        address = f"file:{quote(str(self.path))}?mode=ro"
-        connection = sqlite3.connect(address, uri=True, timeout=READ_PATIENCE, isolation_level=None, check_same_thread=False)
+        connection = connected(self.path, look, READ_PATIENCE)
         if not _is_readable(connection):
             connection.close()
             return None
-        self.openings += found != self._opened  # after an error it is the same again
-        self._connection, self._opened = connection, found
+        self.openings += found != self._opened  # after an error, or another process's end, it is the same again
+        self._connection, self._opened, self._look = connection, found, look
+        self._follows = follows(connection, look)
         return connection
+
+    def _sees(self, look: Look | None) -> bool:
+        """Say whether what is open sees what is there now."""
+        return look is not None and (look == self._look or self._follows and look[1] is not None)
 
     def _let_go(self) -> None:
         connection, self._connection = self._connection, None

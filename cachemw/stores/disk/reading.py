@@ -110,7 +110,7 @@ class DiskReader(Store):
 
     def size(self) -> int:
         """Return the bytes it takes on disk."""
-        database, log = self._looked_at()
+        database, log = looked_at(self._database)
         return database[1] + (log[1] if log else 0)
 
     def close(self) -> None:
@@ -139,29 +139,11 @@ class DiskReader(Store):
                 raise StoreError(f"cannot read {self._database}: {exc}") from exc
 
     def _opened(self) -> sqlite3.Connection:
-        look = self._looked_at()
+        look = looked_at(self._database)
         if self._connection is None or look != self._look or self._pid != os.getpid():
             self._close()
-            self._connection, self._look, self._pid = self._open(look), look, os.getpid()
+            self._connection, self._look, self._pid = self._guarded(connected(self._database, look)), look, os.getpid()
         return self._connection
-
-    def _looked_at(self) -> Look:
-        """Look at the database and its log; an empty log is none. Raises `StoreError`."""
-        database, log = _look_at(self._database), _look_at(self._database.with_name(f"{DBNAME}-wal"))
-        if database is None:
-            raise StoreError(f"there is no {self._database}")
-        return database, log if log and log[1] else None
-
-    def _open(self, look: Look) -> sqlite3.Connection:
-        """Open the database: with a log beside it, it is being written to, or was when its process was killed."""
-        if look[1] is None:
-            return self._guarded(_connect(self._database, "mode=ro&immutable=1"))
-        try:
-            return self._guarded(_connect(self._database, "mode=ro&readonly_shm=1"))
-        except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN:
-                raise
-            return self._guarded(_in_memory(self._database))  # SQLite would make a file beside it
 
     def _guarded(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         try:
@@ -181,9 +163,41 @@ class DiskReader(Store):
             connection.close()
 
 
-def _connect(database: Path, how: str) -> sqlite3.Connection:
+def looked_at(database: Path) -> Look:
+    """Look at a database and its log; an empty log is none. Raises `StoreError`."""
+    found, log = _look_at(database), _look_at(database.with_name(f"{database.name}-wal"))
+    if found is None:
+        raise StoreError(f"there is no {database}")
+    return found, log if log and log[1] else None
+
+
+def connected(database: Path, look: Look, wait: float = LOCK_SECONDS) -> sqlite3.Connection:
+    """Open a database so that SQLite makes no file beside it. Raises `sqlite3.Error` and `OSError`.
+
+    With a log it is being written to, or was when its process was killed. Without one it is read as it was seen, and is to be
+    opened anew when it has changed. A lock is waited for so many seconds.
+    """
+    if look[1] is None:
+        return _connect(database, "mode=ro&immutable=1", wait)
+    connection = _connect(database, "mode=ro&readonly_shm=1", wait)
+    try:
+        connection.execute("PRAGMA user_version")
+    except BaseException as exc:
+        connection.close()
+        if not isinstance(exc, sqlite3.OperationalError) or exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN:
+            raise
+        return _in_memory(database)  # SQLite would make a file beside it
+    return connection
+
+
+def follows(connection: sqlite3.Connection, look: Look) -> bool:
+    """Say whether a connection that was opened at this look sees what is written later."""
+    return look[1] is not None and bool(connection.execute("PRAGMA database_list").fetchone()[2])
+
+
+def _connect(database: Path, how: str, wait: float = LOCK_SECONDS) -> sqlite3.Connection:
     where = f"{database.as_uri()}?{how}"
-    return sqlite3.connect(where, LOCK_SECONDS, isolation_level=None, check_same_thread=False, uri=True)
+    return sqlite3.connect(where, wait, isolation_level=None, check_same_thread=False, uri=True)
 
 
 def _in_memory(database: Path) -> sqlite3.Connection:
