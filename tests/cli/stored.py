@@ -9,7 +9,7 @@ from cachemw import DiskStore
 from cachemw.ledger.ledger import Ledger
 from cachemw.report import ExchangeReport
 from tests.inventory.records import INDEX, NOW, RECORDS
-from tests.ledger.test_ledger import at_once
+from tests.ledger.test_ledger import AtOnce
 
 KEY = INDEX.hex()
 MISS = ExchangeReport(at=NOW - 5, fwd="miss", endpoint="chat", target="cerebras/m", model="m", status=200, key=KEY)
@@ -27,7 +27,7 @@ def fill(directory: Path) -> None:
 
 def ask(directory: Path, *reports: ExchangeReport) -> None:
     """Write exchanges into the ledger of a store."""
-    with closing(Ledger(directory, at_once, clock=lambda: NOW)) as ledger:
+    with closing(Ledger(directory, AtOnce(), clock=lambda: NOW)) as ledger:
         for report in reports or (EARLIER, MISS, HITS, OTHER):
             ledger(report)
 
