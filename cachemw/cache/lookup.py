@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from itertools import pairwise
+from operator import lt
 
 import msgspec
 
@@ -108,8 +108,9 @@ def _are_events(stored: StoredResponse) -> bool:
     return (
         bool(ends) == stored.kind.stream
         and len(ends) == len(arrivals)
-        and all(end < next_end for end, next_end in pairwise((0, *ends, len(stored.body) + 1)))
-        and all(0 <= arrival < math.inf for arrival in arrivals)
+        and all(map(lt, (0, *ends), (*ends, len(stored.body) + 1)))
+        and all(map(math.isfinite, arrivals))
+        and min(arrivals, default=0.0) >= 0
     )
 
 

@@ -1,6 +1,7 @@
 """`cachemw ls`: which records a store holds, one a line."""
 
 import heapq
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -75,7 +76,7 @@ def ls(
         fitting = (entry for entry in read_entries(store, now, meant, progress=progress) if meant.fits(entry, now))
         if as_json:
             for entry in _first(fitting, limit, sort):
-                typer.echo(msgspec.json.encode(described(entry, now)))
+                sys.stdout.write(f"{msgspec.json.encode(described(entry, now)).decode()}\n")  # typer flushes each line
             return
         count = _Count()
         shown = list(_first(count.answers(fitting), limit or _SHOWN, sort or Sort.NEWEST))

@@ -1,9 +1,9 @@
 """What a stored answer says: its text as people read it, and the reasons for which it ended. Pure."""
 
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -45,11 +45,11 @@ def _reasons(stored: StoredResponse, endpoint: Endpoint) -> Iterator[str]:
     if not stored.kind.stream:
         yield from endpoint.begins(stored.body, is_whole=True).finish_reasons
         return
-    for start, end in pairwise((0, *stored.event_ends)):
-        piece = stored.body[start:end]
-        if _MAY_SAY.search(piece):
-            for event in Parser(ends=endpoint.ends).feed(piece):
-                yield from endpoint.begins(event.data, is_whole=False).finish_reasons
+    starts = (0, *stored.event_ends)
+    places = dict.fromkeys(bisect_right(starts, found.start()) for found in _MAY_SAY.finditer(stored.body))
+    for start, end in (starts[place - 1 : place + 1] for place in places if place < len(starts)):
+        for event in Parser(ends=endpoint.ends).feed(stored.body[start:end]):
+            yield from endpoint.begins(event.data, is_whole=False).finish_reasons
 
 
 def _document(stored: StoredResponse) -> Mapping[str, Any] | None:

@@ -103,8 +103,9 @@ def sound(record: bytes, now: float) -> StoredResponse | None:
         stored = codec.decode(record)
     except RecordError:
         return None
-    bare = msgspec.structs.replace(stored, headers=without_batch(stored.headers))  # that field is ours, and no fault
-    return stored if is_sound(bare, now) else None
+    bare = without_batch(stored.headers)  # that field is ours, and no fault
+    looked_at = stored if len(bare) == len(stored.headers) else msgspec.structs.replace(stored, headers=bare)
+    return stored if is_sound(looked_at, now) else None
 
 
 def _entry(place: RecordPlace, size: int, stored: StoredResponse, finish: tuple[str, ...] | None) -> Entry:

@@ -142,6 +142,10 @@ FINISHES: dict[str, tuple[StoredResponse, tuple[str, ...]]] = {
         ("stop", "length"),
     ),
     "a text about finish reasons": (chunks('"finish_reason": "length"'), ("stop",)),
+    "what stands behind the last event": (
+        replace(chunks("Blue."), body=chunks("Blue.").body + b'data: {"choices": [{"finish_reason": "length"}]}'),
+        ("stop",),
+    ),
     "a legacy completion": (
         whole({"object": "text_completion", "choices": [{"text": "Bl", "finish_reason": "length"}]}, endpoint="completions"),
         ("length",),
