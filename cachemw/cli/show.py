@@ -36,7 +36,7 @@ _NAMES_WIDTH = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownRecord:
     """A record that is shown: what is known of it, and what it holds; `None` where nobody can read that."""
 
     entry: Entry
@@ -82,14 +82,14 @@ def _key(store: Store, prefix: str, now: float) -> str:
     return found[0]
 
 
-def _of_key(store: Store, key: str, now: float) -> Iterator[Shown]:
+def _of_key(store: Store, key: str, now: float) -> Iterator[ShownRecord]:
     """Yield what is stored under a key, the answers alone. Raises `CommandError` where that is nothing."""
     found = [entry for entry in read_entries(store, now, Filter(key=key)) if entry.role in (Role.ANSWER, Role.BESIDE)]
     if not found:
         raise CommandError(f"the store in {store.place} has no record of the key {key}")
     for entry in found:
         record = None if entry.is_damaged else store.get(entry.index)
-        yield Shown(entry, None if record is None else sound(record, now))
+        yield ShownRecord(entry, None if record is None else sound(record, now))
 
 
 def _demand(store: Store, key: str) -> Demand | None:
@@ -100,7 +100,7 @@ def _demand(store: Store, key: str) -> Demand | None:
             return None
 
 
-def _write_raw(shown: Shown) -> None:
+def _write_raw(shown: ShownRecord) -> None:
     if shown.stored is None:
         raise CommandError(f"the record of the key {shown.entry.key} is damaged: it has no answer that can be read")
     sys.stdout.flush()
@@ -108,7 +108,7 @@ def _write_raw(shown: Shown) -> None:
     sys.stdout.buffer.flush()
 
 
-def _members(shown: Shown, demand: Demand | None, now: float) -> dict[str, Any]:
+def _members(shown: ShownRecord, demand: Demand | None, now: float) -> dict[str, Any]:
     stored = shown.stored
     return {
         **described(shown.entry, now),
@@ -128,7 +128,7 @@ def _request(raw: bytes) -> Any:
         return raw.decode(errors="backslashreplace")
 
 
-def _print(shown: Shown, demand: Demand | None, now: float) -> None:
+def _print(shown: ShownRecord, demand: Demand | None, now: float) -> None:
     console = narrow_console()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, min_width=_NAMES_WIDTH)
@@ -143,7 +143,7 @@ def _print(shown: Shown, demand: Demand | None, now: float) -> None:
     _print_section(console, "answer", answer_words(stored) or _beginning(stored.body))
 
 
-def _rows(shown: Shown, demand: Demand | None, now: float) -> Iterator[tuple[str, str | Text]]:
+def _rows(shown: ShownRecord, demand: Demand | None, now: float) -> Iterator[tuple[str, str | Text]]:
     """Yield what is known of a record, as people read it."""
     entry, stored = shown.entry, shown.stored
     yield "key", entry.key

@@ -61,6 +61,8 @@ def remove(store: Store, removal: Removal, now: float, *, progress: Progress | N
     """
     if removal.is_all:
         return remove_all(store, now)
+    if not removal.places:
+        store.delete()  # what is under way is not kept all the same
     places, done = iter(removal.places.items()), 0
     while some := dict(islice(places, _AT_ONCE)):
         store.delete(*(index for indexes in some.values() for index in indexes))

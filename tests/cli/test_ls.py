@@ -227,3 +227,15 @@ def test_ls_is_a_command(command: Command, filled: Path) -> None:
     done = command("ls", "--dir", filled, "--json")
 
     assert (done.returncode, len(done.stdout.splitlines())) == (0, len(RECORDS))
+
+
+def test_at_a_terminal_there_is_colour_and_a_narrow_one_has_fewer_columns(here: Here, filled: Path) -> None:
+    wide = here("ls", "--dir", filled, FORCE_COLOR="1", COLUMNS="100", TERM="xterm")
+    narrow = here("ls", "--dir", filled, FORCE_COLOR="1", COLUMNS="72", TERM="xterm")
+
+    assert "\x1b[33mstale" in wide.stdout
+    assert "\x1b[31mdamaged" in wide.stdout
+    assert "endpoint" in wide.stdout
+    assert "endpoint" not in narrow.stdout
+    assert "…" not in narrow.stdout
+    assert "llama-4" in narrow.stdout

@@ -20,7 +20,7 @@ def test_without_a_command_there_is_help_and_it_names_every_command(here: Callab
     done = here()
 
     assert done.returncode == 2
-    for name in ("serve", "check", "simulate", "demo", "stats", "purge"):
+    for name in ("serve", "check", "simulate", "demo", "stats", "ls", "show", "purge"):
         assert f"  {name} " in done.stdout + done.stderr
 
 

@@ -130,15 +130,18 @@ def test_a_plan_of_everything_counts_what_nobody_can_read(tmp_path: Path) -> Non
         assert remove(store, plan, NOW) == len(RECORDS) + 1
 
 
-def test_what_was_asked_for_before_a_removal_is_not_kept() -> None:
-    """A1."""
-    store = filled(MemoryStore())
+@pytest.mark.parametrize("make", [lambda _: MemoryStore(), DiskStore, FileStore], ids=["memory", "disk", "files"])
+@pytest.mark.parametrize("meant", [Filter(model="llama*"), Filter(key="ff" * 16), EVERYTHING], ids=["some", "none", "all"])
+def test_what_was_asked_for_before_a_removal_is_not_kept(tmp_path: Path, make: Callable[[Path], Store], meant: Filter) -> None:
+    """A1: be it of another key, and be there nothing to remove."""
+    store = filled(make(tmp_path))
     order = store.order()
 
-    remove(store, planned(store, Filter(model="llama*"), NOW), NOW)
+    remove(store, planned(store, meant, NOW), NOW)
 
     with pytest.raises(Purged):
         store.put(INDEX, RECORDS[INDEX], None, order)
+    store.close()
 
 
 def test_many_are_removed_a_hundred_keys_at_a_time_and_that_is_told() -> None:
