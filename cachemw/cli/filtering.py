@@ -16,7 +16,7 @@ FilterOptions = str | bool | None
 
 
 def takes_filters(subject: Subject) -> Callable[[C], C]:
-    """Give a command the options of the filter that concern this, before those of its own; it gets them as `**options`."""
+    """Give a command the options of the filter that concern this, after those of its own; it gets them as `**options`."""
 
     def given(command: C) -> C:
         own = [one for one in signature(command).parameters.values() if one.kind is not Parameter.VAR_KEYWORD]

@@ -61,16 +61,16 @@ _ORDERS: Mapping[Sort, Callable[[Entry], Any]] = {
 def ls(
     limit: Annotated[
         int | None,
-        typer.Option(
-            help=f"How many to show at most; {_SHOWN} where this is not given, and with --json all.", min=1, metavar="NUMBER"
-        ),
+        typer.Option(help=f"How many to show at most.  [default: {_SHOWN}; with --json all]", min=1, metavar="NUMBER"),
     ] = None,
-    sort: Annotated[Sort | None, typer.Option(help="What comes first; the newest, and with --json what is stored so.")] = None,
+    sort: Annotated[
+        Sort | None, typer.Option(help="What comes first.  [default: newest; with --json as they are stored]")
+    ] = None,
     as_json: AsJson = False,
     directory: Directory = "",
     **options: FilterOptions,
 ) -> None:
-    """List the records of a store for which all that is given holds."""
+    """List the records of a store: all of them, or those for which every filter holds."""
     meant, now = filter_of(options), time.time()
     with opened(directory, reading=True) as store, progress_bar("reading") as progress:
         fitting = (entry for entry in read_entries(store, now, meant, progress=progress) if meant.fits(entry, now))

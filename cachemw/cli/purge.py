@@ -36,7 +36,7 @@ def purge(
     directory: Directory = "",
     **options: FilterOptions,
 ) -> None:
-    """Remove the records of a store for which all that is given holds; with each, all that is stored under its key.
+    """Remove the records of a store for which every filter holds, and all else that is stored under their keys.
 
     On a terminal it says what would go, and asks. Elsewhere it does not, and takes filters other than a single --key or
     --older-than only with --yes.

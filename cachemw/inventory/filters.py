@@ -105,57 +105,59 @@ class Filter:
 
     key: str | None = _member(
         KEY_PREFIX,
-        "The beginning of a key, as Cache-Status has it.",
+        "Only keys that begin so, as Cache-Status has them.",
         records=lambda prefix, entry, _: entry.key.startswith(prefix),
         exchanges=Columns("key GLOB ?", lambda prefix, _: (f"{prefix}*",)),
     )
     model: str | None = _member(
         _PATTERN,
-        f"The model that was asked for, or that answered; {_WITH_PATTERNS}.",
+        f"Only this model, asked for or answering; {_WITH_PATTERNS}.",
         records=lambda pattern, entry, _: _matches(pattern, entry.model, entry.asked_model),
         exchanges=Columns("(model GLOB ? OR answered_model GLOB ?)", lambda pattern, _: (_literally(pattern),) * 2),
     )
     provider: str | None = _member(
         _NAME,
-        "The provider, by its name.",
+        "Only this provider.",
         records=_is_of,
         exchanges=Columns("substr(target || '/', 1, ?) = ?", lambda name, _: (len(name) + 1, f"{name}/")),
     )
     endpoint: str | None = _member(
         _one_of(*_ENDPOINTS),
-        f"The endpoint that was called: {', '.join(_ENDPOINTS)}.",
+        f"Only this endpoint: {', '.join(_ENDPOINTS)}.",
         records=lambda name, entry, _: name in (entry.endpoint, entry.asked_endpoint),
         exchanges=Columns("endpoint = ?"),
     )
-    namespace: str | None = _member(_NAME, "The namespace that was asked in.", exchanges=Columns("namespace = ?"))
-    client: str | None = _member(_NAME, "The client that asked.", exchanges=Columns("client = ?"))
+    namespace: str | None = _member(_NAME, "Only this namespace.", exchanges=Columns("namespace = ?"))
+    client: str | None = _member(_NAME, "Only this client, by its name.", exchanges=Columns("client = ?"))
     target: str | None = _member(
         _PATTERN,
-        f"Who answered: PROVIDER/MODEL, a URL, or an app's name; {_WITH_PATTERNS}.",
+        f"Only this target: PROVIDER/MODEL, a URL or an app's name; {_WITH_PATTERNS}.",
         records=lambda pattern, entry, _: _matches(pattern, entry.target),
         exchanges=Columns("target GLOB ?", lambda pattern, _: (_literally(pattern),)),
     )
     older_than: float | None = _member(
-        SECONDS, "Of longer ago, as 90s, 15m, 2h or 7d.", records=_is_older, exchanges=Columns("at_ms < ?", _since)
+        SECONDS, "Only what is older, as 90s, 15m, 2h or 7d.", records=_is_older, exchanges=Columns("at_ms < ?", _since)
     )
     newer_than: float | None = _member(
-        SECONDS, "Not of longer ago.", records=_is_newer, exchanges=Columns("at_ms >= ?", _since)
+        SECONDS, "Only what is not older.", records=_is_newer, exchanges=Columns("at_ms >= ?", _since)
     )
     larger_than: int | None = _member(
         sizes(0),
-        "Larger, as 64kB or 1MB: a record in the store, an answer in the ledger.",
+        "Only what is larger, as 64kB or 1MB: records as the store has them, answers in the ledger.",
         records=lambda limit, entry, _: entry.size > limit,
         exchanges=Columns("bytes_out > ?", lambda limit, _: (min(limit, 2**63 - 1),)),
     )
     finish: str | None = _member(
         _NAME,
-        "Why the answer ended, such as length, stop or tool_calls.",
+        "Only answers that ended so, as length, stop or tool_calls.",
         records=lambda reason, entry, _: reason in (entry.finish or ()),
     )
-    stale: bool | None = _member(_GIVEN, "Whose lifetime is over.", records=lambda _, entry, now: entry.is_stale(now))
-    damaged: bool | None = _member(_GIVEN, "Of which nothing can be read.", records=lambda _, entry, __: entry.is_damaged)
+    stale: bool | None = _member(
+        _GIVEN, "Only records whose lifetime is over.", records=lambda _, entry, now: entry.is_stale(now)
+    )
+    damaged: bool | None = _member(_GIVEN, "Only records that cannot be read.", records=lambda _, entry, __: entry.is_damaged)
     outcome: str | None = _member(
-        _one_of(*get_args(Result)), f"What came of it: {', '.join(get_args(Result))}.", exchanges=Columns("outcome = ?")
+        _one_of(*get_args(Result)), f"Only what came out so: {', '.join(get_args(Result))}.", exchanges=Columns("outcome = ?")
     )
 
     __repr__ = redacted_repr

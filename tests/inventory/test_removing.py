@@ -124,7 +124,7 @@ def test_a_plan_of_everything_counts_what_nobody_can_read(tmp_path: Path) -> Non
     with closing(filled(DiskStore(tmp_path))) as store:
         store.put(b"over", b"long ago", 0.0)
 
-        plan = planned(store, EVERYTHING, NOW)
+        plan = planned(store.read_only(), EVERYTHING, NOW)
 
         assert plan.records == len(RECORDS) + 1
         assert remove(store, plan, NOW) == len(RECORDS) + 1
