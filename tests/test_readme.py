@@ -11,6 +11,7 @@ from cachemw._transport_request import EDGE_COOKIES
 from cachemw.endpoints import ENDPOINTS
 from cachemw.endpoints.base import Place
 from cachemw.endpoints.chat.request import SHAPE
+from cachemw.inventory.filters import FILTER_MEMBERS
 from cachemw.limits import STORE_BYTES
 from cachemw.proxy.settings import SETTINGS
 from cachemw.upstreams.providers import PROVIDERS
@@ -163,9 +164,8 @@ def test_figures_and_providers_are_those_of_the_code() -> None:
 OTHER_OPTIONS = {
     "--config",
     "--online",
-    "--key",
-    "--all",
-    "--older-than",
+    *(member.option for member in FILTER_MEMBERS.values()),
+    *("--all", "--dry-run", "--yes", "--limit", "--sort", "--raw"),
     "--since",
     "--json",
     "--cachemw",
