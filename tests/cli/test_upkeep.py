@@ -57,7 +57,7 @@ def test_stats_shows_what_a_store_holds(here: Here, filled: Path) -> None:
     assert done.stdout.startswith(f"store   {filled}\n")
     assert "4 records" in done.stdout
     assert "2 fresh   1 stale   1 damaged   1 stream   2 JSON" in done.stdout
-    assert re.search(r"oldest 2 h   newest \d+ s", done.stdout)
+    assert re.search(r"oldest 2 h   newest \d+ [sm]", done.stdout)
     assert held(filled) == RECORDS
 
 

@@ -227,3 +227,25 @@ def test_of_an_empty_store_there_is_nothing_to_say() -> None:
 def test_a_record_that_no_recording_comes_to_counts_as_damaged(changes: dict[str, float]) -> None:
     """F111: its checksum is right, and there is no such day."""
     assert entry_of(RecordPlace(INDEX), codec.encode(replace(completion(), **changes)), NOW).is_damaged
+
+
+@pytest.mark.parametrize(
+    ("field", "role"),
+    [
+        (b"", Role.ANSWER),
+        (b"ab", Role.ANSWER),
+        (b"ab 2", Role.BATCH),
+        (b"ab zz 1", Role.ANSWER),
+        (b"ab \xff 1", Role.ANSWER),
+        (b"ab cd 1", Role.PART),
+        (b"ab cd 1 1", Role.ANSWER),
+    ],
+)
+def test_whatever_a_record_says_of_its_batch_it_has_an_entry(field: bytes, role: Role) -> None:
+    said = completion()
+    record = codec.encode(replace(said, headers=(*said.headers, (b"cachemw-batch", field))))
+
+    entry = entry_of(RecordPlace(INDEX), record, NOW)
+
+    assert (entry.role, entry.is_damaged) == (role, False)
+    assert entry.key == ("cd" if role is Role.PART else INDEX.hex())
