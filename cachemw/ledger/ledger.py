@@ -105,11 +105,12 @@ class Ledger:
         """Take a report, to be written soon."""
         if self._is_closed:
             return
+        is_there = self._is_there(report)
         if len(self._queue) >= QUEUED:
             self._dropped += report.count
             return
         self._queue.append(report)
-        if not self._is_begun and self._is_there(report):
+        if is_there and not self._is_begun:
             self._is_begun, self._was_there = True, self._was_there or self._book.path.parent.is_dir()
             self._hand_over(self._thread.submit_later, GATHERED)
 
