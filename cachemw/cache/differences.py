@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from cachemw.cache.sketch import URL, Sketch
+from cachemw.redaction import redacted_repr
 
 _CIRCUMSTANCE = "@"
 """How the parts begin that are not of the body: where it was sent, in which namespace, with which header fields."""
@@ -34,6 +35,8 @@ class Difference(msgspec.Struct, frozen=True):
     only_there: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     turns: int = 0
+
+    __repr__ = redacted_repr
 
     @property
     def names(self) -> tuple[str, ...]:

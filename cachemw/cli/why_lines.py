@@ -10,7 +10,7 @@ import msgspec
 from cachemw.cache.differences import Difference, grouped, listed, shown
 from cachemw.cache.sketch import URL
 from cachemw.ledger.changes import Change
-from cachemw.ledger.explaining import STORED, Explanation, Neighbour
+from cachemw.ledger.explaining import STORED_NOW, Explanation, Neighbour
 from cachemw.ledger.habits import hint
 from cachemw.ledger.reasons import NoMiss, OtherCaller, Reason, duration, sentence
 
@@ -23,7 +23,7 @@ _LONG_VALUE = 40
 def explanation_lines(explanation: Explanation) -> Iterator[str]:
     """Yield an explanation in words."""
     yield from _wrapped(_subject(explanation))
-    if explanation.reason == NoMiss(STORED):
+    if explanation.reason == NoMiss(STORED_NOW):
         return
     yield from _wrapped(f"{explanation.reason.word}: {sentence(explanation.reason, explanation.asked_ms)}")
     if explanation.nearest is not None:

@@ -8,7 +8,7 @@ import msgspec
 
 from cachemw.redaction import redacted_repr
 
-LONGEST = 200
+LONGEST_VALUE = 200
 """The characters that are shown of a value, around what changed in it."""
 
 MOST = 20
@@ -62,7 +62,7 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return _text_of(value, 0, len(value))
     text = msgspec.json.encode(value).decode()
-    return text if len(text) <= LONGEST else text[:LONGEST] + _ELLIPSIS
+    return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + _ELLIPSIS
 
 
 def _around(there: str, here: str) -> tuple[str, str]:
@@ -82,7 +82,7 @@ def _alike(one: str, other: str) -> int:
 
 def _text_of(text: str, start: int, end: int) -> str:
     """Return as JSON what stands at this place in a text, and as much around it as there is room for."""
-    around = max(0, LONGEST - (end - start)) // 2
-    first, last = max(0, start - around), min(len(text), max(end, start) + around, start + LONGEST)
+    around = max(0, LONGEST_VALUE - (end - start)) // 2
+    first, last = max(0, start - around), min(len(text), max(end, start) + around, start + LONGEST_VALUE)
     cut = _ELLIPSIS * (first > 0) + text[first:last] + _ELLIPSIS * (last < len(text))
     return msgspec.json.encode(cut).decode()

@@ -34,7 +34,7 @@ from cachemw.redaction import redacted_repr
 from cachemw.stores.base import Store
 from cachemw.stores.recorded import recorded, sketch_in
 
-STORED = "stored"
+STORED_NOW = "stored"
 """The outcome of a question that the store answers now."""
 
 _HISTORY = 1000
@@ -101,7 +101,7 @@ class Explainer:
     def of_key(self, key: str, against: str | None = None) -> Explanation:
         """Explain why a key has no answer now, if it has none."""
         now = self._clock()
-        explained = Explanation(key, int(now * 1000), NoMiss(STORED))
+        explained = Explanation(key, int(now * 1000), NoMiss(STORED_NOW))
         if against is not None:
             return self._compared(replace(explained, is_stored=self._is_stored(key)), self._sketch_of(key), against)
         stored = self._stored(key)
@@ -118,7 +118,7 @@ class Explainer:
 
     def of_request(self, sketches: Sequence[Sketch], body: bytes) -> Explanation:
         """Explain what becomes of a body that is asked for now: `sketches` are those it would have, each for another caller."""
-        explained = Explanation(None, int(self._clock() * 1000), NoMiss(STORED))
+        explained = Explanation(None, int(self._clock() * 1000), NoMiss(STORED_NOW))
         callers = frozenset(sketch.caller for sketch in sketches)
         candidates, differences = candidates_of(sketched_rows(self._reader, _ENDLESS), callers)
         add_records(candidates, recorded(self._store))

@@ -8,6 +8,7 @@ import msgspec
 from cachemw.cache.differences import Difference, shown
 from cachemw.cache.sketch import HEADER, SAMPLE
 from cachemw.ledger.reasons import OtherCircumstance, OtherFields, reason_by
+from cachemw.redaction import redacted_repr
 
 HABIT = 3
 """How many misses there are at least for one part before anything is said of that."""
@@ -24,6 +25,8 @@ class Habit(msgspec.Struct, frozen=True):
     name: str
     count: int
     of: int
+
+    __repr__ = redacted_repr
 
 
 def habit_of(difference: Difference, before: Iterable[Difference]) -> Habit | None:

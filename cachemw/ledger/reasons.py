@@ -12,6 +12,7 @@ from cachemw.cache.differences import Difference, listed, shown
 from cachemw.cache.sketch import HEADER, NAMESPACE, SAMPLE, URL
 from cachemw.ledger.meanings import meaning_of
 from cachemw.ledger.reading import Row
+from cachemw.redaction import redacted_repr
 
 _WAS = "was-"
 _UNUSABLE = frozenset(
@@ -26,6 +27,8 @@ class Expired(msgspec.Struct, frozen=True):
     word: ClassVar[str] = "expired"
     since_ms: int | None = None
 
+    __repr__ = redacted_repr
+
 
 class Evicted(msgspec.Struct, frozen=True):
     """Its record was there at `seen_ms`, and was gone though nobody purged it: the store made room.
@@ -37,12 +40,16 @@ class Evicted(msgspec.Struct, frozen=True):
     seen_ms: int
     is_certain: bool = True
 
+    __repr__ = redacted_repr
+
 
 class PurgedBefore(msgspec.Struct, frozen=True):
     """Its record was removed by a purge."""
 
     word: ClassVar[str] = "purged"
     purged_ms: int
+
+    __repr__ = redacted_repr
 
 
 class Unkept(msgspec.Struct, frozen=True):
@@ -52,12 +59,16 @@ class Unkept(msgspec.Struct, frozen=True):
     detail: str
     id: str | None = None
 
+    __repr__ = redacted_repr
+
 
 class Unusable(msgspec.Struct, frozen=True):
     """What was stored could not answer, or could not be read: this `detail` says why."""
 
     word: ClassVar[str] = "unusable"
     detail: str
+
+    __repr__ = redacted_repr
 
 
 class OtherCaller(msgspec.Struct, frozen=True):
@@ -66,11 +77,15 @@ class OtherCaller(msgspec.Struct, frozen=True):
     word: ClassVar[str] = "other-caller"
     client: str = ""
 
+    __repr__ = redacted_repr
+
 
 class OtherCircumstance(msgspec.Struct, frozen=True):
     """The same body was stored, in another namespace, for another URL, or with another header field: what differs."""
 
     names: tuple[str, ...]
+
+    __repr__ = redacted_repr
 
     @property
     def word(self) -> str:
@@ -85,17 +100,23 @@ class OtherFields(msgspec.Struct, frozen=True):
     word: ClassVar[str] = "field"
     names: tuple[str, ...]
 
+    __repr__ = redacted_repr
+
 
 class NeverStored(msgspec.Struct, frozen=True):
     """Nothing like it was stored."""
 
     word: ClassVar[str] = "new"
 
+    __repr__ = redacted_repr
+
 
 class Unsketched(msgspec.Struct, frozen=True):
     """Nobody can say: no sketch was made of it."""
 
     word: ClassVar[str] = "unknown"
+
+    __repr__ = redacted_repr
 
 
 class NoMiss(msgspec.Struct, frozen=True):
@@ -104,6 +125,8 @@ class NoMiss(msgspec.Struct, frozen=True):
     outcome: str
     detail: str | None = None
     of: int | None = None
+
+    __repr__ = redacted_repr
 
     @property
     def word(self) -> str:

@@ -26,7 +26,7 @@ UNMARKED_RUN: tuple[ToolTurn, ...] = ((),)
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class LikelyPiece:
     token: str
     logprob: float
 
@@ -40,8 +40,8 @@ class Candidate:
 class Score:
     """A token that was chosen, and the likeliest candidates for its place, itself the first."""
 
-    chosen: Candidate
-    candidates: tuple[Candidate, ...]
+    chosen: LikelyPiece
+    candidates: tuple[LikelyPiece, ...]
 
     __repr__ = object.__repr__  # it holds what somebody said
 
@@ -55,9 +55,9 @@ def score(pieces: Sequence[str], seed: bytes, top: int) -> tuple[Score, ...]:
 
 
 def _score(piece: str, seed: bytes, place: str, top: int) -> Score:
-    chosen = Candidate(piece, -draw(seed, place, 690_000) / 1_000_000)  # more than one half: no rival is likelier
+    chosen = LikelyPiece(piece, -draw(seed, place, 690_000) / 1_000_000)  # more than one half: no rival is likelier
     rivals = (rival for rival in RIVALS if rival != piece)
-    ranked = [chosen, *(Candidate(rival, -3.25 - 0.5 * rank) for rank, rival in enumerate(islice(rivals, top)))]
+    ranked = [chosen, *(LikelyPiece(rival, -3.25 - 0.5 * rank) for rank, rival in enumerate(islice(rivals, top)))]
     return Score(chosen, tuple(ranked[:top]))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw.ledger.changes import LONGEST, MOST, Change, changes_between
+from cachemw.ledger.changes import LONGEST_VALUE, MOST, Change, changes_between
 
 LONG = "word " * 100
 
@@ -71,7 +71,7 @@ def test_equal_requests_have_no_changes_and_others_have_some_that_are_short(ther
     for change in told:
         assert change.there != change.here
         for value in (change.there, change.here):
-            assert value is None or len(value) <= 2 * (LONGEST + 2) + 2  # escapes take more than what they stand for
+            assert value is None or len(value) <= 2 * (LONGEST_VALUE + 2) + 2  # escapes take more than what they stand for
 
 
 @given(TEXTS, TEXTS)

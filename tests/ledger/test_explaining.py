@@ -13,7 +13,7 @@ from cachemw.cache.sketch import HEADER, NAMESPACE, SAMPLE, URL, sketch_of_body
 from cachemw.cli.why_lines import explanation_json, explanation_lines
 from cachemw.errors import CommandError
 from cachemw.ledger.changes import Change
-from cachemw.ledger.explaining import STORED, Explanation
+from cachemw.ledger.explaining import STORED_NOW, Explanation
 from cachemw.ledger.habits import Habit, hint
 from cachemw.ledger.reasons import (
     Evicted,
@@ -225,7 +225,7 @@ def test_a_key_is_explained_as_it_is_now(scene: Scene) -> None:
     expired = scene.explainer.of_key(key)
     scene.forget()
 
-    assert (stored.reason, stored.is_stored) == (NoMiss(STORED), True)
+    assert (stored.reason, stored.is_stored) == (NoMiss(STORED_NOW), True)
     assert (expired.reason, expired.is_stored) == (Expired(FIRST_MS + int(LIFETIME * 1000)), False)
     assert scene.explainer.of_key(key).reason == Expired(FIRST_MS + 100 + int(LIFETIME * 1000))
     with pytest.raises(CommandError, match="no record has the key 0000"):
@@ -245,7 +245,7 @@ def test_a_request_is_found_by_its_body_whoever_asked_for_it(scene: Scene, has_l
         scene.explainer.of_request([sketch_of_body(body, one, SECRET) for one in (SHARED, ANOTHER)], body) for body in bodies
     )
 
-    assert (found.reason, found.is_stored) == (NoMiss(STORED), True)
+    assert (found.reason, found.is_stored) == (NoMiss(STORED_NOW), True)
     assert found.key == key_of(body_of(seed=1), partition=ANOTHER, namespace="n").index.hex()
     assert (near.reason, near.is_stored) == (OtherFields(("seed",)), False)
 
