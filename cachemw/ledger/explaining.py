@@ -95,7 +95,7 @@ class Explainer:
             return replace(explained, reason=replace(said, of=leader_of(self._reader, row)))
         earlier = said or self._reason_before(row.key, row.place, row.at_ms)
         if earlier is not None or sketch is None:
-            return replace(explained, reason=earlier or Unsketched())
+            return replace(explained, reason=earlier or Unsketched(row.detail))
         return self._by_sketch(explained, sketch, row.place)
 
     def of_key(self, key: str, against: str | None = None) -> Explanation:

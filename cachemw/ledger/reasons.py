@@ -112,9 +112,10 @@ class NeverStored(msgspec.Struct, frozen=True):
 
 
 class Unsketched(msgspec.Struct, frozen=True):
-    """Nobody can say: no sketch was made of it."""
+    """Nobody can say: no sketch was made of it, for what its `detail` says, if it has one."""
 
     word: ClassVar[str] = "unknown"
+    detail: str | None = None
 
     __repr__ = redacted_repr
 
@@ -241,8 +242,9 @@ def sentence(reason: Reason, asked_ms: int) -> str:
             return f"something similar was stored, and this one differs in {listed(names)}"
         case NeverStored():
             return "nothing like it was stored"
-        case Unsketched():
-            return "nobody can say: no sketch was made of it (Policy(sketch=False), or the store had no secret to give)"
+        case Unsketched(detail):
+            why = "Policy(sketch=False), or the store had no secret to give" if detail is None else _told(detail)
+            return f"nobody can say: no sketch was made of it ({why})"
         case NoMiss(outcome, detail, of):
             more = (f"; it read #{of}" if of else "") + (f" ({_told(detail)})" if detail else "")
             return f"it was no miss: {_OUTCOMES.get(outcome, outcome)}{more}"

@@ -87,6 +87,7 @@ REASONS: dict[str, tuple[tuple[Step, ...], dict[str, Any], Reason]] = {
     "slow": ((ask(),), {"details": ("store-slow",)}, Unusable("store-slow")),
     "of another kind": ((ask(),), {"details": ("other-kind",)}, Unusable("other-kind")),
     "no sketch": ((), {"sketch": None}, Unsketched()),
+    "not to be kept": ((), {"sketch": None, "stored": False, "details": ("no-store",)}, Unsketched("no-store")),
     "another caller": ((ask(partition=ANOTHER, client="another"),), {}, OtherCaller("another")),
     "namespace": ((ask(namespace="n"),), {}, OtherCircumstance((NAMESPACE,))),
     "sample": ((ask(sample=3),), {}, OtherCircumstance((SAMPLE,))),
