@@ -66,13 +66,11 @@ def _text(value: Any) -> str:
 
 
 def _around(there: str, here: str) -> tuple[str, str]:
-    """Return two texts, each cut to the words that are not the same, and what is around them."""
+    """Return two texts, each cut to what is not the same, from the beginning of its first word, and what is around it."""
     start = _alike(there, here)
     while start and not there[start - 1].isspace():
         start -= 1
     end = min(_alike(there[::-1], here[::-1]), len(there) - start, len(here) - start)
-    while end and not there[-end].isspace():
-        end -= 1
     return _text_of(there, start, len(there) - end), _text_of(here, start, len(here) - end)
 
 

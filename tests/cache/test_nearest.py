@@ -30,6 +30,15 @@ def test_of_requests_that_differ_in_one_part_that_part_is_named() -> None:
     assert sum(named) >= 0.99 * CHANGED
 
 
+def test_one_that_differs_in_one_part_is_found_however_old_it_is_and_however_common_its_parts_are() -> None:
+    """O5: of no part is it among the last ones."""
+    names = ("model", "temperature", "top_p")
+    common = [{name: 1, "seed": f"{name} {number}", "stop": number} for number in range(1000) for name in names]
+    index = SketchIndex(map(sketch, [{**dict.fromkeys(names, 1), "seed": 1}, *common]))
+
+    assert index.nearest(sketch({**dict.fromkeys(names, 1), "seed": 2})) == 0
+
+
 def test_of_requests_that_differ_in_two_parts_few_are_taken_for_farther_ones() -> None:
     """By the count of equal parts alone most were, for what all have in common is in the lists of the newest only."""
     chance, requests = random.Random(8), traffic(1000, seed=2)

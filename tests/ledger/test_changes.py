@@ -47,6 +47,12 @@ def test_of_a_long_text_the_words_are_shown_that_changed_and_some_around_them() 
     assert change.here.endswith('…"')
 
 
+def test_of_a_change_that_is_longer_than_what_is_shown_the_beginning_is_shown_from_its_first_word() -> None:
+    [change] = changes({"a": f"{LONG}same-{'x' * 300}"}, {"a": f"{LONG}same-{'y' * 300}"})
+
+    assert change.here == f'"…same-{"y" * (LONGEST_VALUE - 5)}…"'
+
+
 def test_what_is_no_json_has_no_changes_that_could_be_told() -> None:
     assert changes_between(b"{", b"{}") == changes_between(b"{}", b"\xff") == ()
 
