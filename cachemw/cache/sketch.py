@@ -29,7 +29,7 @@ NAMESPACE, SAMPLE, URL, HEADER = "@namespace", "@sample", "@url", "@header "
 """The names of parts that are not of the body; the last one with that of a header field behind it."""
 
 
-class SketchPart(msgspec.Struct, frozen=True):
+class SketchPart(msgspec.Struct, frozen=True, gc=False):  # who compares them holds hundreds of thousands
     """One part of what a key is made of: a member of the body, an element as "messages[3]", or what has a name from above."""
 
     name: str
@@ -38,7 +38,7 @@ class SketchPart(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
-class Sketch(msgspec.Struct, frozen=True):
+class Sketch(msgspec.Struct, frozen=True, gc=False):
     """The parts of a key, in order, and codes under the store's secret: of who asks, of the body, of all but who asks.
 
     One that was made of a body alone has no `whole`.

@@ -40,7 +40,9 @@ def _subject(explanation: Explanation) -> str:
     row = explanation.row
     if row is None:
         if explanation.is_stored:
-            return f"it is stored, as {key}: the same request would be answered from the store"
+            client = "" if explanation.nearest is None else explanation.nearest.candidate.client
+            whose = f", asked for by {shown(client)}: theirs" if client else ": the same request"
+            return f"it is stored, as {key}{whose} would be answered from the store"
         return f"no record has this key ({key})" if key else "no record answers this request"
     model = shown(row.model or "no model")
     return f"#{row.place} {_time(row.at_ms, row.at_ms)} {model}: {row.outcome}{key and f', key {key}'}"
