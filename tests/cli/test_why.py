@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 import cachemw.httpx
-from cachemw import DiskStore, FileStore, Policy, Store
+from cachemw import DiskStore, FileStore, Limits, Policy, Store
 from tests.cli.command import Done, refusal
 from tests.mounts.inner_transports import URL, answering, inner_of
 from tests.upstream import prompt
@@ -25,7 +25,8 @@ ON = Policy(default="on", keep_requests=True)
 
 def asked(store: Store, *bodies: bytes, policy: Policy = ON, **fields: str) -> None:
     """Ask, through a transport of its own, one after the other."""
-    transport = cachemw.httpx.CacheTransport(inner_of(httpx, answering), store=store, policy=policy)
+    patient = Limits(store_patience=30, store_opening=30)
+    transport = cachemw.httpx.CacheTransport(inner_of(httpx, answering), store=store, policy=policy, limits=patient)
     with closing(store), httpx.Client(transport=transport, trust_env=False) as client:
         for body in bodies:
             assert client.post(URL, content=body, headers=MINE | fields).status_code == 200
