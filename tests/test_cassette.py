@@ -62,6 +62,20 @@ def ask(cassette: Cassette) -> int:
     return len(inner.requests)
 
 
+def test_what_is_only_compared_with_is_not_asked_for(tmp_path: Path) -> None:
+    """F3: else no record were of no use after a request that has none."""
+    ask(Cassette(tmp_path, "record"))
+    [path] = tmp_path.iterdir()
+    asked = set[str]()
+    cassette = Cassette(tmp_path, "replay", asked=asked)
+
+    with cassette.http_client(httpx, inner_of(httpx, answering)) as client:
+        reply = client.post(URL, content=prompt(seed=9), headers=TYPE)
+
+    assert "seed (only here) differs from" in reply.text
+    assert path.stem.rpartition("--")[2] not in asked
+
+
 def test_there_has_to_be_something_to_replay(tmp_path: Path) -> None:
     """F3."""
     with pytest.raises(ConfigurationError, match=re.escape(str(tmp_path / "c"))):

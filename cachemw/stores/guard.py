@@ -21,7 +21,7 @@ from cachemw.errors import RecordError, RecordRefused, StoreError
 from cachemw.limits import Limits
 from cachemw.stores.base import Inline, Store, account_of
 from cachemw.stores.calls import CallQueue, Side, StoreCall, translated
-from cachemw.stores.recorded import nearest_told, recorded
+from cachemw.stores.recorded import NearestRecords
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class GuardedStore:
     def __init__(self, store: Store, limits: Limits = Limits()) -> None:
         self._store, self._submit, self._limits = store, store.submit, limits
         self._keeps_parts = store.keeps_parts
+        self._nearest_records = NearestRecords(store)
         self._calls: dict[int, CallQueue] = {}
         self.known_secret = b""
         """The store's secret, empty as long as it has not said it."""
@@ -231,7 +232,7 @@ class GuardedStore:
     def _nearest(self, wanted: Wanted) -> str:
         until = time.monotonic() + NEAREST_SECONDS
         try:
-            return nearest_told(recorded(self._store, lambda: time.monotonic() > until), wanted)
+            return self._nearest_records.told(wanted, lambda: time.monotonic() > until)
         except Exception:  # noqa: BLE001 - a store may be anybody's
             return ""
 

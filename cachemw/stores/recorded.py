@@ -15,7 +15,7 @@ from cachemw.cache.nearest import NEWEST, SketchIndex
 from cachemw.cache.sketch import Sketch, read_sketch, sketch_of_body
 from cachemw.errors import RecordError
 from cachemw.redaction import redacted_repr
-from cachemw.stores.base import Store
+from cachemw.stores.base import Inline, Store
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ def recorded(store: Store, is_over: Callable[[], bool] = lambda: False) -> list[
 
 
 def _recorded(store: Store, is_over: Callable[[], bool]) -> Iterator[Recorded]:
-    for index, record in store.scan():
+    for index, record in _records(store):
         if is_over():
             return
         try:
@@ -54,6 +54,16 @@ def _recorded(store: Store, is_over: Callable[[], bool]) -> Iterator[Recorded]:
             yield Recorded(index, read.stored_at, read.target, sketch)
 
 
+def _records(store: Store) -> Iterator[tuple[bytes, bytes]]:
+    """Go through the records, the newest first where there may be many."""
+    if store.inline is Inline.ALL:
+        yield from store.scan()
+        return
+    for index in reversed(store.indexes()):
+        if (record := store.get(index)) is not None:
+            yield index, record
+
+
 def sketch_in(sketch: bytes | None, request: bytes | None) -> Sketch | None:
     """Return the sketch that a record holds, else that of the request it holds; as of one in a partition that all share."""
     if sketch is not None:
@@ -61,11 +71,32 @@ def sketch_in(sketch: bytes | None, request: bytes | None) -> Sketch | None:
     return None if request is None else sketch_of_body(request, SHARED, b"")
 
 
-def nearest_told(found: Sequence[Recorded], wanted: Wanted) -> str:
-    """Return in plain words which record is nearest to a request, and what differs; nothing where none is near."""
+_UNKNOWN = (None, None)
+"""The state of a store that does not say when it has changed."""
+
+
+class NearestRecords:
+    """The records of a store, for who is told which of them is nearest to a request; read anew when there are others."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._read: tuple[object, Sequence[Recorded], SketchIndex] = (_UNKNOWN, (), SketchIndex())  # one, for all threads
+
+    def told(self, wanted: Wanted, is_over: Callable[[], bool]) -> str:
+        """Return in plain words which record is nearest, and what differs; nothing where none is near. Raises `StoreError`."""
+        state = self._store.version(), self._store.count()
+        known, found, index = self._read
+        if state != known or state == _UNKNOWN:
+            found = recorded(self._store, is_over)
+            index = SketchIndex(record.sketch for record in found)
+            self._read = state, found, index
+        return _nearest_told(found, index, wanted)
+
+
+def _nearest_told(found: Sequence[Recorded], index: SketchIndex, wanted: Wanted) -> str:
     if any(record.index == wanted.index for record in found):
         return "the very same request is recorded, and the answer to it cannot be given in the way that is asked for"
-    index, sketches = SketchIndex(record.sketch for record in found), _sketches(wanted)
+    sketches = _sketches(wanted)
     for sketch in sketches:
         place = index.same_for_anybody(sketch) if wanted.is_own and sketch.whole else None
         if place is not None:

@@ -17,8 +17,8 @@ from cachemw import DiskStore, FileStore, MemoryStore, Policy, Store
 from cachemw.cassette import Cassette
 from cachemw.proxy import Proxy
 from cachemw.upstreams import HttpUpstream
-from tests import asgi_driver, wsgi_driver
-from tests.mounts.inner_transports import BY_FAMILY, BY_KIND, TYPE, answering, inner_of
+from tests import asgi_driver, transport_driver, wsgi_driver
+from tests.mounts.inner_transports import BY_FAMILY, BY_KIND, TYPE, URL, answering, inner_of
 from tests.mounts.mounting import PATH
 from tests.mounts.test_replaying import RECORD, REPLAY, STORES, ask
 from tests.mounts.test_wsgi import ANSWER, giving
@@ -165,6 +165,46 @@ def test_an_sdk_raises_what_differs(tmp_path: Path) -> None:
         asked(player, 2)
     recorder.close()
     player.close()
+
+
+class Counting(MemoryStore):
+    """Counts how often its records are gone through."""
+
+    scans = 0
+
+    def scan(self) -> Any:
+        self.scans += 1
+        return super().scan()
+
+
+class Silent(Counting):
+    """Does not say when it has changed, nor how much it holds."""
+
+    def version(self) -> Any:
+        return None
+
+    def count(self) -> Any:
+        return None
+
+
+@pytest.mark.parametrize(("kind", "scans"), [(Counting, 2), (Silent, 3)])
+def test_records_are_gone_through_again_only_where_there_are_others(kind: type[Counting], scans: int) -> None:
+    """Many may be refused at once."""
+    store = kind()
+    replaying = cachemw.httpx.CacheTransport(inner_of(httpx, answering), store=store, policy=REPLAY)
+    recording = cachemw.httpx.CacheTransport(inner_of(httpx, answering), store=store, policy=RECORD)
+    with httpx.Client(transport=replaying) as player, httpx.Client(transport=recording) as recorder:
+
+        def refused(**members: Any) -> str:
+            return message_of(transport_driver.call(player, "POST", URL, prompt(**members), (TYPE,)))
+
+        transport_driver.call(recorder, "POST", URL, prompt(seed=1), (TYPE,))
+        told = [refused(seed=2), refused(seed=3)]
+        transport_driver.call(recorder, "POST", URL, prompt(seed=1, top_p=0.5), (TYPE,))
+        told.append(refused(seed=2, top_p=0.5))
+
+    assert all("; seed differs from " in one for one in told)
+    assert store.scans == scans
 
 
 class Hostile(MemoryStore):
