@@ -121,8 +121,10 @@ class Explainer:
         explained = Explanation(None, int(self._clock() * 1000), NoMiss(STORED_NOW))
         callers = frozenset(sketch.caller for sketch in sketches)
         candidates, differences = candidates_of(sketched_rows(self._reader, _ENDLESS), callers)
-        add_records(candidates, recorded(self._store))
-        same = next((found for sketch in sketches if (found := candidates.same_body(sketch)) is not None), None)
+        same = _same_body(candidates, sketches)
+        if same is None:  # to read all records takes a while
+            add_records(candidates, recorded(self._store))
+            same = _same_body(candidates, sketches)
         if same is not None:
             return replace(self.of_key(same.key), nearest=Neighbour(same, Difference()))
         return self._by_nearest(explained, sketches, candidates, differences, body)
@@ -209,3 +211,7 @@ class Explainer:
     def _request(self, key: str | None) -> bytes | None:
         stored = None if key is None else self._stored(key)
         return None if stored is None else stored.request
+
+
+def _same_body(candidates: Candidates, sketches: Sequence[Sketch]) -> Candidate | None:
+    return next((found for sketch in sketches if (found := candidates.same_body(sketch)) is not None), None)

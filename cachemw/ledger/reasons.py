@@ -252,6 +252,7 @@ def sentence(reason: Reason, asked_ms: int) -> str:
 
 _OUTCOMES = {
     "hit": "the answer came from the store",
+    "stored": "a record answers it now",
     "stale": "a stale answer came from the store",
     "collapsed": "the answer is that of another identical request, which was under way",
     "refresh": "a fresh answer was asked for, so the store was not looked at, or what it had was too old",
