@@ -32,9 +32,6 @@ AT_ONCE = 1_000
 GIVE_UP = 10.0
 """The seconds for which a ledger that cannot be read is tried again, while it is followed."""
 
-INTERRUPTED = 130
-"""The exit code of who was ended by Ctrl-C, as shells have it."""
-
 Show = Callable[[Row], None]
 
 
@@ -68,21 +65,18 @@ def _follow(tail: Tail, tables: PriceTables, show: Show) -> None:
     """Show what comes until somebody ends it. Raises `BookError` where the ledger cannot be read for long."""
     tables.read()  # that takes a while, for which no exchange is to wait
     read_at = time.monotonic()
-    try:
-        while True:
-            try:
-                found = tail.rows(AT_ONCE)
-                read_at = time.monotonic()
-            except BookError:  # it may be in the making, or about to be another
-                if time.monotonic() - read_at > GIVE_UP:
-                    raise
-                found = []
-            for row in found:
-                show(row)
-            if len(found) < AT_ONCE:
-                time.sleep(LOOK_EVERY)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+    while True:
+        try:
+            found = tail.rows(AT_ONCE)
+            read_at = time.monotonic()
+        except BookError:  # it may be in the making, or about to be another
+            if time.monotonic() - read_at > GIVE_UP:
+                raise
+            found = []
+        for row in found:
+            show(row)
+        if len(found) < AT_ONCE:
+            time.sleep(LOOK_EVERY)
 
 
 def _say_what_is_missing(reader: LedgerReader, found: Sequence[Row], place: Path, *, is_filtered: bool) -> None:
