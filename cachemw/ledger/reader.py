@@ -11,6 +11,8 @@ from cachemw.ledger.schema import LEDGER_FILE, LEDGER_VERSION
 from cachemw.stores.disk.damage import Identity, identity
 from cachemw.stores.disk.reading import Look, connected, follows, looked_at
 
+_STATE = "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
+
 READ_PATIENCE = 2.0
 """The seconds for which who reads waits where nobody can: while the log of the database is begun, or made whole."""
 
@@ -76,8 +78,7 @@ class LedgerReader:
 def _is_readable(connection: sqlite3.Connection) -> bool:
     """Say whether there is something to read: who makes a ledger makes the file first. Raises `sqlite3.Error`."""
     try:
-        ((version,),) = connection.execute("PRAGMA user_version")
-        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
+        ((version, tables),) = connection.execute(_STATE)  # as one statement: somebody may be making it
     except sqlite3.Error:
         connection.close()
         raise

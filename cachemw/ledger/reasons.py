@@ -183,6 +183,8 @@ def reason_before(earlier: Iterable[Row], purges: Sequence[Purge], asked_ms: int
     seen_ms: int | None = None
     for row in earlier:
         ended_ms = row.at_ms + (row.total_ms or 0)
+        if ended_ms > asked_ms:  # it came later, and was written down before; or it was under way still
+            continue
         if row.outcome in ("hit", "stale"):
             seen_ms = seen_ms or row.at_ms
         elif row.stored:

@@ -87,6 +87,17 @@ def test_what_became_of_the_same_key_comes_first(
     assert told(tmp_path, [*before, miss])[-1].reason == reason
 
 
+def test_what_came_later_explains_nothing_though_it_was_written_down_before(tmp_path: Path) -> None:
+    """A hit is told of at once, and the miss whose answer it had when that is stored; and two workers may ask the same."""
+    hit, other = replace(HIT, key="k", at=NOW + 0.5), asked(at=NOW - 0.5, total=0.9)
+    written(tmp_path, [other, hit, asked(at=NOW)])
+
+    with closing(LedgerReader(tmp_path)) as reader:
+        reasons = MissReasons(reader)
+        found = [reasons.of(row).reason for row in reversed(rows(reader))]
+    assert found == [NeverStored(), NoMiss("hit"), OtherFields(())]
+
+
 def test_a_purge_is_told(tmp_path: Path) -> None:
     written(tmp_path, [asked(at=NOW, total=0.0)])
     note_purges(tmp_path, ["k"], NOW + 1)

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -293,11 +293,11 @@ def test_a_tail_misses_nothing_of_two_processes_that_write(tmp_path: Path, reade
     count, seen = 300, list[str | None]()
     tail = Tail(reader)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    writers = [
-        subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path), str(count), name], env=environment) for name in "ab"
-    ]
-    while any(writer.poll() is None for writer in writers):
-        seen += [row.id for row in tail.rows(50)]
+    commands = [[sys.executable, "-c", _WRITER, str(tmp_path), str(count), name] for name in "ab"]
+    with ExitStack() as running:
+        writers = [running.enter_context(subprocess.Popen(command, env=environment)) for command in commands]
+        while any(writer.poll() is None for writer in writers):
+            seen += [row.id for row in tail.rows(50)]
     while found := tail.rows(50):
         seen += [row.id for row in found]
 
