@@ -43,6 +43,7 @@ from cachemw.ledger.reading import not_kept
 from cachemw.ledger.sums import Sums, SumsBy, in_all, span_start
 from cachemw.money import in_dollars
 from cachemw.proxy import Settings
+from cachemw.redaction import redacted_repr
 from cachemw.stores import DiskStore
 
 _NOT_ASKED = {
@@ -67,6 +68,8 @@ class Holding:
     disk_bytes: int
     size_limit: int | None
 
+    __repr__ = redacted_repr
+
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
@@ -75,6 +78,8 @@ class Traffic:
     sums: Sequence[Sums]
     misses: ReasonCounts
     not_kept: Mapping[str, int]
+
+    __repr__ = redacted_repr
 
 
 def stats(
