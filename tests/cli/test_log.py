@@ -21,7 +21,6 @@ from msgspec.structs import replace
 
 from cachemw.cache.sketch import sketch_of
 from cachemw.cli.exchange_lines import heading, json_line, line
-from cachemw.ledger import ledger as ledgers
 from cachemw.ledger.miss_reasons import ToldReason
 from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.reading import Row, rows
@@ -32,7 +31,7 @@ from cachemw.report import ExchangeReport
 from tests.cache.test_sketch import BODY, SECRET, key
 from tests.cli.command import PATIENCE, Command, Done, refusal
 from tests.ledger.test_ledger import HIT, MISS
-from tests.ledger.test_sums import written
+from tests.ledger.test_sums import dropped, written
 
 Here = Callable[..., Done]
 
@@ -169,8 +168,7 @@ def test_where_nothing_is_that_is_said(here: Here, tmp_path: Path, options: list
 
 def test_a_span_with_drops_says_at_least(here: Here, filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """G1"""
-    monkeypatch.setattr(ledgers, "QUEUED", 0)
-    written(filled, [replace(HIT, count=7)], now=NOW)
+    dropped(filled, 7, monkeypatch, NOW)
 
     done = here("log", "--dir", filled)
 

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from cachemw import DiskStore, FileStore
 from cachemw.cache import record as codec
 from cachemw.cache.sketch import sketch_of
-from cachemw.ledger import ledger as ledgers
 from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.schema import DETAILS, OF_WHOM, SUMS, book_of, listed
 from cachemw.ledger.sums import SumsBy, sums
@@ -22,7 +21,7 @@ from tests.cache.test_sketch import BODY, SECRET, key
 from tests.cli.command import Done, refusal
 from tests.cli.test_upkeep import JSON, STREAM
 from tests.ledger.test_ledger import HIT, MISS
-from tests.ledger.test_sums import written
+from tests.ledger.test_sums import dropped, written
 
 Here = Callable[..., Done]
 
@@ -150,8 +149,7 @@ def test_only_what_is_of_the_span_is_counted(here: Here, filled: Path, since: st
 
 def test_a_span_with_drops_says_at_least(here: Here, filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """G1"""
-    monkeypatch.setattr(ledgers, "QUEUED", 0)
-    written(filled, [replace(HIT, count=7)], now=NOW)
+    dropped(filled, 7, monkeypatch, NOW)
 
     done = here("stats", "--dir", filled)
     assert done.stdout.splitlines()[-1] == "at least: 7 exchanges of that time could not be written down"

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from cachemw.ledger import ledger as ledgers
 from cachemw.messages import Usage
 from tests.cli.command import Done
 from tests.ledger.test_ledger import HIT, MISS
-from tests.ledger.test_sums import written
+from tests.ledger.test_sums import dropped, written
 
 Here = Callable[..., Done]
 
@@ -100,8 +99,7 @@ def test_only_what_fits_is_counted(here: Here, filled: Path, options: list[str],
 
 def test_a_span_with_drops_says_at_least(here: Here, filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """G1"""
-    monkeypatch.setattr(ledgers, "QUEUED", 0)
-    written(filled, [replace(HIT, count=7)], now=NOW)
+    dropped(filled, 7, monkeypatch, NOW)
 
     assert here("top", "--dir", filled).stdout.splitlines()[-1].startswith("at least: 7 exchanges")
     assert all(line["at_least"] for line in told(here("top", "--json", "--dir", filled)))

@@ -20,6 +20,7 @@ from cachemw.ledger.reading import Row, Tail, drops, last_place, leader_of, not_
 from cachemw.ledger.schema import DETAILS, LEDGER_FILE, LEDGER_VERSION
 from cachemw.report import ExchangeReport
 from tests.ledger.test_ledger import HIT, MISS, NOW, AtOnce
+from tests.ledger.test_sums import dropped
 
 Write = Callable[..., None]
 
@@ -132,10 +133,7 @@ def test_exchanges_that_were_dropped_are_counted_by_their_time(
     tmp_path: Path, reader: LedgerReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G1"""
-    monkeypatch.setattr(ledgers, "QUEUED", 0)
-    ledger = Ledger(tmp_path, AtOnce(), clock=lambda: NOW)
-    ledger(replace(HIT, count=7))
-    ledger.close()
+    dropped(tmp_path, 7, monkeypatch)
 
     assert (drops(reader), drops(reader, NOW - 60), drops(reader, NOW + 60)) == (7, 7, 0)
 

@@ -1,7 +1,7 @@
 """The sums of a ledger: the same as by hand, whatever is reported, and whether minutes have become hours or not."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,6 +51,21 @@ def written(directory: Path, given_reports: Iterable[ExchangeReport], now: float
     with closing(Ledger(directory, AtOnce(), clock=lambda: now)) as ledger:
         for report in given_reports:
             ledger(report)
+
+
+class Busy(AtOnce):
+    """A thread that has other things to do until it ends."""
+
+    def submit_later(self, call: Callable[[], object], seconds: float, /) -> None:
+        """Make no call: what waits is written in the end."""
+
+
+def dropped(directory: Path, count: int, monkeypatch: pytest.MonkeyPatch, now: float = NOW) -> None:
+    """Have so many exchanges dropped, behind one of long ago that is all there is room for."""
+    with monkeypatch.context() as patched, closing(Ledger(directory, Busy(), clock=lambda: now)) as ledger:
+        patched.setattr(ledgers, "QUEUED", 1)
+        ledger(replace(MISS, at=now - 3 * DAY, key=None))
+        ledger(replace(HIT, count=count))
 
 
 def by_hand(given_reports: Sequence[ExchangeReport]) -> tuple[int, ...]:
@@ -120,9 +135,7 @@ def test_every_outcome_is_counted_by_its_name_and_they_are_all_requests(tmp_path
 @pytest.mark.parametrize("by", list(SumsBy))
 def test_a_span_with_drops_says_at_least(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: SumsBy) -> None:
     """G1: they may be of any name, but not of another time."""
-    written(tmp_path, [replace(MISS, at=NOW - 3 * DAY)])
-    monkeypatch.setattr(ledgers, "QUEUED", 0)
-    written(tmp_path, [replace(HIT, count=7)])
+    dropped(tmp_path, 7, monkeypatch)
 
     with closing(LedgerReader(tmp_path)) as reader:
         found = sums(reader, by)
