@@ -56,14 +56,15 @@ def log(
         for row in reversed(found):
             show(row)
         if follow:
-            _follow(tail, tables, show)
+            tables.read()  # that takes a while, for which no exchange is to wait
+            reasons.catch_up(tail.place + 1)
+            _follow(tail, show)
         elif not as_json:
             _say_what_is_missing(reader, found, place, is_filtered=not chosen.is_empty)
 
 
-def _follow(tail: Tail, tables: PriceTables, show: Show) -> None:
+def _follow(tail: Tail, show: Show) -> None:
     """Show what comes until somebody ends it. Raises `BookError` where the ledger cannot be read for long."""
-    tables.read()  # that takes a while, for which no exchange is to wait
     read_at = time.monotonic()
     while True:
         try:

@@ -59,14 +59,18 @@ class MissReasons:
         """Return why an exchange was not answered from the store, by what came before it. Raises `BookError`."""
         if row.place <= self._place or self._stored >= _REMEMBERED:  # it is another ledger's, or there are too many
             self._forget()
-        if row.place > self._place + 1:
-            between = rows(self._reader, ("place > ?", (self._place,)), limit=LOOKED_BACK, before=row.place)
-            for other in reversed(between):
-                self._note(other, None if other.sketch is None or not other.stored else read_sketch(other.sketch))
+        self.catch_up(row.place)
         sketch = None if row.sketch is None else read_sketch(row.sketch)
         told = self._told(row, sketch)
         self._note(row, sketch)
         return told
+
+    def catch_up(self, place: int) -> None:
+        """Read what came before a place, as far as it is not known yet. Raises `BookError`."""
+        if place > self._place + 1:
+            between = rows(self._reader, ("place > ?", (self._place,)), limit=LOOKED_BACK, before=place)
+            for other in reversed(between):
+                self._note(other, None if other.sketch is None or not other.stored else read_sketch(other.sketch))
 
     def _forget(self) -> None:
         self._place = self._stored = 0

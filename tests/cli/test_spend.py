@@ -16,6 +16,7 @@ from cachemw.cli.spend import doubts, read_spending, spending_table
 from cachemw.ledger.ledger import Ledger
 from cachemw.ledger.sums import Sums, SumsBy, in_all
 from cachemw.messages import Usage
+from cachemw.money import in_dollars
 from cachemw.report import ExchangeReport
 from tests.cli.command import Done, refusal
 from tests.ledger.test_ledger import AtOnce
@@ -210,3 +211,29 @@ def test_no_number_is_cut_in_a_window_of_eighty_columns(here: Here, filled: Path
     assert "…" not in done.stdout
     assert {"$0.002421", "$0.001684"} <= set(done.stdout.split())
     assert [line for line in done.stdout.splitlines()[1:] if len(line) > 80] == []
+
+
+@pytest.mark.parametrize(
+    "hit", [HIT, replace(HIT, cost=None), replace(HIT, ttl=-3), replace(MISS, collapsed=True, cost=0, saved=421_000)]
+)
+def test_an_answer_from_the_store_costs_nothing_and_saves_what_it_had_cost(
+    here: Here, tmp_path: Path, hit: ExchangeReport
+) -> None:
+    """O1"""
+    with closing(Ledger(tmp_path, AtOnce(), clock=lambda: NOW)) as ledger:
+        ledger(hit)
+
+    (said,) = lines(here("spend", "--json", "--dir", tmp_path))
+    assert (said["input_tokens"], said["output_tokens"], said["spent_usd"], said["at_least"]) == (0, 0, "0", False)
+    assert said["saved_usd"] == in_dollars(421_000 * hit.count)
+
+
+def test_a_lone_provider_is_priced_by_todays_list(here: Here, tmp_path: Path) -> None:
+    """E11: and is said to be an estimate."""
+    lone = replace(MISS, target="openai/gpt-4o-mini", model="gpt-4o-mini", route=None, cost=None, cost_basis=None)
+    with closing(Ledger(tmp_path, AtOnce(), clock=lambda: NOW)) as ledger:
+        ledger(lone)
+
+    (said,) = lines(here("spend", "--json", "--dir", tmp_path))
+    assert (said["unpriced"], said["estimated"], said["spent_usd"] > "0") == (0, 1, True)
+    assert "openai/gpt-4o-mini: 1 estimated" in here("spend", "--dir", tmp_path).stdout
