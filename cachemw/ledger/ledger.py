@@ -38,7 +38,7 @@ BATCH = 200
 TRY_AGAIN = 2.0
 """The seconds after which a ledger that could not be written is tried again."""
 
-CLOSING_SECONDS = 2.0
+CLOSING_SECONDS, CLOSING_ATTEMPTS = 2.0, 10
 
 _MINUTES_OF = {"hour": 60, "day": 24 * 60}
 _MINUTES_KEPT, _HOURS_KEPT = 2 * _MINUTES_OF["day"], 366 * _MINUTES_OF["day"]
@@ -129,10 +129,10 @@ class Ledger:
     def close(self) -> None:
         """Write what waits, and close the file; no more is written then. It may be called twice, while the store is open."""
         self._is_closed = True
-        while self._is_made and (self._queue or self._dropped):
+        failures = 0
+        while self._is_made and (self._queue or self._dropped) and failures < CLOSING_ATTEMPTS:
             try:
-                if not self._thread.submit(self._write).result(CLOSING_SECONDS):
-                    break
+                failures += not self._thread.submit(self._write).result(CLOSING_SECONDS)
             except (StoreError, TimeoutError):
                 break
         self._book.close()

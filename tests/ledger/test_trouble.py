@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -21,7 +22,7 @@ from cachemw import DiskStore
 from cachemw.httpx import CacheTransport
 from cachemw.ledger import ledger as ledgers
 from cachemw.ledger.ledger import Ledger
-from cachemw.ledger.schema import LEDGER_FILE, book_of
+from cachemw.ledger.schema import LEDGER_FILE, LEDGER_PATIENCE, book_of
 from tests.cache.answers import COMPLETION
 from tests.ledger.test_ledger import HIT, MISS, NOW, AtOnce
 
@@ -153,3 +154,18 @@ def _until(holds: Callable[[], bool], within: float = 20.0) -> None:
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_who_ends_waits_a_moment_for_another_that_writes(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, AtOnce())
+    ledger(MISS)
+    with closing(sqlite3.connect(tmp_path / LEDGER_FILE, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(2 * LEDGER_PATIENCE, other.execute, ("ROLLBACK",))
+        timer.start()
+        ledger(MISS)
+
+        ledger.close()
+        timer.join()
+
+    assert _count(tmp_path) == 2
