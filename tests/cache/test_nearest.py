@@ -33,8 +33,8 @@ def test_of_requests_that_differ_in_one_part_that_part_is_named() -> None:
 def test_one_that_differs_in_one_part_is_found_however_old_it_is_and_however_common_its_parts_are() -> None:
     """O5: of no part is it among the last ones."""
     names = ("model", "temperature", "top_p")
-    common = [{name: 1, "seed": f"{name} {number}", "stop": number} for number in range(1000) for name in names]
-    index = SketchIndex(map(sketch, [{**dict.fromkeys(names, 1), "seed": 1}, *common]))
+    common: list[Members] = [{name: 1, "seed": f"{name} {number}", "stop": number} for number in range(1000) for name in names]
+    index = SketchIndex(sketch(members) for members in ({**dict.fromkeys(names, 1), "seed": 1}, *common))
 
     assert index.nearest(sketch({**dict.fromkeys(names, 1), "seed": 2})) == 0
 
