@@ -5,8 +5,10 @@ from functools import lru_cache
 from typing import Any, cast
 
 import http_sf
+import msgspec
 
 from cachemw.messages import Headers, header_values
+from cachemw.redaction import redacted_repr
 from cachemw.report import ExchangeReport
 from cachemw.wire.fields import without
 
@@ -14,6 +16,24 @@ NAME = "cachemw"
 """The name of our member."""
 
 _TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*")
+
+
+class StatusMember(msgspec.Struct, frozen=True):
+    """The member of ours as a client reads it: whether the answer was stored before, or is now, and under which key."""
+
+    is_hit: bool = False
+    is_stored: bool = False
+    key: str = ""
+    detail: str = ""
+
+    __repr__ = redacted_repr
+
+
+def member_in(headers: Headers) -> StatusMember:
+    """Return what our member of a response's `Cache-Status` says; nothing where there is none that can be read."""
+    members = _members(b", ".join(header_values(headers, b"cache-status")))
+    said: dict[str, Any] = next((parameters for name, parameters in members if str(name) == NAME), {})
+    return StatusMember("hit" in said, "stored" in said, str(said.get("key", "")), str(said.get("detail", "")))
 
 
 def member(report: ExchangeReport) -> bytes:

@@ -1,4 +1,4 @@
-"""A record as a text of JSON that people read and compare, and back: without loss, but for times.
+"""A record as a text of JSON that people read and compare, and back: without loss, or without times.
 
 What is JSON in a record stands there parsed wherever to encode it again gives the same bytes; else as text, or in base64.
 """
@@ -35,8 +35,15 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
+def _once_each(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    named = dict(members)
+    if len(named) < len(members):
+        raise ValueError("a name stands there twice")
+    return named
+
+
 def _loads(text: str | bytes) -> Any:
-    return json.loads(text, parse_constant=_refuse_constant)
+    return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once_each)
 
 
 def _encoding(**options: Any) -> Callable[[Any], bytes]:
@@ -54,6 +61,14 @@ _FORMS: Mapping[str, Callable[[Any], bytes]] = {
     "indented, ASCII": _encoding(indent=2),
 }
 """The ways in which servers write JSON, by the names that files have for them."""
+
+
+class RecordTimes(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The times of a record that a file without times has not: to the fraction of a second, and of each event."""
+
+    stored_at: float
+    took: float | None = None
+    arrivals: tuple[float, ...] = ()
 
 
 class RecordDocument(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -81,11 +96,28 @@ class RecordDocument(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     body_end: str = ""
     body_text: str | None = None
     body_base64: str | None = None
+    times: RecordTimes | None = None
     usage: dict[str, int] | None = None
     proof: str = ""
     sketch: str | None = None
     record: str | None = None
+    seal: str | None = None
     checksum: str = ""
+
+    __repr__ = redacted_repr
+
+
+class FileRecord(msgspec.Struct, frozen=True):
+    """The content of a file: the `record`, its `index` as the file has it, and when its time is over.
+
+    `is_intact`: it is as it was written. `seal` is whatever the writer set under it; see `write`.
+    """
+
+    index: bytes
+    record: bytes
+    expires: float | None
+    seal: str | None
+    is_intact: bool
 
     __repr__ = redacted_repr
 
@@ -105,33 +137,46 @@ def without_times(record: bytes) -> bytes:
     return codec.encode(msgspec.structs.replace(stored, stored_at=at, arrivals=arrivals, took=None))
 
 
-def write(index: bytes, record: bytes, expires: float | None) -> str:
-    """Return a record as text; `expires` is when its time is over, in seconds since the epoch."""
-    written, until = without_times(record), None if expires is None else _moment(min(expires, _LAST))
+def write(
+    index: bytes, record: bytes, expires: float | None, *, times: bool = False, seal: Callable[[bytes], str] | None = None
+) -> str:
+    """Return a record as text; `expires` is when its time is over, in seconds since the epoch.
+
+    `times`: with all of its times. `seal` makes of the record that the text holds what is set under it.
+    """
+    written, until = record if times else without_times(record), None if expires is None else _moment(min(expires, _LAST))
     try:
-        text = _text(_sealed(_described(codec.decode(written)), index, written, until))
+        text = _text(_sealed(_described(codec.decode(written)), index, written, until, seal))
         if read(index, text.encode()) == (written, _seconds(until)):
             return text
     except (RecordError, ValueError, TypeError, OverflowError, OSError, RecursionError):
         pass  # it holds what is told in no other way, such as a time that no calendar has
-    return _text(_sealed({"record": _base64(record)}, index, record, until))
+    return _text(_sealed({"record": _base64(record)}, index, record, until, seal))
 
 
 def read(index: bytes, raw: bytes) -> tuple[bytes, float | None]:
     """Return the record of a text, and when its time is over. Raises `RecordError` for what was not written so."""
+    found = parse(raw)
+    if found.index != index:
+        raise RecordError("its key is not that of its name")
+    if not found.is_intact:
+        raise RecordError("it was changed: its checksum differs")
+    return found.record, found.expires
+
+
+def parse(raw: bytes) -> FileRecord:
+    """Return what a text says, changed or not. Raises `RecordError` for what is no record's, or of another version."""
     document = _document(raw)
     if document.cachemw != codec.VERSION:
         raise RecordError(f"it is of version {document.cachemw}, not {codec.VERSION}")
-    if document.key != index.hex():
-        raise RecordError("its key is not that of its name")
     try:
+        index = bytes.fromhex(document.key)
         record = base64.b64decode(document.record, validate=True) if document.record is not None else _record(document)
         expires = _seconds(document.expires)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, msgspec.MsgspecError) as exc:
         raise RecordError("it was changed, and is no record any more") from exc
-    if document.checksum != _checksum(index, record, document.expires):
-        raise RecordError("it was changed: its checksum differs")
-    return record, expires
+    is_intact = document.checksum == _checksum(index, record, document.expires)
+    return FileRecord(index, record, expires, document.seal, is_intact)
 
 
 def model_of(record: bytes) -> str | None:
@@ -152,10 +197,14 @@ def _document(raw: bytes) -> RecordDocument:
         raise RecordError("it is not JSON as cachemw writes it") from exc
 
 
-def _sealed(members: dict[str, Any], index: bytes, record: bytes, until: str | None) -> dict[str, Any]:
+def _sealed(
+    members: dict[str, Any], index: bytes, record: bytes, until: str | None, seal: Callable[[bytes], str] | None
+) -> dict[str, Any]:
     sealed = {"cachemw": codec.VERSION, "key": index.hex(), **members, "checksum": _checksum(index, record, until)}
     if until is not None:
         sealed["expires"] = until
+    if seal is not None:
+        sealed["seal"] = seal(record)
     return {name: sealed[name] for name in RecordDocument.__struct_fields__ if name in sealed}
 
 
@@ -181,9 +230,16 @@ def _described(stored: StoredResponse) -> dict[str, Any]:
         **({} if stored.request is None else _request(stored.request)),
         **({"asked_endpoint": stored.asked_endpoint} if stored.asked_endpoint else {}),
         **(_stream(stored) if stored.event_ends else _body(stored.body)),
+        **_times(stored),
         **({} if stored.usage is None else {"usage": _counts(stored.usage)}),
         **({} if stored.sketch is None else {"sketch": _base64(stored.sketch)}),
     }
+
+
+def _times(stored: StoredResponse) -> dict[str, Any]:
+    """Return the times that nothing else tells: none of a record without them."""
+    is_told = stored.took is None and not any(stored.arrivals) and stored.stored_at == math.floor(stored.stored_at)
+    return {} if is_told else {"times": msgspec.to_builtins(RecordTimes(stored.stored_at, stored.took, stored.arrivals))}
 
 
 def _request(request: bytes) -> dict[str, Any]:
@@ -259,22 +315,25 @@ def _moment(seconds: float) -> str:
 
 def _record(document: RecordDocument) -> bytes:
     kind, (body, ends) = document.kind, _content(document)
-    at = _seconds(document.stored_at)
+    times = document.times or RecordTimes(_seconds(document.stored_at) or 0.0)
+    if _moment(times.stored_at) != document.stored_at:
+        raise ValueError("it says two times")
     return codec.encode(
         StoredResponse(
             status=document.status,
             headers=tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in document.headers),
             body=body,
             event_ends=ends,
-            arrivals=(0.0,) * len(ends),
+            arrivals=times.arrivals or (0.0,) * len(ends),
             kind=Kind(kind["stream"] is True, msgspec.json.encode(kind["options"])),
             proof=bytes.fromhex(document.proof),
-            stored_at=0.0 if at is None else at,
+            stored_at=times.stored_at,
             lifetime=float(document.lifetime),
             endpoint=document.endpoint,
             request=_bytes_of("request", document),
             target=document.target,
             model=document.model,
+            took=times.took,
             usage=None if document.usage is None else Usage(**{_USAGE[name]: count for name, count in document.usage.items()}),
             sketch=None if document.sketch is None else base64.b64decode(document.sketch, validate=True),
             asked_endpoint=document.asked_endpoint,
@@ -318,8 +377,6 @@ def _bytes_of(name: str, document: RecordDocument) -> bytes | None:
 def _seconds(moment: str | None) -> float | None:
     return None if moment is None else datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC).timestamp()
 
-
-# Its text.
 
 _LINE_EACH = ("events", "headers")
 _INDENTED = ("request", "body")

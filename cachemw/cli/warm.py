@@ -1,0 +1,190 @@
+"""`cachemw warm`: ask many requests, so that their answers are stored when somebody asks."""
+
+import asyncio
+import json
+import os
+import sys
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from typing import IO, Annotated
+
+import typer
+
+from cachemw.cli.addressing import AddressBook
+from cachemw.cli.asking import AsClient, KeyVariable, Through, asked_by
+from cachemw.cli.options import AsJson, Config, Directory, Upstream
+from cachemw.cli.pricing import Pricing
+from cachemw.cli.progress import Advance, progress
+from cachemw.cli.serve import interrupt_on_sigterm
+from cachemw.cli.telling import failure_lines
+from cachemw.errors import CommandError
+from cachemw.gateway.hints import waiting_hint
+from cachemw.inventory.asking import WholeReply
+from cachemw.inventory.batches import LONGEST_LINE, BatchRequest, FaultyLine, answer_line, failure_line, requests_in
+from cachemw.inventory.warming import Purse, Warming, WarmSums
+from cachemw.money import in_dollars, nano_of
+from cachemw.proxy import Settings
+
+INTERRUPTED = 130
+_PRIVATE = 0o600
+
+Concurrency = Annotated[
+    int, typer.Option("--concurrency", help="How many are asked at once, at most.", min=1, max=1000, metavar="NUMBER")
+]
+MaxUsd = Annotated[
+    str, typer.Option("--max-usd", help="Stop before more than this could be spent.", metavar="DOLLARS", show_default=False)
+]
+
+
+def dollars(text: str, option: str = "--max-usd") -> int | None:
+    """Return an amount in nano-dollars; `None` where none is given. Raises `typer.BadParameter`."""
+    amount = nano_of(text) if text else None
+    if text and amount is None:
+        raise typer.BadParameter(f"{text!r} is no amount of dollars, as 5 or 0.25", param_hint=option)
+    return amount
+
+
+def warm(
+    file: Annotated[str, typer.Argument(help="Lines of a batch's input, or bodies of requests; - reads standard input.")],
+    through: Through = "",
+    key_env: KeyVariable = "",
+    client: AsClient = "",
+    concurrency: Concurrency = 8,
+    max_usd: MaxUsd = "",
+    out: Annotated[
+        str, typer.Option("--out", help="Where to write the answers, as a batch's output.", metavar="FILE", show_default=False)
+    ] = "",
+    upstream: Upstream = "",
+    config: Config = "",
+    as_json: AsJson = False,
+    directory: Directory = "",
+) -> None:
+    """Ask every request of a file, so that its answer is stored; what is stored already is not asked for.
+
+    So it goes on where it ended when it is run again. The exit code is 1 if any request failed.
+    """
+    interrupt_on_sigterm()
+    given = {name: value for name, value in (("dir", directory), ("upstream", upstream)) if value}
+    settings, limit = Settings.read(given, os.environ, config), dollars(max_usd)
+    requests, faulty = read_requests(file)
+    pricing = Pricing(AddressBook(settings))
+    purse = Purse(most_of=pricing.most_of, cost_of=pricing.cost_of, limit=limit)
+    if refusal := purse.refusal(requests):
+        raise CommandError(f"{refusal}, so it cannot be held to ${in_dollars(limit or 0)}: leave --max-usd out, or give prices")
+    with closing(_Output(out)) as output:
+        sums = _warm(settings, requests, purse, concurrency, output, (through, key_env, client))
+    sums.failed[:0] = [(f"{file}:{line.number}", line.why) for line in faulty]
+    sums.total += len(faulty)
+    typer.echo(_in_json(sums) if as_json else _in_words(sums))
+    interrupted = sums.stopped == _CTRL_C
+    raise typer.Exit(INTERRUPTED if interrupted else 1 if sums.failed else 0)
+
+
+_CTRL_C = "it was ended by a signal"
+
+
+def read_requests(file: str) -> tuple[list[BatchRequest], list[FaultyLine]]:
+    """Return the requests in a file, and the lines of which nothing can be made. Raises `CommandError`."""
+    try:
+        with sys.stdin.buffer if file == "-" else open(file, "rb") as lines:
+            every = list(requests_in(iter(lambda: lines.readline(LONGEST_LINE), b"")))
+    except OSError as exc:
+        raise CommandError(f"cannot read {file}: {exc.strerror}") from exc
+    return [one for one in every if isinstance(one, BatchRequest)], [one for one in every if isinstance(one, FaultyLine)]
+
+
+class _Output:
+    """The file of answers, written line by line; without a name, nothing."""
+
+    def __init__(self, name: str) -> None:
+        self._file: IO[bytes] | None = None
+        if name:
+            try:
+                self._file = open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "wb")  # noqa: SIM115
+            except OSError as exc:
+                raise CommandError(f"cannot write to {name}: {exc.strerror}") from exc
+
+    def write(self, request: BatchRequest, reply: WholeReply) -> None:
+        if self._file is None:
+            return
+        name = f"batch_req_{uuid.uuid4().hex}"
+        if reply.status is None:
+            self._file.write(failure_line(request.id, name, reply.why))
+        else:
+            self._file.write(answer_line(request.id, name, reply.status, reply.body))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _warm(
+    settings: Settings,
+    requests: list[BatchRequest],
+    purse: Purse,
+    concurrency: int,
+    output: _Output,
+    whom: tuple[str, str, str],
+) -> WarmSums:
+    """Ask, until all are answered or somebody ends it."""
+    sums = WarmSums(len(requests))
+
+    async def ask(advance: Advance) -> None:
+        nonlocal sums
+        async with asked_by(settings, store, *whom) as asked:
+            note = _noting(output, advance, lambda: sums)
+            warming = Warming(asked, requests, purse, concurrency=concurrency, hint=waiting_hint, note=note)
+            sums = warming.sums
+            await warming.run()
+
+    with closing(settings.store()) as store, progress("warming") as advance:
+        try:
+            asyncio.run(ask(advance))
+        except KeyboardInterrupt:
+            sums.stopped = _CTRL_C
+    return sums
+
+
+def _noting(output: _Output, advance: Advance, sums: Callable[[], WarmSums]) -> Callable[[BatchRequest, WholeReply], None]:
+    def note(request: BatchRequest, reply: WholeReply) -> None:
+        output.write(request, reply)
+        now = sums()
+        advance(now.done, now.total, f"{now.hits:,} stored before, ${in_dollars(now.spent)}")
+
+    return note
+
+
+def _in_words(sums: WarmSums) -> str:
+    lines = [
+        f"{sums.total:,} requests: {sums.hits:,} stored before, {sums.fetched:,} asked and stored now",
+        _spent(sums),
+        *(f"{count:,} answered, and not stored: {detail}" for detail, count in sorted(sums.not_kept.items())),
+    ]
+    lines += failure_lines(sums.failed, "failed")
+    if sums.stopped:
+        lines += [f"{sums.left:,} left, for {sums.stopped}", "run it again: what is stored is not asked for"]
+    return "\n".join(lines)
+
+
+def _spent(sums: WarmSums) -> str:
+    unknown = f", and {sums.unpriced:,} answers of unknown price" if sums.unpriced else ""
+    return f"${in_dollars(sums.spent)} spent{unknown}"
+
+
+def _in_json(sums: WarmSums) -> str:
+    lines: list[object] = [{"failed": name, "why": why} for name, why in sums.failed]
+    lines.append(
+        {
+            "requests": sums.total,
+            "hits": sums.hits,
+            "fetched": sums.fetched,
+            "not_stored": dict(sums.not_kept),
+            "failed": len(sums.failed),
+            "left": sums.left,
+            "stopped": sums.stopped or None,
+            "spent_usd": in_dollars(sums.spent),
+            "unpriced": sums.unpriced,
+        }
+    )
+    return "\n".join(map(json.dumps, lines))
