@@ -11,7 +11,7 @@ import typer
 
 from cachemw.cli.filtering import FilterOptions, filter_of, takes_filters
 from cachemw.cli.options import AsJson, Directory
-from cachemw.cli.progress import progress
+from cachemw.cli.progress import progress_bar
 from cachemw.cli.store import opened
 from cachemw.errors import RecordError, StoreError
 from cachemw.inventory.entries import read_entries
@@ -58,8 +58,8 @@ def secret_of(store: Store) -> bytes | None:
 
 
 def _export(store: Store, meant: Filter, folder: ExportFolder, way: Writing) -> ExportSums:
-    with progress("exporting") as advance:
-        return export(_records(store, meant, lambda done, total: advance(done, total, "")), folder, way)
+    with progress_bar("exporting") as tell:
+        return export(_records(store, meant, tell), folder, way)
 
 
 def _write_lines(store: Store, meant: Filter, way: Writing) -> None:

@@ -17,7 +17,7 @@ from cachemw.cassette import POLICIES
 from cachemw.cli.addressing import AddressBook
 from cachemw.cli.export import secret_of
 from cachemw.cli.options import AsJson, Config, Directory, Upstream
-from cachemw.cli.progress import progress
+from cachemw.cli.progress import progress_bar
 from cachemw.cli.telling import failure_lines
 from cachemw.errors import CommandError, RecordError, StoreError
 from cachemw.inventory.batches import BatchAnswer, BatchRequest, FaultyLine, answers_in, requests_in
@@ -207,7 +207,7 @@ Source = tuple[str, str | None, Callable[[], bytes]]
 
 def _files(places: list[str], entrance: Entrance, store: Store) -> ImportSums:
     sums, sources = ImportSums(), [source for place in places for source in _sources(place)]
-    with progress("importing") as advance:
+    with progress_bar("importing") as tell:
         for count, (name, digits, read) in enumerate(sources, 1):
             now = time.time()
             try:
@@ -215,7 +215,7 @@ def _files(places: list[str], entrance: Entrance, store: Store) -> ImportSums:
             except RecordError as exc:
                 incoming = str(exc)
             sums.add(name, incoming, _placed(incoming, store, entrance, now))
-            advance(count, len(sources), f"{sums.imported:,} imported")
+            tell(count, len(sources), f"{sums.imported:,} imported")
     return sums
 
 
@@ -268,12 +268,12 @@ def _batch(places: list[str], entrance: Entrance, book: AddressBook, store: Stor
     answers = dict(_by_id(answered_file, answers_in(_lines(answered_file)), sums))
     for name in answers.keys() - requests.keys():
         sums.refused.append((f"{answered_file}: {name}", "nothing asked for it"))
-    with progress("importing") as advance:
+    with progress_bar("importing") as tell:
         for count, (name, request) in enumerate(requests.items(), 1):
             now, answer = time.time(), answers.get(name)
             incoming = "it has no answer" if answer is None else _incoming(request, answer, book, entrance, whose, model, now)
             sums.add(name, incoming, _placed(incoming, store, entrance, now))
-            advance(count, len(requests), f"{sums.imported:,} imported")
+            tell(count, len(requests), f"{sums.imported:,} imported")
     return sums
 
 

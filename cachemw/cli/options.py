@@ -29,6 +29,16 @@ Config = Annotated[
         show_default=False,
     ),
 ]
+Upstream = Annotated[
+    str,
+    typer.Option(
+        SETTINGS["upstream"].option,
+        envvar=SETTINGS["upstream"].variable,
+        help=SETTINGS["upstream"].help_text,
+        metavar=SETTINGS["upstream"].form.metavar,
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write it for programs: one JSON object a line.")]
 Since = Annotated[
     str | None, typer.Option(help="How far back to look, as in 90m, 24h or 7d.", metavar="DURATION", show_default="all")

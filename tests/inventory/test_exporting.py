@@ -14,7 +14,7 @@ from cachemw import FileStore, StoreError
 from cachemw.cache import record as codec
 from cachemw.inventory.exporting import ExportFolder, ExportSums, Writing, WrittenRecord, export, line_of, seal_of, written
 from cachemw.stores.file import form
-from tests.inventory.records import INDEX, NOW, RECORDS, chunks, completion
+from tests.inventory.records import INDEX, RECORDS, chunks, completion
 from tests.stores.test_files import JSON_HEAD, answers, differences, stored
 
 SECRET = b"the store's own"
@@ -70,11 +70,11 @@ def test_a_line_says_what_the_file_says(members: dict[str, Any], answer: dict[st
 
 
 def test_times_stand_behind_the_answer_and_only_where_there_are_any() -> None:
-    record = codec.encode(chunks("Bl", "ue.", stored_at=NOW + 0.25, request=REQUEST))
+    record = codec.encode(chunks("Bl", "ue.", stored_at=1_800_000_000.25, request=REQUEST))
 
     document, timeless = (json.loads(text_of(record, way).text) for way in (WHOLE, TIMELESS))
 
-    assert document["times"] == {"stored_at": NOW + 0.25, "took": 0.5, "arrivals": [0.5] * 4}
+    assert document["times"] == {"stored_at": 1_800_000_000.25, "took": 0.5, "arrivals": [0.5] * 4}
     assert "times" not in timeless
     assert document["stored_at"] == timeless["stored_at"] == "2027-01-15T08:00:00Z"
 
