@@ -14,6 +14,7 @@ PURE_MODULES = {
     *("cachemw.errors", "cachemw.messages", "cachemw.report", "cachemw.limits", "cachemw.redaction", "cachemw.toml"),
     *("cachemw.money", "cachemw.routing"),
     *("cachemw.formats", "cachemw.proxy.admission", "cachemw.proxy.lending"),
+    *("cachemw.inventory.admitting", "cachemw.inventory.batches", "cachemw.inventory.drift"),
     *("cachemw.inventory.entry", "cachemw.inventory.filters", "cachemw.inventory.answers", "cachemw.inventory.survey"),
     *("cachemw.drivers.pull", "cachemw.drivers.pull_effects", "cachemw.flights.pulled"),
 }

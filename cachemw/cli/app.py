@@ -14,7 +14,9 @@ import cachemw
 from cachemw.cli import demo as demonstration
 from cachemw.cli.check import examine
 from cachemw.cli.demo_routes import perform_routes
+from cachemw.cli.export import export_records
 from cachemw.cli.finding import in_json, in_words
+from cachemw.cli.imports import import_records
 from cachemw.cli.listening import listen, url_of
 from cachemw.cli.log import log
 from cachemw.cli.ls import ls
@@ -26,6 +28,8 @@ from cachemw.cli.show import show
 from cachemw.cli.spend import spend
 from cachemw.cli.stats import stats
 from cachemw.cli.top import top
+from cachemw.cli.verify import verify_records
+from cachemw.cli.warm import warm
 from cachemw.cli.why import why
 from cachemw.errors import CacheError, InvalidSetting
 from cachemw.gateway.config import SETTINGS_TABLE
@@ -188,3 +192,7 @@ app.command()(spend)
 app.command()(ls)
 app.command()(show)
 app.command()(purge)
+app.command("export")(export_records)
+app.command("import")(import_records)
+app.command()(warm)
+app.command("verify")(verify_records)

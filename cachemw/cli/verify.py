@@ -19,12 +19,13 @@ from rich.text import Text
 from cachemw.cache import record as codec
 from cachemw.cli.addressing import AddressBook
 from cachemw.cli.asking import AsClient, KeyVariable, Through, asked_by
+from cachemw.cli.figures import shown_name
 from cachemw.cli.filtering import FilterOptions, filter_of, takes_filters
 from cachemw.cli.options import AsJson, Config, Directory, Upstream
 from cachemw.cli.pricing import Pricing
-from cachemw.cli.progress import progress
-from cachemw.cli.telling import failure_lines, shown
-from cachemw.cli.warm import INTERRUPTED, MaxUsd, dollars
+from cachemw.cli.progress import progress_bar
+from cachemw.cli.telling import failure_lines
+from cachemw.cli.warm import ENDED_BY_SIGNAL, MaxUsd, dollars
 from cachemw.errors import CommandError, RecordError, StoreError
 from cachemw.inventory.admitting import BY_NAME, path_of
 from cachemw.inventory.asking import WholeReply
@@ -92,14 +93,14 @@ def verify_records(
     else:
         _show(every, sums, left_out)
     has_drifted = any(one.share > threshold for one in sums.values()) or not any(one.compared for one in sums.values())
-    raise typer.Exit(INTERRUPTED if not is_whole else 1 if has_drifted else 0)
+    raise typer.Exit(ENDED_BY_SIGNAL if not is_whole else 1 if has_drifted else 0)
 
 
 def _candidates(store: Store, meant: Filter, book: AddressBook, *, is_ours: bool) -> tuple[list[DriftCandidate], Counter[str]]:
     """Return the stored answers that can be asked for again, and why others cannot."""
     now, candidates, left_out = time.time(), list[DriftCandidate](), Counter[str]()
-    with progress("reading") as advance:
-        for entry in read_entries(store, now, meant, progress=lambda done, total: advance(done, total, "")):
+    with progress_bar("reading") as tell:
+        for entry in read_entries(store, now, meant, progress=tell):
             if entry.is_damaged or not meant.fits(entry, now):
                 continue
             try:
@@ -140,7 +141,7 @@ def _chosen(
     unknown = next((one for one in chosen if pricing.most_of(one.request) is None), None)
     if limit is not None and unknown is not None:
         raise CommandError(
-            f"nobody knows the most that {shown(unknown.model)} can cost, so it cannot be held to ${in_dollars(limit)}:"
+            f"nobody knows the most that {shown_name(unknown.model)} can cost, so it cannot be held to ${in_dollars(limit)}:"
             " leave --max-usd out, or give prices"
         )
     affordable = within(chosen, pricing.most_of, limit)
@@ -183,9 +184,9 @@ def _verified(
         async with asked_by(settings, store, *whom) as asked:
             async for one in verify(asked, chosen, _nothing):
                 every.append(one)
-                advance(len(every), len(chosen), "")
+                tell(len(every), len(chosen))
 
-    with progress("verifying") as advance:
+    with progress_bar("verifying") as tell:
         try:
             asyncio.run(ask())
         except KeyboardInterrupt:
@@ -199,7 +200,7 @@ def _nothing(request: BatchRequest, reply: WholeReply) -> None: ...
 def _show(every: Sequence[Verified], sums: Mapping[str, DriftSums], left_out: Counter[str]) -> None:
     for name, one in sums.items():
         for change, count in sorted(one.changes.items()):
-            typer.echo(f"{shown(name)}: in {count:,} of {one.compared:,} answers the {shown(change)}")
+            typer.echo(f"{shown_name(name)}: in {count:,} of {one.compared:,} answers the {shown_name(change)}")
     Console().print(_table(sums))
     failed = [(one.candidate.key, one.why) for one in every if one.comparison is None]
     lines = [
@@ -220,7 +221,7 @@ def _table(sums: Mapping[str, DriftSums]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, one in sums.items():
         counts = [f"{one.likenesses[likeness.value]:,}" for likeness in Likeness]
-        table.add_row(Text(shown(name)), f"{one.compared:,}", *counts, f"{one.mean_ratio:.0%}", f"{one.share:.1%}")
+        table.add_row(Text(shown_name(name)), f"{one.compared:,}", *counts, f"{one.mean_ratio:.0%}", f"{one.share:.1%}")
     return table
 
 

@@ -15,7 +15,7 @@ from cachemw.cli.addressing import AddressBook
 from cachemw.cli.asking import AsClient, KeyVariable, Through, asked_by
 from cachemw.cli.options import AsJson, Config, Directory, Upstream
 from cachemw.cli.pricing import Pricing
-from cachemw.cli.progress import Advance, progress
+from cachemw.cli.progress import Tell, progress_bar
 from cachemw.cli.serve import interrupt_on_sigterm
 from cachemw.cli.telling import failure_lines
 from cachemw.errors import CommandError
@@ -26,7 +26,7 @@ from cachemw.inventory.warming import Purse, Warming, WarmSums
 from cachemw.money import in_dollars, nano_of
 from cachemw.proxy import Settings
 
-INTERRUPTED = 130
+ENDED_BY_SIGNAL = 130
 _PRIVATE = 0o600
 
 Concurrency = Annotated[
@@ -78,7 +78,7 @@ def warm(
     sums.total += len(faulty)
     typer.echo(_in_json(sums) if as_json else _in_words(sums))
     interrupted = sums.stopped == _CTRL_C
-    raise typer.Exit(INTERRUPTED if interrupted else 1 if sums.failed else 0)
+    raise typer.Exit(ENDED_BY_SIGNAL if interrupted else 1 if sums.failed else 0)
 
 
 _CTRL_C = "it was ended by a signal"
@@ -130,27 +130,27 @@ def _warm(
     """Ask, until all are answered or somebody ends it."""
     sums = WarmSums(len(requests))
 
-    async def ask(advance: Advance) -> None:
+    async def ask(tell: Tell) -> None:
         nonlocal sums
         async with asked_by(settings, store, *whom) as asked:
-            note = _noting(output, advance, lambda: sums)
+            note = _noting(output, tell, lambda: sums)
             warming = Warming(asked, requests, purse, concurrency=concurrency, hint=waiting_hint, note=note)
             sums = warming.sums
             await warming.run()
 
-    with closing(settings.store()) as store, progress("warming") as advance:
+    with closing(settings.store()) as store, progress_bar("warming") as tell:
         try:
-            asyncio.run(ask(advance))
+            asyncio.run(ask(tell))
         except KeyboardInterrupt:
             sums.stopped = _CTRL_C
     return sums
 
 
-def _noting(output: _Output, advance: Advance, sums: Callable[[], WarmSums]) -> Callable[[BatchRequest, WholeReply], None]:
+def _noting(output: _Output, tell: Tell, sums: Callable[[], WarmSums]) -> Callable[[BatchRequest, WholeReply], None]:
     def note(request: BatchRequest, reply: WholeReply) -> None:
         output.write(request, reply)
         now = sums()
-        advance(now.done, now.total, f"{now.hits:,} stored before, ${in_dollars(now.spent)}")
+        tell(now.done, now.total, f"{now.hits:,} stored before, ${in_dollars(now.spent)}")
 
     return note
 
