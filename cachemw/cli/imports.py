@@ -274,6 +274,7 @@ def _batch(places: list[str], entrance: Entrance, book: AddressBook, store: Stor
             incoming = "it has no answer" if answer is None else _incoming(request, answer, book, entrance, whose, model, now)
             sums.add(name, incoming, _placed(incoming, store, entrance, now))
             tell(count, len(requests), f"{sums.imported:,} imported")
+    sums.rekeyed = 0  # none had a key before
     return sums
 
 

@@ -17,10 +17,11 @@ from cachemw import DiskStore, FileStore, Policy, RecordError, sdk
 from cachemw.cache import record as codec
 from cachemw.cache.key import SHARED
 from cachemw.cassette import Cassette
+from cachemw.inventory.admitting import Addressee
 from cachemw.inventory.exporting import Writing, WrittenRecord, written
 from cachemw.inventory.importing import Entrance, Incoming, Placing, place, read_in
 from cachemw.limits import Limits
-from cachemw.messages import Recipient
+from cachemw.messages import HttpRecipient, HttpTarget, Recipient
 from cachemw.simulator import Simulator
 from cachemw.stores import Store
 from cachemw.stores.file import form
@@ -261,6 +262,21 @@ def test_no_change_by_hand_is_ever_a_hit_for_the_request_that_was_stored(
 
     assert isinstance(came[name], str)
     assert dict(recorded[0].scan()) == before
+
+
+def test_an_answer_of_one_model_is_not_imported_for_another(files: dict[str, str]) -> None:
+    """O7: records name the model that a provider was asked for."""
+    _, document = one_of(files)
+    target = HttpTarget("https://api.cerebras.ai/v1/chat/completions", HttpRecipient("cerebras"))
+    terms = entrance(whose=everybody, by_name=lambda *_: Addressee(target))
+
+    found = [
+        read_in(with_member(dict(document), "target", name).encode(), None, terms, time.time())
+        for name in ("cerebras/gpt-oss-120b", "cerebras/gpt-oss-20b")
+    ]
+
+    assert isinstance(found[0], Incoming)
+    assert found[1] == "its request is not for who is said to have answered"
 
 
 def test_files_that_were_swapped_come_in_under_the_keys_of_their_own_requests(files: dict[str, str], tmp_path: Path) -> None:
