@@ -163,7 +163,7 @@ def _in_words(sums: WarmSums) -> str:
     ]
     lines += failure_lines(sums.failed, "failed")
     if sums.stopped:
-        lines += [f"{sums.left:,} left, for {sums.stopped}", "run it again: what is stored is not asked for"]
+        lines += [f"{sums.left:,} left: {sums.stopped}", "run it again: what is stored is not asked for"]
     return "\n".join(lines)
 
 

@@ -233,7 +233,7 @@ def test_a_signal_ends_it_and_it_says_what_is_left(command: Command, tmp_path: P
     assert said.splitlines() == [
         "9 requests: 0 stored before, 3 asked and stored now",
         "$0 spent, and 3 answers of unknown price",
-        "6 left, for it was ended by a signal",
+        "6 left: it was ended by a signal",
         "run it again: what is stored is not asked for",
     ]
     assert is_narrow(said)
