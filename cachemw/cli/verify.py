@@ -125,7 +125,7 @@ def _candidate(index: bytes, stored: StoredResponse, book: AddressBook, *, is_ou
     if not is_ours:
         return candidate_of(index, stored, path)
     known = book.by_name(stored.target, path.encode(), path.encode())
-    if known is None or known.name is None and known.target.recipient != book.default.recipient:
+    if known is None or known.name is None and known.target != book.default.target(path.encode(), b""):
         return "answered by another upstream than that of the settings"
     return candidate_of(index, stored, path, known.name)
 

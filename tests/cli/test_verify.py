@@ -201,6 +201,23 @@ def test_what_cannot_be_asked_again_is_told(here: Here, model: tuple[Model, str]
     assert done.stderr == "cachemw: there is nothing to verify: 2 its request was not kept\n"
 
 
+def test_another_upstream_than_the_one_that_answered_is_not_asked(
+    here: Here, model: tuple[Model, str], stored: dict[str, str]
+) -> None:
+    done = here("verify", "--yes", **{**stored, "CACHEMW_UPSTREAM": "http://127.0.0.1:9/v1"})
+
+    assert done.stderr == "cachemw: there is nothing to verify: 6 answered by another upstream than that of the settings\n"
+
+
+def test_a_proxy_that_runs_is_asked_by_its_url(
+    command: Command, here: Here, model: tuple[Model, str], stored: dict[str, str]
+) -> None:
+    with command.serving("serve", "--port", 0, lines=1, **stored) as proxy:
+        done = here("verify", "--yes", "--sample", 2, "--through", proxy.url, **stored)
+
+    assert (done.returncode, len(model[0].asked)) == (0, 2)
+
+
 def test_an_upstream_that_fails_is_no_drift_but_nothing_is_verified_then(
     here: Here, model: tuple[Model, str], stored: dict[str, str]
 ) -> None:
