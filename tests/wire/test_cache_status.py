@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.report import ExchangeReport, Fwd
-from cachemw.wire.cache_status import announce, member
+from cachemw.wire.cache_status import StatusMember, announce, member, member_in
 
 
 @pytest.mark.parametrize(
@@ -186,3 +186,21 @@ def test_an_upstream_cannot_speak_in_our_name(before: list[bytes], kept: list[by
     values = [value for name, value in fields if name == b"cache-status"]
     assert values == [*kept, b"cachemw; fwd=miss"]
     assert len(members_of(b", ".join(values))) == len(kept) + 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b'cachemw; hit; ttl=60; key="7c5d"', StatusMember(is_hit=True, key="7c5d")),
+        (b"cachemw; fwd=miss; stored; detail=transcoded", StatusMember(is_stored=True, detail="transcoded")),
+        (b'other; hit, cachemw; fwd=miss; detail="a, b"', StatusMember(detail="a, b")),
+        (b"other; hit", StatusMember()),
+        (b"no list; (", StatusMember()),
+    ],
+)
+def test_a_client_reads_what_our_member_says(value: bytes, expected: StatusMember) -> None:
+    assert member_in(((b"Cache-Status", value),)) == expected
+
+
+def test_without_the_field_nothing_is_said() -> None:
+    assert member_in(()) == StatusMember()
