@@ -11,6 +11,8 @@ import anthropic
 import openai
 import pytest
 import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from cachemw import DiskStore, FileStore, Policy, RecordError, sdk
@@ -309,6 +311,27 @@ def test_a_newer_answer_stays_and_an_older_one_goes(files: dict[str, str], tmp_p
         Placing.IMPORTED,
         Placing.NEWER,
     ]
+
+
+@given(data=st.data())
+def test_whatever_is_done_to_a_file_it_is_refused_or_a_record_under_the_key_of_its_own_request(
+    files: dict[str, str], data: st.DataObject
+) -> None:
+    """O7: and nothing is raised."""
+    text = files[data.draw(st.sampled_from(sorted(files)))]
+    start = data.draw(st.integers(0, len(text)))
+    size = data.draw(st.integers(0, 30))
+    put = data.draw(st.text(max_size=9) | st.sampled_from(['"', "}", "1e999", "null", "-0.0", "\ud800", '"request": {},']))
+    changed = text[:start] + put + text[start + size :]
+
+    found = read_in(changed.encode(errors="replace"), None, entrance(whose=everybody), time.time())
+
+    if isinstance(found, Incoming):
+        again = written((found.index, found.record), Writing())
+        assert isinstance(again, WrittenRecord)
+        kept = read_in(again.text.encode(), found.index.hex(), entrance(whose=everybody), time.time())
+        assert isinstance(kept, Incoming)
+        assert (kept.index, kept.record, kept.is_rekeyed, kept.is_changed) == (found.index, found.record, False, False)
 
 
 # Records that hold no request.
