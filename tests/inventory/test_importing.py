@@ -203,6 +203,7 @@ CHANGES: dict[str, tuple[Change, str | None]] = {
         lambda one: with_member({**one, "stored_at": "2096-10-02T07:06:40Z"}, "times", {"stored_at": 4e9}),
         "cannot have been stored",
     ),
+    "a time of no calendar": (lambda one: with_member(one, "times", {"stored_at": 1e17}), "no record any more"),
     "a time without end": (lambda one: with_member(one, "lifetime", 1e300), "cannot have been stored"),
     "a request that is none": (lambda one: with_member(one, "request", [1]), "cannot be cached"),
     "a request that bypasses": (lambda one: with_member(one, "request/store", True), "cannot be cached"),

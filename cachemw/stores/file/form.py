@@ -173,7 +173,7 @@ def parse(raw: bytes) -> FileRecord:
         index = bytes.fromhex(document.key)
         record = base64.b64decode(document.record, validate=True) if document.record is not None else _record(document)
         expires = _seconds(document.expires)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, msgspec.MsgspecError) as exc:
+    except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError, msgspec.MsgspecError) as exc:
         raise RecordError("it was changed, and is no record any more") from exc
     is_intact = document.checksum == _checksum(index, record, document.expires)
     return FileRecord(index, record, expires, document.seal, is_intact)
