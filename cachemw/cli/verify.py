@@ -50,7 +50,8 @@ from cachemw.stores import Store
 
 SampleSize = Annotated[int, typer.Option("--sample", help="How many to ask for anew, at most.", min=1, metavar="NUMBER")]
 Threshold = Annotated[
-    float, typer.Option("--threshold", help="The share of a model's answers that may have drifted.", min=0, max=1)
+    float,
+    typer.Option("--threshold", help="The share of a model's answers that may have drifted.", min=0, max=1, metavar="SHARE"),
 ]
 
 

@@ -46,7 +46,9 @@ def dollars(text: str, option: str = "--max-usd") -> int | None:
 
 
 def warm(
-    file: Annotated[str, typer.Argument(help="Lines of a batch's input, or bodies of requests; - reads standard input.")],
+    file: Annotated[
+        str, typer.Argument(help="Lines of a batch's input, or bodies of requests; - is standard input.", metavar="FILE")
+    ],
     through: Through = "",
     key_env: KeyVariable = "",
     client: AsClient = "",

@@ -114,11 +114,19 @@ async def verify(
             reply = await asked.ask(question)
             note(request, reply)
             gist = gist_of(request.endpoint.name, reply.body) if reply.is_answer else None
-            if gist is None:
-                why = "its new answer cannot be compared" if reply.is_answer else why_failed(reply)
+            why = _why_not_compared(reply, gist)
+            if gist is None or why:
                 break
             gists.append(gist)
         yield Verified(candidate, None if why else compared(candidate.gist, gists), why)
+
+
+def _why_not_compared(reply: WholeReply, gist: Gist | None) -> str:
+    if not reply.is_answer:
+        return why_failed(reply)
+    if reply.standing.is_hit:  # where controls of clients are not obeyed (--ignore-control)
+        return "a store answered it, and not the upstream"
+    return "" if gist is not None else "its new answer cannot be compared"
 
 
 @dataclass(slots=True)

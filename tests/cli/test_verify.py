@@ -218,6 +218,16 @@ def test_a_proxy_that_runs_is_asked_by_its_url(
     assert (done.returncode, len(model[0].asked)) == (0, 2)
 
 
+def test_an_answer_from_the_store_is_not_compared_with_itself(
+    here: Here, model: tuple[Model, str], stored: dict[str, str]
+) -> None:
+    done = here("verify", "--yes", **stored, CACHEMW_IGNORE_CONTROL="cache-control")
+
+    assert done.returncode == 1
+    assert "a store answered it, and not the upstream" in done.stdout
+    assert not model[0].asked
+
+
 def test_an_upstream_that_fails_is_no_drift_but_nothing_is_verified_then(
     here: Here, model: tuple[Model, str], stored: dict[str, str]
 ) -> None:
