@@ -28,8 +28,9 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
     `docs/cache-status.md`.
 
     Who and what: `id`, sortable by time; `at`, seconds since the epoch; `endpoint` and `target`, names; `client`, the name of
-    its key, else a code of its credential; `namespace`, as the client says it; `model`, as it was sent;
-    `answered_model` and `usage`, as the answer says; `sketch`, a code of each part of the key of what was forwarded.
+    its key, else a code of its credential; `namespace`, as the client says it; `model`, as it was sent; `stream`, whether one
+    was asked for; `answered_model` and `usage`, as the answer says; `sketch`, a code of each part of the key of what was
+    forwarded.
 
     How much: `status` of what the client got; `bytes_in` and `bytes_out` of the two bodies; `first_byte` and `total`, seconds
     since the request came; `took`, seconds that a stored answer had taken its upstream; `kept_for`, seconds for which an answer
@@ -62,6 +63,7 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
     client: str | None = None
     namespace: str | None = None
     model: str | None = None
+    stream: bool | None = None
     answered_model: str | None = None
     status: int | None = None
     usage: Usage | None = None

@@ -105,6 +105,7 @@ class Received(msgspec.Struct, frozen=True):
             client=client_code(request.caller, self.partition),
             namespace=asked.namespace,
             model=call.model,
+            stream=call.kind.stream,
             bytes_in=self.bytes_in,
         )
         return Query(

@@ -22,8 +22,11 @@ from cachemw.endpoints import endpoint_of
 from cachemw.endpoints import errors as refusals
 from cachemw.errors import ClientLeftError
 from cachemw.gateway.routes import GatewayConfig
+from cachemw.gateway.upstream import Gateway
 from cachemw.limits import Limits
 from cachemw.messages import Unread
+from cachemw.metrics.hook import Gauges, Metrics, metrics_beside
+from cachemw.metrics.table import FLIGHT_BYTES, FLIGHTS, FLIGHTS_DETACHED, STORE_BREAKER
 from cachemw.proxy.admission import HEALTH, READINESS
 from cachemw.proxy.gate import Gate
 from cachemw.proxy.gateways import gateway_of
@@ -35,13 +38,15 @@ from cachemw.proxy.settings import Settings
 from cachemw.report import Hook
 from cachemw.stores import Store
 from cachemw.upstreams.base import AsyncGateway, AsyncUpstream
+from cachemw.upstreams.providers import PROVIDERS
 
 
 class Proxy:
     """An ASGI app that answers API calls from the store or the upstream, and passes all others to the upstream.
 
     In the place of the upstream there may be a `gateway`, which asks one of several.
-    The default store is `DiskStore()`, closed with the lifespan; `closes` are called when that has ended.
+    The default store is `DiskStore()`, closed with the lifespan. `metrics` are written while that lasts; `closes` are called
+    when it has ended.
     """
 
     def __init__(
@@ -54,8 +59,11 @@ class Proxy:
         limits: Limits = Limits(),
         hooks: Iterable[Hook] = (),
         ledger: bool = True,
+        metrics: Metrics | None = None,
         closes: Iterable[Callable[[], None]] = (),
     ) -> None:
+        hooks = hooks if metrics is None else (*hooks, metrics)
+        counted = contextlib.nullcontext if metrics is None else metrics.written
         pages = Router(
             [
                 Route("/", _front),
@@ -64,7 +72,7 @@ class Proxy:
                 *[Route(path.decode(), _warm) for path in WARMING],
                 Mount("/", self._pass_on),
             ],
-            lifespan=_closing(tuple(closes)),
+            lifespan=_lifespan(counted, self._tell, tuple(closes)),
         )
         watched = None if gateway is None else WatchedGateway(gateway)
         alone = None if upstream is None else WatchedUpstream(upstream)
@@ -73,6 +81,9 @@ class Proxy:
         )
         self._upstream = watched or alone
         self._pages = pages
+        if metrics is not None:
+            metrics.sample = self._gauges
+            self._cache.driver.store.guarded.note = metrics.note_call
 
     @property
     def bodies(self) -> Budget:
@@ -93,6 +104,20 @@ class Proxy:
 
     def _is_call(self, scope: Scope) -> bool:
         return endpoint_of(scope["method"], path_below(scope), self._cache.policy.paths) is not None
+
+    def _tell(self) -> None:
+        self.recaller.tally.tell()  # while there is somebody to tell
+
+    def _gauges(self) -> Gauges:
+        driver = self._cache.driver
+        flights, (reading, writing) = driver.flights.here(), driver.store.guarded.left_alone
+        return {
+            (FLIGHTS.name,): len(flights),
+            (FLIGHT_BYTES.name,): flights.held,
+            (FLIGHTS_DETACHED.name,): flights.detached,
+            (STORE_BREAKER.name, "read"): reading,
+            (STORE_BREAKER.name, "write"): writing,
+        }
 
     async def _readiness(self, _: Page) -> JSONResponse:
         assert self._upstream is not None  # noqa: S101 - the cache has one
@@ -143,6 +168,7 @@ def create(
         limits=limits,
         hooks=[log_exchange] if settings.access_log else [],
         ledger=not settings.no_ledger,
+        metrics=None if rules.policy.replays else metrics_beside(store, partial(_is_provider, gateway)),
         closes=[store.close],
     )
     gate = Gate(proxy, rules, limits=limits, bodies=proxy.bodies, recaller=proxy.recaller)
@@ -151,10 +177,20 @@ def create(
     return gate
 
 
-def _closing(closes: Iterable[Callable[[], None]]) -> Lifespan[Router]:
+def _is_provider(gateway: Gateway | None, name: str) -> bool:
+    return name in PROVIDERS or gateway is not None and name in gateway.config.providers
+
+
+def _lifespan(
+    counted: Callable[[], contextlib.AbstractAsyncContextManager[None]],
+    tell: Callable[[], None],
+    closes: Iterable[Callable[[], None]],
+) -> Lifespan[Router]:
     @contextlib.asynccontextmanager
     async def lifespan(_: Router) -> AsyncIterator[None]:
-        yield
+        async with counted():
+            yield
+            tell()
         for close in closes:
             close()
 

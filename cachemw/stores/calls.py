@@ -149,6 +149,11 @@ class Side:
         self.is_well = True
         """Whether the last call went well."""
 
+    @property
+    def is_left_alone(self) -> bool:
+        """Say whether nothing is asked for now."""
+        return self._breaker.is_open
+
     def admit(self) -> None:
         """Raises `StoreError` while the store is left alone."""
         if not self._breaker.is_open:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import anyio
 from anyio.lowlevel import current_token
@@ -38,6 +38,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class CallNote(Protocol):
+    """Is told of calls of a store: their names, how many seconds they took, and the fault in which they ended."""
+
+    def __call__(self, call: str, seconds: float, fault: BaseException | None, /) -> None:
+        """Take note of one call, at once."""
+
+
 class GuardedStore:
     """Lets nobody wait longer than `store_patience` seconds for a call, and asks no more while calls fail.
 
@@ -52,6 +59,8 @@ class GuardedStore:
         self._calls: dict[int, CallQueue] = {}
         self.known_secret = b""
         """The store's secret, empty as long as it has not said it."""
+        self.note: CallNote | None = None
+        """Is told of every `get`, `put` and `delete`."""
 
     @property
     def inline(self) -> Inline:
@@ -67,6 +76,12 @@ class GuardedStore:
         calls = self._here()
         return calls.reading.is_well and calls.writing.is_well
 
+    @property
+    def left_alone(self) -> tuple[bool, bool]:
+        """Say whether it is neither read, nor written to, for now."""
+        calls = self._here()
+        return calls.reading.is_left_alone, calls.writing.is_left_alone
+
     def secret(self) -> bytes:
         """Return the store's secret; it is asked once."""
         if self.known_secret:
@@ -80,13 +95,14 @@ class GuardedStore:
 
     def inline_get(self, index: bytes) -> bytes | None:
         """Read in this thread."""
-        return self._inline(self._here().reading, self._get, index)
+        return self._noted("get", self._here().reading, self._get, index)
 
     def get_many(self, indexes: Sequence[bytes], *, to_the_end: bool = False) -> tuple[bytes | None, ...]:
         """Read records up to the first that is not there, or `to_the_end`, all in this thread or in one call elsewhere."""
         if self.inline is Inline.NONE:
-            return self._here().read(partial(self._get_many, indexes, to_the_end), self._reading_patience).wait()
-        return self._inline(self._here().reading, self._get_many, indexes, to_the_end)
+            read = partial(self._get_many, indexes, to_the_end)
+            return self._watched("get", self._here().read(read, self._reading_patience)).wait()
+        return self._noted("get", self._here().reading, self._get_many, indexes, to_the_end)
 
     def inline_version(self) -> Hashable | None:
         """Ask for the version in this thread."""
@@ -109,13 +125,13 @@ class GuardedStore:
         waits: bool = True,
     ) -> None:
         if self.inline is Inline.ALL:
-            self._inline(self._here().writing, self._store.put, index, record, keep, order, others)
+            self._noted("put", self._here().writing, self._store.put, index, record, keep, order, others)
         else:
             self.begin_put(index, record, keep, order, others, waits=waits).wait()
 
     def discard(self, *indexes: bytes) -> None:
         if self.inline is Inline.ALL:
-            self._inline(self._here().writing, self._store.discard, *indexes)
+            self._noted("delete", self._here().writing, self._store.discard, *indexes)
         else:
             self.begin_discard(*indexes).wait()
 
@@ -130,7 +146,7 @@ class GuardedStore:
 
     def begin_get(self, index: bytes) -> StoreCall[bytes | None]:
         """Begin to read; a store that could be read inline, were it open, is given the time to open."""
-        return self._here().read(lambda: self._get(index), self._reading_patience)
+        return self._watched("get", self._here().read(lambda: self._get(index), self._reading_patience))
 
     def begin_order(self) -> StoreCall[Order]:
         """Begin to ask for the order, with the patience of `begin_get`."""
@@ -170,7 +186,7 @@ class GuardedStore:
         """Begin to write; who does not wait gives it up at once, and it goes on."""
         attempt = self._here().write(index, lambda: self._store.put(index, record, keep, order, others), len(record))
         attempt.patience *= waits
-        return attempt
+        return self._watched("put", attempt)
 
     def put_parts(self, put: Put) -> None:
         """Have the parts of a record put that was put itself, some at a time; nobody hears how that went."""
@@ -200,7 +216,7 @@ class GuardedStore:
         return done
 
     def begin_discard(self, *indexes: bytes) -> StoreCall[None]:
-        return self._here().write(indexes[0], lambda: self._store.discard(*indexes), 0)
+        return self._watched("delete", self._here().write(indexes[0], lambda: self._store.discard(*indexes), 0))
 
     @property
     def _reading_patience(self) -> float:
@@ -222,6 +238,27 @@ class GuardedStore:
         if not side.is_well:
             side.succeeded()
         return result
+
+    def _noted(self, name: str, side: Side, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a call in this thread, and tell how long it took."""
+        note = self.note
+        if note is None:
+            return self._inline(side, call, *args, **kwargs)
+        began, fault = time.perf_counter(), None
+        try:
+            return self._inline(side, call, *args, **kwargs)
+        except StoreError as exc:
+            fault = exc
+            raise
+        finally:
+            note(name, time.perf_counter() - began, fault)
+
+    def _watched(self, name: str, attempt: StoreCall[T]) -> StoreCall[T]:
+        """Have it told how long a call takes that was begun elsewhere, with the time for which it waits for its turn."""
+        note, began = self.note, time.perf_counter()
+        if note is not None:
+            attempt.done.add_done_callback(lambda done: note(name, time.perf_counter() - began, done.exception()))
+        return attempt
 
     def _account(self) -> str:
         try:

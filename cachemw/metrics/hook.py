@@ -1,0 +1,157 @@
+"""The hook that counts exchanges for `/metrics`, and writes what it counted beside the store, once a second."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+from cachemw.endpoints import ENDPOINTS
+from cachemw.errors import PlaceRefused, RecordError, RecordRefused, StoreTimeout
+from cachemw.metrics.counting import Counter, NotedCall
+from cachemw.metrics.slots import WorkerSlot
+from cachemw.metrics.sums import Labelled, SlotRecord, Sums, encode
+from cachemw.report import ExchangeReport
+from cachemw.stores.base import Store
+from cachemw.stores.disk.store import DiskStore
+from cachemw.upstreams.providers import PROVIDERS
+
+logger = logging.getLogger(__name__)
+
+WRITTEN_EVERY = 1.0
+"""For how long at most what is counted is in this process alone: a kill loses it."""
+
+TOUCH_SECONDS = 5.0
+"""How often a worker says that it is alive where nothing has changed."""
+
+WAITING = 2_000
+"""How many exchanges, or calls, wait to be counted before who brings one more counts a few."""
+
+A_FEW = 20
+
+ENDPOINT_NAMES = frozenset(endpoint.name for endpoint in ENDPOINTS)
+
+Gauges = Mapping[Labelled, float]
+
+
+def metrics_beside(store: Store, is_provider: Callable[[str], bool] = PROVIDERS.__contains__) -> "Metrics | None":
+    """Return what counts for a store, `None` for one that is not in a directory of its own."""
+    return Metrics(store.path, is_provider) if isinstance(store, DiskStore) else None
+
+
+class Metrics:
+    """A hook that counts exchanges, and is told of the store's calls. Nobody waits for it.
+
+    What it is told waits until it is counted, in a thread, while `written` goes on. Only names that `is_provider` knows are
+    labels.
+    """
+
+    def __init__(self, store_directory: Path, is_provider: Callable[[str], bool] = PROVIDERS.__contains__) -> None:
+        self._slot, self._directory = WorkerSlot(store_directory), store_directory
+        self._counter = Counter(is_provider, ENDPOINT_NAMES)
+        self._exchanges: deque[ExchangeReport] = deque()
+        self._calls: deque[NotedCall] = deque()
+        self._counting = threading.Lock()
+        self._gauges: Gauges = {}
+        self._touched_at = 0.0
+        self._is_failing = False
+        self.sample: Callable[[], Gauges] = dict
+        """Says, in the event loop, what is the case now."""
+
+    def __call__(self, report: ExchangeReport, /) -> None:
+        """Take the report of an exchange, to be counted soon."""
+        self._exchanges.append(report)
+        if len(self._exchanges) > WAITING:
+            self._make_room()
+
+    def note_call(self, call: str, seconds: float, fault: BaseException | None) -> None:
+        """Take note of a call of the store."""
+        self._calls.append(NotedCall(call, seconds, _kind(fault)))
+        if len(self._calls) > WAITING:
+            self._make_room()
+
+    @contextlib.asynccontextmanager
+    async def written(self) -> AsyncIterator[None]:
+        """Write what is counted once a second as long as this lasts, and at its end. It is for one event loop, and once."""
+        over = asyncio.Event()
+        writing = asyncio.get_running_loop().create_task(self._go_on_writing(over))
+        try:
+            yield
+        finally:
+            over.set()
+            await writing
+            await asyncio.to_thread(self._write, {}, is_last=True)
+
+    async def _go_on_writing(self, over: asyncio.Event) -> None:
+        while not over.is_set():
+            await asyncio.to_thread(self._write, self.sample())  # not the store's thread: when that hangs, it is to be seen
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), WRITTEN_EVERY)
+
+    def _write(self, gauges: Gauges, *, is_last: bool = False) -> None:
+        """Write what was counted by now, if that is possible."""
+        try:
+            found = self._slot.take()
+            is_new = self._take_in(found)
+            if is_new or is_last or self._is_failing or gauges != self._gauges:
+                self._slot.write(self._encoded(gauges))
+                self._gauges, self._touched_at = gauges, time.monotonic()
+            elif time.monotonic() - self._touched_at >= TOUCH_SECONDS:
+                self._slot.touch()
+                self._touched_at = time.monotonic()
+            self._is_failing = False
+        except (OSError, PlaceRefused) as exc:
+            self._note(exc)
+        finally:
+            if is_last:
+                self._slot.release()
+
+    def _take_in(self, found: Sums | None) -> bool:
+        """Count what waits, and go on from what was found in the slot; say whether there is anything new."""
+        with self._counting:
+            if found is not None:
+                self._counter.resume(found)
+            waiting = max(len(self._exchanges), len(self._calls))
+            for _ in range(0, waiting, A_FEW):
+                self._count_some(A_FEW)
+                time.sleep(0)  # the event loop's turn: it waits for who computes in a thread
+            return found is not None or waiting > 0
+
+    def _encoded(self, gauges: Gauges) -> bytes:
+        with self._counting:
+            return encode(SlotRecord(self._slot.boot, self._counter.sums, dict(gauges)))
+
+    def _make_room(self) -> None:
+        if self._counting.acquire(blocking=False):
+            try:
+                self._count_some(A_FEW)
+            finally:
+                self._counting.release()
+
+    def _count_some(self, most: int) -> None:
+        with contextlib.suppress(IndexError):
+            for _ in range(most):
+                self._counter.add_exchange(self._exchanges.popleft())
+        with contextlib.suppress(IndexError):
+            for _ in range(most):
+                self._counter.add_call(self._calls.popleft())
+
+    def _note(self, exc: Exception) -> None:
+        if not self._is_failing:
+            self._is_failing = True
+            logger.warning("the metrics in %s are not written: %s", self._directory, exc)
+
+
+def _kind(fault: BaseException | None) -> str | None:
+    """Return the kind of a fault; `None` where it is none of the store's, that a record was not to be kept."""
+    match fault:
+        case None | RecordRefused():
+            return None
+        case RecordError():
+            return "damaged"
+        case StoreTimeout():
+            return "timeout"
+    return "error"
