@@ -12,6 +12,7 @@ from cachemw.endpoints import ENDPOINTS
 from cachemw.endpoints.errors import ANTHROPIC
 from cachemw.gateway.failure_kinds import TREATMENTS, Cools, FailureKind, SameAgain, ScopeKind, Treatment
 from cachemw.messages import DIALECTS
+from cachemw.metrics.table import METRICS
 from cachemw.proxy.settings import SETTINGS
 from cachemw.translation import translation_for
 from cachemw.upstreams.providers import PROVIDERS
@@ -168,6 +169,14 @@ def _left_alone(treatment: Treatment) -> str:
     return f"{_SCOPES[treatment.scope]}{when} | {seconds}"
 
 
+def metrics() -> Iterator[str]:
+    """The metrics that there are."""
+    yield "| metric | type | labels | what it says |"
+    yield "|---|---|---|---|"
+    for metric in METRICS:
+        yield f"| `{metric.name}` | {metric.type.value} | {quoted(metric.labels)} | {metric.help_text} |"
+
+
 def _told(docstring: str) -> dict[str, str]:
     """Return what is said of each name that begins a line; what is indented goes on with the line before it."""
     told: dict[str, str] = {}
@@ -194,6 +203,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     ),
     "docs/endpoints.md": ("\n".join(endpoints()), "\n".join(spoken())),
     "docs/key.md": ("\n".join(header_fields()), "\n".join(bookkeeping())),
+    "docs/metrics.md": ("\n".join(metrics()),),
     "docs/policy.md": ("\n".join(policy()),),
     "docs/routes.md": ("\n".join(failures()),),
     "docs/proxy.md": ("\n".join(providers()), "\n".join(settings())),

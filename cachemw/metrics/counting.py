@@ -1,12 +1,10 @@
 """Count exchanges, and calls of the store: what each of them adds to the sums. Nothing of content, and few words. Pure."""
 
 from collections.abc import Callable, Container
-from typing import NamedTuple
 
-from cachemw.messages import Usage
 from cachemw.metrics import table
 from cachemw.metrics.sums import Sums
-from cachemw.metrics.words import OTHER, detail_word, miss_reason, status_class
+from cachemw.metrics.words import OTHER, answered_class, detail_word, fault_kind, miss_reason, status_class
 from cachemw.report import ExchangeReport
 
 MODEL_LABELS = 50
@@ -14,16 +12,7 @@ MODEL_LABELS = 50
 
 _LONGEST_MODEL = 100
 _FREE = frozenset({"hit", "stale", "collapsed"})
-_NOTHING = Usage()
 _OF_MODELS = {metric.name for metric in table.METRICS if "model" in metric.labels}
-
-
-class NotedCall(NamedTuple):
-    """A call of the store: how long it took, and how it failed."""
-
-    call: str
-    seconds: float
-    fault: str | None
 
 
 class Counter:
@@ -57,11 +46,11 @@ class Counter:
         self._add_asked(report, provider)
         self._add_used(report, provider)
 
-    def add_call(self, noted: NotedCall) -> None:
-        """Add one call of the store."""
-        self.sums.observe((table.STORE_DURATION.name, noted.call), noted.seconds)
-        if noted.fault is not None:
-            self.sums.add((table.STORE_ERRORS.name, noted.call, noted.fault), 1)
+    def add_call(self, call: str, seconds: float, fault: BaseException | None) -> None:
+        """Add one call of the store, and the fault in which it ended."""
+        self.sums.observe((table.STORE_DURATION.name, call), seconds)
+        if (kind := fault_kind(fault)) is not None:
+            self.sums.add((table.STORE_ERRORS.name, call, kind), 1)
 
     def _add_kept(self, report: ExchangeReport) -> None:
         if not report.opted_in:
@@ -79,10 +68,11 @@ class Counter:
         before = _asked_before(report)
         for name, status in before:
             self.sums.add((table.UPSTREAM_REQUESTS.name, self._provider(name), status_class(status)), 1)
+        answered = answered_class(report)
         if (alone := report.attempts - len(before)) > 0:
-            self.sums.add((table.UPSTREAM_REQUESTS.name, provider, status_class(report.fwd_status)), alone)
+            self.sums.add((table.UPSTREAM_REQUESTS.name, provider, answered), alone)
         if report.attempts == 1 and report.total is not None:
-            self.sums.observe((table.UPSTREAM_DURATION.name, provider, status_class(report.fwd_status)), report.total)
+            self.sums.observe((table.UPSTREAM_DURATION.name, provider, answered), report.total)
 
     def _add_used(self, report: ExchangeReport, provider: str) -> None:
         """Add tokens, money and time: what was bought, or what was saved, never both."""
@@ -92,10 +82,11 @@ class Counter:
             self.sums.add((table.COST.name, *of), report.cost * count)
         if not has_answered:
             return
-        usage, is_free = report.usage or _NOTHING, report.outcome in _FREE
-        tokens = table.TOKENS_SAVED if is_free else table.TOKENS_BOUGHT
-        self.sums.add((tokens.name, *of, "input"), (usage.input_tokens or 0) * count)
-        self.sums.add((tokens.name, *of, "output"), (usage.output_tokens or 0) * count)
+        usage, is_free = report.usage, report.outcome in _FREE
+        if usage is not None:
+            tokens = table.TOKENS_SAVED if is_free else table.TOKENS_BOUGHT
+            self.sums.add((tokens.name, *of, "input"), (usage.input_tokens or 0) * count)
+            self.sums.add((tokens.name, *of, "output"), (usage.output_tokens or 0) * count)
         if is_free and report.saved:
             self.sums.add((table.COST_SAVED.name, *of), report.saved * count)
 

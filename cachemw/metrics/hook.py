@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from cachemw.endpoints import ENDPOINTS
-from cachemw.errors import PlaceRefused, RecordError, RecordRefused, StoreTimeout
-from cachemw.metrics.counting import Counter, NotedCall
+from cachemw.errors import PlaceRefused
+from cachemw.metrics.counting import Counter
 from cachemw.metrics.slots import WorkerSlot
 from cachemw.metrics.sums import Labelled, SlotRecord, Sums, encode
 from cachemw.report import ExchangeReport
@@ -21,8 +21,8 @@ from cachemw.upstreams.providers import PROVIDERS
 
 logger = logging.getLogger(__name__)
 
-WRITTEN_EVERY = 1.0
-"""For how long at most what is counted is in this process alone: a kill loses it."""
+WRITTEN_EVERY = 0.9
+"""The seconds between one time that it is written and the next: what a kill loses is of the last second."""
 
 TOUCH_SECONDS = 5.0
 """How often a worker says that it is alive where nothing has changed."""
@@ -53,13 +53,13 @@ class Metrics:
         self._slot, self._directory = WorkerSlot(store_directory), store_directory
         self._counter = Counter(is_provider, ENDPOINT_NAMES)
         self._exchanges: deque[ExchangeReport] = deque()
-        self._calls: deque[NotedCall] = deque()
+        self._calls: deque[tuple[str, float, BaseException | None]] = deque()
         self._counting = threading.Lock()
         self._gauges: Gauges = {}
         self._touched_at = 0.0
         self._is_failing = False
         self.sample: Callable[[], Gauges] = dict
-        """Says, in the event loop, what is the case now."""
+        """Says, in the event loop, what is the case now; whoever has something to tell tells it first."""
 
     def __call__(self, report: ExchangeReport, /) -> None:
         """Take the report of an exchange, to be counted soon."""
@@ -69,7 +69,7 @@ class Metrics:
 
     def note_call(self, call: str, seconds: float, fault: BaseException | None) -> None:
         """Take note of a call of the store."""
-        self._calls.append(NotedCall(call, seconds, _kind(fault)))
+        self._calls.append((call, seconds, fault))
         if len(self._calls) > WAITING:
             self._make_room()
 
@@ -122,7 +122,9 @@ class Metrics:
 
     def _encoded(self, gauges: Gauges) -> bytes:
         with self._counting:
-            return encode(SlotRecord(self._slot.boot, self._counter.sums, dict(gauges)))
+            return encode(
+                SlotRecord(self._slot.boot, self._counter.sums, {labelled: float(value) for labelled, value in gauges.items()})
+            )
 
     def _make_room(self) -> None:
         if self._counting.acquire(blocking=False):
@@ -137,21 +139,9 @@ class Metrics:
                 self._counter.add_exchange(self._exchanges.popleft())
         with contextlib.suppress(IndexError):
             for _ in range(most):
-                self._counter.add_call(self._calls.popleft())
+                self._counter.add_call(*self._calls.popleft())
 
     def _note(self, exc: Exception) -> None:
         if not self._is_failing:
             self._is_failing = True
             logger.warning("the metrics in %s are not written: %s", self._directory, exc)
-
-
-def _kind(fault: BaseException | None) -> str | None:
-    """Return the kind of a fault; `None` where it is none of the store's, that a record was not to be kept."""
-    match fault:
-        case None | RecordRefused():
-            return None
-        case RecordError():
-            return "damaged"
-        case StoreTimeout():
-            return "timeout"
-    return "error"

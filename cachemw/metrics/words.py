@@ -1,5 +1,6 @@
 """The words that labels may be, of which there are a few: whatever else an exchange says is `other`. Pure."""
 
+from cachemw.errors import RecordError, RecordRefused, StoreTimeout
 from cachemw.report import ExchangeReport
 
 OTHER = "other"
@@ -21,7 +22,9 @@ DETAIL_WORDS = frozenset(
 DETAIL_PREFIXES = ("finish", "ignored", "partial", "was")
 """The beginnings of those that go on with anything: they are counted by their beginning alone."""
 
-_UNUSABLE = frozenset({"bad-record", "key-mismatch", "no-usage", "other-dialect", "other-kind", "transcoded"})
+_UNUSABLE = frozenset({"bad-record", "key-mismatch", "no-usage", "other-dialect", "other-kind"})
+
+_FAILED = frozenset({"invalid-head", "timeout", "two-framings", "unreachable"})
 
 
 def detail_word(detail: str | None) -> str:
@@ -41,6 +44,15 @@ def status_class(status: int | None) -> str:
     return f"{status // 100}xx" if status // 100 in (2, 4, 5) else OTHER
 
 
+def answered_class(report: ExchangeReport) -> str:
+    """Return the class of what the last upstream answered; `left` where the client did not wait for that."""
+    if report.fwd_status is None and "client-left" in report.details:
+        return "left"
+    if not report.opted_in and not _FAILED.intersection(report.details):
+        return status_class(report.status)  # what is passed on as it came has that of its upstream
+    return status_class(report.fwd_status)
+
+
 def miss_reason(report: ExchangeReport) -> str | None:
     """Return why what is stored did not answer a request that an upstream was asked for, or nobody; `None` for all others.
 
@@ -54,3 +66,15 @@ def miss_reason(report: ExchangeReport) -> str | None:
         case "miss":
             return "unusable" if _UNUSABLE.intersection(report.details) else "absent"
     return "not_cached" if report.outcome == "not_cached" else None
+
+
+def fault_kind(fault: BaseException | None) -> str | None:
+    """Return the kind of a fault of the store's; `None` where there is none: a record that it does not take is no fault."""
+    match fault:
+        case None | RecordRefused():
+            return None
+        case RecordError():
+            return "damaged"
+        case StoreTimeout():
+            return "timeout"
+    return "error"

@@ -106,9 +106,10 @@ class Proxy:
         return endpoint_of(scope["method"], path_below(scope), self._cache.policy.paths) is not None
 
     def _tell(self) -> None:
-        self.recaller.tally.tell()  # while there is somebody to tell
+        self.recaller.tally.tell()
 
     def _gauges(self) -> Gauges:
+        self._tell()  # else recalled hits wait for one second here, and for another one to be written
         driver = self._cache.driver
         flights, (reading, writing) = driver.flights.here(), driver.store.guarded.left_alone
         return {

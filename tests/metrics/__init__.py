@@ -1,0 +1,1 @@
+"""Metrics: counted in each worker, and summed where they are read."""
