@@ -40,7 +40,7 @@ def is_balanced(query: str) -> bool:
     return not opened
 
 
-@pytest.mark.parametrize("query", queries())
+@pytest.mark.parametrize("query", [*queries()])
 def test_a_query_asks_for_metrics_and_labels_that_there_are(query: str) -> None:
     names = re.findall(r"cachemw_\w+", query)
     labels = {label for name in names for label in SERIES[name].labels}
@@ -53,7 +53,7 @@ def test_a_query_asks_for_metrics_and_labels_that_there_are(query: str) -> None:
     assert is_balanced(query)
 
 
-@pytest.mark.parametrize("query", queries())
+@pytest.mark.parametrize("query", [*queries()])
 def test_a_counter_is_asked_for_its_rate_and_a_gauge_for_what_it_is(query: str) -> None:
     rated = set(re.findall(r"(?:rate|increase)\((cachemw_\w+)", query))
     names = set(re.findall(r"cachemw_\w+", query))
