@@ -96,6 +96,8 @@ class Ledger:
         self._dropped = 0
         self._is_begun = self._is_closed = self._is_made = False
         self._was_there = directory.is_dir()
+        self.lost = 0
+        """How many exchanges this process could not write down one by one."""
         self._tended_at, self._epoch = 0.0, clock() - time.monotonic()
         self._is_failing = False
         self._pid = os.getpid()
@@ -108,6 +110,7 @@ class Ledger:
         is_there = self._is_there(report)
         if len(self._queue) >= QUEUED:
             self._dropped += report.count
+            self.lost += report.count
             return
         self._queue.append(report)
         if is_there and not self._is_begun:

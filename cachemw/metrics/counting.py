@@ -36,7 +36,7 @@ class Counter:
         endpoint = report.endpoint if report.endpoint in self._endpoints else OTHER
         sums.add((table.REQUESTS.name, endpoint or OTHER, outcome, provider), count)
         for detail in report.details:
-            sums.add((table.DETAILS.name, detail_word(detail)), count)
+            sums.add((table.DETAILS_TOLD.name, detail_word(detail)), count)
         stream = {True: "true", False: "false", None: ""}[report.stream]
         if report.total is not None:
             sums.observe((table.DURATION.name, outcome, stream), report.total, count)
@@ -89,6 +89,8 @@ class Counter:
             self.sums.add((tokens.name, *of, "output"), (usage.output_tokens or 0) * count)
         if is_free and report.saved:
             self.sums.add((table.COST_SAVED.name, *of), report.saved * count)
+        if report.took is not None and report.total is not None:
+            self.sums.add((table.TIME_SAVED.name, *of), max(0, int((report.took - report.total) * 1000)) * count)
 
     def _provider(self, target: str | None) -> str:
         name = "" if target is None else target.partition("/")[0]

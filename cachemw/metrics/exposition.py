@@ -10,7 +10,6 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from cachemw.errors import StoreError
@@ -24,6 +23,8 @@ LOOK_UP_SECONDS = 30.0
 """How long what a store holds is taken to be what it was: to find out is some work."""
 
 T = TypeVar("T")
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _BOUNDS = (*map(str, BUCKETS), "+Inf")
 
@@ -51,7 +52,7 @@ def exposition(store_directory: Path, figures: tuple[int | None, int] | None) ->
     """Return what `/metrics` answers, and its content type. `figures` are the number of the store's records, and its bytes."""
     registry = CollectorRegistry()
     registry.register(_Collector(store_directory, figures))
-    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+    return generate_latest(registry), CONTENT_TYPE
 
 
 class _Collector(Collector):

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from cachemw.endpoints import ENDPOINTS
 from cachemw.errors import PlaceRefused
+from cachemw.ledger.ledger import Ledger
 from cachemw.metrics.counting import Counter
 from cachemw.metrics.slots import WorkerSlot
 from cachemw.metrics.sums import Labelled, SlotRecord, Sums, encode
+from cachemw.metrics.table import LEDGER_DROPPED
 from cachemw.report import ExchangeReport
 from cachemw.stores.base import Store
 from cachemw.stores.disk.store import DiskStore
@@ -60,6 +62,9 @@ class Metrics:
         self._is_failing = False
         self.sample: Callable[[], Gauges] = dict
         """Says, in the event loop, what is the case now; whoever has something to tell tells it first."""
+        self.ledger: Ledger | None = None
+        """The ledger whose losses are counted."""
+        self._lost = 0
 
     def __call__(self, report: ExchangeReport, /) -> None:
         """Take the report of an exchange, to be counted soon."""
@@ -75,7 +80,7 @@ class Metrics:
 
     @contextlib.asynccontextmanager
     async def written(self) -> AsyncIterator[None]:
-        """Write what is counted once a second as long as this lasts, and at its end. It is for one event loop, and once."""
+        """Write what is counted once a second as long as this lasts, and at its end."""
         over = asyncio.Event()
         writing = asyncio.get_running_loop().create_task(self._go_on_writing(over))
         try:
@@ -108,6 +113,7 @@ class Metrics:
         finally:
             if is_last:
                 self._slot.release()
+                self._counter.sums = Sums()  # whoever has the slot next goes on with them
 
     def _take_in(self, found: Sums | None) -> bool:
         """Count what waits, and go on from what was found in the slot; say whether there is anything new."""
@@ -118,7 +124,14 @@ class Metrics:
             for _ in range(0, waiting, A_FEW):
                 self._count_some(A_FEW)
                 time.sleep(0)  # the event loop's turn: it waits for who computes in a thread
-            return found is not None or waiting > 0
+            return found is not None or waiting + self._count_lost() > 0
+
+    def _count_lost(self) -> int:
+        lost = 0 if self.ledger is None else self.ledger.lost - self._lost
+        self._lost += lost
+        if lost:
+            self._counter.sums.add((LEDGER_DROPPED.name,), lost)
+        return lost
 
     def _encoded(self, gauges: Gauges) -> bytes:
         with self._counting:

@@ -43,7 +43,7 @@ def _histogram(name: str, labels: str, help_text: str) -> Metric:
 
 
 REQUESTS = _counter("requests", "endpoint outcome provider", "Requests, by what came of them.")
-DETAILS = _counter("details", "detail", "What Cache-Status told of requests in detail; one request may have several.")
+DETAILS_TOLD = _counter("details", "detail", "What Cache-Status told of requests in detail; one request may have several.")
 KEPT = _counter("stored", "", "Answers that were kept.")
 NOT_KEPT = _counter("not_stored", "detail", "Answers of an upstream that were not kept, by why.")
 MISS_REASON = _counter("miss_reason", "reason", "Requests that what is stored did not answer, by why.")
@@ -57,7 +57,9 @@ TOKENS_BOUGHT = _counter("tokens", "provider model type", "Tokens of answers tha
 TOKENS_SAVED = _counter("tokens_saved", "provider model type", "Tokens of answers for which no upstream was asked.")
 COST = _counter("cost_usd", "provider model", "What answers cost, in dollars, as far as it is known.", _NANO)
 COST_SAVED = _counter("cost_saved_usd", "provider model", "What answers would have cost that were not bought again.", _NANO)
-TIME_SAVED = _counter("time_saved_seconds", "provider model", "How much longer upstreams had taken than stored answers did.")
+TIME_SAVED = _counter(
+    "time_saved_seconds", "provider model", "How much longer upstreams had taken than what is stored did.", 1000
+)
 FLIGHTS = _gauge("flights", "", "Requests to upstreams that are under way, and may be followed.")
 FLIGHT_BYTES = _gauge("flight_bytes", "", "What answers in progress hold in memory.")
 FLIGHTS_DETACHED = _gauge("flights_detached", "", "Answers in progress that are read on though every client has left.")
@@ -73,7 +75,7 @@ WORKERS = _gauge("workers", "", "Workers of the proxy that are alive.")
 BUILD_INFO = _gauge("build_info", "version", "Always 1.")
 
 METRICS: tuple[Metric, ...] = (
-    *(REQUESTS, DETAILS, KEPT, NOT_KEPT, MISS_REASON, DURATION, FIRST_BYTE, UPSTREAM_REQUESTS, UPSTREAM_DURATION),
+    *(REQUESTS, DETAILS_TOLD, KEPT, NOT_KEPT, MISS_REASON, DURATION, FIRST_BYTE, UPSTREAM_REQUESTS, UPSTREAM_DURATION),
     *(TOKENS_BOUGHT, TOKENS_SAVED, COST, COST_SAVED, TIME_SAVED, FLIGHTS, FLIGHT_BYTES, FLIGHTS_DETACHED),
     *(STORE_COUNT, STORE_VOLUME, STORE_DURATION, STORE_ERRORS, STORE_BREAKER, LEDGER_DROPPED, WORKERS, BUILD_INFO),
 )

@@ -23,6 +23,7 @@ from cachemw.endpoints import errors as refusals
 from cachemw.errors import ClientLeftError
 from cachemw.gateway.routes import GatewayConfig
 from cachemw.gateway.upstream import Gateway
+from cachemw.ledger.ledger import Ledger
 from cachemw.limits import Limits
 from cachemw.messages import Unread
 from cachemw.metrics.hook import Gauges, Metrics, metrics_beside
@@ -82,8 +83,9 @@ class Proxy:
         self._upstream = watched or alone
         self._pages = pages
         if metrics is not None:
-            metrics.sample = self._gauges
-            self._cache.driver.store.guarded.note = metrics.note_call
+            driver = self._cache.driver
+            metrics.sample, driver.store.guarded.note = self._gauges, metrics.note_call
+            metrics.ledger = next((hook for hook in driver.hooks if isinstance(hook, Ledger)), None)
 
     @property
     def bodies(self) -> Budget:

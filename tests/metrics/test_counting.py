@@ -1,5 +1,7 @@
 """What an exchange adds to the sums: a table, and what holds for every report that there could be."""
 
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from cachemw.errors import RecordError, RecordTooLarge, StoreError, StoreTimeout
+from cachemw.ledger.ledger import Ledger
+from cachemw.ledger.schema import book_of
 from cachemw.metrics import table
 from cachemw.metrics.counting import MODEL_LABELS, Counter
 from cachemw.metrics.sums import Labelled, Sums, decode, encode
@@ -16,6 +20,7 @@ from cachemw.metrics.table import BUCKETS, METRICS
 from cachemw.metrics.words import DETAIL_PREFIXES, DETAIL_WORDS, OTHER
 from cachemw.report import ExchangeReport
 from cachemw.routing import Tried
+from tests.ledger.test_ledger import at_once
 from tests.metrics.reports import COLLAPSED, HIT, MISS, PASSED, STALE, reports
 
 CEREBRAS, GROQ = "cerebras/gpt-oss-120b", "groq/llama"
@@ -238,3 +243,20 @@ def test_no_counter_ever_falls(exchanges: list[ExchangeReport], one_more: Exchan
     assert all(after.counters[labelled] >= number for labelled, number in before.counters.items())
     for labelled, numbers in before.histograms.items():
         assert all(one >= other for one, other in zip(after.histograms[labelled], numbers, strict=True))
+
+
+def test_what_was_saved_is_what_the_ledger_says(tmp_path: Path) -> None:
+    """O1"""
+    exchanges = [MISS, replace(HIT, count=7, took=0.911), COLLAPSED, replace(STALE, took=2.5, total=0.1), PASSED]
+    ledger = Ledger(tmp_path, at_once)
+    for report in exchanges:
+        ledger(report)
+    ledger.close()
+    with closing(book_of(tmp_path)) as book:
+        ((count, spent, saved, ms_saved),) = book.rows("SELECT sum(count), sum(spent), sum(saved), sum(ms_saved) FROM minutes")
+
+    sums = counted(*exchanges)
+
+    totals = [sum(named(sums, metric).values()) for metric in (table.REQUESTS, table.COST, table.COST_SAVED, table.TIME_SAVED)]
+    assert totals == [count, spent, saved, ms_saved]
+    assert ms_saved == 910 * 7 + 2400

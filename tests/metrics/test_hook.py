@@ -11,10 +11,12 @@ from msgspec.structs import replace
 
 from cachemw import DiskStore, MemoryStore
 from cachemw.errors import StoreTimeout
+from cachemw.ledger.ledger import Ledger
 from cachemw.metrics import hook, table
 from cachemw.metrics.hook import WAITING, Metrics, metrics_beside
 from cachemw.metrics.slots import METRICS_DIRECTORY, WorkerSlot, read_slots
 from cachemw.metrics.sums import Sums, gauged, summed
+from tests.ledger.test_ledger import at_once
 from tests.metrics.reports import HIT, MISS
 from tests.serving import until
 
@@ -166,6 +168,19 @@ def test_calls_of_the_store_are_counted_with_their_faults(tmp_path: Path) -> Non
     run(metrics)
 
     assert kept(tmp_path).counters[table.STORE_ERRORS.name, "put", "timeout"] == 1
+
+
+def test_what_the_ledger_lost_is_counted_and_goes_on(tmp_path: Path) -> None:
+    """O4: any view of that time says "at least"."""
+    metrics = Metrics(tmp_path)
+    metrics.ledger = Ledger(tmp_path, at_once)
+    metrics.ledger.lost = 3
+    run(metrics)
+    metrics.ledger.lost = 5
+    run(metrics)
+
+    assert kept(tmp_path).counters[table.LEDGER_DROPPED.name,] == 5
+    metrics.ledger.close()
 
 
 @pytest.mark.parametrize(("store", "is_counted"), [(MemoryStore(), False), (DiskStore("/tmp/anywhere"), True)])
