@@ -124,7 +124,7 @@ class Metrics:
             for _ in range(0, waiting, A_FEW):
                 self._count_some(A_FEW)
                 time.sleep(0)  # the event loop's turn: it waits for who computes in a thread
-            return found is not None or waiting + self._count_lost() > 0
+            return self._count_lost() + waiting > 0 or found is not None
 
     def _count_lost(self) -> int:
         lost = 0 if self.ledger is None else self.ledger.lost - self._lost
