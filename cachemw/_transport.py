@@ -128,6 +128,10 @@ def _head(method: str, response: Any) -> Head:
     return Head(head.status, without(head.headers, (b"content-encoding", b"content-length", b"transfer-encoding")))
 
 
+def _meter(driver: SyncPullDriver | AsyncPullDriver, outgoing: "TransportRequest") -> Meter:
+    return Meter(driver.clock(), outgoing.headers if driver.is_traced else ())
+
+
 FAMILIES = ("httpx", "httpx2")
 
 
@@ -226,7 +230,7 @@ class SyncCaching(Caching):
 
     def _passed(self, outgoing: "TransportRequest", classified: Classified) -> Any:
         """Let the inner transport answer the very same request, and tell the hooks of it."""
-        passage = Passage(self.driver.hooks, outgoing.passed(classified), Meter(self.driver.clock()))
+        passage = Passage(self.driver.hooks, outgoing.passed(classified), _meter(self.driver, outgoing))
         with passage.told_of_failure(outgoing.host):
             response = self._get_inner().handle_request(outgoing.request)
         passage.meter.start(_head(outgoing.request.method, response))
@@ -303,7 +307,7 @@ class AsyncCaching(Caching):
 
     async def _passed(self, inner: Any, outgoing: "TransportRequest", classified: Classified) -> Any:
         """Let the inner transport answer the very same request, and tell the hooks of it."""
-        passage = Passage(self.driver.hooks, outgoing.passed(classified), Meter(self.driver.clock()))
+        passage = Passage(self.driver.hooks, outgoing.passed(classified), _meter(self.driver, outgoing))
         with passage.told_of_failure(outgoing.host):
             response = await inner.handle_async_request(outgoing.request)
         passage.meter.start(_head(outgoing.request.method, response))

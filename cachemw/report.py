@@ -15,7 +15,7 @@ NOT_CACHED = "not-cached"
 """Only the store might have answered, and cannot."""
 
 Fwd = Literal["bypass", "miss", "request", "stale"]
-_HIDDEN = ("target", "client", "namespace", "model", "answered_model", "sketch")
+_HIDDEN = ("target", "client", "namespace", "model", "answered_model", "sketch", "traceparent")
 Result = Literal["hit", "stale", "collapsed", "miss", "refresh", "bypass", "not_cached", "refused", "passed"]
 
 
@@ -23,14 +23,14 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
     """The account of what happened to one request. What is absent, or not known, is `None`.
 
     As `Cache-Status` tells it (RFC 9211): `hit`, answered from the store; `fwd`, why it was forwarded; `fwd_status`, the
-    upstream's status; `ttl`, seconds of freshness left, negative once stale; `stored`, whether the answer was kept, `None`
-    while that is open; `collapsed`, answered by another request's forward; `key`, hexadecimal; `details`, why, in words of
-    `docs/cache-status.md`.
+    upstream's status; `ttl`, seconds of freshness left, negative once stale; `age`, seconds since what answers was stored;
+    `stored`, whether the answer was kept, `None` while that is open; `collapsed`, answered by another request's forward; `key`,
+    hexadecimal; `details`, why, in words of `docs/cache-status.md`.
 
     Who and what: `id`, sortable by time; `at`, seconds since the epoch; `endpoint` and `target`, names; `client`, the name of
     its key, else a code of its credential; `namespace`, as the client says it; `model`, as it was sent; `stream`, whether one
     was asked for; `answered_model` and `usage`, as the answer says; `sketch`, a code of each part of the key of what was
-    forwarded.
+    forwarded; `traceparent`, the request's own field, only where a hook reads it.
 
     How much: `status` of what the client got; `bytes_in` and `bytes_out` of the two bodies; `first_byte` and `total`, seconds
     since the request came; `took`, seconds that a stored answer had taken its upstream; `kept_for`, seconds for which an answer
@@ -50,6 +50,7 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
     fwd: Fwd | None = None
     fwd_status: int | None = None
     ttl: int | None = None
+    age: int | None = None
     stored: bool | None = None
     collapsed: bool = False
     key: str | None = None
@@ -65,6 +66,7 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     stream: bool | None = None
     answered_model: str | None = None
+    traceparent: str | None = None
     status: int | None = None
     usage: Usage | None = None
     tried: tuple[Tried, ...] | None = None
@@ -103,7 +105,7 @@ class ExchangeReport(msgspec.Struct, frozen=True, kw_only=True):
             return "passed"
         if self.ttl is not None and self.ttl < 0:
             return "stale"
-        if self.hit:
+        if self.hit or self.ttl is not None:  # a fresh one stands in for who was asked in vain
             return "hit"
         return "collapsed" if self.collapsed else self._forwarded()
 
@@ -148,7 +150,7 @@ class Hook(Protocol):
     """Told of every exchange when it is over, once, but of those with a wrapped app whose clients did not opt in.
 
     One that is cancelled is an exchange, too; a request that never came whole is none. What it raises is logged, and changes
-    nothing.
+    nothing. With an attribute `reads_traceparent` that is true it is told of that field, too.
     """
 
     def __call__(self, report: ExchangeReport, /) -> None:

@@ -110,8 +110,8 @@ def exchange_for(
     """
     report = first_report(classified, request)
     if target is not None and (climbs(target.partition(b"?")[0]) or not is_target(target)):
-        return Exchange(_refuse_path(report, _endpoint_in(classified)), report)
-    return Exchange(_script_for(classified, request, report, policy, limits, verified), report)
+        return Exchange(_refuse_path(report, _endpoint_in(classified)), report, request.headers)
+    return Exchange(_script_for(classified, request, report, policy, limits, verified), report, request.headers)
 
 
 def first_report(classified: Classified, request: Request) -> ExchangeReport:

@@ -342,10 +342,14 @@ Script = Generator[Effect, Any, Outcome]
 
 
 class Exchange(msgspec.Struct, frozen=True):
-    """One exchange to be run: the script that answers, and the `report` of it should it end before the script has said more."""
+    """One exchange to be run: the script that answers, and the `report` of it should it end before the script has said more.
+
+    `headers` are the request's.
+    """
 
     script: Script
     report: ExchangeReport
+    headers: Headers = ()
 
     __repr__ = redacted_repr
 

@@ -33,7 +33,7 @@ from cachemw.cache.effects import (
     Unsatisfiable,
     Wanted,
 )
-from cachemw.cache.freshness import is_fresh, remaining
+from cachemw.cache.freshness import age, is_fresh, remaining
 from cachemw.cache.live_response import Relay
 from cachemw.cache.lookup import Match, NoMatch, Query, VerifiedRecords
 from cachemw.cache.partial import PARTIAL_UNFIT, Remainder, forward_for_remainder, remainder_of
@@ -48,7 +48,7 @@ from cachemw.cache.slate import Received, Slate, Survey, basis_in, kept_request,
 from cachemw.endpoints.base import ApiCall, Bypass, Endpoint
 from cachemw.errors import KeyMissing, PartitionError, RequestDeclined, StoreError, UpstreamError
 from cachemw.limits import Limits
-from cachemw.messages import AppTarget, ClientTarget, HttpTarget, Request, RouteTarget
+from cachemw.messages import AppTarget, ClientTarget, HttpTarget, Request, RouteTarget, StoredResponse
 from cachemw.report import NOT_CACHED, STORE_SLOW, ExchangeReport, Fwd
 from cachemw.routing import RoutedHead
 
@@ -231,17 +231,10 @@ def _serve(slate: Slate, survey: Survey, awaited: ExchangeReport | None) -> Scri
     if awaited is not None:
         details = (*found.details, *awaited.details)
         report = replace(of_author(awaited, query), fwd_status=stored.status, collapsed=True, stored=None, details=details)
+        report = replace(report, answered_model=stored.model, usage=stored.usage)
         return Serve(stored, report if query.bid is None else saving(report, query.bid, stored), now, query.asked.speed)
     details = details_of(query.asked, *found.details)
-    report = replace(
-        query.report,
-        hit=True,
-        ttl=remaining(stored, now),
-        details=details,
-        answered_model=stored.model,
-        usage=stored.usage,
-        took=stored.took,
-    )
+    report = _of_stored(replace(query.report, hit=True, details=details), stored, now)
     if query.bid is not None:
         report = saving(report, query.bid, stored)
     may_revalidate = found.revalidate and slate.closed is None
@@ -357,8 +350,15 @@ def _declined(survey: Survey, closed: Closed, report: ExchangeReport) -> Serve |
 
 def _stand_in(query: Query, usable: Match, report: ExchangeReport, now: float) -> Serve:
     details = tuple(dict.fromkeys((*usable.details, *report.details)))
-    report = replace(of_author(report, query), ttl=remaining(usable.stored, now), stored=None, details=details)
-    return Serve(usable.stored, standing_in(report, query, usable.stored), now, query.asked.speed)
+    stored = usable.stored
+    report = _of_stored(replace(of_author(report, query), stored=None, details=details), stored, now)
+    return Serve(stored, standing_in(report, query, stored), now, query.asked.speed)
+
+
+def _of_stored(report: ExchangeReport, stored: StoredResponse, now: float) -> ExchangeReport:
+    """Return a report of what is stored as the answer."""
+    known = replace(report, answered_model=stored.model, usage=stored.usage, took=stored.took)
+    return replace(known, ttl=remaining(stored, now), age=int(age(stored, now)))
 
 
 def _forwarding(query: Query, fwd: Fwd, *why: str | None) -> ExchangeReport:

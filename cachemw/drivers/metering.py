@@ -10,16 +10,16 @@ from msgspec.structs import replace
 
 from cachemw.drivers.hooks import call_hooks
 from cachemw.flights.relay import Client
-from cachemw.messages import Head
+from cachemw.messages import Head, Headers
 from cachemw.report import ExchangeReport, Hook
 from cachemw.upstreams.failures import described
 
 
 class Meter:
-    """Measures one exchange from when it is made. `at` is in seconds since the epoch."""
+    """Measures one exchange from when it is made. `at` is in seconds since the epoch; `headers` are of one that is traced."""
 
-    def __init__(self, at: float) -> None:
-        self._at, self._began = at, time.perf_counter()
+    def __init__(self, at: float, headers: Headers = ()) -> None:
+        self._at, self._began, self._headers = at, time.perf_counter(), headers
         self._status: int | None = None
         self._first_byte: float | None = None
         self._bytes_out: int | None = 0
@@ -50,6 +50,7 @@ class Meter:
             bytes_out=self._bytes_out,
             first_byte=self._first_byte,
             total=time.perf_counter() - self._began,
+            traceparent=_traceparent(self._headers),
         )
 
 
@@ -111,6 +112,17 @@ class Passage:
         if not self._is_over:
             self._is_over = True
             call_hooks(self._hooks, self.meter.complete(self._report))
+
+
+def is_traced(hooks: Iterable[Hook]) -> bool:
+    """Say whether one of the hooks reads what requests say of traces."""
+    return any(getattr(hook, "reads_traceparent", False) for hook in hooks)
+
+
+def _traceparent(headers: Headers) -> str | None:
+    """Return the field of W3C Trace Context, unless it came twice."""
+    found = [value for name, value in headers if name.lower() == b"traceparent"]
+    return found[0].decode("latin-1") if len(found) == 1 else None
 
 
 def _identifier(at: float) -> str:

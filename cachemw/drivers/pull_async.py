@@ -14,7 +14,7 @@ from cachemw.cache.sharing import Course
 from cachemw.drivers.effects_async import perform
 from cachemw.drivers.fitting import fitted
 from cachemw.drivers.hooks import call_hooks
-from cachemw.drivers.metering import Meter
+from cachemw.drivers.metering import Meter, is_traced
 from cachemw.drivers.pull import PullExchange, pull_policy
 from cachemw.drivers.pull_effects import (
     Close,
@@ -57,7 +57,7 @@ class AsyncPullDriver:
     ) -> None:
         store, policy = fitted(store, policy)
         self.policy, self.limits, self.hooks = pull_policy(policy), limits, tuple(hooks)
-        self.planner = planner
+        self.planner, self.is_traced = planner, is_traced(self.hooks)
         self.clock: Callable[[], float] = time.time
         self.store, self.verified = AsyncStore(store, limits), verified_records(limits)
         self.recaller = Recaller(self.store.guarded, self.policy, limits, self.hooks, recipient, lambda: self.clock())
@@ -96,7 +96,7 @@ class AsyncAnswer:
         self._exchange = PullExchange(exchange, driver.flights.here(), driver.policy, driver.limits, timeout)
         self._response: AsyncResponse | None = None
         self._is_over = False
-        self._meter = Meter(driver.clock())
+        self._meter = Meter(driver.clock(), exchange.headers if driver.is_traced else ())
 
     async def begin(self) -> None:
         """Find out what the answer is."""

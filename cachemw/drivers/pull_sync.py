@@ -31,7 +31,7 @@ from cachemw.cache.policy import Policy
 from cachemw.cache.sharing import Course
 from cachemw.drivers.fitting import fitted
 from cachemw.drivers.hooks import call_hooks, name_partition, planned
-from cachemw.drivers.metering import Meter
+from cachemw.drivers.metering import Meter, is_traced
 from cachemw.drivers.pull import PullExchange, pull_policy
 from cachemw.drivers.pull_effects import (
     Close,
@@ -74,7 +74,7 @@ class SyncPullDriver:
     ) -> None:
         store, policy = fitted(store, policy)
         self.policy, self.limits, self.hooks = pull_policy(policy), limits, tuple(hooks)
-        self.planner = planner
+        self.planner, self.is_traced = planner, is_traced(self.hooks)
         self.clock: Callable[[], float] = time.time
         self.store, self.verified = GuardedStore(store, limits), verified_records(limits)
         self.recaller = Recaller(self.store, self.policy, limits, self.hooks, recipient, lambda: self.clock())
@@ -113,7 +113,7 @@ class SyncAnswer:
         self._exchange = PullExchange(exchange, driver.flights.here(), driver.policy, driver.limits, timeout)
         self._response: SyncResponse | None = None
         self._is_over = False
-        self._meter = Meter(driver.clock())
+        self._meter = Meter(driver.clock(), exchange.headers if driver.is_traced else ())
 
     def begin(self) -> None:
         """Find out what the answer is. Raises `UpstreamError` only for a pushed one."""

@@ -35,7 +35,7 @@ from cachemw.cache.replay import DirectOutcome, respond
 from cachemw.drivers.effects_async import Later, OwnEffect, at_once, perform
 from cachemw.drivers.fitting import fitted
 from cachemw.drivers.hooks import call_hooks
-from cachemw.drivers.metering import Meter, MeteredClient
+from cachemw.drivers.metering import Meter, MeteredClient, is_traced
 from cachemw.drivers.recalling import Door, Recaller
 from cachemw.drivers.refusing import verified_records
 from cachemw.endpoints.errors import ErrorShape
@@ -352,7 +352,7 @@ class PushDriver:
     ) -> None:
         store, policy = fitted(store, policy)
         self.policy, self.limits, self.hooks = policy, limits, tuple(hooks)
-        self.planner = planner
+        self.planner, self.is_traced = planner, is_traced(self.hooks)
         self.clock: Callable[[], float] = time.time
         self.store, self.verified = AsyncStore(store, limits), verified_records(limits)
         self.recaller = Recaller(self.store.guarded, policy, limits, self.hooks, recipient, lambda: self.clock())
@@ -363,7 +363,7 @@ class PushDriver:
         if not self.hooks:
             await PushExchange(self, exchange, upstream, client, door).run()
             return
-        meter = Meter(self.clock())
+        meter = Meter(self.clock(), exchange.headers if self.is_traced else ())
         under_way = PushExchange(self, exchange, upstream, MeteredClient(client, meter), door)
         try:
             await under_way.run()
