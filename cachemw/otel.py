@@ -25,6 +25,11 @@ _PATHS = {endpoint.name: f"/v1{endpoint.paths[0].removeprefix('/v1')}" for endpo
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
+def has_sdk() -> bool:
+    """Say whether this process has anything that spans go to."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 class Tracer:
     """A hook that makes one span of each exchange, and a second one below it of what an upstream was asked.
 

@@ -21,6 +21,7 @@ from cachemw.proxy.client_keys import read_client_keys
 from cachemw.proxy.gateways import default_upstream
 from cachemw.proxy.lending import lent_paths
 from cachemw.proxy.settings import gathered, refuse_unknown_variables
+from cachemw.proxy.tracing import tracer_of
 from cachemw.stores import Store
 from cachemw.stores.base import records
 from cachemw.stores.disk.files import FREE_SPACE, prepare_directory, refuse_network
@@ -60,6 +61,7 @@ def _settings(
         settings.limits,
         partial(hosts_of, settings.allow_host),
         partial(lent_paths, settings.lend),
+        partial(tracer_of, settings),
     ]
     found = [*faults, *_raised_by(parts)]
     if not found:

@@ -29,6 +29,7 @@ from cachemw.proxy.listener import GuardedProtocol
 from cachemw.proxy.logs import logging_config
 from cachemw.proxy.reloading import hold_hangups, take_hangup
 from cachemw.proxy.settings import SETTINGS
+from cachemw.proxy.tracing import refuse_without_sdk
 from cachemw.stores import Store
 from cachemw.stores.calls import CallQueue
 from cachemw.upstreams.base_urls import as_written
@@ -136,6 +137,7 @@ _PASSING = frozenset(
 def serve_proxy(settings: Settings, say: Callable[[str], None], limits: Limits = Limits()) -> None:
     """Check, say where, and serve until a signal ends it. Raises `CommandError` and `ConfigurationError`."""
     refuse_callers(settings)
+    refuse_without_sdk(settings)
     settings = replace(settings, insecure=settings.insecure and bool(settings.uds or not is_loopback(settings.host)))
     rules, upstream, store = settings.rules(), default_upstream(settings), settings.store()
     settings.limits(limits)

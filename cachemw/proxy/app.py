@@ -36,6 +36,7 @@ from cachemw.proxy.logs import log_exchange
 from cachemw.proxy.readiness import WatchedGateway, WatchedUpstream, readiness
 from cachemw.proxy.reloading import on_hangup, read_anew
 from cachemw.proxy.settings import Settings
+from cachemw.proxy.tracing import tracer_of
 from cachemw.report import Hook
 from cachemw.stores import Store
 from cachemw.upstreams.base import AsyncGateway, AsyncUpstream
@@ -162,16 +163,17 @@ def create(
     settings = Settings.from_environment()
     rules, limits = settings.rules(named_keys), settings.limits(limits)
     store = settings.store()
-    gateway = gateway_of(settings, store, routes)
+    gateway, tracer = gateway_of(settings, store, routes), tracer_of(settings)
+    hooks = [log_exchange] if settings.access_log else []
     proxy = Proxy(
         settings.open_upstream() if gateway is None else None,
         gateway=gateway,
         store=store,
         policy=rules.policy,
         limits=limits,
-        hooks=[log_exchange] if settings.access_log else [],
+        hooks=hooks if tracer is None else [*hooks, tracer],
         ledger=not settings.no_ledger,
-        metrics=None if rules.policy.replays else metrics_beside(store, partial(_is_provider, gateway)),
+        metrics=None if rules.policy.replays or settings.no_ledger else metrics_beside(store, partial(_is_provider, gateway)),
         closes=[store.close],
     )
     gate = Gate(proxy, rules, limits=limits, bodies=proxy.bodies, recaller=proxy.recaller)

@@ -145,6 +145,7 @@ class Settings:
     log_level: str = row("warning", choice(*LOG_LEVELS), "How much is logged; info says why answers are not kept.")
     log_format: str = row("text", choice(*LOG_FORMATS), "How logs are written.")
     no_sketch: bool = row(False, SWITCH, "Keep no code of each part of a request, by which `cachemw why` says what differs.")
+    otel: bool = row(False, SWITCH, "Make spans of exchanges, for the OpenTelemetry SDK that is set up.")
     no_ledger: bool = row(False, SWITCH, "Write down nothing of exchanges: no figures for stats, log, why and the page.")
     access_log: bool = row(False, SWITCH, "Log a line for each exchange: who, what, how long; nothing of content.")
 
