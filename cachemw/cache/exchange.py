@@ -48,7 +48,7 @@ from cachemw.cache.slate import Received, Slate, Survey, basis_in, kept_request,
 from cachemw.endpoints.base import ApiCall, Bypass, Endpoint
 from cachemw.errors import KeyMissing, PartitionError, RequestDeclined, StoreError, UpstreamError
 from cachemw.limits import Limits
-from cachemw.messages import AppTarget, ClientTarget, HttpTarget, Request, RouteTarget, StoredResponse
+from cachemw.messages import AppTarget, ClientTarget, HttpTarget, Request, RouteTarget
 from cachemw.report import NOT_CACHED, STORE_SLOW, ExchangeReport, Fwd
 from cachemw.routing import RoutedHead
 
@@ -234,7 +234,16 @@ def _serve(slate: Slate, survey: Survey, awaited: ExchangeReport | None) -> Scri
         report = replace(report, answered_model=stored.model, usage=stored.usage)
         return Serve(stored, report if query.bid is None else saving(report, query.bid, stored), now, query.asked.speed)
     details = details_of(query.asked, *found.details)
-    report = _of_stored(replace(query.report, hit=True, details=details), stored, now)
+    report = replace(
+        query.report,
+        hit=True,
+        ttl=remaining(stored, aged := age(stored, now)),
+        age=aged,
+        details=details,
+        answered_model=stored.model,
+        usage=stored.usage,
+        took=stored.took,
+    )
     if query.bid is not None:
         report = saving(report, query.bid, stored)
     may_revalidate = found.revalidate and slate.closed is None
@@ -351,14 +360,9 @@ def _declined(survey: Survey, closed: Closed, report: ExchangeReport) -> Serve |
 def _stand_in(query: Query, usable: Match, report: ExchangeReport, now: float) -> Serve:
     details = tuple(dict.fromkeys((*usable.details, *report.details)))
     stored = usable.stored
-    report = _of_stored(replace(of_author(report, query), stored=None, details=details), stored, now)
+    known = replace(of_author(report, query), answered_model=stored.model, usage=stored.usage, took=stored.took)
+    report = replace(known, ttl=remaining(stored, aged := age(stored, now)), age=aged, stored=None, details=details)
     return Serve(stored, standing_in(report, query, stored), now, query.asked.speed)
-
-
-def _of_stored(report: ExchangeReport, stored: StoredResponse, now: float) -> ExchangeReport:
-    """Return a report of what is stored as the answer."""
-    known = replace(report, answered_model=stored.model, usage=stored.usage, took=stored.took)
-    return replace(known, ttl=remaining(stored, now), age=int(age(stored, now)))
 
 
 def _forwarding(query: Query, fwd: Fwd, *why: str | None) -> ExchangeReport:

@@ -14,9 +14,9 @@ def age(stored: StoredResponse, now: float) -> int:
     return max(0, math.floor(now - stored.stored_at))
 
 
-def remaining(stored: StoredResponse, now: float) -> int:
-    """Return the seconds of freshness left, negative once stale: the `ttl` of `Cache-Status`."""
-    return math.floor(stored.lifetime) - age(stored, now)
+def remaining(stored: StoredResponse, aged: int) -> int:
+    """Return the seconds of freshness left at this age, negative once stale: the `ttl` of `Cache-Status`."""
+    return math.floor(stored.lifetime) - aged
 
 
 def is_fresh(stored: StoredResponse, now: float) -> bool:

@@ -65,7 +65,7 @@ class Moment:
     def __init__(self, stored: StoredResponse, report: ExchangeReport, now: float, fresh_until: float) -> None:
         self.age = age(stored, now)
         self.ends = min(self.age + 1, fresh_until - stored.stored_at)
-        self.report = msgspec.structs.replace(report, ttl=remaining(stored, now), age=int(self.age))
+        self.report = msgspec.structs.replace(report, ttl=remaining(stored, self.age), age=self.age)
         self.head: Head = replay.head(stored, self.report, now)
         self.wire: Any = None
         """What a listener makes of it, to send it again and again."""

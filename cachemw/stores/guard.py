@@ -95,14 +95,16 @@ class GuardedStore:
 
     def inline_get(self, index: bytes) -> bytes | None:
         """Read in this thread."""
-        return self._noted("get", self._here().reading, self._get, index)
+        if self.note is None:
+            return self._inline(self._here().reading, self._get, index)
+        return self._noted(self.note, "get", self._here().reading, self._get, index)
 
     def get_many(self, indexes: Sequence[bytes], *, to_the_end: bool = False) -> tuple[bytes | None, ...]:
         """Read records up to the first that is not there, or `to_the_end`, all in this thread or in one call elsewhere."""
         if self.inline is Inline.NONE:
             read = partial(self._get_many, indexes, to_the_end)
             return self._watched("get", self._here().read(read, self._reading_patience)).wait()
-        return self._noted("get", self._here().reading, self._get_many, indexes, to_the_end)
+        return self._noted(self.note, "get", self._here().reading, self._get_many, indexes, to_the_end)
 
     def inline_version(self) -> Hashable | None:
         """Ask for the version in this thread."""
@@ -125,13 +127,13 @@ class GuardedStore:
         waits: bool = True,
     ) -> None:
         if self.inline is Inline.ALL:
-            self._noted("put", self._here().writing, self._store.put, index, record, keep, order, others)
+            self._noted(self.note, "put", self._here().writing, self._store.put, index, record, keep, order, others)
         else:
             self.begin_put(index, record, keep, order, others, waits=waits).wait()
 
     def discard(self, *indexes: bytes) -> None:
         if self.inline is Inline.ALL:
-            self._noted("delete", self._here().writing, self._store.discard, *indexes)
+            self._noted(self.note, "delete", self._here().writing, self._store.discard, *indexes)
         else:
             self.begin_discard(*indexes).wait()
 
@@ -239,9 +241,10 @@ class GuardedStore:
             side.succeeded()
         return result
 
-    def _noted(self, name: str, side: Side, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _noted(
+        self, note: CallNote | None, name: str, side: Side, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Make a call in this thread, and tell how long it took."""
-        note = self.note
         if note is None:
             return self._inline(side, call, *args, **kwargs)
         began, fault = time.perf_counter(), None
