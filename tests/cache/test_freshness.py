@@ -31,15 +31,15 @@ def stored_at_100(lifetime: float = 60.0) -> StoredResponse:
 def test_age_goes_up_and_what_is_left_goes_down(now: float, seconds: int, left: int, fresh: bool) -> None:
     stored = stored_at_100()
 
-    assert (age(stored, now), remaining(stored, now), is_fresh(stored, now)) == (seconds, left, fresh)
+    assert (age(stored, now), remaining(stored, age(stored, now)), is_fresh(stored, now)) == (seconds, left, fresh)
 
 
 def test_age_and_what_is_left_are_whole_seconds() -> None:
     stored = stored_at_100(lifetime=59.9)
 
-    assert (age(stored, 101.5), remaining(stored, 101.5)) == (1, 58)
+    assert (age(stored, 101.5), remaining(stored, age(stored, 101.5))) == (1, 58)
     assert isinstance(age(stored, 101.5), int)
-    assert isinstance(remaining(stored, 101.5), int)
+    assert isinstance(remaining(stored, age(stored, 101.5)), int)
 
 
 def test_a_broken_lifetime_lasts_to_the_second_it_breaks_in() -> None:

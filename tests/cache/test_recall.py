@@ -42,7 +42,7 @@ def plain_hit(
     """Return what is remembered of a hit."""
     response = response or stored()
     fresh_until = response.stored_at + response.lifetime if until is None else until
-    serve = Serve(response, ExchangeReport(hit=True, ttl=remaining(response, now)), now)
+    serve = Serve(response, ExchangeReport(hit=True, ttl=remaining(response, age(response, now))), now)
     return Recalled(serve, Basis(((bytes(16), record),), fresh_until), 1)
 
 
@@ -254,7 +254,7 @@ def test_what_is_said_of_it_is_what_would_be_said_anew_at_every_fraction_of_a_se
             continue
         assert now >= at
         assert is_fresh(response, now) or now - at >= lifetime - 1e-6  # what was stored after 2038 rounds
-        assert moment.report.ttl == remaining(response, now)
+        assert (moment.report.age, moment.report.ttl) == (age(response, now), remaining(response, age(response, now)))
         assert moment.head == replay.head(response, moment.report, now)
         assert dict(moment.head.headers)[b"age"] == b"%d" % age(response, now)
 

@@ -1,4 +1,4 @@
-"""`cachemw serve --otel`: in processes that have an SDK, as `opentelemetry-instrument` gives them one, and where there is none."""
+"""`cachemw serve --otel`: with an SDK in every process, as `opentelemetry-instrument` gives it to them, and without one."""
 
 import json
 import sys

@@ -20,7 +20,7 @@ from cachemw.metrics.table import BUCKETS, METRICS
 from cachemw.metrics.words import DETAIL_PREFIXES, DETAIL_WORDS, OTHER
 from cachemw.report import ExchangeReport
 from cachemw.routing import Tried
-from tests.ledger.test_ledger import at_once
+from tests.ledger.test_ledger import AtOnce
 from tests.metrics.reports import COLLAPSED, HIT, MISS, PASSED, STALE, reports
 
 CEREBRAS, GROQ = "cerebras/gpt-oss-120b", "groq/llama"
@@ -248,7 +248,7 @@ def test_no_counter_ever_falls(exchanges: list[ExchangeReport], one_more: Exchan
 def test_what_was_saved_is_what_the_ledger_says(tmp_path: Path) -> None:
     """O1"""
     exchanges = [MISS, replace(HIT, count=7, took=0.911), COLLAPSED, replace(STALE, took=2.5, total=0.1), PASSED]
-    ledger = Ledger(tmp_path, at_once)
+    ledger = Ledger(tmp_path, AtOnce())
     for report in exchanges:
         ledger(report)
     ledger.close()

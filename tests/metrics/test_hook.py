@@ -16,7 +16,7 @@ from cachemw.metrics import hook, table
 from cachemw.metrics.hook import WAITING, Metrics, metrics_beside
 from cachemw.metrics.slots import METRICS_DIRECTORY, WorkerSlot, read_slots
 from cachemw.metrics.sums import Sums, gauged, summed
-from tests.ledger.test_ledger import at_once
+from tests.ledger.test_ledger import AtOnce
 from tests.metrics.reports import HIT, MISS
 from tests.serving import until
 
@@ -173,7 +173,7 @@ def test_calls_of_the_store_are_counted_with_their_faults(tmp_path: Path) -> Non
 def test_what_the_ledger_lost_is_counted_and_goes_on(tmp_path: Path) -> None:
     """O4: any view of that time says "at least"."""
     metrics = Metrics(tmp_path)
-    metrics.ledger = Ledger(tmp_path, at_once)
+    metrics.ledger = Ledger(tmp_path, AtOnce())
     metrics.ledger.lost = 3
     run(metrics)
     metrics.ledger.lost = 5
