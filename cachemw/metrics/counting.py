@@ -11,6 +11,11 @@ MODEL_LABELS = 50
 """How many models have a label of their own, in each worker: the first of which an answer came."""
 
 _LONGEST_MODEL = 100
+_LARGEST = 2**48  # of one exchange: an upstream says what it likes
+_REQUESTS, _DETAILS, _DURATION = table.REQUESTS.name, table.DETAILS_TOLD.name, table.DURATION.name
+_FIRST_BYTE, _TOKENS, _TOKENS_SAVED = table.FIRST_BYTE.name, table.TOKENS_BOUGHT.name, table.TOKENS_SAVED.name
+_COST, _COST_SAVED, _TIME_SAVED = table.COST.name, table.COST_SAVED.name, table.TIME_SAVED.name
+_STREAM = {True: "true", False: "false", None: ""}
 _FREE = frozenset({"hit", "stale", "collapsed"})
 _OF_MODELS = {metric.name for metric in table.METRICS if "model" in metric.labels}
 
@@ -21,30 +26,34 @@ class Counter:
     def __init__(self, is_provider: Callable[[str], bool], endpoints: Container[str]) -> None:
         self.sums = Sums()
         self._is_provider, self._endpoints = is_provider, endpoints
-        self._models: set[str] = set()
+        self._models: dict[str, str] = {}
 
     def resume(self, found: Sums) -> None:
         """Go on from sums that somebody else has left."""
         self.sums.merge(found)
-        self._models.update(labels[1] for name, *labels in found.counters if name in _OF_MODELS)
-        self._models.discard(OTHER)
+        models = {labels[1] for name, *labels in found.counters if name in _OF_MODELS}
+        self._models.update({model: model for model in models - {OTHER}})
 
     def add_exchange(self, report: ExchangeReport) -> None:
         """Add one exchange; one that stands for several hits counts for all of them."""
-        sums, count, outcome = self.sums, report.count, report.outcome
-        provider = self._provider(report.target)
-        endpoint = report.endpoint if report.endpoint in self._endpoints else OTHER
-        sums.add((table.REQUESTS.name, endpoint or OTHER, outcome, provider), count)
+        sums, count, outcome, target = self.sums, report.count, report.outcome, report.target
+        provider = target.partition("/")[0] if target else ""
+        if not self._is_provider(provider):
+            provider = OTHER
+        endpoint = report.endpoint
+        sums.add((_REQUESTS, endpoint if endpoint in self._endpoints else OTHER, outcome, provider), count)  # type: ignore[arg-type]
         for detail in report.details:
-            sums.add((table.DETAILS_TOLD.name, detail_word(detail)), count)
-        stream = {True: "true", False: "false", None: ""}[report.stream]
+            sums.add((_DETAILS, detail_word(detail)), count)
+        stream = _STREAM[report.stream]
         if report.total is not None:
-            sums.observe((table.DURATION.name, outcome, stream), report.total, count)
+            sums.observe((_DURATION, outcome, stream), report.total, count)
         if report.first_byte is not None:
-            sums.observe((table.FIRST_BYTE.name, outcome, stream), report.first_byte, count)
-        self._add_kept(report)
-        self._add_asked(report, provider)
-        self._add_used(report, provider)
+            sums.observe((_FIRST_BYTE, outcome, stream), report.first_byte, count)
+        if not report.hit:
+            self._add_kept(report)
+        if report.attempts and not report.collapsed:
+            self._add_asked(report, provider)
+        self._add_used(report, provider, is_free=outcome in _FREE)
 
     def add_call(self, call: str, seconds: float, fault: BaseException | None) -> None:
         """Add one call of the store, and the fault in which it ended."""
@@ -63,8 +72,6 @@ class Counter:
             self.sums.add((table.MISS_REASON.name, reason), report.count)
 
     def _add_asked(self, report: ExchangeReport, provider: str) -> None:
-        if not report.attempts or report.collapsed:
-            return
         before = _asked_before(report)
         for name, status in before:
             self.sums.add((table.UPSTREAM_REQUESTS.name, self._provider(name), status_class(status)), 1)
@@ -74,23 +81,24 @@ class Counter:
         if report.attempts == 1 and report.total is not None:
             self.sums.observe((table.UPSTREAM_DURATION.name, provider, answered), report.total)
 
-    def _add_used(self, report: ExchangeReport, provider: str) -> None:
+    def _add_used(self, report: ExchangeReport, provider: str, *, is_free: bool) -> None:
         """Add tokens, money and time: what was bought, or what was saved, never both."""
-        has_answered = report.status is not None and 200 <= report.status < 300
-        of, count = (provider, self._model(report.model) if has_answered else OTHER), report.count
+        status, usage, count = report.status, report.usage, report.count
+        has_answered = status is not None and 200 <= status < 300
+        model, add = self._model(report.model) if has_answered else OTHER, self.sums.add
         if report.cost:
-            self.sums.add((table.COST.name, *of), report.cost * count)
+            add((_COST, provider, model), min(report.cost, _LARGEST) * count)
         if not has_answered:
             return
-        usage, is_free = report.usage, report.outcome in _FREE
         if usage is not None:
-            tokens = table.TOKENS_SAVED if is_free else table.TOKENS_BOUGHT
-            self.sums.add((tokens.name, *of, "input"), (usage.input_tokens or 0) * count)
-            self.sums.add((tokens.name, *of, "output"), (usage.output_tokens or 0) * count)
+            tokens = _TOKENS_SAVED if is_free else _TOKENS
+            add((tokens, provider, model, "input"), min(usage.input_tokens or 0, _LARGEST) * count)
+            add((tokens, provider, model, "output"), min(usage.output_tokens or 0, _LARGEST) * count)
         if is_free and report.saved:
-            self.sums.add((table.COST_SAVED.name, *of), report.saved * count)
+            add((_COST_SAVED, provider, model), min(report.saved, _LARGEST) * count)
         if report.took is not None and report.total is not None:
-            self.sums.add((table.TIME_SAVED.name, *of), max(0, int((report.took - report.total) * 1000)) * count)
+            saved = max(0, int((report.took - report.total) * 1000))
+            add((_TIME_SAVED, provider, model), min(saved, _LARGEST) * count)
 
     def _provider(self, target: str | None) -> str:
         name = "" if target is None else target.partition("/")[0]
@@ -98,15 +106,12 @@ class Counter:
 
     def _model(self, model: str | None) -> str:
         """Return the label of a model that has answered."""
-        if not model or len(model) > _LONGEST_MODEL:
+        label = self._models.get(model or "")
+        if label is not None:
+            return label
+        if not model or len(model) > _LONGEST_MODEL or len(self._models) >= MODEL_LABELS:
             return OTHER
-        if not model.isascii():
-            model = model.encode(errors="replace").decode()  # half a character can be in no file
-        if model not in self._models:
-            if len(self._models) >= MODEL_LABELS:
-                return OTHER
-            self._models.add(model)
-        return model
+        return self._models.setdefault(model, model.encode(errors="replace").decode())  # half a character is in no file
 
 
 def _asked_before(report: ExchangeReport) -> list[tuple[str, int | None]]:

@@ -34,6 +34,9 @@ WAITING = 2_000
 
 A_FEW = 20
 
+AT_ONCE = 100
+"""How many are counted before the event loop has its turn: it waits for half a millisecond."""
+
 ENDPOINT_NAMES = frozenset(endpoint.name for endpoint in ENDPOINTS)
 
 Gauges = Mapping[Labelled, float]
@@ -121,8 +124,8 @@ class Metrics:
             if found is not None:
                 self._counter.resume(found)
             waiting = max(len(self._exchanges), len(self._calls))
-            for _ in range(0, waiting, A_FEW):
-                self._count_some(A_FEW)
+            for _ in range(0, waiting, AT_ONCE):
+                self._count_some(AT_ONCE)
                 time.sleep(0)  # the event loop's turn: it waits for who computes in a thread
             return self._count_lost() + waiting > 0 or found is not None
 

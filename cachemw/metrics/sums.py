@@ -13,9 +13,8 @@ Labelled = tuple[str, ...]
 """A metric's name, and the values of its labels."""
 
 MOST = 2**62
-"""What a sum is at most; it then stays there, for no counter ever falls."""
+"""What a sum is at most in a file."""
 
-_LARGEST = 2**48  # of one report: an upstream says what it likes
 _MAGIC = b"cachemw metrics 1\n"
 _DIGEST = 16
 
@@ -29,7 +28,7 @@ class Sums(msgspec.Struct):
     def add(self, labelled: Labelled, number: int) -> None:
         """Add to a counter."""
         counters = self.counters
-        counters[labelled] = min(counters.get(labelled, 0) + min(number, _LARGEST), MOST)
+        counters[labelled] = counters.get(labelled, 0) + number
 
     def observe(self, labelled: Labelled, seconds: float, count: int = 1) -> None:
         """Add to a histogram, so many times."""
@@ -37,15 +36,22 @@ class Sums(msgspec.Struct):
         if numbers is None:
             numbers = self.histograms[labelled] = [0] * (len(BUCKETS) + 2)
         numbers[bisect_left(BUCKETS, seconds)] += count
-        numbers[-1] = min(numbers[-1] + min(int(seconds * 1_000_000), _LARGEST) * count, MOST)
+        numbers[-1] += int(seconds * 1_000_000) * count
 
     def merge(self, others: "Sums") -> None:
         """Add all that others have."""
         for labelled, number in others.counters.items():
-            self.counters[labelled] = min(self.counters.get(labelled, 0) + number, MOST)
+            self.counters[labelled] = self.counters.get(labelled, 0) + number
         for labelled, numbers in others.histograms.items():
             mine = self.histograms.get(labelled) or [0] * len(numbers)
-            self.histograms[labelled] = [min(one + other, MOST) for one, other in zip(mine, numbers, strict=True)]
+            self.histograms[labelled] = [one + other for one, other in zip(mine, numbers, strict=True)]
+
+    def bounded(self) -> "Sums":
+        """Return them with no sum above the most that a file holds: none falls from there."""
+        return Sums(
+            {labelled: min(number, MOST) for labelled, number in self.counters.items()},
+            {labelled: [min(number, MOST) for number in numbers] for labelled, numbers in self.histograms.items()},
+        )
 
 
 class SlotRecord(msgspec.Struct):
@@ -58,7 +64,7 @@ class SlotRecord(msgspec.Struct):
 
 def encode(record: SlotRecord) -> bytes:
     """Return the bytes of a file."""
-    payload = msgspec.msgpack.encode(record)
+    payload = msgspec.msgpack.encode(SlotRecord(record.boot, record.sums.bounded(), record.gauges))
     return _MAGIC + xxhash.xxh3_128_digest(payload) + payload
 
 
