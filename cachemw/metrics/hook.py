@@ -62,7 +62,7 @@ class Metrics:
         self._counting = threading.Lock()
         self._gauges: Gauges = {}
         self._touched_at = 0.0
-        self._is_failing = False
+        self._is_failing = self._is_unwritten = False
         self.sample: Callable[[], Gauges] = dict
         """Says, in the event loop, what is the case now; whoever has something to tell tells it first."""
         self.ledger: Ledger | None = None
@@ -100,34 +100,39 @@ class Metrics:
                 await asyncio.wait_for(over.wait(), WRITTEN_EVERY)
 
     def _write(self, gauges: Gauges, *, is_last: bool = False) -> None:
-        """Write what was counted by now, if that is possible."""
+        """Count what waits, and write it if that is possible. A store that was removed does not come back for this."""
+        self._take_in()
         try:
-            found = self._slot.take()
-            is_new = self._take_in(found)
-            if is_new or is_last or self._is_failing or gauges != self._gauges:
-                self._slot.write(self._encoded(gauges))
-                self._gauges, self._touched_at = gauges, time.monotonic()
-            elif time.monotonic() - self._touched_at >= TOUCH_SECONDS:
-                self._slot.touch()
-                self._touched_at = time.monotonic()
+            if self._directory.is_dir():
+                self._put_down(gauges, is_last)
             self._is_failing = False
         except (OSError, PlaceRefused) as exc:
             self._note(exc)
-        finally:
-            if is_last:
-                self._slot.release()
-                self._counter.sums = Sums()  # whoever has the slot next goes on with them
+        if is_last:
+            self._slot.release()
+            self._counter.sums = Sums()  # whoever has the slot next goes on with them
 
-    def _take_in(self, found: Sums | None) -> bool:
-        """Count what waits, and go on from what was found in the slot; say whether there is anything new."""
+    def _take_in(self) -> None:
+        """Count what waits."""
         with self._counting:
-            if found is not None:
-                self._counter.resume(found)
             waiting = max(len(self._exchanges), len(self._calls))
             for _ in range(0, waiting, AT_ONCE):
                 self._count_some(AT_ONCE)
                 time.sleep(0)  # the event loop's turn: it waits for who computes in a thread
-            return self._count_lost() + waiting > 0 or found is not None
+            self._is_unwritten |= self._count_lost() + waiting > 0
+
+    def _put_down(self, gauges: Gauges, is_last: bool) -> None:
+        """Write what there is, where any of it is new. Raises `OSError` and `PlaceRefused`."""
+        if (found := self._slot.take()) is not None:
+            with self._counting:
+                self._counter.resume(found)
+            self._is_unwritten = True
+        if self._is_unwritten or is_last or gauges != self._gauges:
+            self._slot.write(self._encoded(gauges))
+            self._is_unwritten, self._gauges, self._touched_at = False, gauges, time.monotonic()
+        elif time.monotonic() - self._touched_at >= TOUCH_SECONDS:
+            self._slot.touch()
+            self._touched_at = time.monotonic()
 
     def _count_lost(self) -> int:
         lost = 0 if self.ledger is None else self.ledger.lost - self._lost

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -118,6 +119,41 @@ def test_what_cannot_be_written_is_told_once_and_is_written_when_it_can_be(
         asyncio.run(serve())
 
     assert ["are not written" in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_a_store_that_was_removed_does_not_come_back_for_its_metrics_and_they_go_on_where_there_is_one_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """O2"""
+    monkeypatch.setattr(hook, "WRITTEN_EVERY", 0.001)
+    directory, written = tmp_path / "store", 0
+    metrics = Metrics(directory)
+
+    def sample() -> dict[tuple[str, ...], float]:
+        nonlocal written
+        written += 1
+        return {}
+
+    async def some_more() -> None:
+        seen = written
+        await until(lambda: written > seen + 3)
+
+    async def serve() -> None:
+        metrics.sample = sample
+        async with metrics.written():
+            metrics(MISS)
+            await some_more()
+            assert not directory.exists()
+            directory.mkdir(0o700)
+            await until(lambda: requests(directory) == 1)
+            shutil.rmtree(directory)
+            metrics(MISS)
+            await some_more()
+            assert not directory.exists()
+            directory.mkdir(0o700)
+            await until(lambda: requests(directory) == 2)
+
+    asyncio.run(serve())
 
 
 def test_what_nobody_counts_in_time_is_counted_by_who_brings_more_and_none_is_lost(tmp_path: Path) -> None:
