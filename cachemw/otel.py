@@ -9,6 +9,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from cachemw.endpoints import ENDPOINTS
 from cachemw.messages import Usage, host_in
+from cachemw.metrics.words import upstream_status
 from cachemw.report import ExchangeReport
 from cachemw.upstreams.providers import PROVIDERS
 
@@ -62,7 +63,7 @@ class Tracer:
         operation = _operation(report.endpoint)
         name = operation if report.model is None else f"{operation} {_text(report.model)}"
         span: Span = self._tracer.start_span(name, context, SpanKind.CLIENT, _of_upstream(report), start_time=began)
-        for attribute, status in _failure(report, _upstream_status(report), is_server=False):
+        for attribute, status in _failure(report, upstream_status(report), is_server=False):
             span.set_attribute(attribute, status)
             span.set_status(Status(StatusCode.ERROR))
         span.end(ended)
@@ -123,7 +124,7 @@ def _of_upstream(report: ExchangeReport) -> Attributes:
             "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
             "gen_ai.usage.cache_creation.input_tokens": usage.cache_write_tokens,
             "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
-            "http.response.status_code": _upstream_status(report),
+            "http.response.status_code": upstream_status(report),
             "server.address": host or None,
             "server.port": int(port) if port.isdigit() else None,
         }
@@ -135,13 +136,7 @@ def _failure(report: ExchangeReport, status: int | None, *, is_server: bool) -> 
     if status is None:
         yield "error.type", report.detail or "_OTHER"
     elif status >= (500 if is_server else 400):
-        yield "error.type", report.detail if is_server and report.fwd_status is None and report.detail else str(status)
-
-
-def _upstream_status(report: ExchangeReport) -> int | None:
-    """Return the status that the upstream gave; what is passed on as it came has that one."""
-    has_failed = {"unreachable", "timeout"}.intersection(report.details)
-    return report.status if report.fwd_status is None and not report.opted_in and not has_failed else report.fwd_status
+        yield "error.type", report.detail if is_server and upstream_status(report) is None and report.detail else str(status)
 
 
 def _asked_last(report: ExchangeReport) -> str:

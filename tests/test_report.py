@@ -11,6 +11,7 @@ ROWS: list[tuple[ExchangeReport, Result]] = [
     (ExchangeReport(hit=True, ttl=0), "hit"),
     (ExchangeReport(hit=True, ttl=-1, details=("stale-while-revalidate",)), "stale"),
     (ExchangeReport(fwd="stale", fwd_status=503, ttl=-412, details=("stale-if-error",)), "stale"),
+    (ExchangeReport(fwd="miss", fwd_status=429, ttl=86398), "hit"),
     (ExchangeReport(fwd="miss", fwd_status=200, collapsed=True), "collapsed"),
     (ExchangeReport(fwd="miss", fwd_status=200, stored=True), "miss"),
     (ExchangeReport(fwd="stale", fwd_status=200, stored=True), "miss"),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Container
 
 from cachemw.metrics import table
 from cachemw.metrics.sums import Sums
-from cachemw.metrics.words import OTHER, answered_class, detail_word, fault_kind, miss_reason, status_class
+from cachemw.metrics.words import OTHER, answered_class, detail_word, fault_kind, miss_reason, status_class, upstream_status
 from cachemw.report import ExchangeReport
 
 MODEL_LABELS = 50
@@ -66,7 +66,7 @@ class Counter:
             return
         if report.stored:
             self.sums.add((table.KEPT.name,), 1)
-        elif report.stored is False and report.fwd_status is not None and not report.collapsed:
+        elif report.stored is False and upstream_status(report) is not None and not report.collapsed:
             self.sums.add((table.NOT_KEPT.name, detail_word(report.detail)), 1)
         if (reason := miss_reason(report)) is not None:
             self.sums.add((table.MISS_REASON.name, reason), report.count)

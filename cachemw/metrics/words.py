@@ -44,13 +44,18 @@ def status_class(status: int | None) -> str:
     return f"{status // 100}xx" if status // 100 in (2, 4, 5) else OTHER
 
 
+def upstream_status(report: ExchangeReport) -> int | None:
+    """Return the status that the last upstream gave; what is passed on as it came has that of its upstream."""
+    is_passed_on = report.fwd == "bypass" or not report.opted_in
+    if report.fwd_status is not None or not is_passed_on or _FAILED.intersection(report.details):
+        return report.fwd_status
+    return report.status
+
+
 def answered_class(report: ExchangeReport) -> str:
     """Return the class of what the last upstream answered; `left` where the client did not wait for that."""
-    if report.fwd_status is None and "client-left" in report.details:
-        return "left"
-    if not report.opted_in and not _FAILED.intersection(report.details):
-        return status_class(report.status)  # what is passed on as it came has that of its upstream
-    return status_class(report.fwd_status)
+    status = upstream_status(report)
+    return "left" if status is None and "client-left" in report.details else status_class(status)
 
 
 def miss_reason(report: ExchangeReport) -> str | None:

@@ -93,6 +93,8 @@ TRIED_429, TRIED_COOLING = Tried(CEREBRAS, "rate", 429, 3.0), Tried(CEREBRAS, "r
         ({"fwd_status": None, "details": ("unreachable",)}, {("cerebras", "error"): 1}),
         ({"fwd_status": None, "details": ("client-left",)}, {("cerebras", "left"): 1}),
         ({"target": "https://own.example/v1"}, {(OTHER, "2xx"): 1}),
+        ({"fwd": "bypass", "fwd_status": None}, {("cerebras", "2xx"): 1}),
+        ({"fwd": "bypass", "fwd_status": None, "status": 502, "details": ("file", "unreachable")}, {("cerebras", "error"): 1}),
         ({"attempts": 0}, {}),
         ({"collapsed": True}, {}),
         ({"attempts": 2, "tried": None}, {("cerebras", "2xx"): 2}),
@@ -120,6 +122,7 @@ def test_upstreams_are_counted_one_by_one_by_what_each_answered(
         ({"status": 401}, "4xx"),
         ({"status": 502, "details": ("unreachable",)}, "error"),
         ({"status": None}, "error"),
+        ({"status": None, "details": ("client-left",)}, "left"),
     ],
 )
 def test_what_is_passed_on_has_its_upstreams_status(changes: dict[str, Any], status: str) -> None:
@@ -150,10 +153,10 @@ def test_a_miss_has_one_reason(report: ExchangeReport, reason: str | None) -> No
     ("changes", "why"),
     [
         ({"stored": False, "details": ("finish-length",)}, {("finish",): 1}),
-        ({"stored": False, "fwd": "bypass", "details": ("ambiguous-json",)}, {("ambiguous-json",): 1}),
+        ({"stored": False, "fwd": "bypass", "fwd_status": None, "details": ("file",)}, {("file",): 1}),
         ({"stored": False}, {(OTHER,): 1}),
         ({"stored": None}, {}),
-        ({"stored": False, "fwd_status": None}, {}),
+        ({"stored": False, "fwd_status": None, "details": ("unreachable",)}, {}),
         ({"stored": False, "collapsed": True}, {}),
         ({"stored": False, "opted_in": False}, {}),
     ],

@@ -160,6 +160,51 @@ async def test_the_tokens_and_the_model_of_what_was_bought_are_in_the_clients_sp
 
 
 @PROXY
+async def test_a_stale_answer_that_stands_in_is_not_billed_and_who_failed_is_told(mounted: Mounted) -> None:
+    """O1"""
+    traced = Traced()
+    mount(mounted, traced, Policy(default="on", lifetime=60, stale_if_error=86_400))
+    mounted.upstream.respond = always(completion(usage={"prompt_tokens": 812, "completion_tokens": 301, "total_tokens": 1113}))
+    await mounted.ask()
+    traced.spans()
+    began = mounted.driver.clock()
+    mounted.driver.clock = lambda: began + 100
+    mounted.upstream.respond = always(Told([b"{}"], status=503))
+
+    reply = await mounted.ask()
+    server, client = traced.spans()
+
+    assert reply.status == 200
+    assert (told(server)["cachemw.outcome"], told(server)["cachemw.age"]) == ("stale", 100)
+    assert (told(server)["cachemw.saved.input_tokens"], told(server)["cachemw.saved.output_tokens"]) == (812, 301)
+    assert told(client)["error.type"] == "503"
+    assert [name for name in told(client) if "usage" in name or "response.model" in name] == []
+
+
+@PROXY
+async def test_what_is_refused_or_not_cached_asked_nobody(mounted: Mounted) -> None:
+    traced = Traced()
+    mount(mounted, traced)
+
+    await mounted.ask("mode=replay")
+    await mounted.ask("no-such-member")
+
+    assert [told(span)["cachemw.outcome"] for span in traced.spans()] == ["refused", "not_cached"]
+
+
+@PROXY
+async def test_a_bypass_is_bought(mounted: Mounted) -> None:
+    traced = Traced()
+    mount(mounted, traced)
+
+    await mounted.ask(body=prompt(store=True))
+
+    server, client = traced.spans()
+    assert (told(server)["cachemw.outcome"], told(server)["cachemw.detail"]) == ("bypass", ("store-requested",))
+    assert told(client)["http.response.status_code"] == 200
+
+
+@PROXY
 async def test_a_stream_says_when_its_first_chunk_came(mounted: Mounted) -> None:
     traced = Traced()
     mount(mounted, traced)
@@ -277,6 +322,7 @@ UNREACHED = replace(MISS, fwd_status=None, status=502, details=("unreachable",),
         (replace(MISS, fwd_status=None, status=None, details=("client-left",)), "client-left", "client-left"),
         (replace(STALE, fwd="stale", fwd_status=503, attempts=1, hit=False), None, "503"),
         (replace(PASSED, status=401), None, "401"),
+        (replace(MISS, fwd="bypass", fwd_status=None, status=503, details=("file",)), "503", "503"),
         (replace(PASSED, status=200), None, None),
         (ExchangeReport(details=("not-cached",), status=504, endpoint="chat"), "not-cached", ...),
     ],
@@ -323,6 +369,10 @@ def test_providers_have_the_names_of_the_conventions(target: str, endpoint: str,
     _, client = Traced().of(replace(MISS, target=target, endpoint=endpoint))
 
     assert told(client)["gen_ai.provider.name"] == provider
+
+
+def test_who_followed_another_has_no_clients_span_whatever_was_tried() -> None:
+    assert len(Traced().of(replace(COLLAPSED, attempts=2))) == 1
 
 
 def test_a_wrapped_app_is_no_upstream_of_ours() -> None:
