@@ -3,7 +3,7 @@
 from collections.abc import Callable, Container
 
 from cachemw.metrics import table
-from cachemw.metrics.sums import Sums
+from cachemw.metrics.sums import CountedSums
 from cachemw.metrics.words import OTHER, answered_class, detail_word, fault_kind, miss_reason, status_class, upstream_status
 from cachemw.report import ExchangeReport
 
@@ -24,11 +24,11 @@ class Counter:
     """Adds exchanges and calls to sums. Providers that nobody knows, and endpoints that are not among these, are one."""
 
     def __init__(self, is_provider: Callable[[str], bool], endpoints: Container[str]) -> None:
-        self.sums = Sums()
+        self.sums = CountedSums()
         self._is_provider, self._endpoints = is_provider, endpoints
         self._models: dict[str, str] = {}
 
-    def resume(self, found: Sums) -> None:
+    def resume(self, found: CountedSums) -> None:
         """Go on from sums that somebody else has left."""
         self.sums.merge(found)
         models = {labels[1] for name, *labels in found.counters if name in _OF_MODELS}

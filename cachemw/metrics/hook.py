@@ -14,7 +14,7 @@ from cachemw.errors import PlaceRefused
 from cachemw.ledger.ledger import Ledger
 from cachemw.metrics.counting import Counter
 from cachemw.metrics.slots import WorkerSlot
-from cachemw.metrics.sums import Labelled, SlotRecord, Sums, encode
+from cachemw.metrics.sums import CountedSums, Labelled, SlotRecord, encode
 from cachemw.metrics.table import LEDGER_DROPPED
 from cachemw.report import ExchangeReport
 from cachemw.stores.base import Store
@@ -34,7 +34,7 @@ WAITING = 2_000
 
 A_FEW = 20
 
-AT_ONCE = 100
+COUNTED_AT_ONCE = 100
 """How many are counted before the event loop has its turn: it waits for half a millisecond."""
 
 ENDPOINT_NAMES = frozenset(endpoint.name for endpoint in ENDPOINTS)
@@ -110,14 +110,14 @@ class Metrics:
             self._note(exc)
         if is_last:
             self._slot.release()
-            self._counter.sums = Sums()  # whoever has the slot next goes on with them
+            self._counter.sums = CountedSums()  # whoever has the slot next goes on with them
 
     def _take_in(self) -> None:
         """Count what waits."""
         with self._counting:
             waiting = max(len(self._exchanges), len(self._calls))
-            for _ in range(0, waiting, AT_ONCE):
-                self._count_some(AT_ONCE)
+            for _ in range(0, waiting, COUNTED_AT_ONCE):
+                self._count_some(COUNTED_AT_ONCE)
                 time.sleep(0)  # the event loop's turn: it waits for who computes in a thread
             self._is_unwritten |= self._count_lost() + waiting > 0
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cachemw.errors import RecordError
-from cachemw.metrics.sums import Labelled, Sums, decode
+from cachemw.metrics.sums import CountedSums, Labelled, decode
 from cachemw.stores.disk.files import prepare_directory, refuse_network
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class WorkerSlot:
         self._lock: int | None = None
         self._path = self._directory
 
-    def take(self) -> Sums | None:
+    def take(self) -> CountedSums | None:
         """Take a slot, unless one is held, and return what its last worker counted. Raises `OSError` and `PlaceRefused`."""
         if self._lock is not None and _is_in_place(self._lock, self._path.with_suffix(".lock")):
             return None
@@ -85,18 +85,18 @@ class WorkerSlot:
         if lock is not None:
             os.close(lock)
 
-    def _found(self) -> Sums:
+    def _found(self) -> CountedSums:
         try:
             record = decode(_read(self._path))
         except FileNotFoundError:
-            return Sums()
+            return CountedSums()
         except (OSError, RecordError) as exc:
             logger.warning("the metrics in %s cannot be read, and are counted from 0 again: %s", self._path, exc)
-            return Sums()
-        return record.sums if record.boot == self.boot else Sums()
+            return CountedSums()
+        return record.sums if record.boot == self.boot else CountedSums()
 
 
-def read_slots(store_directory: Path, now: float) -> Iterator[tuple[Sums, Mapping[Labelled, float] | None]]:
+def read_slots(store_directory: Path, now: float) -> Iterator[tuple[CountedSums, Mapping[Labelled, float] | None]]:
     """Yield what each worker has counted since the machine started, and the gauges of those that are alive, else `None`.
 
     A file that cannot be read is left out, and its worker says so where it begins.

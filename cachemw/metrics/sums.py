@@ -1,4 +1,4 @@
-"""Sums of metrics, by their names and labels: plain dicts of numbers, and the bytes in which they lie in a file."""
+"""CountedSums of metrics, by their names and labels: plain dicts of numbers, and the bytes in which they lie in a file."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
@@ -12,14 +12,14 @@ from cachemw.metrics.table import BUCKETS
 Labelled = tuple[str, ...]
 """A metric's name, and the values of its labels."""
 
-MOST = 2**62
+LARGEST_COUNT = 2**62
 """What a sum is at most in a file."""
 
 _MAGIC = b"cachemw metrics 1\n"
 _DIGEST = 16
 
 
-class Sums(msgspec.Struct):
+class CountedSums(msgspec.Struct):
     """What was counted. Of a histogram there is a count for each bucket, one for what is beyond, and microseconds in all."""
 
     counters: dict[Labelled, int] = {}
@@ -38,7 +38,7 @@ class Sums(msgspec.Struct):
         numbers[bisect_left(BUCKETS, seconds)] += count
         numbers[-1] += int(seconds * 1_000_000) * count
 
-    def merge(self, others: "Sums") -> None:
+    def merge(self, others: "CountedSums") -> None:
         """Add all that others have."""
         for labelled, number in others.counters.items():
             self.counters[labelled] = self.counters.get(labelled, 0) + number
@@ -46,11 +46,11 @@ class Sums(msgspec.Struct):
             mine = self.histograms.get(labelled) or [0] * len(numbers)
             self.histograms[labelled] = [one + other for one, other in zip(mine, numbers, strict=True)]
 
-    def bounded(self) -> "Sums":
+    def bounded(self) -> "CountedSums":
         """Return them with no sum above the most that a file holds: none falls from there."""
-        return Sums(
-            {labelled: min(number, MOST) for labelled, number in self.counters.items()},
-            {labelled: [min(number, MOST) for number in numbers] for labelled, numbers in self.histograms.items()},
+        return CountedSums(
+            {labelled: min(number, LARGEST_COUNT) for labelled, number in self.counters.items()},
+            {labelled: [min(number, LARGEST_COUNT) for number in numbers] for labelled, numbers in self.histograms.items()},
         )
 
 
@@ -58,7 +58,7 @@ class SlotRecord(msgspec.Struct):
     """What a worker's file holds: its sums, its gauges, and since when the machine runs on which they were counted."""
 
     boot: str
-    sums: Sums
+    sums: CountedSums
     gauges: dict[Labelled, float] = {}
 
 
@@ -84,9 +84,9 @@ def decode(written: bytes) -> SlotRecord:
     return record
 
 
-def summed(all_sums: Iterable[Sums]) -> Sums:
+def summed(all_sums: Iterable[CountedSums]) -> CountedSums:
     """Return what these have together."""
-    total = Sums()
+    total = CountedSums()
     for sums in all_sums:
         total.merge(sums)
     return total

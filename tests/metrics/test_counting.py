@@ -14,7 +14,7 @@ from cachemw.ledger.ledger import Ledger
 from cachemw.ledger.schema import book_of
 from cachemw.metrics import table
 from cachemw.metrics.counting import MODEL_LABELS, Counter
-from cachemw.metrics.sums import Labelled, Sums, decode, encode
+from cachemw.metrics.sums import CountedSums, Labelled, decode, encode
 from cachemw.metrics.sums import SlotRecord as Record
 from cachemw.metrics.table import BUCKETS, METRICS
 from cachemw.metrics.words import DETAIL_PREFIXES, DETAIL_WORDS, OTHER
@@ -31,14 +31,14 @@ def is_known(name: str) -> bool:
     return name in ("cerebras", "groq")
 
 
-def counted(*exchanges: ExchangeReport) -> Sums:
+def counted(*exchanges: ExchangeReport) -> CountedSums:
     counter = Counter(is_known, {"chat", "embeddings"})
     for report in exchanges:
         counter.add_exchange(report)
     return counter.sums
 
 
-def named(sums: Sums, metric: table.Metric) -> dict[tuple[str, ...], int]:
+def named(sums: CountedSums, metric: table.Metric) -> dict[tuple[str, ...], int]:
     return {tuple(labels): number for (name, *labels), number in sums.counters.items() if name == metric.name}
 
 

@@ -15,7 +15,7 @@ from cachemw.metrics import table
 from cachemw.metrics.counting import Counter
 from cachemw.metrics.exposition import LOOK_UP_SECONDS, StoreFigures, exposition
 from cachemw.metrics.slots import WorkerSlot
-from cachemw.metrics.sums import Labelled, SlotRecord, Sums, encode
+from cachemw.metrics.sums import CountedSums, Labelled, SlotRecord, encode
 from cachemw.metrics.table import BUCKETS, METRICS
 from tests.metrics.reports import HIT, MISS
 
@@ -96,7 +96,7 @@ def test_a_file_that_is_replaced_all_the_time_is_read_whole_each_time(tmp_path: 
         count = 0
         while not over.is_set():
             count += 1
-            slot.write(encode(SlotRecord(slot.boot, Sums({(table.KEPT.name,): count}, {}))))
+            slot.write(encode(SlotRecord(slot.boot, CountedSums({(table.KEPT.name,): count}, {}))))
 
     thread = threading.Thread(target=replace_it)
     thread.start()

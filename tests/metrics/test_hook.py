@@ -16,13 +16,13 @@ from cachemw.ledger.ledger import Ledger
 from cachemw.metrics import hook, table
 from cachemw.metrics.hook import WAITING, Metrics, metrics_beside
 from cachemw.metrics.slots import METRICS_DIRECTORY, WorkerSlot, read_slots
-from cachemw.metrics.sums import Sums, gauged, summed
+from cachemw.metrics.sums import CountedSums, gauged, summed
 from tests.ledger.test_ledger import AtOnce
 from tests.metrics.reports import HIT, MISS
 from tests.serving import until
 
 
-def kept(directory: Path) -> Sums:
+def kept(directory: Path) -> CountedSums:
     return summed(sums for sums, _ in read_slots(directory, time.time()))
 
 

@@ -14,12 +14,12 @@ import pytest
 from cachemw.errors import PlaceRefused
 from cachemw.metrics import slots
 from cachemw.metrics.slots import ALIVE_SECONDS, METRICS_DIRECTORY, WorkerSlot, boot, read_slots
-from cachemw.metrics.sums import SlotRecord, Sums, encode
+from cachemw.metrics.sums import CountedSums, SlotRecord, encode
 
-ONE, MANY = Sums({("cachemw_stored_total",): 1}), Sums({("cachemw_stored_total",): 40})
+ONE, MANY = CountedSums({("cachemw_stored_total",): 1}), CountedSums({("cachemw_stored_total",): 40})
 
 
-def written(directory: Path, sums: Sums, gauges: dict[tuple[str, ...], float] | None = None) -> WorkerSlot:
+def written(directory: Path, sums: CountedSums, gauges: dict[tuple[str, ...], float] | None = None) -> WorkerSlot:
     """Return a slot that was taken, and in which this was written."""
     slot = WorkerSlot(directory)
     slot.take()
@@ -27,7 +27,7 @@ def written(directory: Path, sums: Sums, gauges: dict[tuple[str, ...], float] | 
     return slot
 
 
-def found(directory: Path) -> list[Sums]:
+def found(directory: Path) -> list[CountedSums]:
     return [sums for sums, _ in read_slots(directory, time.time())]
 
 
@@ -76,7 +76,7 @@ def test_a_damaged_file_is_begun_anew_and_one_line_says_so(
     slot = WorkerSlot(tmp_path)
 
     with caplog.at_level(logging.WARNING):
-        assert slot.take() == Sums()
+        assert slot.take() == CountedSums()
 
     assert ["are counted from 0 again" in record.getMessage() for record in caplog.records] == [True]
     slot.release()
@@ -90,7 +90,7 @@ def test_what_was_counted_before_the_machine_started_is_let_go_of(tmp_path: Path
     slot.release()
 
     assert found(tmp_path) == []
-    assert slot.take() == Sums()
+    assert slot.take() == CountedSums()
     slot.release()
 
 
@@ -121,8 +121,8 @@ def test_a_worker_whose_files_were_taken_away_takes_a_slot_anew_and_two_never_sh
     shutil.rmtree(tmp_path / METRICS_DIRECTORY)
     other = WorkerSlot(tmp_path)
 
-    assert other.take() == Sums()
-    assert slot.take() == Sums()
+    assert other.take() == CountedSums()
+    assert slot.take() == CountedSums()
     slot.write(encode(SlotRecord(slot.boot, MANY)))
     other.write(encode(SlotRecord(other.boot, ONE)))
 

@@ -1,17 +1,17 @@
-"""Sums, and the bytes in which they lie."""
+"""CountedSums, and the bytes in which they lie."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.errors import RecordError
-from cachemw.metrics.sums import MOST, SlotRecord, Sums, decode, encode, gauged, summed
+from cachemw.metrics.sums import LARGEST_COUNT, CountedSums, SlotRecord, decode, encode, gauged, summed
 from cachemw.metrics.table import BUCKETS
 
 _labelled = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3).map(tuple)
-_counts = st.integers(0, MOST)
+_counts = st.integers(0, LARGEST_COUNT)
 _sums = st.builds(
-    Sums,
+    CountedSums,
     st.dictionaries(_labelled, _counts, max_size=4),
     st.dictionaries(_labelled, _counts.map(lambda number: [number, *range(len(BUCKETS) + 1)]), max_size=2),
 )
@@ -37,26 +37,26 @@ def test_a_file_that_was_changed_anywhere_is_not_read(record: SlotRecord, draw: 
 
 
 @given(_sums, _sums)
-def test_it_does_not_matter_in_which_order_workers_are_summed(one: Sums, other: Sums) -> None:
+def test_it_does_not_matter_in_which_order_workers_are_summed(one: CountedSums, other: CountedSums) -> None:
     assert summed([one, other]) == summed([other, one])
 
 
 def test_a_sum_stays_where_it_is_when_it_can_grow_no_more() -> None:
-    sums = Sums({("a",): MOST - 1})
+    sums = CountedSums({("a",): LARGEST_COUNT - 1})
 
     sums.add(("a",), 5)
     first = decode(encode(SlotRecord("", sums))).sums
     first.add(("a",), 2**70)
 
-    assert first.counters == {("a",): MOST + 2**70}
-    assert decode(encode(SlotRecord("", first))).sums.counters == {("a",): MOST}
+    assert first.counters == {("a",): LARGEST_COUNT + 2**70}
+    assert decode(encode(SlotRecord("", first))).sums.counters == {("a",): LARGEST_COUNT}
 
 
 @pytest.mark.parametrize(
     ("seconds", "bucket"), [(0.0, 0), (0.0005, 0), (0.0006, 1), (81.92, len(BUCKETS) - 1), (82.0, len(BUCKETS))]
 )
 def test_an_observation_is_in_the_first_bucket_that_is_not_below_it(seconds: float, bucket: int) -> None:
-    sums = Sums()
+    sums = CountedSums()
 
     sums.observe(("a",), seconds, 3)
 
@@ -71,4 +71,4 @@ def test_the_gauges_of_workers_are_added_up() -> None:
 
 def test_a_file_with_other_buckets_is_another_versions() -> None:
     with pytest.raises(RecordError, match="buckets"):
-        decode(encode(SlotRecord("", Sums({}, {("a",): [1, 2]}))))
+        decode(encode(SlotRecord("", CountedSums({}, {("a",): [1, 2]}))))
