@@ -50,7 +50,7 @@ class Meter:
             bytes_out=self._bytes_out,
             first_byte=self._first_byte,
             total=time.perf_counter() - self._began,
-            traceparent=_traceparent(self._headers),
+            traceparent=_traceparent(self._headers) if self._headers else None,
         )
 
 
