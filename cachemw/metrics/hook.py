@@ -29,7 +29,7 @@ WRITTEN_EVERY = 0.9
 TOUCH_SECONDS = 5.0
 """How often a worker says that it is alive where nothing has changed."""
 
-WAITING = 2_000
+WAITING = 10_000
 """How many exchanges, or calls, wait to be counted before who brings one more counts a few."""
 
 A_FEW = 20
