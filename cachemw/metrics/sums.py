@@ -8,6 +8,7 @@ import xxhash
 
 from cachemw.errors import RecordError
 from cachemw.metrics.table import BUCKETS
+from cachemw.redaction import redacted_repr
 
 Labelled = tuple[str, ...]
 """A metric's name, and the values of its labels."""
@@ -24,6 +25,8 @@ class CountedSums(msgspec.Struct):
 
     counters: dict[Labelled, int] = {}
     histograms: dict[Labelled, list[int]] = {}
+
+    __repr__ = redacted_repr
 
     def add(self, labelled: Labelled, number: int) -> None:
         """Add to a counter."""
@@ -60,6 +63,8 @@ class SlotRecord(msgspec.Struct):
     boot: str
     sums: CountedSums
     gauges: dict[Labelled, float] = {}
+
+    __repr__ = redacted_repr
 
 
 def encode(record: SlotRecord) -> bytes:

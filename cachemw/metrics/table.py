@@ -4,6 +4,8 @@ from enum import Enum
 
 import msgspec
 
+from cachemw.redaction import redacted_repr
+
 
 class MetricType(Enum):
     """The types of Prometheus that are used here."""
@@ -21,6 +23,8 @@ class Metric(msgspec.Struct, frozen=True):
     labels: tuple[str, ...]
     help_text: str
     divisor: int = 1
+
+    __repr__ = redacted_repr
 
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, *(0.01 * 2**power for power in range(14)))
