@@ -154,10 +154,10 @@ def _misdirected(fields: Fields, rules: AccessRules) -> ErrorResponse | None:
     is_ours = host in rules.hosts or host in rules.own_hosts or is_loopback(host)
     if not (is_ours or rules.demands_keys):  # a page whose host was given our address has no key
         return refusals.unknown_host(host)
-    return refusals.foreign_origin() if _is_foreign(fields, named[0], rules.hosts) else None
+    return refusals.foreign_origin() if is_foreign(fields, named[0], rules.hosts) else None
 
 
-def _is_foreign(fields: Fields, authority: bytes, hosts: frozenset[str]) -> bool:
+def is_foreign(fields: Fields, authority: bytes, hosts: frozenset[str]) -> bool:
     """Say whether a web page asks that is not of the very host and port that it asks, nor of a host that was allowed."""
     if not fields.keys() & _OF_PAGES:
         return False

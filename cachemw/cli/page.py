@@ -1,0 +1,149 @@
+"""`cachemw page`, and the child process of `serve --page`: listen, print the address with its token, and show the page."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from cachemw.cli.ending import EndingServer
+from cachemw.cli.listening import EVERYWHERE, is_loopback, listen, own_names, url_of
+from cachemw.cli.options import Directory
+from cachemw.cli.serve import configured
+from cachemw.errors import CommandError
+from cachemw.gateway.price_tables import PriceTables
+from cachemw.ledger.reader import LedgerReader
+from cachemw.page.admission import TOKEN_VARIABLE, PageRules, checked_token
+from cachemw.page.app import PageApp
+from cachemw.page.shell import Shell
+from cachemw.proxy import Settings
+from cachemw.proxy.settings import SETTINGS, refuse_unknown_variables
+from cachemw.wire.hosts import hosts_of
+
+GOES_ALONG = frozenset(
+    "PATH HOME USER LOGNAME LANG LANGUAGE TZ TMPDIR TERM COLUMNS NO_COLOR FORCE_COLOR VIRTUAL_ENV SYSTEMROOT".split()
+)
+GOES_ALONG_BEGINNING = ("LC_", "XDG_", "PYTHON", "COVERAGE_")
+"""The variables that the child process of `serve --page` gets besides the token of the page: no key is among them."""
+
+PARTING_SECONDS = 3.0
+"""The seconds that the child process has to end."""
+
+
+def _setting(name: str) -> str:
+    return f"{SETTINGS[name].help_text}  [env var: {SETTINGS[name].variable}; default: {SETTINGS[name].shown_default}]"
+
+
+def page(
+    directory: Directory = "",
+    host: Annotated[str | None, typer.Option(help=_setting("page_host"), metavar="ADDRESS", show_default=False)] = None,
+    port: Annotated[str | None, typer.Option(help=_setting("page_port"), metavar="NUMBER", show_default=False)] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help=f"{SETTINGS['allow_host'].help_text} Repeatable.", metavar="NAME", show_default=False)
+    ] = None,
+    is_tied: Annotated[bool, typer.Option("--tied", hidden=True, help="End when standard input does.")] = False,
+) -> None:
+    """Show in a browser what is stored, why requests missed, and what was saved.
+
+    It prints the address to open, which has a token in it; scripts send that as "Authorization: Bearer TOKEN", to /metrics
+    for one. Who has the token reads everybody's records. CACHEMW_PAGE_TOKEN keeps one token over restarts.
+    """
+    refuse_unknown_variables(os.environ)
+    given = {"dir": directory or None, "page_host": host, "page_port": port, "allow_host": tuple(allow_host or ()) or None}
+    settings = Settings.read({name: value for name, value in given.items() if value is not None}, os.environ)
+    serve_page(settings, typer.echo, is_tied=is_tied)
+
+
+def serve_page(settings: Settings, say: Callable[[str], None], *, is_tied: bool = False) -> None:
+    """Listen and show the page until a signal ends it, or, where it `is_tied`, the end of standard input."""
+    token = page_token(settings.page_host, os.environ)
+    directory = Path(settings.store().place)
+    ending = threading.Event()
+    with listen(settings.page_host, settings.page_port) as listener, closing(LedgerReader(directory)) as reader:
+        rules = PageRules(token, _names(settings), listener.getsockname()[1])
+        tables = PriceTables(datetime.now(UTC).date())
+        threading.Thread(target=tables.read, name="cachemw-prices", daemon=True).start()  # no view is to wait for that
+        shell = Shell(directory, rules, reader, tables, is_ending=ending.is_set)
+        server = _PageServer(configured(PageApp(shell), settings.log_level), ending)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, server.handle_exit)
+        if is_tied:
+            threading.Thread(target=_end_with_input, name="cachemw-tied", daemon=True).start()
+        say(f"the page listens on {url_of(listener)}/#t={quote(token)} (Ctrl-C ends it)")
+        server.run([listener])
+
+
+def page_token(host: str, environment: Mapping[str, str]) -> str:
+    """Return the token that the environment gives, else a new one. Raises `CommandError` and `ConfigurationError`."""
+    if given := environment.get(TOKEN_VARIABLE):
+        return checked_token(given)
+    if not is_loopback(host):
+        raise CommandError(
+            f"{host!r} is not a loopback address, and who has the page's token reads everybody's records: choose a token"
+            f" ({TOKEN_VARIABLE}), and have it travel over TLS"
+        )
+    return secrets.token_urlsafe(32)
+
+
+def _names(settings: Settings) -> frozenset[str]:
+    """Return the names under which the page answers, besides those of loopback."""
+    if settings.page_host in EVERYWHERE:
+        return hosts_of((*settings.allow_host, *own_names(settings.page_host)))
+    return hosts_of((*settings.allow_host, settings.page_host))
+
+
+class _PageServer(EndingServer):
+    """The server of a page, whose streams of events have no end of their own: they are told of that of the server."""
+
+    def __init__(self, config: "object", ending: threading.Event) -> None:
+        super().__init__(config, "the page: ")  # type: ignore[arg-type]
+        self._told = ending
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._told.set()
+        super().handle_exit(sig, frame)
+
+
+def _end_with_input() -> None:
+    while sys.stdin.buffer.read(1024):
+        """Nobody says anything there."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def page_beside(settings: Settings, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+    """Show the page in a process of its own meanwhile. It ends with this one, whatever that ends by."""
+    page_token(settings.page_host, environment)  # it would say what is wrong only later
+    command = [sys.executable, "-m", "cachemw", "page", "--tied", *page_options(settings)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=page_environment(environment)) as child:  # noqa: S603 - our own
+        try:
+            yield
+        finally:
+            child.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(PARTING_SECONDS)
+            child.kill()
+
+
+def page_options(settings: Settings) -> Sequence[str]:
+    """Return the options with which a process of its own shows the page of these settings."""
+    names = [option for name in settings.allow_host for option in ("--allow-host", name)]
+    place = ("--dir", settings.store().place, "--host", settings.page_host, "--port", str(settings.page_port))
+    return (*place, *names)
+
+
+def page_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of that process: it holds no key of a provider, nor of a client."""
+    goes = (*GOES_ALONG, TOKEN_VARIABLE)
+    return {name: value for name, value in environment.items() if name in goes or name.startswith(GOES_ALONG_BEGINNING)}

@@ -1,0 +1,98 @@
+"""Charts, as far as they are arithmetic: bars, lines and the marks of their axes, in shares of the drawing. Templates draw them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+HEIGHT = 168
+"""The height of a plot, in pixels; its width is whatever there is, so places across are in per cent."""
+
+_STEPS = (1, 2, 2.5, 5, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A mark of an axis: where it is, in pixels from above or per cent from the left, and what it says."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A rectangle: `left` and `width` in per cent, `top` and `height` in pixels; `kind` is its class, `title` what it stands for."""
+
+    left: float
+    width: float
+    top: float
+    height: float
+    kind: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart with its axes. `summary` says in words what it shows, for who does not see it."""
+
+    bars: tuple[Bar, ...]
+    up: tuple[Mark, ...]
+    along: tuple[Mark, ...]
+    unit: str
+    summary: str
+    height: int = HEIGHT
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether there is nothing to be seen."""
+        return not any(bar.height for bar in self.bars)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of stacked values, from the bottom up; `label` stands below it, where there is room, and `title` beside the pointer."""
+
+    values: tuple[float, ...]
+    title: str
+    label: str = ""
+
+
+def stacked(columns: Sequence[Column], kinds: Sequence[str], *, unit: str, summary: str, whole: bool = True) -> Chart:
+    """Return a chart of columns, one beside the other; `kinds` are the classes of their parts. `whole`: no mark has a fraction."""
+    top, marks = scale(max((sum(column.values) for column in columns), default=0), whole=whole)
+    slot = 100 / max(len(columns), 1)
+    bars: list[Bar] = []
+    for place, column in enumerate(columns):
+        floor = float(HEIGHT)
+        for kind, value in zip(kinds, column.values, strict=True):
+            height = value / top * HEIGHT
+            floor -= height
+            if value:
+                bars.append(Bar(_neat(place * slot + slot * 0.1), _neat(slot * 0.8), _neat(floor), _neat(height), kind, column.title))
+    along = tuple(Mark(_neat((place + 0.5) * slot), column.label) for place, column in enumerate(columns) if column.label)
+    return Chart(tuple(bars), tuple(Mark(_neat(HEIGHT - at / top * HEIGHT), text) for at, text in marks), along, unit, summary)
+
+
+def scale(largest: float, *, whole: bool = True, marks: int = 4) -> tuple[float, tuple[tuple[float, str], ...]]:
+    """Return where an axis ends that has to reach the largest value, and the marks on it: round numbers, nought among them."""
+    if largest <= 0:
+        return 1.0, ((0.0, "0"),)
+    rough = largest / marks
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in _STEPS if factor * power >= rough * (1 - 1e-9))
+    if whole:
+        step = max(1.0, float(math.ceil(step)))
+    count = math.ceil(largest / step - 1e-9)
+    return step * count, tuple((step * place, short(step * place)) for place in range(count + 1))
+
+
+def short(value: float) -> str:
+    """Return a round number as a mark has it: as in `0`, `0.05`, `250`, `1.5k`."""
+    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= unit:
+            return f"{value / unit:.3g}{name}"
+    return f"{value:.3g}"
+
+
+def _neat(value: float) -> float:
+    """Round what nobody sees."""
+    return round(value, 2)

@@ -1,0 +1,128 @@
+"""The shell around every view: its templates, its one style and script, and the header fields that let nothing else in."""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cachemw.gateway.estimates import priced_row, priced_sums
+from cachemw.gateway.price_tables import PriceTables
+from cachemw.ledger.reader import LedgerReader
+from cachemw.ledger.reading import EVERY, Condition, Row, rows
+from cachemw.ledger.sums import By, Sums
+from cachemw.page import figures
+from cachemw.page.admission import SESSION_PATH, PageRules
+
+_HERE = Path(__file__).parent
+_THEMES = ("light", "dark")
+THEME_COOKIE = "cachemw-theme"
+
+_POLICY = (
+    "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; connect-src 'self'; img-src data:;"
+    " frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+NOTHING_ALLOWED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+SEALED_HEADERS: Mapping[str, str] = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",  # with less than that, forms would be sent with no origin
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+"""On every answer, besides the policy of what it may load."""
+
+VIEWS = (
+    ("/", "Now"),
+    ("/traffic", "Traffic"),
+    ("/misses", "Misses"),
+    ("/why", "Why"),
+    ("/store", "Store"),
+    ("/spend", "Spend"),
+)
+"""The views that one can go to from everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """What every view has: where the store is, by which rules it answers, and the time; `is_ending` says when to let go."""
+
+    directory: Path
+    rules: PageRules
+    reader: LedgerReader
+    tables: PriceTables
+    clock: Callable[[], float] = time.time
+    is_ending: Callable[[], bool] = field(default=lambda: False)
+
+    def sums(self, by: By, since: float | None = None, until: float | None = None) -> list[Sums]:
+        """Return what the ledger has in sum, with a price on what has one. Raises `BookError`."""
+        return priced_sums(self.reader, self.tables, by, since, until)
+
+    def rows(self, where: Condition = EVERY, *, limit: int, before: int | None = None) -> list[Row]:
+        """Return the newest exchanges that meet a condition, each with its price. Raises `BookError`."""
+        return [priced_row(row, self.tables) for row in rows(self.reader, where, limit=limit, before=before)]
+
+    def render(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
+        """Return a page made of a template; what it shows is text, and never markup."""
+        nonce = secrets.token_urlsafe(16)
+        theme = request.cookies.get(THEME_COOKIE)
+        text = _templates().get_template(template).render(
+            views=VIEWS,
+            path=request.url.path,
+            theme=theme if theme in _THEMES else "",
+            nonce=nonce,
+            style=_static("page.css"),
+            script=_static("page.js"),
+            session_path=SESSION_PATH,
+            directory=str(self.directory),
+            now_ms=self.clock() * 1000,
+            **values,
+        )
+        headers = {**SEALED_HEADERS, "content-security-policy": _POLICY.format(nonce)}
+        return Response(text, status, headers, "text/html")
+
+
+def plain(status: int, text: str, **headers: str) -> Response:
+    """Return a line of text, as programs and refused requests get it."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(f"{text}\n", status, {**SEALED_HEADERS, "content-security-policy": NOTHING_ALLOWED, **fields}, "text/plain")
+
+
+@cache
+def _templates() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    for name in ("amount", "size", "duration", "dollars", "share", "ago", "moment", "shown", "rate"):
+        made.filters[name] = getattr(figures, name)
+    made.filters["doubts"] = doubts
+    return made
+
+
+def doubts(total: Sums) -> str:
+    """Say how far what was spent is known, where that is not all."""
+    notes = (
+        (total.unpriced, "of unknown price"),
+        (total.least, "that may have cost more"),
+        (total.dropped, "not written down"),
+    )
+    return ", ".join(f"{count:,} {what}" for count, what in notes if count)
+
+
+@cache
+def _static(name: str) -> Markup:
+    """Return our own style or script, to stand in the page itself."""
+    return Markup((_HERE / "static" / name).read_text(encoding="utf-8"))  # noqa: S704 - a file of this package

@@ -1,0 +1,45 @@
+"""Spans of time that a view can be of: the last hour, day, week or month, each in steps of its own."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cachemw.page.figures import DAY, HOUR, MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A span up to now: its `word` in the address, its `name`, its length, and the `step` of its charts in minutes."""
+
+    word: str
+    name: str
+    seconds: int
+    step: int
+    labelled: int
+    form: str
+
+    def label(self, begins: int) -> str:
+        """Return what stands below the step that begins at this second: nothing below most of them."""
+        return datetime.fromtimestamp(begins, UTC).strftime(self.form) if begins % self.labelled == 0 else ""
+
+    def day(self, begins: int) -> str:
+        """Return the day that begins at this second, in UTC."""
+        return datetime.fromtimestamp(begins, UTC).date().isoformat()
+
+    def title(self, begins: int) -> str:
+        """Return the name of the step that begins at this second."""
+        from_then = datetime.fromtimestamp(begins, UTC)
+        return from_then.strftime("%Y-%m-%d" if self.step * MINUTE >= DAY else "%Y-%m-%d %H:%M")
+
+
+SPANS = (
+    Span("1h", "1 hour", HOUR, 1, 10 * MINUTE, "%H:%M"),
+    Span("24h", "24 hours", DAY, 15, 4 * HOUR, "%H:%M"),
+    Span("7d", "7 days", 7 * DAY, 180, DAY, "%d %b"),
+    Span("30d", "30 days", 30 * DAY, 1440, 5 * DAY, "%d %b"),
+)
+
+
+def span_of(word: str | None, default: str = "24h") -> Span:
+    """Return the span of this word, and another one where that is none."""
+    known = {span.word: span for span in SPANS}
+    return known.get(word or "", known[default])
