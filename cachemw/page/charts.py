@@ -8,6 +8,7 @@ HEIGHT = 168
 """The height of a plot, in pixels; its width is whatever there is, so places across are in per cent."""
 
 _STEPS = (1, 2, 2.5, 5, 10)
+_LEAST = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,14 @@ def stacked(columns: Sequence[Column], kinds: Sequence[str], *, unit: str, summa
 
 def scale(largest: float, *, whole: bool = True, marks: int = 4) -> tuple[float, tuple[tuple[float, str], ...]]:
     """Return where an axis ends that has to reach the largest value, and the marks on it: round numbers, nought among them."""
-    if largest <= 0:
+    if largest < _LEAST:
         return 1.0, ((0.0, "0"),)
     rough = largest / marks
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in _STEPS if factor * power >= rough * (1 - 1e-9))
     if whole:
         step = max(1.0, float(math.ceil(step)))
-    count = math.ceil(largest / step - 1e-9)
+    count = max(1, math.ceil(largest / step - 1e-9))
     return step * count, tuple((step * place, short(step * place)) for place in range(count + 1))
 
 
