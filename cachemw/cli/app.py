@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from cachemw.cli.listening import listen, url_of
 from cachemw.cli.log import log
 from cachemw.cli.ls import ls
 from cachemw.cli.options import Config
+from cachemw.cli.page import page, page_beside
 from cachemw.cli.purge import purge
 from cachemw.cli.serve import configured, interrupt_on_sigterm, serve_proxy
 from cachemw.cli.serve import run as run_server
@@ -115,7 +117,11 @@ def serve(config: Config = "", **options: str | bool | list[str] | None) -> None
         settings = Settings.read(given, os.environ, config)
     except InvalidSetting as exc:
         raise typer.BadParameter(exc.reason, param_hint=exc.place) from exc
-    serve_proxy(settings, typer.echo)
+    with page_beside(settings) if settings.page else nullcontext():
+        serve_proxy(settings, typer.echo)
+
+
+app.command()(page)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """`cachemw page`, and the child process of `serve --page`: listen, print the address with its token, and show the page."""
 
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -9,26 +10,26 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
+from uvicorn import Config
 
 from cachemw.cli.ending import EndingServer
 from cachemw.cli.listening import EVERYWHERE, is_loopback, listen, own_names, url_of
 from cachemw.cli.options import Directory
 from cachemw.cli.serve import configured
-from cachemw.errors import CommandError
+from cachemw.errors import CommandError, ConfigurationError
 from cachemw.gateway.price_tables import PriceTables
 from cachemw.ledger.reader import LedgerReader
-from cachemw.page.admission import TOKEN_VARIABLE, PageRules, checked_token
+from cachemw.page.admission import PageRules
 from cachemw.page.app import PageApp
 from cachemw.page.shell import Shell
 from cachemw.proxy import Settings
-from cachemw.proxy.settings import SETTINGS, refuse_unknown_variables
+from cachemw.proxy.settings import PAGE_TOKEN_VARIABLE, SETTINGS, refuse_unknown_variables
 from cachemw.wire.hosts import hosts_of
 
 GOES_ALONG = frozenset(
@@ -36,6 +37,11 @@ GOES_ALONG = frozenset(
 )
 GOES_ALONG_BEGINNING = ("LC_", "XDG_", "PYTHON", "COVERAGE_")
 """The variables that the child process of `serve --page` gets besides the token of the page: no key is among them."""
+
+SHORTEST_TOKEN = 32
+"""Characters: so many random ones of an alphabet of 64 hold 192 bits."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")  # as RFC 6750 §2.1 has it: it goes into a field and into a URL
 
 PARTING_SECONDS = 3.0
 """The seconds that the child process has to end."""
@@ -86,12 +92,17 @@ def serve_page(settings: Settings, say: Callable[[str], None], *, is_tied: bool 
 
 def page_token(host: str, environment: Mapping[str, str]) -> str:
     """Return the token that the environment gives, else a new one. Raises `CommandError` and `ConfigurationError`."""
-    if given := environment.get(TOKEN_VARIABLE):
-        return checked_token(given)
+    if given := environment.get(PAGE_TOKEN_VARIABLE):
+        if len(given) < SHORTEST_TOKEN or not _TOKEN.fullmatch(given):
+            raise ConfigurationError(
+                f"{PAGE_TOKEN_VARIABLE} has at least {SHORTEST_TOKEN} characters, letters, digits and ._~+/=- only:"
+                ' python -c "import secrets; print(secrets.token_urlsafe(32))" prints one'
+            )
+        return given
     if not is_loopback(host):
         raise CommandError(
             f"{host!r} is not a loopback address, and who has the page's token reads everybody's records: choose a token"
-            f" ({TOKEN_VARIABLE}), and have it travel over TLS"
+            f" ({PAGE_TOKEN_VARIABLE}), and have it travel over TLS"
         )
     return secrets.token_urlsafe(32)
 
@@ -106,8 +117,8 @@ def _names(settings: Settings) -> frozenset[str]:
 class _PageServer(EndingServer):
     """The server of a page, whose streams of events have no end of their own: they are told of that of the server."""
 
-    def __init__(self, config: "object", ending: threading.Event) -> None:
-        super().__init__(config, "the page: ")  # type: ignore[arg-type]
+    def __init__(self, config: Config, ending: threading.Event) -> None:
+        super().__init__(config, "the page: ")
         self._told = ending
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -145,5 +156,5 @@ def page_options(settings: Settings) -> Sequence[str]:
 
 def page_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of that process: it holds no key of a provider, nor of a client."""
-    goes = (*GOES_ALONG, TOKEN_VARIABLE)
+    goes = (*GOES_ALONG, PAGE_TOKEN_VARIABLE)
     return {name: value for name, value in environment.items() if name in goes or name.startswith(GOES_ALONG_BEGINNING)}

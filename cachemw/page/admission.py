@@ -6,20 +6,14 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from cachemw.errors import ConfigurationError
 from cachemw.messages import Headers, by_name
 from cachemw.proxy.admission import Fields, is_foreign
 from cachemw.redaction import redacted_repr
 from cachemw.wire.hosts import host_of, is_loopback
 
-TOKEN_VARIABLE = "CACHEMW_PAGE_TOKEN"  # noqa: S105 - its name
-SHORTEST_TOKEN = 32
-"""Characters: so many random ones of an alphabet of 64 hold 192 bits."""
-
 SESSION_PATH = "/session"
 """Where the token is traded for a cookie, by POST."""
 
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")  # as RFC 6750 §2.1 has it: it goes into a field and into a URL
 _BEARER = re.compile(rb"bearer +(\S+)", re.IGNORECASE)
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 
@@ -73,16 +67,6 @@ class PageRules:
     def is_token(self, brought: bytes) -> bool:
         """Say whether this is the token; how long that takes tells nothing."""
         return hmac.compare_digest(hashlib.sha256(brought).digest(), hashlib.sha256(self.token.encode()).digest())
-
-
-def checked_token(token: str) -> str:
-    """Return a token that an operator chose. Raises `ConfigurationError`, which does not show it."""
-    if len(token) < SHORTEST_TOKEN or not _TOKEN.fullmatch(token):
-        raise ConfigurationError(
-            f"{TOKEN_VARIABLE} has at least {SHORTEST_TOKEN} characters, letters, digits and ._~+/=- only:"
-            ' python -c "import secrets; print(secrets.token_urlsafe(32))" prints one'
-        )
-    return token
 
 
 def admit_to_page(method: str, path: str, headers: Headers, rules: PageRules) -> Verdict:

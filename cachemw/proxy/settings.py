@@ -40,6 +40,7 @@ from cachemw.wire.hosts import host_of, hosts_of
 
 PREFIX = "CACHEMW_"
 CONFIG_VARIABLE = "CACHEMW_CONFIG"
+PAGE_TOKEN_VARIABLE = "CACHEMW_PAGE_TOKEN"  # noqa: S105 - its name
 GATEWAY_VARIABLE = "CACHEMW_GATEWAY"
 GATEWAY_CLIENTS_VARIABLE = "CACHEMW_GATEWAY_CLIENTS"
 """What workers are told of a file with tables for a gateway: where it is, and whether it has clients. Nobody else sets them."""
@@ -147,6 +148,9 @@ class Settings:
     no_sketch: bool = row(False, SWITCH, "Keep no code of each part of a request, by which `cachemw why` says what differs.")
     otel: bool = row(False, SWITCH, "Make spans of exchanges, for the OpenTelemetry SDK that is set up.")
     no_ledger: bool = row(False, SWITCH, "Write down nothing of exchanges: no figures for stats, log, why and the page.")
+    page: bool = row(False, SWITCH, "Show the page, too, in a process of its own: what is stored, missed and saved.")
+    page_host: str = row("127.0.0.1", text("ADDRESS"), "Where the page listens; beyond loopback only with CACHEMW_PAGE_TOKEN.")
+    page_port: int = row(8090, counts(0, 65535), "The port of the page; 0 is any free one.")
     access_log: bool = row(False, SWITCH, "Log a line for each exchange: who, what, how long; nothing of content.")
 
     config: str = field(default="", repr=False)
@@ -346,7 +350,7 @@ SETTINGS: Mapping[str, Setting] = {
 def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     """Raise `ConfigurationError` for variables that are named like ours and that nobody reads."""
     ours = (CONFIG_VARIABLE, GATEWAY_VARIABLE, GATEWAY_CLIENTS_VARIABLE)
-    read = {*ours, SECRET_VARIABLE, KEY_VARIABLE, *(setting.variable for setting in SETTINGS.values())}
+    read = {*ours, SECRET_VARIABLE, KEY_VARIABLE, PAGE_TOKEN_VARIABLE, *(setting.variable for setting in SETTINGS.values())}
     if unknown := sorted(name for name in environment if name.startswith(PREFIX) and name not in read):
         raise ConfigurationError(f"unknown in the environment: {', '.join(_with_likely(name, read) for name in unknown)}")
 

@@ -58,7 +58,7 @@ def test_how_long_ago_is_said_in_one_unit() -> None:
 @given(st.integers(0, 2**63))
 def test_no_figure_is_long(count: int) -> None:
     assert len(figures.amount(count)) <= 14
-    assert len(figures.dollars(count)) <= 16
+    assert len(figures.dollars(count)) <= 20
     assert len(figures.duration(count / 1000)) <= 30
 
 
