@@ -27,6 +27,7 @@ from cachemw.gateway.price_tables import PriceTables
 from cachemw.ledger.reader import LedgerReader
 from cachemw.page.admission import PageRules
 from cachemw.page.app import PageApp
+from cachemw.page.shelf import Shelf
 from cachemw.page.shell import Shell
 from cachemw.proxy import Settings
 from cachemw.proxy.settings import PAGE_TOKEN_VARIABLE, SETTINGS, refuse_unknown_variables
@@ -74,13 +75,14 @@ def page(
 def serve_page(settings: Settings, say: Callable[[str], None], *, is_tied: bool = False) -> None:
     """Listen and show the page until a signal ends it, or, where it `is_tied`, the end of standard input."""
     token = page_token(settings.page_host, os.environ)
-    directory = Path(settings.store().place)
+    store = settings.store()
+    directory = Path(store.place)
     ending = threading.Event()
-    with listen(settings.page_host, settings.page_port) as listener, closing(LedgerReader(directory)) as reader:
+    with listen(settings.page_host, settings.page_port) as listener, closing(store), closing(LedgerReader(directory)) as reader:
         rules = PageRules(token, _names(settings), listener.getsockname()[1])
         tables = PriceTables(datetime.now(UTC).date())
         threading.Thread(target=tables.read, name="cachemw-prices", daemon=True).start()  # no view is to wait for that
-        shell = Shell(directory, rules, reader, tables, is_ending=ending.is_set)
+        shell = Shell(directory, rules, reader, tables, store, Shelf(store), is_ending=ending.is_set)
         server = _PageServer(configured(PageApp(shell), settings.log_level), ending)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, server.handle_exit)

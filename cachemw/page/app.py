@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,19 +10,25 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from cachemw.page.admission import SESSION_PATH, Verdict, admit_to_page
+from cachemw.page.misses import misses
 from cachemw.page.now import now
-from cachemw.page.shell import Shell, plain
+from cachemw.page.record import record
+from cachemw.page.shell import Shell, plain, read_form
 from cachemw.page.spend import spend
+from cachemw.page.store import purge, store
 from cachemw.page.traffic import Listeners, live, traffic
+from cachemw.page.why import why
 
 _VIEWS: tuple[tuple[str, Callable[[Shell, Request], Response]], ...] = (
     ("/", now),
     ("/traffic", traffic),
+    ("/record/{key}", record),
+    ("/why", why),
+    ("/why/{name}", why),
+    ("/misses", misses),
+    ("/store", store),
     ("/spend", spend),
 )
-
-FORM_BYTES = 16_384
-"""The largest form that is read."""
 
 
 class PageApp:
@@ -34,6 +39,7 @@ class PageApp:
         self._views = Router(
             [
                 Route(SESSION_PATH, partial(_trade, shell), methods=["POST"]),
+                Route("/store/purge", partial(purge, shell), methods=["POST"]),
                 Route("/live", partial(live, shell, Listeners())),
                 *[Route(path, partial(view, shell)) for path, view in _VIEWS],
             ],
@@ -77,16 +83,3 @@ async def _trade(shell: Shell, request: Request) -> Response:
     is_secure = request.headers.get("origin", "").startswith("https://")  # what is in front of us speaks TLS
     answer.set_cookie(shell.rules.cookie, shell.rules.session, httponly=True, samesite="strict", secure=is_secure, path="/")
     return answer
-
-
-async def read_form(request: Request) -> dict[str, str] | None:
-    """Return the members of a form; `None` for what is none, or is too large to be one of ours."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > FORM_BYTES:
-            return None
-    try:
-        return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=64))
-    except ValueError:
-        return None

@@ -85,13 +85,16 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.0f}{THIN}%" if percent in (0, 100) else f"{percent:.1f}{THIN}%"
 
 
+def duration_in_short(seconds: float | None) -> str:
+    """Return how long, in the largest unit alone."""
+    return duration(None if seconds is None else max(0, math.floor(seconds)) or seconds).partition(" ")[0]
+
+
 def ago(seconds: float | None) -> str:
     """Return how long ago something was, in its largest unit."""
     if seconds is None:
         return NOTHING
-    if seconds < 1:
-        return "now"
-    return f"{duration(math.floor(seconds)).partition(' ')[0]} ago"
+    return "now" if seconds < 1 else f"{duration_in_short(seconds)} ago"
 
 
 def moment(at_ms: float | None) -> str:

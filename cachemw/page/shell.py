@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode
 
+from anyio.to_thread import run_sync
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
@@ -20,6 +22,10 @@ from cachemw.ledger.reading import EVERY, Condition, Row, rows
 from cachemw.ledger.sums import By, Sums
 from cachemw.page import figures
 from cachemw.page.admission import SESSION_PATH, PageRules
+from cachemw.page.shelf import Shelf
+from cachemw.stores import MemoryStore, Store
+
+T = TypeVar("T")
 
 _HERE = Path(__file__).parent
 _THEMES = ("light", "dark")
@@ -29,6 +35,9 @@ _POLICY = (
     "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; connect-src 'self'; img-src data:;"
     " frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
+FORM_BYTES = 16_384
+"""The largest form that is read."""
+
 NOTHING_ALLOWED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 SEALED_HEADERS: Mapping[str, str] = {
@@ -59,6 +68,8 @@ class Shell:
     rules: PageRules
     reader: LedgerReader
     tables: PriceTables
+    store: Store
+    shelf: Shelf
     clock: Callable[[], float] = time.time
     is_ending: Callable[[], bool] = field(default=lambda: False)
 
@@ -69,6 +80,14 @@ class Shell:
     def rows(self, where: Condition = EVERY, *, limit: int, before: int | None = None) -> list[Row]:
         """Return the newest exchanges that meet a condition, each with its price. Raises `BookError`."""
         return [priced_row(row, self.tables) for row in rows(self.reader, where, limit=limit, before=before)]
+
+    def records(self) -> Store:
+        """Return the store as who only reads has it; an empty one where there is none yet."""
+        return self.store.read_only() if self.store.exists() else MemoryStore()
+
+    async def in_thread(self, view: Callable[..., T], *values: Any) -> T:
+        """Have a view made in another thread: the store and the ledger are waited for there."""
+        return await run_sync(lambda: view(*values))
 
     def render(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
         """Return a page made of a template; what it shows is text, and never markup."""
@@ -108,8 +127,21 @@ def _templates() -> Environment:
     )
     for name in ("amount", "size", "duration", "dollars", "share", "ago", "moment", "shown", "rate"):
         made.filters[name] = getattr(figures, name)
-    made.filters["doubts"] = doubts
+    made.filters.update(doubts=doubts, query=urlencode, span=figures.duration_in_short, sentence_case=_sentence)
     return made
+
+
+async def read_form(request: Request) -> dict[str, str] | None:
+    """Return the members of a form; `None` for what is none, or is too large to be one of ours."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > FORM_BYTES:
+            return None
+    try:
+        return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=64))
+    except ValueError:
+        return None
 
 
 def doubts(total: Sums) -> str:
@@ -120,6 +152,11 @@ def doubts(total: Sums) -> str:
         (total.dropped, "not written down"),
     )
     return ", ".join(f"{count:,} {what}" for count, what in notes if count)
+
+
+def _sentence(text: str) -> str:
+    """Return words with a capital at their beginning."""
+    return text[:1].upper() + text[1:]
 
 
 @cache

@@ -1,0 +1,119 @@
+"""The view *Store*: how much it holds, how old that is, of which models; and the purge, of which a dry run comes first."""
+
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cachemw.errors import InvalidSetting
+from cachemw.inventory.demand import demand_for
+from cachemw.inventory.filters import EVERYTHING, FILTER_MEMBERS, Filter, Subject
+from cachemw.inventory.removing import planned, remove
+from cachemw.inventory.survey import AGES, Stats, survey
+from cachemw.page import figures
+from cachemw.page.charts import Chart, Column, stacked
+from cachemw.page.shell import Shell, plain, read_form
+
+SHOWN = 50
+"""How many records are listed."""
+
+FIELDS = tuple(member for member in FILTER_MEMBERS.values() if Subject.RECORDS in member.subjects)
+"""The conditions that there are on records."""
+
+TODAY = 86_400.0
+
+PURGE = "purge"
+"""The word under which forms of the purge are sealed."""
+
+
+def store(shell: Shell, request: Request) -> Response:
+    """Show what there is, and those records that a filter means."""
+    now = shell.clock()
+    meant, fault = _filter(dict(request.query_params))
+    every = shell.shelf.entries(EVERYTHING, now)
+    found = [] if fault else shell.shelf.entries(meant, now)
+    stats = survey(every, now)
+    return shell.render(
+        request,
+        "store.html",
+        status=400 if fault else 200,
+        fault=fault,
+        exists=shell.store.exists(),
+        stats=stats,
+        disk_bytes=shell.store.size() if every else 0,
+        ages=ages_chart(stats),
+        models=list(stats.models.items()),
+        fields=FIELDS,
+        given=request.query_params,
+        meant=meant,
+        query=urlencode(meant.to_query()),
+        hidden=meant.to_query(),
+        seal=shell.rules.seal(PURGE, "try"),
+        found=found[:SHOWN],
+        found_count=len(found),
+        found_bytes=sum(entry.size for entry in found),
+        now=now,
+    )
+
+
+def ages_chart(stats: Stats) -> Chart:
+    """Return how old the records are."""
+    names = [figures.duration(bound) for bound in AGES]
+    bounds = [*(f"<{figures.THIN}{name}" for name in names), f"≥{figures.THIN}{names[-1]}"]
+    columns = [
+        Column((count,), f"{count:,} stored {bound.replace('<', 'less than ').replace('≥', 'at least ')} ago", bound)
+        for count, bound in zip(stats.ages, bounds, strict=True)
+    ]
+    return stacked(columns, ("stored",), unit="records", summary=f"The ages of {sum(stats.ages):,} records.")
+
+
+async def purge(shell: Shell, request: Request) -> Response:
+    """Say what a purge would remove; remove it when its form comes back from there."""
+    form = await read_form(request)
+    if form is None:
+        return plain(400, "This is no form of this page.")
+    meant, fault = _filter(form)
+    words = urlencode(meant.to_query())
+    if fault:
+        return plain(400, f"{fault.place}: {fault.reason}")
+    if shell.rules.is_sealed(form.get("seal", ""), PURGE, "remove", words):
+        return await shell.in_thread(_remove, shell, request, meant)
+    if shell.rules.is_sealed(form.get("seal", ""), PURGE, "try"):
+        return await shell.in_thread(_try, shell, request, meant, words)
+    return plain(403, "This form was not written by this page, or by one that has another token. Nothing was removed.")
+
+
+def _try(shell: Shell, request: Request, meant: Filter, words: str) -> Response:
+    """Say what would go, and change nothing."""
+    now = shell.clock()
+    removal = planned(shell.store.read_only(), meant, now) if shell.store.exists() else None
+    demand = None if removal is None else demand_for(shell.reader, removal.places, now - TODAY)
+    return shell.render(
+        request,
+        "purge.html",
+        meant=meant,
+        removal=removal,
+        demand=demand,
+        removed=None,
+        hidden=meant.to_query(),
+        back=f"/store?{words}",
+        seal=shell.rules.seal(PURGE, "remove", words),
+    )
+
+
+def _remove(shell: Shell, request: Request, meant: Filter) -> Response:
+    now = shell.clock()
+    removal = planned(shell.store.read_only(), meant, now) if shell.store.exists() else None
+    removed = 0 if removal is None else remove(shell.store, removal, now)
+    shell.shelf.forget()
+    return shell.render(
+        request, "purge.html", meant=meant, removal=removal, demand=None, removed=removed, hidden={}, back="/store", seal=""
+    )
+
+
+def _filter(given: dict[str, str]) -> tuple[Filter, InvalidSetting | None]:
+    """Return the filter of an address or a form, as far as it is about records, and what is wrong with it."""
+    try:
+        return Filter.from_query({member.word: given.get(member.word, "") for member in FIELDS}), None
+    except InvalidSetting as exc:
+        return EVERYTHING, exc
