@@ -57,7 +57,8 @@ def page(
     host: Annotated[str | None, typer.Option(help=_setting("page_host"), metavar="ADDRESS", show_default=False)] = None,
     port: Annotated[str | None, typer.Option(help=_setting("page_port"), metavar="NUMBER", show_default=False)] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help=f"{SETTINGS['allow_host'].help_text} Repeatable.", metavar="NAME", show_default=False)
+        list[str] | None,
+        typer.Option(help=f"{SETTINGS['allow_host'].help_text} Repeatable.", metavar="NAME", show_default=False),
     ] = None,
     is_tied: Annotated[bool, typer.Option("--tied", hidden=True, help="End when standard input does.")] = False,
 ) -> None:
@@ -82,7 +83,7 @@ def serve_page(settings: Settings, say: Callable[[str], None], *, is_tied: bool 
         rules = PageRules(token, _names(settings), listener.getsockname()[1])
         tables = PriceTables(datetime.now(UTC).date())
         threading.Thread(target=tables.read, name="cachemw-prices", daemon=True).start()  # no view is to wait for that
-        shell = Shell(directory, rules, reader, tables, store, Shelf(store), is_ending=ending.is_set)
+        shell = Shell(directory, rules, reader, tables, store, Shelf(store), settings.size_limit, is_ending=ending.is_set)
         server = _PageServer(configured(PageApp(shell), settings.log_level), ending)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, server.handle_exit)

@@ -40,11 +40,12 @@ def habit_of(difference: Difference, before: Iterable[Difference]) -> Habit | No
 def hint(habit: Habit) -> str:
     """Return what a habit is, and what helps against it, in plain words."""
     told = f"{shown(habit.name)} changed in {habit.count:,} of your last {habit.of:,} such misses."
-    advice = _advice(habit.name)
-    return f"{told} {advice}" if advice else told
+    helps = advice(habit.name)
+    return f"{told} {helps}" if helps else told
 
 
-def _advice(name: str) -> str:
+def advice(name: str) -> str:
+    """Return what helps where a part is another one in every request; nothing where nobody knows."""
     if name == "seed":
         return "A value of its own in every request makes every request new; `sample=` is the deliberate way."
     if name.startswith(HEADER):

@@ -1,1 +1,1 @@
-"""The page: what is stored, why it missed and what it saved, in a process and on a port of its own. It needs the extra `proxy`."""
+"""The page: what is stored, why it missed and what it saved, in a process of its own. It needs the extra `proxy`."""

@@ -1,14 +1,17 @@
 """The page as an ASGI app: whoever may not come in is told so here, and the views answer the others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from cachemw.errors import BookError, StoreError
+from cachemw.metrics.exposition import StoreFigures, exposition
 from cachemw.page.admission import SESSION_PATH, Verdict, admit_to_page
 from cachemw.page.misses import misses
 from cachemw.page.now import now
@@ -19,7 +22,9 @@ from cachemw.page.store import purge, store
 from cachemw.page.traffic import Listeners, live, traffic
 from cachemw.page.why import why
 
-_VIEWS: tuple[tuple[str, Callable[[Shell, Request], Response]], ...] = (
+View = Callable[[Shell, Request], Response]
+
+_VIEWS: tuple[tuple[str, View], ...] = (
     ("/", now),
     ("/traffic", traffic),
     ("/record/{key}", record),
@@ -31,6 +36,18 @@ _VIEWS: tuple[tuple[str, Callable[[Shell, Request], Response]], ...] = (
 )
 
 
+NOTHING_ALLOWED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+SEALED_HEADERS: Mapping[str, str] = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",  # with less than that, forms would be sent with no origin
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+"""On every answer, besides the policy of what it may load."""
+
+
 class PageApp:
     """The page of the store and the ledger in a directory: nothing of it is shown to who has not its token."""
 
@@ -40,10 +57,12 @@ class PageApp:
             [
                 Route(SESSION_PATH, partial(_trade, shell), methods=["POST"]),
                 Route("/store/purge", partial(purge, shell), methods=["POST"]),
+                Route("/metrics", partial(metrics, shell, StoreFigures(shell.store))),
                 Route("/live", partial(live, shell, Listeners())),
-                *[Route(path, partial(view, shell)) for path, view in _VIEWS],
+                *[Route(path, partial(_answered, view, shell)) for path, view in _VIEWS],
             ],
             redirect_slashes=False,
+            default=_nowhere(shell),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,7 +71,7 @@ class PageApp:
         elif scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
         else:
-            await self._answer(scope, receive, send)
+            await self._answer(scope, receive, partial(_sealed, send))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         rules = self._shell.rules
@@ -61,6 +80,16 @@ class PageApp:
             await self._views(scope, receive, send)
         else:
             await _refusal(self._shell, Request(scope), verdict)(scope, receive, send)
+
+
+async def _sealed(send: Send, message: Message) -> None:
+    """Send a message; the head of an answer says what may be done with that, and that it may load nothing but what it says."""
+    if message["type"] == "http.response.start":
+        headers = MutableHeaders(scope=message)
+        for name, value in SEALED_HEADERS.items():
+            headers[name] = value
+        headers.setdefault("content-security-policy", NOTHING_ALLOWED)
+    await send(message)
 
 
 def _refusal(shell: Shell, request: Request, verdict: Verdict) -> Response:
@@ -82,4 +111,26 @@ async def _trade(shell: Shell, request: Request) -> Response:
     answer = Response(status_code=303, headers={"location": "/"})
     is_secure = request.headers.get("origin", "").startswith("https://")  # what is in front of us speaks TLS
     answer.set_cookie(shell.rules.cookie, shell.rules.session, httponly=True, samesite="strict", secure=is_secure, path="/")
+    return answer
+
+
+def metrics(shell: Shell, figures: StoreFigures, request: Request) -> Response:
+    """Return the counters of all workers as Prometheus reads them."""
+    text, media_type = exposition(shell.directory, figures.at(shell.clock()))
+    return Response(text, media_type=media_type)
+
+
+def _answered(view: View, shell: Shell, request: Request) -> Response:
+    """Return a view, or why there is none just now: a ledger or a store that cannot be read is no fault of who asks."""
+    try:
+        return view(shell, request)
+    except (BookError, StoreError) as exc:
+        return shell.render(request, "problem.html", status=503, problem=str(exc))
+
+
+def _nowhere(shell: Shell) -> ASGIApp:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        response = shell.render(Request(scope), "problem.html", status=404, problem="")
+        await response(scope, receive, send)
+
     return answer

@@ -1,11 +1,14 @@
-"""Charts, as far as they are arithmetic: bars, lines and the marks of their axes, in shares of the drawing. Templates draw them."""
+"""Charts, as far as they are arithmetic: bars, and the marks of their axes. Templates draw them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 HEIGHT = 168
 """The height of a plot, in pixels; its width is whatever there is, so places across are in per cent."""
+
+FEW = 6
+"""So many marks below a chart have room on any screen."""
 
 _STEPS = (1, 2, 2.5, 5, 10)
 _LEAST = 1e-9
@@ -17,11 +20,12 @@ class Mark:
 
     at: float
     text: str
+    is_minor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A rectangle: `left` and `width` in per cent, `top` and `height` in pixels; `kind` is its class, `title` what it stands for."""
+    """A rectangle: `left` and `width` in per cent, `top` and `height` in pixels; `kind` is its class, `title` says more."""
 
     left: float
     width: float
@@ -50,7 +54,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of stacked values, from the bottom up; `label` stands below it, where there is room, and `title` beside the pointer."""
+    """A column of stacked values, from the bottom up; `label` stands below it, and `title` beside the pointer."""
 
     values: tuple[float, ...]
     title: str
@@ -58,19 +62,30 @@ class Column:
 
 
 def stacked(columns: Sequence[Column], kinds: Sequence[str], *, unit: str, summary: str, whole: bool = True) -> Chart:
-    """Return a chart of columns, one beside the other; `kinds` are the classes of their parts. `whole`: no mark has a fraction."""
+    """Return a chart of columns; `kinds` are the classes of their parts, from the bottom. `whole`: no mark has a fraction."""
     top, marks = scale(max((sum(column.values) for column in columns), default=0), whole=whole)
     slot = 100 / max(len(columns), 1)
-    bars: list[Bar] = []
-    for place, column in enumerate(columns):
-        floor = float(HEIGHT)
-        for kind, value in zip(kinds, column.values, strict=True):
-            height = value / top * HEIGHT
-            floor -= height
-            if value:
-                bars.append(Bar(_neat(place * slot + slot * 0.1), _neat(slot * 0.8), _neat(floor), _neat(height), kind, column.title))
-    along = tuple(Mark(_neat((place + 0.5) * slot), column.label) for place, column in enumerate(columns) if column.label)
-    return Chart(tuple(bars), tuple(Mark(_neat(HEIGHT - at / top * HEIGHT), text) for at, text in marks), along, unit, summary)
+    bars = [bar for place, column in enumerate(columns) for bar in _bars(column, kinds, place * slot, slot, top)]
+    up = tuple(Mark(_neat(HEIGHT - at / top * HEIGHT), text) for at, text in marks)
+    return Chart(tuple(bars), up, _along(columns, slot), unit, summary)
+
+
+def _bars(column: Column, kinds: Sequence[str], left: float, slot: float, top: float) -> Iterator[Bar]:
+    floor = float(HEIGHT)
+    for kind, value in zip(kinds, column.values, strict=True):
+        height = value / top * HEIGHT
+        floor -= height
+        if value:
+            yield Bar(_neat(left + 0.1 * slot), _neat(0.8 * slot), _neat(floor), _neat(height), kind, column.title)
+
+
+def _along(columns: Sequence[Column], slot: float) -> tuple[Mark, ...]:
+    """Return the marks below the columns; where they are many, every other one is left out on a narrow screen."""
+    labelled = [(place, column.label) for place, column in enumerate(columns) if column.label]
+    return tuple(
+        Mark(_neat((place + 0.5) * slot), label, is_minor=len(labelled) > FEW and bool(number % 2))
+        for number, (place, label) in enumerate(labelled)
+    )
 
 
 def scale(largest: float, *, whole: bool = True, marks: int = 4) -> tuple[float, tuple[tuple[float, str], ...]]:

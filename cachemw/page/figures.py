@@ -7,7 +7,7 @@ from cachemw.money import NANO
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
-NOTHING = "–"
+NOTHING = "\u2013"
 """What stands where there is no figure."""
 
 THIN = "\u202f"
@@ -105,5 +105,5 @@ def moment(at_ms: float | None) -> str:
 
 
 def shown(name: str) -> str:
-    """Return a name, which may be a client's text, with nothing that is not seen as it is: no controls, no turned directions."""
+    """Return a name, which may be a client's text, with nothing that is not seen as it is."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in name)

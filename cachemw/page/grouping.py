@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from cachemw.cache.sketch import HEADER, URL
-from cachemw.ledger.habits import HABIT, Habit, hint
+from cachemw.ledger.habits import HABIT, advice
 from cachemw.ledger.reading import Row
 from cachemw.ledger.reasons import NeverStored, OtherCircumstance, OtherFields, Reason, Unsketched, shown
 
@@ -31,7 +31,7 @@ class MissGroup(msgspec.Struct, frozen=True):
     clients: tuple[str, ...]
     place: int
     at_ms: int
-    hint: str
+    advice: str
 
     @property
     def name(self) -> str:
@@ -39,8 +39,8 @@ class MissGroup(msgspec.Struct, frozen=True):
         return ", ".join(map(shown, self.parts)) if self.parts else self.word
 
     @property
-    def is_avoidable(self) -> bool:
-        """Say whether something like it was asked before, so that it need not have been a miss."""
+    def is_near(self) -> bool:
+        """Say whether something like it was asked before."""
         return self.word not in (NeverStored.word, Unsketched.word)
 
 
@@ -57,12 +57,11 @@ def grouped_misses(misses: Iterable[tuple[Row, Reason]]) -> list[MissGroup]:
     found: dict[tuple[str, tuple[str, ...]], list[Row]] = {}
     for row, reason in misses:
         found.setdefault(group_of(reason), []).append(row)
-    total = sum(map(len, found.values()))
-    groups = [_group(word, parts, rows, total) for (word, parts), rows in found.items()]
+    groups = [_group(word, parts, rows) for (word, parts), rows in found.items()]
     return sorted(groups, key=lambda group: (-group.cost, -group.count, group.name))
 
 
-def _group(word: str, parts: tuple[str, ...], rows: Sequence[Row], total: int) -> MissGroup:
+def _group(word: str, parts: tuple[str, ...], rows: Sequence[Row]) -> MissGroup:
     last = max(rows, key=lambda row: row.place)
     return MissGroup(
         word=word,
@@ -75,7 +74,7 @@ def _group(word: str, parts: tuple[str, ...], rows: Sequence[Row], total: int) -
         clients=_most(row.client for row in rows),
         place=last.place,
         at_ms=last.at_ms,
-        hint=hint(Habit(parts[0], len(rows), total)) if len(parts) == 1 and len(rows) >= HABIT else "",
+        advice=advice(parts[0]) if len(parts) == 1 and len(rows) >= HABIT else "",
     )
 
 

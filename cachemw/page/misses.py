@@ -43,16 +43,13 @@ def misses(shell: Shell, request: Request) -> Response:
         groups=groups,
         count=len(explained),
         most=MOST if len(found) > MOST else None,
-        cost=sum(group.cost for group in groups),
         largest=max((group.count for group in groups), default=0),
-        avoidable=sum(group.count for group in groups if group.is_avoidable),
-        avoidable_cost=sum(group.cost for group in groups if group.is_avoidable),
-        avoidable_tokens=sum(group.tokens for group in groups if group.is_avoidable),
+        near=[group for group in groups if group.is_near],
     )
 
 
 def explained_misses(reader: LedgerReader, found: Sequence[Row], since_ms: int) -> Iterator[tuple[Row, Reason]]:
-    """Yield these misses, each with its reason: what became of its own record before, else what differs from what was stored."""
+    """Yield these misses, each with its reason: what became of its record before, else what differs from what was stored."""
     open_ones: dict[str, Row] = {}
     earlier, purges = _earlier(reader, since_ms), reader.query(_PURGES)
     for row in found:

@@ -50,7 +50,7 @@ def requests_chart(line: Sequence[Sums], span: Span) -> Chart:
     columns = []
     for step in line:
         begins, here = int(step.name), step.answered_here
-        said = f"{span.title(begins)} UTC: {here:,} of {step.requests:,} answered from the store"
+        said = f"{span.title(begins)}: {here:,} of {step.requests:,} answered from the store"
         columns.append(Column((here, step.requests - here), said, span.label(begins)))
     total = in_all(line)
     summary = f"Requests in the last {span.name}: {total.answered_here:,} of {total.requests:,} were answered from the store."
@@ -61,7 +61,9 @@ def times_chart(here: Sequence[int], asked: Sequence[int], span: Span) -> Chart:
     """Return how long answers took, by powers of two of a millisecond: shares of those from the store, and of the others."""
     last = max((place for place, count in enumerate(map(sum, zip(here, asked, strict=True))) if count), default=0)
     columns = [_time_column(power, here, asked) for power in range(min(max(last + 2, 13), len(LATENCIES)))]
-    summary = f"How long whole answers took in the last {span.name}: {sum(here):,} from the store, {sum(asked):,} from upstreams."
+    summary = (
+        f"How long whole answers took in the last {span.name}: {sum(here):,} from the store, {sum(asked):,} from upstreams."
+    )
     return stacked(columns, ("stored", "forwarded"), unit="% of each", summary=summary)
 
 

@@ -21,6 +21,8 @@ OUTCOMES = {
 }
 """The outcomes, as people read them."""
 
+TIMES, MINUS = "\u00d7", "\u2212"
+
 SHORT_KEY = 8
 """The digits of a key that are shown where there is little room."""
 
@@ -68,14 +70,14 @@ def cells(row: Row) -> Cells:
         key=(row.key or "")[:SHORT_KEY],
         record=f"/record/{row.key}" if row.key else "",
         why=f"/why/{row.place}",
-        count=f"×{row.count:,}" if row.count > 1 else "",
+        count=f"{TIMES}{row.count:,}" if row.count > 1 else "",
     )
 
 
 def money(row: Row) -> str:
     """Return what an exchange cost, or what its answer from here saved: that has a minus before it."""
     if row.is_answered_here:
-        return f"−{figures.dollars(row.saved * row.count)}" if row.saved else "$0"
+        return f"{MINUS}{figures.dollars(row.saved * row.count)}" if row.saved else "$0"
     least = "≥ " if row.at_least else ""
     return f"{least}{figures.dollars(row.cost)}"
 

@@ -2,8 +2,9 @@
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from anyio.to_thread import run_sync
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -38,17 +39,6 @@ _POLICY = (
 FORM_BYTES = 16_384
 """The largest form that is read."""
 
-NOTHING_ALLOWED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-
-SEALED_HEADERS: Mapping[str, str] = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",  # with less than that, forms would be sent with no origin
-    "cache-control": "no-store",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
-"""On every answer, besides the policy of what it may load."""
-
 VIEWS = (
     ("/", "Now"),
     ("/traffic", "Traffic"),
@@ -70,6 +60,7 @@ class Shell:
     tables: PriceTables
     store: Store
     shelf: Shelf
+    size_limit: int
     clock: Callable[[], float] = time.time
     is_ending: Callable[[], bool] = field(default=lambda: False)
 
@@ -93,26 +84,30 @@ class Shell:
         """Return a page made of a template; what it shows is text, and never markup."""
         nonce = secrets.token_urlsafe(16)
         theme = request.cookies.get(THEME_COOKIE)
-        text = _templates().get_template(template).render(
-            views=VIEWS,
-            path=request.url.path,
-            theme=theme if theme in _THEMES else "",
-            nonce=nonce,
-            style=_static("page.css"),
-            script=_static("page.js"),
-            session_path=SESSION_PATH,
-            directory=str(self.directory),
-            now_ms=self.clock() * 1000,
-            **values,
+        text = (
+            _templates()
+            .get_template(template)
+            .render(
+                views=VIEWS,
+                path=request.url.path,
+                theme=theme if theme in _THEMES else "",
+                nonce=nonce,
+                style=_static("page.css"),
+                script=_static("page.js"),
+                session_path=SESSION_PATH,
+                directory=str(self.directory),
+                now_ms=self.clock() * 1000,
+                zone=datetime.fromtimestamp(self.clock()).astimezone().strftime("%Z"),
+                **values,
+            )
         )
-        headers = {**SEALED_HEADERS, "content-security-policy": _POLICY.format(nonce)}
-        return Response(text, status, headers, "text/html")
+        return Response(text, status, {"content-security-policy": _POLICY.format(nonce)}, "text/html")
 
 
 def plain(status: int, text: str, **headers: str) -> Response:
     """Return a line of text, as programs and refused requests get it."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Response(f"{text}\n", status, {**SEALED_HEADERS, "content-security-policy": NOTHING_ALLOWED, **fields}, "text/plain")
+    return Response(f"{text}\n", status, fields, "text/plain")
 
 
 @cache
@@ -127,7 +122,7 @@ def _templates() -> Environment:
     )
     for name in ("amount", "size", "duration", "dollars", "share", "ago", "moment", "shown", "rate"):
         made.filters[name] = getattr(figures, name)
-    made.filters.update(doubts=doubts, query=urlencode, span=figures.duration_in_short, sentence_case=_sentence)
+    made.filters.update(doubts=doubts, query=urlencode, span=figures.duration_in_short, sentence_case=_sentence, marked=marked)
     return made
 
 
@@ -157,6 +152,14 @@ def doubts(total: Sums) -> str:
 def _sentence(text: str) -> str:
     """Return words with a capital at their beginning."""
     return text[:1].upper() + text[1:]
+
+
+def marked(text: str) -> Markup:
+    """Return words in which what stands between backticks is set as code."""
+    pieces = [
+        Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece) for place, piece in enumerate(text.split("`"))
+    ]
+    return Markup("").join(pieces)
 
 
 @cache

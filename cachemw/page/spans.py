@@ -19,7 +19,11 @@ class Span:
 
     def label(self, begins: int) -> str:
         """Return what stands below the step that begins at this second: nothing below most of them."""
-        return datetime.fromtimestamp(begins, UTC).strftime(self.form) if begins % self.labelled == 0 else ""
+        then = self._then(begins)
+        of_day = then.hour * HOUR + then.minute * MINUTE
+        if self.labelled > DAY:
+            return then.strftime(self.form) if begins % self.labelled == 0 else ""
+        return then.strftime(self.form) if of_day % self.labelled < self.step * MINUTE else ""
 
     def day(self, begins: int) -> str:
         """Return the day that begins at this second, in UTC."""
@@ -27,8 +31,12 @@ class Span:
 
     def title(self, begins: int) -> str:
         """Return the name of the step that begins at this second."""
-        from_then = datetime.fromtimestamp(begins, UTC)
-        return from_then.strftime("%Y-%m-%d" if self.step * MINUTE >= DAY else "%Y-%m-%d %H:%M")
+        return self._then(begins).strftime("%Y-%m-%d" if self.step * MINUTE >= DAY else "%Y-%m-%d %H:%M")
+
+    def _then(self, begins: int) -> datetime:
+        """Return a moment where this machine is; of whole days, which are those of UTC, there."""
+        then = datetime.fromtimestamp(begins, UTC)
+        return then if self.step * MINUTE >= DAY else then.astimezone()
 
 
 SPANS = (

@@ -46,7 +46,7 @@ def money_chart(line: Sequence[Sums], span: Span) -> Chart:
     columns = []
     for step in line:
         begins = int(step.name)
-        said = f"{span.title(begins)} UTC: {dollars(step.spent)} spent, {dollars(step.saved)} saved"
+        said = f"{span.title(begins)}: {dollars(step.spent)} spent, {dollars(step.saved)} saved"
         columns.append(Column((step.spent / NANO, step.saved / NANO), said, span.label(begins)))
     total = in_all(line)
     would = share(total.saved, total.saved + total.spent)

@@ -1,5 +1,7 @@
 """The view *Store*: how much it holds, how old that is, of which models; and the purge, of which a dry run comes first."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -7,6 +9,7 @@ from starlette.responses import Response
 
 from cachemw.errors import InvalidSetting
 from cachemw.inventory.demand import demand_for
+from cachemw.inventory.entry import Entry, Role
 from cachemw.inventory.filters import EVERYTHING, FILTER_MEMBERS, Filter, Subject
 from cachemw.inventory.removing import planned, remove
 from cachemw.inventory.survey import AGES, Stats, survey
@@ -21,6 +24,8 @@ FIELDS = tuple(member for member in FILTER_MEMBERS.values() if Subject.RECORDS i
 """The conditions that there are on records."""
 
 TODAY = 86_400.0
+
+_ROLES = (Role.ANSWER, Role.BATCH, Role.BESIDE, Role.PART)
 
 PURGE = "purge"
 """The word under which forms of the purge are sealed."""
@@ -40,6 +45,7 @@ def store(shell: Shell, request: Request) -> Response:
         fault=fault,
         exists=shell.store.exists(),
         stats=stats,
+        size_limit=shell.size_limit,
         disk_bytes=shell.store.size() if every else 0,
         ages=ages_chart(stats),
         models=list(stats.models.items()),
@@ -49,11 +55,31 @@ def store(shell: Shell, request: Request) -> Response:
         query=urlencode(meant.to_query()),
         hidden=meant.to_query(),
         seal=shell.rules.seal(PURGE, "try"),
-        found=found[:SHOWN],
+        found=by_key(found)[:SHOWN],
         found_count=len(found),
         found_bytes=sum(entry.size for entry in found),
         now=now,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Shelved:
+    """All that is stored under one key: the entry that stands for it, how many there are, and their bytes."""
+
+    entry: Entry
+    count: int
+    size: int
+
+
+def by_key(found: Sequence[Entry]) -> list[Shelved]:
+    """Return entries by their keys, in the order in which they come; an answer, or a batch, stands for the rest."""
+    keys: dict[str, list[Entry]] = {}
+    for entry in found:
+        keys.setdefault(entry.key, []).append(entry)
+    return [
+        Shelved(min(some, key=lambda one: _ROLES.index(one.role)), len(some), sum(one.size for one in some))
+        for some in keys.values()
+    ]
 
 
 def ages_chart(stats: Stats) -> Chart:

@@ -8,7 +8,7 @@ from cachemw.errors import CommandError
 from cachemw.ledger.explaining import Explainer, Explanation
 from cachemw.ledger.habits import hint
 from cachemw.ledger.reading import row_of
-from cachemw.ledger.reasons import sentence, shown
+from cachemw.ledger.reasons import OtherCircumstance, OtherFields, Reason, listed, sentence, shown
 from cachemw.page.rows import cells
 from cachemw.page.shell import Shell
 
@@ -41,10 +41,19 @@ def why(shell: Shell, request: Request) -> Response:
         row=None if row is None else cells(row),
         explained=explained,
         reason=None if explained is None else sentence(explained.reason, explained.asked_ms),
+        title="" if explained is None else title_of(explained.reason),
         fields=[] if explained is None else field_list(explained),
         hint=None if explained is None or explained.habit is None else hint(explained.habit),
         latest=[cells(each) for each in latest],
     )
+
+
+def title_of(reason: Reason) -> str:
+    """Return a reason in a few words."""
+    names = reason.names if isinstance(reason, OtherFields | OtherCircumstance) else ()
+    if not names:
+        return reason.word
+    return f"{listed(names)} {'differs' if len(names) == 1 else 'differ'}"
 
 
 def field_list(explained: Explanation) -> list[tuple[str, str, list[str]]]:
@@ -53,7 +62,7 @@ def field_list(explained: Explanation) -> list[tuple[str, str, list[str]]]:
         return []
     difference = explained.nearest.difference
     groups = (
-        ("differs", "differ", difference.differing),
+        ("differs", "differs", difference.differing),
         ("differs", "only here", difference.only_here),
         ("differs", "only there", difference.only_there),
         ("unknown", "nobody can say", difference.unknown),

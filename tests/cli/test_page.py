@@ -77,7 +77,13 @@ def test_what_is_unknown_in_the_environment_keeps_it_from_starting(here: Here) -
 
 def test_the_process_of_the_page_is_given_no_key() -> None:
     """G3: of all variables only those go along that it needs."""
-    keys = {"CEREBRAS_API_KEY": "a", "CACHEMW_CLIENT_KEYS": "b", "CACHEMW_API_KEY": "c", "ALICE_KEY": "d", "CACHEMW_SECRET": "e"}
+    keys = {
+        "CEREBRAS_API_KEY": "a",
+        "CACHEMW_CLIENT_KEYS": "b",
+        "CACHEMW_API_KEY": "c",
+        "ALICE_KEY": "d",
+        "CACHEMW_SECRET": "e",
+    }
     needed = {"PATH": "/bin", "HOME": "/h", "PYTHONPATH": "/p", "LC_ALL": "C", "CACHEMW_PAGE_TOKEN": TOKEN}
 
     assert page_environment({**keys, **needed}) == needed

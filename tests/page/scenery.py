@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from cachemw.cache import record as codec
 from cachemw.cache.policy import Policy
 from cachemw.httpx import AsyncCacheTransport
+from cachemw.inventory.entries import read_entries
 from cachemw.ledger.ledger import Ledger
 from cachemw.limits import Limits
 from cachemw.money import Price, Rates, priced
@@ -100,7 +102,9 @@ async def _ask_all(store: DiskStore, every: list[Ask], policy: Policy) -> list[E
     return reports
 
 
-def furnish(directory: Path, now: float, *, count: int = 400, keep_requests: bool = False, weight: int = 4) -> list[ExchangeReport]:
+def furnish(
+    directory: Path, now: float, *, count: int = 400, keep_requests: bool = False, weight: int = 4
+) -> list[ExchangeReport]:
     """Make a store and a ledger in a directory, of the day before `now`; return what the ledger was told."""
     random = Random(17)
     every = list(asks(count, random))
@@ -153,8 +157,9 @@ def _told(report: ExchangeReport, ask: Ask, at: float, random: Random, weight: i
 
 
 def _date_back(store: DiskStore, stored: dict[str | None, ExchangeReport]) -> None:
+    keys = {entry.index: entry.key for entry in read_entries(store, time.time())}
     for index, record in list(store.scan()):
-        report = stored.get(index.hex())
+        report = stored.get(keys[index])
         if report is not None and report.at is not None:
             found = codec.decode(record)
             made = replace(found, stored_at=report.at, took=report.total, target=report.target or "", usage=report.usage)
@@ -163,7 +168,6 @@ def _date_back(store: DiskStore, stored: dict[str | None, ExchangeReport]) -> No
 
 if __name__ == "__main__":
     import sys
-    import time
 
     began = time.perf_counter()
     furnish(Path(sys.argv[1]), time.time(), count=int(sys.argv[2]), keep_requests="--keep" in sys.argv)
