@@ -57,7 +57,7 @@ class PageApp:
             [
                 Route(SESSION_PATH, partial(_trade, shell), methods=["POST"]),
                 Route("/store/purge", partial(purge, shell), methods=["POST"]),
-                Route("/metrics", partial(metrics, shell, StoreFigures(shell.store))),
+                Route("/metrics", _Scraping(shell).answer),
                 Route("/live", partial(live, shell, Listeners())),
                 *[Route(path, partial(_answered, view, shell)) for path, view in _VIEWS],
             ],
@@ -114,10 +114,19 @@ async def _trade(shell: Shell, request: Request) -> Response:
     return answer
 
 
-def metrics(shell: Shell, figures: StoreFigures, request: Request) -> Response:
-    """Return the counters of all workers as Prometheus reads them."""
-    text, media_type = exposition(shell.directory, figures.at(shell.clock()))
-    return Response(text, media_type=media_type)
+class _Scraping:
+    """The counters of all workers, as Prometheus reads them. What the store holds is looked up by who changes nothing there."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._figures: StoreFigures | None = None
+
+    def answer(self, request: Request) -> Response:
+        shell = self._shell
+        if self._figures is None and shell.store.exists():
+            self._figures = StoreFigures(shell.store.read_only())
+        text, media_type = exposition(shell.directory, self._figures and self._figures.at(shell.clock()))
+        return Response(text, media_type=media_type)
 
 
 def _answered(view: View, shell: Shell, request: Request) -> Response:

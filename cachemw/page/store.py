@@ -46,7 +46,7 @@ def store(shell: Shell, request: Request) -> Response:
         exists=shell.store.exists(),
         stats=stats,
         size_limit=shell.size_limit,
-        disk_bytes=shell.store.size() if every else 0,
+        disk_bytes=shell.records().size(),
         ages=ages_chart(stats),
         models=list(stats.models.items()),
         fields=FIELDS,

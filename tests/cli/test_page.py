@@ -115,8 +115,10 @@ def is_gone(process: int, seconds: float = 10.0) -> bool:
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 def test_the_page_beside_a_proxy_is_a_process_of_its_own_and_ends_with_it(command: Command, by: signal.Signals) -> None:
     """G3: its environment holds no key, and however the proxy ends, it does not stay behind."""
-    keys = {"CEREBRAS_API_KEY": "csk-of-the-server", "CACHEMW_CLIENT_KEYS": "sk-of-a-client"}
-    with command.serving("serve", "--port", 0, "--page", "--page-port", 0, **keys) as serving:
+    options = ("--port", 0, "--page", "--page-port", 0)
+    with command.serving(
+        "serve", *options, CEREBRAS_API_KEY="csk-of-the-server", CACHEMW_CLIENT_KEYS="sk-of-a-client"
+    ) as serving:
         child, url = page_of(serving)
 
         assert get(url, "/traffic", authorization=f"Bearer {url.partition('#t=')[2]}").status_code == 200

@@ -102,14 +102,12 @@ async def _ask_all(store: DiskStore, every: list[Ask], policy: Policy) -> list[E
     return reports
 
 
-def furnish(
-    directory: Path, now: float, *, count: int = 400, keep_requests: bool = False, weight: int = 4
-) -> list[ExchangeReport]:
+def furnish(directory: Path, now: float, *, count: int = 400, keep: bool = False, weight: int = 4) -> list[ExchangeReport]:
     """Make a store and a ledger in a directory, of the day before `now`; return what the ledger was told."""
     random = Random(17)
     every = list(asks(count, random))
     with closing(DiskStore(directory)) as store:
-        reports = asyncio.run(_ask_all(store, every, Policy(default="on", keep_requests=keep_requests)))
+        reports = asyncio.run(_ask_all(store, every, Policy(default="on", keep_requests=keep)))
         moments = _moments(len(reports), now, random)
         told = [_told(*each, random, weight) for each in zip(reports, every, moments, strict=True)]
         _date_back(store, {report.key: report for report in told if report.stored})
@@ -129,7 +127,7 @@ def when_closed(call: Callable[[], T], /, within: float = 0.0) -> Future[T]:
 
 def _moments(count: int, now: float, random: Random) -> list[float]:
     """Return when they came: in a day that is busy in the afternoon, the last of them just now."""
-    drawn = []
+    drawn: list[float] = []
     while len(drawn) < count:
         at = random.random() * DAY
         hour = (now - at) / 3600 % 24
@@ -170,5 +168,5 @@ if __name__ == "__main__":
     import sys
 
     began = time.perf_counter()
-    furnish(Path(sys.argv[1]), time.time(), count=int(sys.argv[2]), keep_requests="--keep" in sys.argv)
+    furnish(Path(sys.argv[1]), time.time(), count=int(sys.argv[2]), keep="--keep" in sys.argv)
     print(f"{time.perf_counter() - began:.1f} s")
