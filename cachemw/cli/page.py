@@ -28,7 +28,7 @@ from cachemw.ledger.reader import LedgerReader
 from cachemw.page.admission import PageRules
 from cachemw.page.app import PageApp
 from cachemw.page.shelf import Shelf
-from cachemw.page.shell import Shell
+from cachemw.page.shell import Shell, read_templates
 from cachemw.proxy import Settings
 from cachemw.proxy.settings import PAGE_TOKEN_VARIABLE, SETTINGS, refuse_unknown_variables
 from cachemw.wire.hosts import hosts_of
@@ -82,7 +82,8 @@ def serve_page(settings: Settings, say: Callable[[str], None], *, is_tied: bool 
     with listen(settings.page_host, settings.page_port) as listener, closing(store), closing(LedgerReader(directory)) as reader:
         rules = PageRules(token, _names(settings), listener.getsockname()[1])
         tables = PriceTables(datetime.now(UTC).date())
-        threading.Thread(target=tables.read, name="cachemw-prices", daemon=True).start()  # no view is to wait for that
+        for read in (read_templates, tables.read):  # no view is to wait for that
+            threading.Thread(target=read, name="cachemw-page", daemon=True).start()
         shell = Shell(directory, rules, reader, tables, store, Shelf(store), settings.size_limit, is_ending=ending.is_set)
         server = _PageServer(configured(PageApp(shell), settings.log_level), ending)
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -125,7 +125,8 @@ class _Scraping:
         shell = self._shell
         if self._figures is None and shell.store.exists():
             self._figures = StoreFigures(shell.store.read_only())
-        text, media_type = exposition(shell.directory, self._figures and self._figures.at(shell.clock()))
+        figures = None if self._figures is None else self._figures.at(shell.clock())
+        text, media_type = exposition(shell.directory, figures)
         return Response(text, media_type=media_type)
 
 

@@ -1,7 +1,8 @@
 """The view *Misses*: which part differed again and again, and what that cost."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,14 +18,12 @@ from cachemw.page.spans import SPANS, span_of
 MOST = 500
 """How many misses are explained: the last ones of the span."""
 
-MOST_EARLIER = 20_000
-"""How many exchanges of the same keys are looked at."""
+HISTORY = 50
+"""How many exchanges of one key are looked at."""
 
 _ENDLESS = 2**63 - 1
-_EARLIER = (
-    "place IN (SELECT e.place FROM exchanges AS e JOIN (SELECT key, max(place) AS last FROM exchanges"
-    " WHERE at_ms >= ? AND outcome IN ('miss', 'not_cached') GROUP BY key) AS m ON e.key = m.key AND e.place < m.last)"
-)
+_PLACES = "SELECT place, key FROM exchanges WHERE key IN (SELECT value FROM json_each(?)) ORDER BY place DESC"
+_AT_PLACES = "place IN (SELECT value FROM json_each(?))"
 _PURGES = "SELECT at_ms, key FROM purges"
 
 
@@ -33,7 +32,7 @@ def misses(shell: Shell, request: Request) -> Response:
     span = span_of(request.query_params.get("since"))
     since_ms = int((shell.clock() - span.seconds) * 1000)
     found = shell.rows(("at_ms >= ? AND outcome IN ('miss', 'not_cached')", (since_ms,)), limit=MOST + 1)
-    explained = list(explained_misses(shell.reader, found[:MOST], since_ms))
+    explained = list(explained_misses(shell.reader, found[:MOST]))
     groups = grouped_misses(explained)
     return shell.render(
         request,
@@ -48,10 +47,10 @@ def misses(shell: Shell, request: Request) -> Response:
     )
 
 
-def explained_misses(reader: LedgerReader, found: Sequence[Row], since_ms: int) -> Iterator[tuple[Row, Reason]]:
+def explained_misses(reader: LedgerReader, found: Sequence[Row]) -> Iterator[tuple[Row, Reason]]:
     """Yield these misses, each with its reason: what became of its record before, else what differs from what was stored."""
     open_ones: dict[str, Row] = {}
-    earlier, purges = _earlier(reader, since_ms), reader.query(_PURGES)
+    earlier, purges = _earlier(reader, found), reader.query(_PURGES)
     for row in found:
         reason = reason_in_row(row) or _before(row, earlier, purges)
         if reason is None and row.sketch is not None and row.id is not None:
@@ -62,12 +61,24 @@ def explained_misses(reader: LedgerReader, found: Sequence[Row], since_ms: int) 
         yield from _by_sketches(reader, open_ones)
 
 
-def _earlier(reader: LedgerReader, since_ms: int) -> Mapping[str, Sequence[Row]]:
-    """Return by key what was before the last miss of each, newest first."""
+def _earlier(reader: LedgerReader, found: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
+    """Return by key what was before the last of these misses of it, newest first."""
+    last: dict[str, int] = {}
+    for row in found:
+        last[row.key or ""] = max(row.place, last.get(row.key or "", 0))
+    places: dict[str, list[int]] = {}
+    for place, key in reader.query(_PLACES, (_listed(last),)):
+        if place < last[key] and len(places.setdefault(key, [])) < HISTORY:
+            places[key].append(place)
+    wanted = [place for some in places.values() for place in some]
     by_key: dict[str, list[Row]] = {}
-    for row in rows(reader, (_EARLIER, (since_ms,)), limit=MOST_EARLIER):
+    for row in rows(reader, (_AT_PLACES, (_listed(wanted),)), limit=len(wanted)):
         by_key.setdefault(row.key or "", []).append(row)
     return by_key
+
+
+def _listed(values: Iterable[object]) -> str:
+    return msgspec.json.encode(list(values)).decode()
 
 
 def _before(row: Row, earlier: Mapping[str, Sequence[Row]], purges: Sequence[Purge]) -> Reason | None:

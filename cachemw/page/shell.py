@@ -110,6 +110,13 @@ def plain(status: int, text: str, **headers: str) -> Response:
     return Response(f"{text}\n", status, fields, "text/plain")
 
 
+def read_templates() -> None:
+    """Read all templates now: no view is to wait for that."""
+    made = _templates()
+    for name in made.list_templates():
+        made.get_template(name)
+
+
 @cache
 def _templates() -> Environment:
     made = Environment(

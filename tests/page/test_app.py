@@ -407,7 +407,7 @@ def test_no_view_shows_what_was_said_or_who_pays(client: httpx.Client, day: Path
             if (stored := codec.decode(encoded)).endpoint == "chat":
                 answers |= runs(answer_text(stored))
     with closing(LedgerReader(day)) as reader:
-        places = [row.place for row in rows(reader, limit=200)]
+        places = [row.place for row in rows(reader, limit=200)][::7]
     paths = (*VIEWS, *SAID, "/metrics", *(f"/why/{place}" for place in places))
 
     shown = {path: runs(client.get(path).text) for path in paths}
