@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +107,8 @@ def furnish(directory: Path, now: float, *, count: int = 400, keep: bool = False
     random = Random(17)
     every = list(asks(count, random))
     with closing(DiskStore(directory)) as store:
-        reports = asyncio.run(_ask_all(store, every, Policy(default="on", keep_requests=keep)))
+        with ThreadPoolExecutor(1) as elsewhere:  # a browser's driver has an event loop here
+            reports = elsewhere.submit(asyncio.run, _ask_all(store, every, Policy(default="on", keep_requests=keep))).result()
         moments = _moments(len(reports), now, random)
         told = [_told(*each, random, weight) for each in zip(reports, every, moments, strict=True)]
         _date_back(store, {report.key: report for report in told if report.stored})

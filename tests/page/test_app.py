@@ -23,19 +23,12 @@ from cachemw.page.traffic import TICK_ROWS
 from cachemw.report import ExchangeReport
 from cachemw.stores import DiskStore
 from tests.page.scenery import asks, furnish, when_closed
-from tests.page.showing import TOKEN, asking, shell_of
+from tests.page.showing import TOKEN, add, asking, shell_of, some_key
 from tests.serving import serving_in_thread
 
 VIEWS = ("/", "/traffic", "/misses", "/why", "/store", "/spend")
 HTML = {"accept": "text/html"}
 PATHS = (*VIEWS, "/live", "/metrics", "/record/" + "0" * 32, "/why/1", "/nowhere", "/store/purge", "/page.css")
-
-
-def some_key(directory: Path) -> str:
-    with closing(LedgerReader(directory)) as reader:
-        (row,) = rows(reader, ("outcome = 'hit' AND endpoint = 'chat'", ()), limit=1)
-    assert row.key is not None
-    return row.key
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -212,25 +205,6 @@ def test_a_ledger_that_cannot_be_read_is_said_and_no_crash(tmp_path: Path) -> No
 
 
 # Rows as they come.
-
-
-HIT = ExchangeReport(hit=True, ttl=5, endpoint="chat", model="gpt-oss-120b", status=200)
-
-
-def add(directory: Path, count: int, **members: str) -> None:
-    """Write exchanges down, as a proxy does."""
-    with closing(Ledger(directory, when_closed)) as ledger:
-        for _ in range(count):
-            told = {
-                "hit": True,
-                "ttl": 5,
-                "endpoint": "chat",
-                "model": "gpt-oss-120b",
-                "status": 200,
-                "at": time.time(),
-                **members,
-            }
-            ledger(ExchangeReport(**told))  # type: ignore[arg-type]
 
 
 @pytest.fixture
