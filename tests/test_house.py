@@ -17,6 +17,7 @@ PURE_MODULES = {
     *("cachemw.inventory.admitting", "cachemw.inventory.batches", "cachemw.inventory.drift"),
     *("cachemw.inventory.entry", "cachemw.inventory.filters", "cachemw.inventory.answers", "cachemw.inventory.survey"),
     *("cachemw.metrics.table", "cachemw.metrics.words", "cachemw.metrics.sums", "cachemw.metrics.counting"),
+    *("cachemw.page.admission", "cachemw.page.charts", "cachemw.page.figures", "cachemw.page.spans"),
     *("cachemw.drivers.pull", "cachemw.drivers.pull_effects", "cachemw.flights.pulled"),
 }
 GATEWAY = "cachemw.gateway."
@@ -64,6 +65,7 @@ LAYERS = (
     ("pytest_plugin",),
     ("simulator",),
     ("proxy",),
+    ("page",),
     ("page",),
     ("",),  # the public names, which only the command line reads
     ("cli",),

@@ -22,9 +22,9 @@ from cachemw.page.store import purge, store
 from cachemw.page.traffic import Listeners, live, traffic
 from cachemw.page.why import why
 
-View = Callable[[Shell, Request], Response]
+PageView = Callable[[Shell, Request], Response]
 
-_VIEWS: tuple[tuple[str, View], ...] = (
+_VIEWS: tuple[tuple[str, PageView], ...] = (
     ("/", now),
     ("/traffic", traffic),
     ("/record/{key}", record),
@@ -130,7 +130,7 @@ class _Scraping:
         return Response(text, media_type=media_type)
 
 
-def _answered(view: View, shell: Shell, request: Request) -> Response:
+def _answered(view: PageView, shell: Shell, request: Request) -> Response:
     """Return a view, or why there is none just now: a ledger or a store that cannot be read is no fault of who asks."""
     try:
         return view(shell, request)

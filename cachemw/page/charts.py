@@ -15,7 +15,7 @@ _LEAST = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class AxisMark:
     """A mark of an axis: where it is, in pixels from above or per cent from the left, and what it says."""
 
     at: float
@@ -40,8 +40,8 @@ class Chart:
     """A chart with its axes. `summary` says in words what it shows, for who does not see it."""
 
     bars: tuple[Bar, ...]
-    up: tuple[Mark, ...]
-    along: tuple[Mark, ...]
+    up: tuple[AxisMark, ...]
+    along: tuple[AxisMark, ...]
     unit: str
     summary: str
     height: int = HEIGHT
@@ -66,7 +66,7 @@ def stacked(columns: Sequence[Column], kinds: Sequence[str], *, unit: str, summa
     top, marks = scale(max((sum(column.values) for column in columns), default=0), whole=whole)
     slot = 100 / max(len(columns), 1)
     bars = [bar for place, column in enumerate(columns) for bar in _bars(column, kinds, place * slot, slot, top)]
-    up = tuple(Mark(_neat(HEIGHT - at / top * HEIGHT), text) for at, text in marks)
+    up = tuple(AxisMark(_neat(HEIGHT - at / top * HEIGHT), text) for at, text in marks)
     return Chart(tuple(bars), up, _along(columns, slot), unit, summary)
 
 
@@ -79,11 +79,11 @@ def _bars(column: Column, kinds: Sequence[str], left: float, slot: float, top: f
             yield Bar(_neat(left + 0.1 * slot), _neat(0.8 * slot), _neat(floor), _neat(height), kind, column.title)
 
 
-def _along(columns: Sequence[Column], slot: float) -> tuple[Mark, ...]:
+def _along(columns: Sequence[Column], slot: float) -> tuple[AxisMark, ...]:
     """Return the marks below the columns; where they are many, every other one is left out on a narrow screen."""
     labelled = [(place, column.label) for place, column in enumerate(columns) if column.label]
     return tuple(
-        Mark(_neat((place + 0.5) * slot), label, is_minor=len(labelled) > FEW and bool(number % 2))
+        AxisMark(_neat((place + 0.5) * slot), label, is_minor=len(labelled) > FEW and bool(number % 2))
         for number, (place, label) in enumerate(labelled)
     )
 

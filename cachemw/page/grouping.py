@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from cachemw.cache.differences import shown
 from cachemw.cache.sketch import HEADER, URL
 from cachemw.ledger.habits import HABIT, advice
 from cachemw.ledger.reading import Row
-from cachemw.ledger.reasons import NeverStored, OtherCircumstance, OtherFields, Reason, Unsketched, shown
+from cachemw.ledger.reasons import NeverStored, OtherCircumstance, OtherFields, Reason, Unsketched
 
 _PLACE = re.compile(r"\[(\d+)(?:\.\.\d+)?\]$")
 _FIRST_TURNS = 2
@@ -53,7 +54,7 @@ def group_of(reason: Reason) -> tuple[str, tuple[str, ...]]:
 
 
 def grouped_misses(misses: Iterable[tuple[Row, Reason]]) -> list[MissGroup]:
-    """Return the groups of misses, newest first among these, and the dearest first, then the largest."""
+    """Return the groups of misses, the dearest first, then the largest."""
     found: dict[tuple[str, tuple[str, ...]], list[Row]] = {}
     for row, reason in misses:
         found.setdefault(group_of(reason), []).append(row)

@@ -11,9 +11,9 @@ from cachemw.page import figures
 from cachemw.page.charts import Chart, Column, stacked
 from cachemw.page.rows import cells
 from cachemw.page.shell import Shell
-from cachemw.page.spans import SPANS, Span, span_of
+from cachemw.page.spans import SPANS, PageSpan, span_of
 
-LATEST = 12
+LATEST_ROWS = 12
 """How many of the last exchanges are shown."""
 
 RATE_MINUTES = 5
@@ -26,7 +26,7 @@ def now(shell: Shell, request: Request) -> Response:
     since = span_start(at, span.seconds)
     found = latencies(shell.reader, since)
     here, asked = _all_of(found, ANSWERED_HERE), _all_of(found, BOUGHT)
-    latest = shell.rows(limit=LATEST)
+    latest = shell.rows(limit=LATEST_ROWS)
     return shell.render(
         request,
         "now.html",
@@ -40,12 +40,12 @@ def now(shell: Shell, request: Request) -> Response:
         asked_median=quantile(asked, 0.5),
         latest=[cells(row) for row in latest],
         after=latest[0].place if latest else 0,
-        row_count=LATEST,
+        row_count=LATEST_ROWS,
         query="",
     )
 
 
-def requests_chart(line: Sequence[Sums], span: Span) -> Chart:
+def requests_chart(line: Sequence[Sums], span: PageSpan) -> Chart:
     """Return how many requests each step had, those answered from the store below the others."""
     columns = []
     for step in line:
@@ -57,7 +57,7 @@ def requests_chart(line: Sequence[Sums], span: Span) -> Chart:
     return stacked(columns, ("stored", "forwarded"), unit=f"per {figures.duration(span.step * 60)}", summary=summary)
 
 
-def times_chart(here: Sequence[int], asked: Sequence[int], span: Span) -> Chart:
+def times_chart(here: Sequence[int], asked: Sequence[int], span: PageSpan) -> Chart:
     """Return how long answers took, by powers of two of a millisecond: shares of those from the store, and of the others."""
     last = max((place for place, count in enumerate(map(sum, zip(here, asked, strict=True))) if count), default=0)
     columns = [_time_column(power, here, asked) for power in range(min(max(last + 2, 13), len(LATENCIES)))]

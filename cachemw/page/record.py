@@ -17,7 +17,7 @@ from cachemw.page.shell import Shell
 from cachemw.page.store import PURGE
 from cachemw.wire.strict_json import UNREADABLE
 
-LATEST = 10
+_LATEST = 10
 LONGEST_TEXT = 200_000
 """The characters of an answer, or of a request, that are shown."""
 
@@ -30,7 +30,7 @@ def record(shell: Shell, request: Request) -> Response:
     if not _KEY.fullmatch(key):
         return shell.render(request, "record.html", status=404, key=key, is_key=False, found=[], latest=[])
     found = _stored(shell, bytes.fromhex(key), now)
-    latest = shell.rows(("key = ?", (key,)), limit=LATEST)
+    latest = shell.rows(("key = ?", (key,)), limit=_LATEST)
     return shell.render(
         request,
         "record.html",

@@ -7,7 +7,7 @@ from cachemw.page.figures import DAY, HOUR, MINUTE
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class PageSpan:
     """A span up to now: its `word` in the address, its `name`, its length, and the `step` of its charts in minutes."""
 
     word: str
@@ -40,14 +40,14 @@ class Span:
 
 
 SPANS = (
-    Span("1h", "1 hour", HOUR, 1, 10 * MINUTE, "%H:%M"),
-    Span("24h", "24 hours", DAY, 15, 4 * HOUR, "%H:%M"),
-    Span("7d", "7 days", 7 * DAY, 180, DAY, "%d %b"),
-    Span("30d", "30 days", 30 * DAY, 1440, 5 * DAY, "%d %b"),
+    PageSpan("1h", "1 hour", HOUR, 1, 10 * MINUTE, "%H:%M"),
+    PageSpan("24h", "24 hours", DAY, 15, 4 * HOUR, "%H:%M"),
+    PageSpan("7d", "7 days", 7 * DAY, 180, DAY, "%d %b"),
+    PageSpan("30d", "30 days", 30 * DAY, 1440, 5 * DAY, "%d %b"),
 )
 
 
-def span_of(word: str | None, default: str = "24h") -> Span:
+def span_of(word: str | None, default: str = "24h") -> PageSpan:
     """Return the span of this word, and another one where that is none."""
     known = {span.word: span for span in SPANS}
     return known.get(word or "", known[default])

@@ -10,7 +10,7 @@ from cachemw.money import NANO
 from cachemw.page.charts import Chart, Column, stacked
 from cachemw.page.figures import dollars, share
 from cachemw.page.shell import Shell
-from cachemw.page.spans import SPANS, Span, span_of
+from cachemw.page.spans import SPANS, PageSpan, span_of
 
 BY = tuple(by for by in SumsBy if by not in (SumsBy.OUTCOME, SumsBy.HOUR))
 """What the figures may be told apart by."""
@@ -36,12 +36,12 @@ def spend(shell: Shell, request: Request) -> Response:
     )
 
 
-def named(summed: Sums, by: SumsBy, span: Span) -> tuple[str, Sums]:
+def named(summed: Sums, by: SumsBy, span: PageSpan) -> tuple[str, Sums]:
     """Return sums with the name that people know them by."""
     return (span.day(int(summed.name)) if by is SumsBy.DAY else summed.name), summed
 
 
-def money_chart(line: Sequence[Sums], span: Span) -> Chart:
+def money_chart(line: Sequence[Sums], span: PageSpan) -> Chart:
     """Return what each step cost, and above that what it would have cost besides."""
     columns = []
     for step in line:

@@ -17,10 +17,10 @@ from cachemw.page import figures
 from cachemw.page.charts import Chart, Column, stacked
 from cachemw.page.shell import Shell, plain, read_form
 
-SHOWN = 50
+SHOWN_KEYS = 50
 """How many records are listed."""
 
-FIELDS = tuple(member for member in FILTER_MEMBERS.values() if Subject.RECORDS in member.subjects)
+RECORD_FIELDS = tuple(member for member in FILTER_MEMBERS.values() if Subject.RECORDS in member.subjects)
 """The conditions that there are on records."""
 
 TODAY = 86_400.0
@@ -49,13 +49,13 @@ def store(shell: Shell, request: Request) -> Response:
         disk_bytes=shell.records().size(),
         ages=ages_chart(stats),
         models=list(stats.models.items()),
-        fields=FIELDS,
+        fields=RECORD_FIELDS,
         given=request.query_params,
         meant=meant,
         query=urlencode(meant.to_query()),
         hidden=meant.to_query(),
         seal=shell.rules.seal(PURGE, "try"),
-        found=by_key(found)[:SHOWN],
+        found=by_key(found)[:SHOWN_KEYS],
         found_count=len(found),
         found_bytes=sum(entry.size for entry in found),
         now=now,
@@ -140,6 +140,6 @@ def _remove(shell: Shell, request: Request, meant: Filter) -> Response:
 def _filter(given: dict[str, str]) -> tuple[Filter, InvalidSetting | None]:
     """Return the filter of an address or a form, as far as it is about records, and what is wrong with it."""
     try:
-        return Filter.from_query({member.word: given.get(member.word, "") for member in FIELDS}), None
+        return Filter.from_query({member.word: given.get(member.word, "") for member in RECORD_FIELDS}), None
     except InvalidSetting as exc:
         return EVERYTHING, exc

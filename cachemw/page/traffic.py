@@ -32,7 +32,7 @@ SILENCE = 15.0
 MOST_LISTENERS = 32
 """How many clients may listen at once; a browser opens six connections to one place at most."""
 
-FIELDS = tuple(member for member in FILTER_MEMBERS.values() if Subject.EXCHANGES in member.subjects)
+EXCHANGE_FIELDS = tuple(member for member in FILTER_MEMBERS.values() if Subject.EXCHANGES in member.subjects)
 """The conditions that there are on exchanges."""
 
 
@@ -47,7 +47,7 @@ def traffic(shell: Shell, request: Request) -> Response:
         "traffic.html",
         status=400 if fault else 200,
         fault=fault,
-        fields=FIELDS,
+        fields=EXCHANGE_FIELDS,
         given=request.query_params,
         outcomes=OUTCOMES,
         latest=[cells(row) for row in found[:PAGE_ROWS]],

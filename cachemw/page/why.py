@@ -3,24 +3,22 @@
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from cachemw.cache.differences import grouped
+from cachemw.cache.differences import grouped, listed, shown
 from cachemw.errors import CommandError
 from cachemw.ledger.explaining import Explainer, Explanation
 from cachemw.ledger.habits import hint
 from cachemw.ledger.reading import row_of
-from cachemw.ledger.reasons import OtherCircumstance, OtherFields, Reason, listed, sentence, shown
+from cachemw.ledger.reasons import OtherCircumstance, OtherFields, Reason, sentence
 from cachemw.page.rows import cells
 from cachemw.page.shell import Shell
 
-MISSES = ("outcome IN ('miss', 'not_cached')", ())
-"""The condition that misses meet."""
-
-LATEST = 10
+_MISSES = ("outcome IN ('miss', 'not_cached')", ())
+_LATEST = 10
 
 
 def why(shell: Shell, request: Request) -> Response:
     """Explain the exchange that the address names, or else the last miss."""
-    latest = shell.rows(MISSES, limit=LATEST)
+    latest = shell.rows(_MISSES, limit=_LATEST)
     name = request.path_params.get("name") or request.query_params.get("of", "").strip()
     fault = ""
     try:

@@ -112,18 +112,22 @@ def furnish(directory: Path, now: float, *, count: int = 400, keep: bool = False
         moments = _moments(len(reports), now, random)
         told = [_told(*each, random, weight) for each in zip(reports, every, moments, strict=True)]
         _date_back(store, {report.key: report for report in told if report.stored})
-    with closing(Ledger(directory, when_closed, clock=lambda: now)) as ledger:
+    with closing(Ledger(directory, WhenClosed(), clock=lambda: now)) as ledger:
         for report in told:
             ledger(report)
     return told
 
 
-def when_closed(call: Callable[[], T], /, within: float = 0.0) -> Future[T]:
-    """Have a ledger write all it was told in one go, when it is closed."""
-    done: Future[T] = Future()
-    if not within:
+class WhenClosed:
+    """Has a ledger write all it was told in one go, when it is closed."""
+
+    def submit(self, call: Callable[[], T], /) -> Future[T]:
+        done: Future[T] = Future()
         done.set_result(call())
-    return done
+        return done
+
+    def submit_later(self, call: Callable[[], object], seconds: float, /) -> None:
+        """Leave it until then."""
 
 
 def _moments(count: int, now: float, random: Random) -> list[float]:

@@ -17,7 +17,7 @@ from cachemw.page.shelf import Shelf
 from cachemw.page.shell import Shell
 from cachemw.report import ExchangeReport
 from cachemw.stores import DiskStore
-from tests.page.scenery import when_closed
+from tests.page.scenery import WhenClosed
 
 TOKEN = "a-token-of-thirty-two-characters"
 
@@ -50,7 +50,7 @@ HIT = ExchangeReport(hit=True, ttl=5, endpoint="chat", model="gpt-oss-120b", sta
 
 def add(directory: Path, count: int, **members: str) -> None:
     """Write exchanges down, as a proxy does."""
-    with closing(Ledger(directory, when_closed)) as ledger:
+    with closing(Ledger(directory, WhenClosed())) as ledger:
         for _ in range(count):
             told = {
                 "hit": True,

@@ -22,7 +22,7 @@ from cachemw.page.app import PageApp
 from cachemw.page.traffic import TICK_ROWS
 from cachemw.report import ExchangeReport
 from cachemw.stores import DiskStore
-from tests.page.scenery import asks, furnish, when_closed
+from tests.page.scenery import WhenClosed, asks, furnish
 from tests.page.showing import TOKEN, add, asking, shell_of, some_key
 from tests.serving import serving_in_thread
 
@@ -424,7 +424,7 @@ def test_names_that_somebody_chose_are_text_and_nothing_else(own: tuple[Path, ht
 def test_rows_of_all_sorts_are_shown(own: tuple[Path, httpx.Client]) -> None:
     """A row of which the ledger knows nothing but that it was is no fault of the page."""
     directory, client = own
-    with closing(Ledger(directory, when_closed)) as ledger:
+    with closing(Ledger(directory, WhenClosed())) as ledger:
         ledger(ExchangeReport())
 
     assert [client.get(path).status_code for path in ("/", "/traffic", f"/why/{last_place_of(directory)}")] == [200] * 3

@@ -1,5 +1,7 @@
 """The page in a real Chromium: what people see there, and that nothing is missing under its policy (O8)."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil
@@ -7,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -14,10 +17,13 @@ from cachemw.page.app import PageApp
 from tests.page.showing import TOKEN, add, shell_of, some_key
 from tests.serving import serving_in_thread
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 
 CHROMIUM = os.environ.get("TESTS_CHROMIUM", "/usr/bin/chromium")
 VIEWS = ("/", "/traffic", "/misses", "/why", "/store", "/spend")
@@ -27,7 +33,7 @@ if not Path(CHROMIUM).exists():
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[playwright.Browser]:
+def chromium() -> Iterator[Browser]:
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -38,11 +44,11 @@ def chromium() -> Iterator[playwright.Browser]:
 class Seen:
     """A tab, and what its console said."""
 
-    tab: playwright.Page
+    tab: Page
     url: str
     faults: list[str] = field(default_factory=list)
 
-    def open(self, path: str) -> playwright.Page:
+    def open(self, path: str) -> Page:
         self.tab.goto(self.url + path)
         self.tab.locator("h1, h2").first.wait_for()
         return self.tab
@@ -50,7 +56,7 @@ class Seen:
 
 @contextmanager
 def seeing(
-    browser: playwright.Browser, url: str, *, scheme: str = "light", width: int = 1280, logs_in: bool = True
+    browser: Browser, url: str, *, scheme: Literal["light", "dark"] = "light", width: int = 1280, logs_in: bool = True
 ) -> Iterator[Seen]:
     """Open a tab that has traded the token, and hold its console silent to the end."""
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce")
@@ -79,7 +85,7 @@ def own(day: Path, tmp_path: Path) -> Iterator[tuple[Path, str]]:
         ended.append(True)
 
 
-def test_the_address_with_the_token_logs_in_and_loses_the_token(chromium: playwright.Browser, page: str) -> None:
+def test_the_address_with_the_token_logs_in_and_loses_the_token(chromium: Browser, page: str) -> None:
     """O8: it stands neither in the address nor in the page any more."""
     with seeing(chromium, page) as seen:
         assert seen.tab.url == f"{page}/"
@@ -89,7 +95,7 @@ def test_the_address_with_the_token_logs_in_and_loses_the_token(chromium: playwr
         assert "cachemw-page" not in str(seen.tab.evaluate("document.cookie"))
 
 
-def test_a_wrong_token_is_told_so_and_the_right_one_may_be_typed(chromium: playwright.Browser, page: str) -> None:
+def test_a_wrong_token_is_told_so_and_the_right_one_may_be_typed(chromium: Browser, page: str) -> None:
     """O8: also for who has the view's own address and no session yet."""
     with seeing(chromium, page, logs_in=False) as seen:
         seen.tab.goto(f"{page}/#t=wrong-wrong-wrong-wrong-wrong-wrong")
@@ -112,7 +118,7 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("path", SHOWN)
-def test_a_view_shows_what_it_is_for(chromium: playwright.Browser, page: str, path: str) -> None:
+def test_a_view_shows_what_it_is_for(chromium: Browser, page: str, path: str) -> None:
     with seeing(chromium, page) as seen:
         tab = seen.open(path)
 
@@ -121,7 +127,7 @@ def test_a_view_shows_what_it_is_for(chromium: playwright.Browser, page: str, pa
         assert tab.locator("nav [aria-current=page]").count() == 1
 
 
-def test_charts_are_drawn(chromium: playwright.Browser, page: str) -> None:
+def test_charts_are_drawn(chromium: Browser, page: str) -> None:
     with seeing(chromium, page) as seen:
         tab = seen.open("/")
 
@@ -133,7 +139,7 @@ def test_charts_are_drawn(chromium: playwright.Browser, page: str) -> None:
         assert tab.locator("svg.axis text").count() > 4
 
 
-def test_a_record_shows_its_answer_and_no_request_that_was_not_kept(chromium: playwright.Browser, page: str, day: Path) -> None:
+def test_a_record_shows_its_answer_and_no_request_that_was_not_kept(chromium: Browser, page: str, day: Path) -> None:
     with seeing(chromium, page) as seen:
         tab = seen.open(f"/record/{some_key(day)}")
 
@@ -142,7 +148,7 @@ def test_a_record_shows_its_answer_and_no_request_that_was_not_kept(chromium: pl
         assert tab.get_by_role("heading", name="Request", exact=True).count() == 0
 
 
-def test_rows_arrive_by_themselves_and_stop_where_one_asks(chromium: playwright.Browser, own: tuple[Path, str]) -> None:
+def test_rows_arrive_by_themselves_and_stop_where_one_asks(chromium: Browser, own: tuple[Path, str]) -> None:
     """The figures follow, too."""
     directory, url = own
     with seeing(chromium, url) as seen:
@@ -159,7 +165,7 @@ def test_rows_arrive_by_themselves_and_stop_where_one_asks(chromium: playwright.
         assert tab.locator("tbody tr", has_text="many-models").count() == 20
 
 
-def test_the_first_row_takes_the_place_of_what_there_was_to_say(chromium: playwright.Browser, tmp_path: Path) -> None:
+def test_the_first_row_takes_the_place_of_what_there_was_to_say(chromium: Browser, tmp_path: Path) -> None:
     ended: list[bool] = []
     with shell_of(tmp_path, is_ending=lambda: bool(ended)) as shell, serving_in_thread(PageApp(shell)) as url:
         with seeing(chromium, url) as seen:
@@ -172,7 +178,7 @@ def test_the_first_row_takes_the_place_of_what_there_was_to_say(chromium: playwr
         ended.append(True)
 
 
-def test_filters_are_in_the_address_and_nothing_else_is(chromium: playwright.Browser, page: str) -> None:
+def test_filters_are_in_the_address_and_nothing_else_is(chromium: Browser, page: str) -> None:
     with seeing(chromium, page) as seen:
         tab = seen.open("/traffic")
         tab.get_by_label("Model").fill("qwen*")
@@ -187,7 +193,7 @@ def test_filters_are_in_the_address_and_nothing_else_is(chromium: playwright.Bro
         assert tab.get_by_label("Outcome").input_value() == "miss"
 
 
-def test_older_rows_are_on_the_next_page(chromium: playwright.Browser, page: str) -> None:
+def test_older_rows_are_on_the_next_page(chromium: Browser, page: str) -> None:
     with seeing(chromium, page) as seen:
         tab = seen.open("/traffic")
         first = tab.locator("tbody td a", has_text="why").first.get_attribute("href")
@@ -199,7 +205,7 @@ def test_older_rows_are_on_the_next_page(chromium: playwright.Browser, page: str
         assert tab.locator("#live").count() == 0
 
 
-def test_a_purge_shows_what_would_go_and_then_removes_it(chromium: playwright.Browser, own: tuple[Path, str]) -> None:
+def test_a_purge_shows_what_would_go_and_then_removes_it(chromium: Browser, own: tuple[Path, str]) -> None:
     """O6."""
     with seeing(chromium, own[1]) as seen:
         tab = seen.open("/store")
@@ -215,7 +221,7 @@ def test_a_purge_shows_what_would_go_and_then_removes_it(chromium: playwright.Br
         seen.open("/store?model=gpt-5*").get_by_text("No record fits this filter").wait_for()
 
 
-def test_markup_in_a_name_is_shown_and_not_obeyed(chromium: playwright.Browser, own: tuple[Path, str]) -> None:
+def test_markup_in_a_name_is_shown_and_not_obeyed(chromium: Browser, own: tuple[Path, str]) -> None:
     """O8: in rows that were there, in rows that come, and in what is taken over later."""
     directory, url = own
     name = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
@@ -234,7 +240,9 @@ def test_markup_in_a_name_is_shown_and_not_obeyed(chromium: playwright.Browser, 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", [*VIEWS, "/nowhere", "record", "purge", "log in"])
-def test_everybody_can_read_and_use_it(chromium: playwright.Browser, page: str, day: Path, path: str, scheme: str) -> None:
+def test_everybody_can_read_and_use_it(
+    chromium: Browser, page: str, day: Path, path: str, scheme: Literal["light", "dark"]
+) -> None:
     """Contrast, names and structure, by axe-core, in light and dark."""
     with seeing(chromium, page, scheme=scheme, logs_in=path != "log in") as seen:
         if path == "purge":
@@ -245,16 +253,14 @@ def test_everybody_can_read_and_use_it(chromium: playwright.Browser, page: str, 
         if path == "/nowhere":
             seen.faults.clear()  # that the server said 404 is in the console
         # it is evaluated by the debugger, to which the page's policy does not apply
-        results = axe_playwright.Axe().run(seen.tab)
+        results = axe.Axe().run(seen.tab)
 
     assert results.violations_count == 0, results.generate_report()
 
 
 @pytest.mark.parametrize("path", [*VIEWS, "record"])
 @pytest.mark.parametrize("width", [390, 320])
-def test_on_a_telephone_nothing_goes_sideways(
-    chromium: playwright.Browser, page: str, day: Path, path: str, width: int
-) -> None:
+def test_on_a_telephone_nothing_goes_sideways(chromium: Browser, page: str, day: Path, path: str, width: int) -> None:
     with seeing(chromium, page, width=width) as seen:
         tab = seen.open(f"/record/{some_key(day)}" if path == "record" else path)
 
@@ -262,7 +268,7 @@ def test_on_a_telephone_nothing_goes_sideways(
         assert tab.locator("h1, h2").first.is_visible()
 
 
-def test_all_of_it_goes_by_keyboard(chromium: playwright.Browser, page: str) -> None:
+def test_all_of_it_goes_by_keyboard(chromium: Browser, page: str) -> None:
     with seeing(chromium, page) as seen:
         tab = seen.open("/")
         tab.keyboard.press("Tab")
@@ -283,7 +289,7 @@ def test_all_of_it_goes_by_keyboard(chromium: playwright.Browser, page: str) -> 
         assert outline != "none"
 
 
-def test_light_or_dark_is_kept(chromium: playwright.Browser, page: str) -> None:
+def test_light_or_dark_is_kept(chromium: Browser, page: str) -> None:
     with seeing(chromium, page, scheme="light") as seen:
         tab = seen.open("/")
         paper = "getComputedStyle(document.body).backgroundColor"
