@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from cachemw.redaction import redacted_repr
+
 HEIGHT = 168
 """The height of a plot, in pixels; its width is whatever there is, so places across are in per cent."""
 
@@ -22,6 +24,8 @@ class AxisMark:
     text: str
     is_minor: bool = False
 
+    __repr__ = redacted_repr
+
 
 @dataclass(frozen=True, slots=True)
 class Bar:
@@ -34,6 +38,8 @@ class Bar:
     kind: str
     title: str
 
+    __repr__ = redacted_repr
+
 
 @dataclass(frozen=True, slots=True)
 class Chart:
@@ -45,6 +51,8 @@ class Chart:
     unit: str
     summary: str
     height: int = HEIGHT
+
+    __repr__ = redacted_repr
 
     @property
     def is_empty(self) -> bool:
@@ -59,6 +67,8 @@ class Column:
     values: tuple[float, ...]
     title: str
     label: str = ""
+
+    __repr__ = redacted_repr
 
 
 def stacked(columns: Sequence[Column], kinds: Sequence[str], *, unit: str, summary: str, whole: bool = True) -> Chart:

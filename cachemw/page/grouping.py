@@ -10,6 +10,7 @@ from cachemw.cache.sketch import HEADER, URL
 from cachemw.ledger.habits import HABIT, advice
 from cachemw.ledger.reading import Row
 from cachemw.ledger.reasons import NeverStored, OtherCircumstance, OtherFields, Reason, Unsketched
+from cachemw.redaction import redacted_repr
 
 _PLACE = re.compile(r"\[(\d+)(?:\.\.\d+)?\]$")
 _FIRST_TURNS = 2
@@ -33,6 +34,8 @@ class MissGroup(msgspec.Struct, frozen=True):
     place: int
     at_ms: int
     advice: str
+
+    __repr__ = redacted_repr
 
     @property
     def name(self) -> str:

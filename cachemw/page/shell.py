@@ -24,6 +24,7 @@ from cachemw.ledger.sums import By, Sums
 from cachemw.page import figures
 from cachemw.page.admission import SESSION_PATH, PageRules
 from cachemw.page.shelf import Shelf
+from cachemw.redaction import redacted_repr
 from cachemw.stores import MemoryStore, Store
 
 T = TypeVar("T")
@@ -63,6 +64,8 @@ class Shell:
     size_limit: int
     clock: Callable[[], float] = time.time
     is_ending: Callable[[], bool] = field(default=lambda: False)
+
+    __repr__ = redacted_repr
 
     def sums(self, by: By, since: float | None = None, until: float | None = None) -> list[Sums]:
         """Return what the ledger has in sum, with a price on what has one. Raises `BookError`."""

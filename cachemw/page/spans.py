@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cachemw.page.figures import DAY, HOUR, MINUTE
+from cachemw.redaction import redacted_repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,8 @@ class PageSpan:
     step: int
     labelled: int
     form: str
+
+    __repr__ = redacted_repr
 
     def label(self, begins: int) -> str:
         """Return what stands below the step that begins at this second: nothing below most of them."""

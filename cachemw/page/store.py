@@ -16,6 +16,7 @@ from cachemw.inventory.survey import AGES, Stats, survey
 from cachemw.page import figures
 from cachemw.page.charts import Chart, Column, stacked
 from cachemw.page.shell import Shell, plain, read_form
+from cachemw.redaction import redacted_repr
 
 SHOWN_KEYS = 50
 """How many records are listed."""
@@ -69,6 +70,8 @@ class Shelved:
     entry: Entry
     count: int
     size: int
+
+    __repr__ = redacted_repr
 
 
 def by_key(found: Sequence[Entry]) -> list[Shelved]:
