@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cachemw.ledger.miss_reasons import MissReasons
+from cachemw.ledger.sums import SumsBy, in_all
 from cachemw.page.grouping import grouped_misses
 from cachemw.page.shell import Shell
 from cachemw.page.spans import SPANS, span_of
@@ -30,5 +31,6 @@ def misses(shell: Shell, request: Request) -> Response:
         count=sum(group.count for group in groups),
         most=EXPLAINED if len(found) > EXPLAINED else None,
         largest=max((group.count for group in groups), default=0),
+        dropped=in_all(shell.sums(SumsBy.OUTCOME, since_ms / 1000)).dropped,
         near=[group for group in groups if group.is_near],
     )

@@ -81,7 +81,8 @@ def asks(count: int, random: Random) -> Iterator[Ask]:
             model = "text-embedding-3-small"
             yield Ask("docs-search", model, {"input": [question]}, path="/embeddings")
         elif kind < 0.97:
-            yield Ask("people", "gpt-5.4-mini", {"messages": _turns("Answer briefly.", f"{question} ({number})")})
+            asked = [{"role": "user", "content": f"Draft {number}: {question}"}]
+            yield Ask("people", "gpt-5.4-mini", {"messages": asked, "temperature": number / 10_000, "max_tokens": 200 + number})
         else:
             turns = _turns("Answer briefly.", question)
             yield Ask("people", "gpt-5.4-mini", {"messages": turns, "max_tokens": 2}, {"cache-control": "no-cache"})

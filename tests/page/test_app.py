@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,6 +18,7 @@ from cachemw.inventory.answers import answer_text
 from cachemw.ledger.ledger import Ledger
 from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.reading import rows
+from cachemw.ledger.schema import NOT_WRITTEN, SUMS
 from cachemw.page.admission import PageRules
 from cachemw.page.app import PageApp
 from cachemw.page.traffic import TICK_ROWS
@@ -168,6 +170,19 @@ def test_what_is_not_there_is_said(client: httpx.Client, path: str, status: int)
 
     assert answer.status_code == status
     assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/misses", "/spend"])
+def test_where_exchanges_were_lost_figures_are_at_least_these(own: tuple[Path, httpx.Client], path: str) -> None:
+    """G1."""
+    directory, client = own
+    before = client.get(path).text
+    minute, zeros = int(time.time()) // 60, ", 0" * (len(SUMS) - 1)
+    with closing(sqlite3.connect(directory / "ledger.db")) as ledger, ledger:
+        ledger.execute(f"INSERT INTO minutes VALUES ({minute}, '', '', '', '', '', '{NOT_WRITTEN}', 7{zeros})")
+
+    assert "at least</strong>" not in before
+    assert "could not write down 7 requests of this span, so all figures are <strong>at least" in client.get(path).text
 
 
 def test_a_record_says_what_it_is_and_what_it_was_good_for(client: httpx.Client, day: Path) -> None:
