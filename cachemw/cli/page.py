@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,13 +36,16 @@ from cachemw.wire.hosts import hosts_of
 GOES_ALONG = frozenset(
     "PATH HOME USER LOGNAME LANG LANGUAGE TZ TMPDIR TERM COLUMNS NO_COLOR FORCE_COLOR VIRTUAL_ENV SYSTEMROOT".split()
 )
-GOES_ALONG_BEGINNING = ("LC_", "XDG_", "PYTHON", "COVERAGE_")
+GOES_ALONG_BEGINNING = ("LC_", "XDG_", "PYTHON")
 """The variables that the child process of `serve --page` gets besides the token of the page: no key is among them."""
 
 SHORTEST_TOKEN = 32
 """Characters: so many random ones of an alphabet of 64 hold 192 bits."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")  # as RFC 6750 §2.1 has it: it goes into a field and into a URL
+
+SETTINGS_TOLD = "page_host page_port allow_host size_limit max_record_bytes allow_network log_level".split()
+"""The settings of the proxy that its page goes by, besides the store's directory."""
 
 PARTING_SECONDS = 3.0
 """The seconds that the child process has to end."""
@@ -140,8 +143,9 @@ def _end_with_input() -> None:
 def page_beside(settings: Settings, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
     """Show the page in a process of its own meanwhile. It ends with this one, whatever that ends by."""
     page_token(settings.page_host, environment)  # it would say what is wrong only later
-    command = [sys.executable, "-m", "cachemw", "page", "--tied", *page_options(settings)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=page_environment(environment)) as child:  # noqa: S603 - our own
+    command = [sys.executable, "-m", "cachemw", "page", "--tied"]
+    variables = page_environment(settings, environment)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=variables) as child:  # noqa: S603 - our own
         try:
             yield
         finally:
@@ -151,14 +155,9 @@ def page_beside(settings: Settings, environment: Mapping[str, str] = os.environ)
             child.kill()
 
 
-def page_options(settings: Settings) -> Sequence[str]:
-    """Return the options with which a process of its own shows the page of these settings."""
-    names = [option for name in settings.allow_host for option in ("--allow-host", name)]
-    place = ("--dir", settings.store().place, "--host", settings.page_host, "--port", str(settings.page_port))
-    return (*place, *names)
-
-
-def page_environment(environment: Mapping[str, str]) -> dict[str, str]:
+def page_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of that process: it holds no key of a provider, nor of a client."""
     goes = (*GOES_ALONG, PAGE_TOKEN_VARIABLE)
-    return {name: value for name, value in environment.items() if name in goes or name.startswith(GOES_ALONG_BEGINNING)}
+    kept = {name: value for name, value in environment.items() if name in goes or name.startswith(GOES_ALONG_BEGINNING)}
+    told = {name: SETTINGS[name].form.show(getattr(settings, name)) for name in SETTINGS_TOLD}
+    return {**kept, **{SETTINGS[name].variable: value for name, value in {**told, "dir": settings.store().place}.items()}}

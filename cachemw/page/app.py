@@ -98,7 +98,7 @@ def _refusal(shell: Shell, request: Request, verdict: Verdict) -> Response:
         return plain(verdict.status, verdict.reason)
     if request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", ""):
         is_wrong = verdict is Verdict.WRONG_TOKEN
-        is_front = request.url.path == "/" and not is_wrong  # where people begin nothing has gone wrong yet
+        is_front = request.scope["path"] == "/" and not is_wrong  # where people begin nothing has gone wrong yet
         return shell.render(request, "log_in.html", status=200 if is_front else 401, wrong=is_wrong)
     return plain(401, verdict.reason, www_authenticate="Bearer")
 

@@ -92,7 +92,7 @@ class Shell:
             .get_template(template)
             .render(
                 views=VIEWS,
-                path=request.url.path,
+                path=request.scope["path"],
                 theme=theme if theme in _THEMES else "",
                 nonce=nonce,
                 style=_static("page.css"),

@@ -11,6 +11,7 @@ import pytest
 
 from cachemw.cli.page import page_environment, page_token
 from cachemw.errors import CommandError, ConfigurationError
+from cachemw.proxy import Settings
 from tests.cli.command import Command, Done, Serving, refusal
 
 Here = Callable[..., Done]
@@ -86,7 +87,14 @@ def test_the_process_of_the_page_is_given_no_key() -> None:
     }
     needed = {"PATH": "/bin", "HOME": "/h", "PYTHONPATH": "/p", "LC_ALL": "C", "CACHEMW_PAGE_TOKEN": TOKEN}
 
-    assert page_environment({**keys, **needed}) == needed
+    settings = Settings.read({"dir": "/s", "page_port": "8091", "allow_host": ("a.example", "b.example")}, {})
+
+    told = page_environment(settings, {**keys, **needed})
+
+    assert {name: told[name] for name in needed} == needed
+    assert (told["CACHEMW_DIR"], told["CACHEMW_PAGE_PORT"], told["CACHEMW_ALLOW_HOST"]) == ("/s", "8091", "a.example,b.example")
+    assert told.keys() & keys.keys() == set()
+    assert Settings.from_environment(told).page_host == "127.0.0.1"
 
 
 def page_of(serving: Serving) -> tuple[int, str]:
