@@ -38,8 +38,10 @@ def test_it_prints_an_address_with_its_token_answers_whoever_brings_that_and_end
         assert get(serving.url, "/traffic", **bearer).status_code == 200
         assert token not in get(serving.url, "/traffic", **bearer).text
         with httpx.Client(trust_env=False) as client, client.stream("GET", _base(serving) + "/live", headers=bearer) as live:
-            assert next(live.iter_raw()) == b"retry: 1000\n\n"
+            came = live.iter_raw()
+            assert next(came) == b"retry: 1000\n\n"
             assert serving.end() == 0
+            assert list(came) == []
 
 
 def _base(serving: Serving) -> str:

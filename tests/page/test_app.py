@@ -278,6 +278,7 @@ def test_rows_come_as_they_are_written_and_who_comes_again_goes_on(own: tuple[Pa
         (2, 0, "missed"),
     ]
     assert [int(row["place"]) - last for row in told[2]["rows"]] == [TICK_ROWS + 33, TICK_ROWS + 32]
+    assert [int(told[1]["rows"][place]["place"]) - last for place in (0, -1)] == [TICK_ROWS + 31, 32]
 
 
 def test_a_filter_holds_for_rows_that_come(own: tuple[Path, httpx.Client]) -> None:
