@@ -95,6 +95,15 @@ def test_the_address_with_the_token_logs_in_and_loses_the_token(chromium: Browse
         assert "cachemw-page" not in str(seen.tab.evaluate("document.cookie"))
 
 
+def test_the_address_may_be_opened_where_the_form_is_open_already(chromium: Browser, page: str) -> None:
+    """A browser does not load a page anew of whose address only the end is another one."""
+    with seeing(chromium, page, logs_in=False) as seen:
+        seen.tab.goto(page)
+        seen.tab.get_by_label("Token").wait_for()
+        seen.tab.goto(f"{page}/#t={TOKEN}")
+        seen.tab.get_by_role("heading", name="Now", exact=True).wait_for()
+
+
 def test_a_wrong_token_is_told_so_and_the_right_one_may_be_typed(chromium: Browser, page: str) -> None:
     """O8: also for who has the view's own address and no session yet."""
     with seeing(chromium, page, logs_in=False) as seen:

@@ -4,15 +4,18 @@ const find = (selector, inside = document) => inside.querySelector(selector);
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 
 // The token in the address, traded for a cookie and taken out of the address.
-const token = new URLSearchParams(location.hash.slice(1)).get("t");
-const logIn = find("[data-session]");
-if (token !== null) history.replaceState(null, "", location.pathname + location.search);
-if (token !== null && logIn) {
-  fetch(logIn.dataset.session, { method: "POST", body: new URLSearchParams({ token }), redirect: "manual" }).then((answer) => {
-    if (answer.type === "opaqueredirect") location.reload();
-    else find("#wrong").hidden = false;
-  });
-}
+const trade = async () => {
+  const token = new URLSearchParams(location.hash.slice(1)).get("t");
+  const form = find("[data-session]");
+  if (token === null) return;
+  history.replaceState(null, "", location.pathname + location.search);
+  if (!form) return;
+  const answer = await fetch(form.dataset.session, { method: "POST", body: new URLSearchParams({ token }), redirect: "manual" });
+  if (answer.type === "opaqueredirect") location.reload();
+  else find("#wrong").hidden = false;
+};
+addEventListener("hashchange", trade);
+trade();
 
 // Light or dark: as the system has it, until somebody chooses.
 find("#theme")?.addEventListener("click", () => {
