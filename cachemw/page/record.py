@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cachemw.cache.key import indexes_beside
-from cachemw.errors import RecordError, StoreError
+from cachemw.errors import RecordError
 from cachemw.inventory.answers import answer_text, finish_reasons
 from cachemw.inventory.demand import demand_of
 from cachemw.inventory.entry import sound
@@ -29,36 +29,37 @@ def record(shell: Shell, request: Request) -> Response:
     key, now = request.path_params["key"].lower(), shell.clock()
     if not _KEY.fullmatch(key):
         return shell.render(request, "record.html", status=404, key=key, is_key=False, found=[], latest=[])
-    found = _stored(shell, bytes.fromhex(key), now)
+    found, is_damaged = _stored(shell, bytes.fromhex(key), now)
     latest = shell.rows(("key = ?", (key,)), limit=_LATEST)
     return shell.render(
         request,
         "record.html",
-        status=200 if found or latest else 404,
+        status=200 if found or is_damaged or latest else 404,
         key=key,
         is_key=True,
+        is_damaged=is_damaged,
         found=[(stored, size, _cut(answer_text(stored)), finish_reasons(stored), _pretty(stored)) for stored, size in found],
         latest=[cells(row) for row in latest],
         demand=demand_of(shell.reader, key),
         now=now,
-        hidden={"key": key},
         seal=shell.rules.seal(PURGE, "try"),
     )
 
 
-def _stored(shell: Shell, index: bytes, now: float) -> list[tuple[StoredResponse, int]]:
-    """Return what is stored under a key, and beside it in the other kind, each with its size."""
-    found = []
-    for place in (index, *indexes_beside(index)) if shell.store.exists() else ():
+def _stored(shell: Shell, index: bytes, now: float) -> tuple[list[tuple[StoredResponse, int]], bool]:
+    """Return what is stored under a key, and beside it in the other kind, each with its size; and whether some is damaged."""
+    found, is_damaged, store = [], False, shell.records()
+    for place in (index, *indexes_beside(index)):
         try:
-            encoded = shell.store.read_only().get(place)
+            encoded = store.get(place)
         except RecordError:
+            is_damaged = True
             continue
-        except StoreError:
-            break
-        if encoded is not None and (stored := sound(encoded, now)) is not None:
+        stored = None if encoded is None else sound(encoded, now)
+        if encoded is not None and stored is not None:
             found.append((stored, len(encoded)))
-    return found
+        is_damaged = is_damaged or encoded is not None and stored is None
+    return found, is_damaged
 
 
 def _pretty(stored: StoredResponse) -> str | None:

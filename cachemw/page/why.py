@@ -8,7 +8,7 @@ from cachemw.errors import CommandError
 from cachemw.ledger.explaining import Explainer, Explanation
 from cachemw.ledger.habits import hint
 from cachemw.ledger.reading import row_of
-from cachemw.ledger.reasons import OtherCircumstance, OtherFields, Reason, sentence
+from cachemw.ledger.reasons import NoMiss, OtherCircumstance, OtherFields, Reason, sentence
 from cachemw.page.rows import cells
 from cachemw.page.shell import Shell
 
@@ -48,6 +48,8 @@ def why(shell: Shell, request: Request) -> Response:
 
 def title_of(reason: Reason) -> str:
     """Return a reason in a few words."""
+    if isinstance(reason, NoMiss):
+        return "It was no miss"
     names = reason.names if isinstance(reason, OtherFields | OtherCircumstance) else ()
     if not names:
         return reason.word

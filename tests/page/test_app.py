@@ -377,6 +377,20 @@ def test_one_record_is_purged_from_its_own_page(own: tuple[Path, httpx.Client]) 
     assert "Nothing is stored under this key" in client.get(f"/record/{key}").text
 
 
+def test_a_damaged_record_is_said_and_can_be_purged(own: tuple[Path, httpx.Client]) -> None:
+    directory, client = own
+    key = some_key(directory)
+    with closing(DiskStore(directory)) as store:
+        store.put(bytes.fromhex(key), b"no record", None)
+
+    text = client.get(f"/record/{key}").text
+    tried = client.post("/store/purge", data={"key": key, "seal": seal_in(text)})
+
+    assert "is damaged: nothing can be read of it" in text
+    assert "This would remove 1 record" in tried.text
+    assert "damaged</span>" in client.get("/store?damaged=1").text
+
+
 # What nobody may read there.
 
 
