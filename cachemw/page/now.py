@@ -1,12 +1,17 @@
 """The view *Now*: how much was asked lately, what was answered from the store and what that saved, and the last exchanges."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, LATENCIES
 from cachemw.ledger.sums import Sums, SumsBy, filled, in_all, latencies, quantile, span_start
+from cachemw.metrics.slots import read_slots
+from cachemw.metrics.sums import gauged
+from cachemw.metrics.table import FLIGHT_BYTES, FLIGHTS
 from cachemw.page import figures
 from cachemw.page.charts import Chart, Column, stacked
 from cachemw.page.rows import cells
@@ -33,6 +38,7 @@ def now(shell: Shell, request: Request) -> Response:
         span=span,
         spans=SPANS,
         total=in_all(shell.sums(SumsBy.OUTCOME, since)),
+        in_progress=in_progress(shell.directory, at),
         rate=in_all(shell.sums(SumsBy.OUTCOME, at - 60 * RATE_MINUTES)).requests / RATE_MINUTES,
         requests=requests_chart(filled(shell.sums(span.step, since), span.step, since, at), span),
         times=times_chart(here, asked, span),
@@ -43,6 +49,23 @@ def now(shell: Shell, request: Request) -> Response:
         row_count=LATEST_ROWS,
         query="",
     )
+
+
+class InProgress(msgspec.Struct, frozen=True):
+    """How many answers are under way beside this store, the bytes that they hold, and how many workers say so."""
+
+    answers: int
+    size: int
+    workers: int
+
+
+def in_progress(directory: Path, now: float) -> InProgress | None:
+    """Return what the workers said a second ago; `None` where none is alive."""
+    alive = [gauges for _, gauges in read_slots(directory, now) if gauges is not None]
+    total = gauged(alive)
+    if not alive:
+        return None
+    return InProgress(int(total.get((FLIGHTS.name,), 0)), int(total.get((FLIGHT_BYTES.name,), 0)), len(alive))
 
 
 def requests_chart(line: Sequence[Sums], span: PageSpan) -> Chart:

@@ -19,6 +19,9 @@ from cachemw.ledger.ledger import Ledger
 from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.reading import rows
 from cachemw.ledger.schema import NOT_WRITTEN, SUMS
+from cachemw.metrics.slots import WorkerSlot
+from cachemw.metrics.sums import SlotRecord, encode
+from cachemw.metrics.table import FLIGHT_BYTES, FLIGHTS
 from cachemw.page.admission import PageRules
 from cachemw.page.app import PageApp
 from cachemw.page.traffic import TICK_ROWS
@@ -183,6 +186,21 @@ def test_where_exchanges_were_lost_figures_are_at_least_these(own: tuple[Path, h
 
     assert "at least</strong>" not in before
     assert "could not write down 7 requests of this span, so all figures are <strong>at least" in client.get(path).text
+
+
+def test_answers_in_progress_are_told_where_workers_are_alive(own: tuple[Path, httpx.Client]) -> None:
+    directory, client = own
+    before = client.get("/").text
+    slot = WorkerSlot(directory)
+    sums = slot.take()
+    assert sums is not None
+    slot.write(encode(SlotRecord(slot.boot, sums, {(FLIGHTS.name,): 3.0, (FLIGHT_BYTES.name,): 1_500.0})))
+
+    after = client.get("/").text
+    slot.release()
+
+    assert "In progress" not in before
+    assert re.search(r'In progress</dt><dd class="value">3</dd><dd class="note">1.5\u202fKB, in 1 worker<', after)
 
 
 def test_a_record_says_what_it_is_and_what_it_was_good_for(client: httpx.Client, day: Path) -> None:
