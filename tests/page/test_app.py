@@ -135,7 +135,7 @@ SAID = {
     "/traffic?model=gpt-5*&outcome=miss": ("gpt-5.4-mini",),
     "/traffic?model=nosuch": ("No exchange fits this filter",),
     "/misses": ("messages[1]", "Near misses"),
-    "/why": ("Why the last miss", "differs"),
+    "/why": ("Why the last miss", "Last misses"),
     "/store": ("qwen-3-32b", "Purge everything"),
     "/store?model=gpt-oss*": ("Purge these",),
     "/store?model=nosuch": ("No record fits this filter", "cachemw ls --model nosuch"),

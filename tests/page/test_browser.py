@@ -120,7 +120,7 @@ SHOWN = {
     "/": ("From the store", "Tokens saved", "Time to the whole answer", "Latest", "gpt-oss-120b"),
     "/traffic": ("Newer than", "support-bot", "text-embedding-3-small"),
     "/misses": ("Near misses", "By what differed", "messages[1]"),
-    "/why": ("Why the last miss", "Part by part", "Values are not shown"),
+    "/why": ("Why the last miss", "The request", "Last misses"),
     "/store": ("Records", "By model", "Age", "Purge everything"),
     "/spend": ("Spent", "By client", "in all"),
 }
@@ -134,6 +134,16 @@ def test_a_view_shows_what_it_is_for(chromium: Browser, page: str, path: str) ->
         for words in SHOWN[path]:
             tab.get_by_text(words, exact=False).first.wait_for()
         assert tab.locator("nav [aria-current=page]").count() == 1
+
+
+def test_from_the_misses_one_gets_to_the_reason_of_one(chromium: Browser, page: str) -> None:
+    with seeing(chromium, page) as seen:
+        seen.open("/misses").locator("tbody tr", has_text="sample=").get_by_role("link").click()
+        seen.tab.get_by_role("heading", name="Part by part").wait_for()
+
+        assert "seed differs" in seen.tab.locator(".verdict").inner_text()
+        assert seen.tab.locator("tr.differs th").all_inner_texts() == ["seed"]
+        seen.tab.get_by_text("Values are not shown").wait_for()
 
 
 def test_charts_are_drawn(chromium: Browser, page: str) -> None:
