@@ -2,7 +2,7 @@
 
 import sys
 
-EXTRA = ("rich", "typer", "uvicorn")
+EXTRA = ("jinja2", "prometheus_client", "rich", "typer", "uvicorn")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -82,7 +83,7 @@ def serve_page(settings: Settings, say: Callable[[str], None], *, is_tied: bool 
     store = settings.store()
     directory = Path(store.place)
     ending = threading.Event()
-    with listen(settings.page_host, settings.page_port) as listener, closing(store), closing(LedgerReader(directory)) as reader:
+    with _listening(settings, is_tied=is_tied) as listener, closing(store), closing(LedgerReader(directory)) as reader:
         rules = PageRules(token, _names(settings), listener.getsockname()[1])
         tables = PriceTables(datetime.now(UTC).date())
         for read in (read_templates, tables.read):  # no view is to wait for that
@@ -95,6 +96,16 @@ def serve_page(settings: Settings, say: Callable[[str], None], *, is_tied: bool 
             threading.Thread(target=_end_with_input, name="cachemw-tied", daemon=True).start()
         say(f"the page listens on {url_of(listener)}/#t={quote(token)} (Ctrl-C ends it)")
         server.run([listener])
+
+
+def _listening(settings: Settings, *, is_tied: bool) -> socket.socket:
+    try:
+        return listen(settings.page_host, settings.page_port)
+    except CommandError as exc:
+        if not is_tied:
+            raise
+        told = str(exc).replace("--port", "--page-port").replace("--host", "--page-host")
+        raise CommandError(f"there is no page: {told}") from exc
 
 
 def page_token(host: str, environment: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from cachemw.cli.page import page_environment, page_token
 from cachemw.errors import CommandError, ConfigurationError
 from cachemw.proxy import Settings
-from tests.cli.command import Command, Done, Serving, refusal
+from cachemw.simulator import Simulator
+from tests.cli.command import Command, Done, Serving, ask, refusal
 
 Here = Callable[..., Done]
 TOKEN = "a-token-of-thirty-two-characters"
@@ -120,6 +122,23 @@ def is_gone(process: int, seconds: float = 10.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_a_page_that_cannot_listen_keeps_no_proxy_from_working(command: Command, simulated: tuple[Simulator, str]) -> None:
+    """It says so, with the option that helps."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        options = ("--port", 0, "--page", "--page-port", port, "--upstream", simulated[1])
+        with command.serving("serve", *options) as serving:
+            line = serving.output.readline()
+            while "there is no page" not in line:
+                assert line
+                line = serving.output.readline()
+
+            assert ask(serving.url, "hi", cachemw="on", authorization="Bearer x").status_code == 200
+
+    assert line.startswith(f"cachemw: there is no page: cannot listen on port {port}: ")
+    assert "choose another one with --page-port" in line
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])

@@ -8,7 +8,7 @@ from typing import Literal
 from playwright.sync_api import Browser, sync_playwright
 
 from cachemw.metrics.slots import WorkerSlot
-from cachemw.metrics.sums import SlotRecord, Sums, encode
+from cachemw.metrics.sums import SlotRecord, encode
 from cachemw.metrics.table import FLIGHT_BYTES, FLIGHTS
 from cachemw.page.app import PageApp
 from tests.page.scenery import furnish
@@ -42,7 +42,8 @@ def main() -> None:
         directory = Path(place) / "cachemw"
         furnish(directory, time.time(), count=2500)
         slot = WorkerSlot(directory)
-        sums = slot.take() or Sums()
+        sums = slot.take()
+        assert sums is not None
         slot.write(encode(SlotRecord(slot.boot, sums, {(FLIGHTS.name,): 3.0, (FLIGHT_BYTES.name,): 41_500.0})))
         with shell_of(directory) as shell, sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
