@@ -443,7 +443,7 @@ def test_no_view_shows_what_was_said_or_who_pays(client: httpx.Client, day: Path
 
 
 def test_kept_requests_are_shown_side_by_side(tmp_path: Path) -> None:
-    """O7: and only where both were kept."""
+    """O5: and only where both were kept."""
     furnish(tmp_path, time.time(), count=60, keep=True)
     with shell_of(tmp_path) as shell, serving_in_thread(PageApp(shell)) as url, asking(url) as client:
         text = client.get("/why").text
