@@ -10,7 +10,6 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from cachemw.errors import BookError, StoreError
 from cachemw.metrics.exposition import StoreFigures, exposition
 from cachemw.page.admission import SESSION_PATH, Verdict, admit_to_page
 from cachemw.page.misses import misses
@@ -59,7 +58,7 @@ class PageApp:
                 Route("/store/purge", partial(purge, shell), methods=["POST"]),
                 Route("/metrics", _Scraping(shell).answer),
                 Route("/live", partial(live, shell, Listeners())),
-                *[Route(path, partial(_answered, view, shell)) for path, view in _VIEWS],
+                *[Route(path, partial(shell.answered, view)) for path, view in _VIEWS],
             ],
             redirect_slashes=False,
             default=_nowhere(shell),
@@ -128,14 +127,6 @@ class _Scraping:
         figures = None if self._figures is None else self._figures.at(shell.clock())
         text, media_type = exposition(shell.directory, figures)
         return Response(text, media_type=media_type)
-
-
-def _answered(view: PageView, shell: Shell, request: Request) -> Response:
-    """Return a view, or why there is none just now: a ledger or a store that cannot be read is no fault of who asks."""
-    try:
-        return view(shell, request)
-    except (BookError, StoreError) as exc:
-        return shell.render(request, "problem.html", status=503, problem=str(exc))
 
 
 def _nowhere(shell: Shell) -> ASGIApp:

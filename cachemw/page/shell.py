@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from anyio.to_thread import run_sync
@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cachemw.errors import BookError, StoreError
 from cachemw.gateway.estimates import priced_row, priced_sums
 from cachemw.gateway.price_tables import PriceTables
 from cachemw.ledger.reader import LedgerReader
@@ -26,8 +27,6 @@ from cachemw.page.admission import SESSION_PATH, PageRules
 from cachemw.page.shelf import Shelf
 from cachemw.redaction import redacted_repr
 from cachemw.stores import MemoryStore, Store
-
-T = TypeVar("T")
 
 _HERE = Path(__file__).parent
 _THEMES = ("light", "dark")
@@ -79,9 +78,16 @@ class Shell:
         """Return the store as who only reads has it; an empty one where there is none yet."""
         return self.store.read_only() if self.store.exists() else MemoryStore()
 
-    async def in_thread(self, view: Callable[..., T], *values: Any) -> T:
-        """Have a view made in another thread: the store and the ledger are waited for there."""
-        return await run_sync(lambda: view(*values))
+    def answered(self, view: Callable[..., Response], request: Request, *values: Any) -> Response:
+        """Return a view, or why there is none just now: a ledger or a store that does not work is no fault of who asks."""
+        try:
+            return view(self, request, *values)
+        except (BookError, StoreError) as exc:
+            return self.render(request, "problem.html", status=503, problem=str(exc))
+
+    async def answered_elsewhere(self, view: Callable[..., Response], request: Request, *values: Any) -> Response:
+        """Return a view that is made in another thread, where the store and the ledger may be waited for."""
+        return await run_sync(lambda: self.answered(view, request, *values))
 
     def render(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
         """Return a page made of a template; what it shows is text, and never markup."""

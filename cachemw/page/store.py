@@ -26,6 +26,9 @@ RECORD_FIELDS = tuple(member for member in FILTER_MEMBERS.values() if Subject.RE
 
 TODAY = 86_400.0
 
+TRIED_FOR = 3600.0
+"""The seconds for which what was tried may be removed; later it is tried again."""
+
 _ROLES = (Role.ANSWER, Role.BATCH, Role.BESIDE, Role.PART)
 
 PURGE = "purge"
@@ -53,7 +56,6 @@ def store(shell: Shell, request: Request) -> Response:
         fields=RECORD_FIELDS,
         given=request.query_params,
         meant=meant,
-        query=urlencode(meant.to_query()),
         hidden=meant.to_query(),
         seal=shell.rules.seal(PURGE, "try"),
         found=by_key(found)[:SHOWN_KEYS],
@@ -102,38 +104,39 @@ async def purge(shell: Shell, request: Request) -> Response:
     if form is None:
         return plain(400, "This is no form of this page.")
     meant, fault = _filter(form)
-    words = urlencode(meant.to_query())
     if fault:
         return plain(400, f"{fault.place}: {fault.reason}")
-    if shell.rules.is_sealed(form.get("seal", ""), PURGE, "remove", words):
-        return await shell.in_thread(_remove, shell, request, meant)
-    if shell.rules.is_sealed(form.get("seal", ""), PURGE, "try"):
-        return await shell.in_thread(_try, shell, request, meant, words)
+    seal, tried_at, words = form.get("seal", ""), form.get("tried_at", ""), urlencode(meant.to_query())
+    if shell.rules.is_sealed(seal, PURGE, "remove", tried_at, words):
+        if shell.clock() - float(tried_at) <= TRIED_FOR:
+            return await shell.answered_elsewhere(_remove, request, meant, float(tried_at))
+        return await shell.answered_elsewhere(_try, request, meant)
+    if shell.rules.is_sealed(seal, PURGE, "try"):
+        return await shell.answered_elsewhere(_try, request, meant)
     return plain(403, "This form was not written by this page, or by one that has another token. Nothing was removed.")
 
 
-def _try(shell: Shell, request: Request, meant: Filter, words: str) -> Response:
+def _try(shell: Shell, request: Request, meant: Filter) -> Response:
     """Say what would go, and change nothing."""
-    now = shell.clock()
-    removal = planned(shell.store.read_only(), meant, now) if shell.store.exists() else None
-    demand = None if removal is None else demand_for(shell.reader, removal.places, now - TODAY)
+    now, words = shell.clock(), urlencode(meant.to_query())
+    removal = planned(shell.records(), meant, now)
     return shell.render(
         request,
         "purge.html",
         meant=meant,
         removal=removal,
-        demand=demand,
+        demand=demand_for(shell.reader, removal.places, now - TODAY),
         removed=None,
-        hidden=meant.to_query(),
+        hidden={**meant.to_query(), "tried_at": f"{now}"},
         back=f"/store?{words}",
-        seal=shell.rules.seal(PURGE, "remove", words),
+        seal=shell.rules.seal(PURGE, "remove", f"{now}", words),
     )
 
 
-def _remove(shell: Shell, request: Request, meant: Filter) -> Response:
-    now = shell.clock()
-    removal = planned(shell.store.read_only(), meant, now) if shell.store.exists() else None
-    removed = 0 if removal is None else remove(shell.store, removal, now)
+def _remove(shell: Shell, request: Request, meant: Filter, tried_at: float) -> Response:
+    """Remove what was meant when it was tried: what has become old since then stays."""
+    removal = planned(shell.records(), meant, tried_at)
+    removed = remove(shell.store, removal, shell.clock()) if removal.records else 0
     shell.shelf.forget()
     return shell.render(
         request, "purge.html", meant=meant, removal=removal, demand=None, removed=removed, hidden={}, back="/store", seal=""

@@ -95,7 +95,10 @@ async def live(shell: Shell, listeners: Listeners, request: Request) -> Response
     seen = _place(request.headers.get("last-event-id", ""))
     after = place_in(request, "after") if seen is None else seen
     where = chosen.where(shell.clock())
-    tail = await run_sync(lambda: Tail(shell.reader, where, after=after))
+    try:
+        tail = await run_sync(lambda: Tail(shell.reader, where, after=after))
+    except BookError as exc:
+        return plain(503, str(exc), retry_after="10")
     headers = {"x-accel-buffering": "no"}  # a proxy is not to hold them back
     return StreamingResponse(_events(shell, listeners, tail), headers=headers, media_type="text/event-stream")
 

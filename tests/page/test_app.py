@@ -351,7 +351,7 @@ def test_a_purge_is_tried_first_and_then_removes_what_it_said(own: tuple[Path, h
     assert "in the last 24 hours" in tried.text
     assert (directory / "cache.db").read_bytes() == bytes_before
 
-    removed = client.post("/store/purge", data={**form, "seal": seal_in(tried.text)})
+    removed = client.post("/store/purge", data=hidden_in(tried.text))
 
     assert f"{told} records were removed" in removed.text
     assert count_of(directory) == before - int(told)
@@ -366,17 +366,20 @@ def test_a_purge_takes_the_form_that_was_tried_and_no_other(own: tuple[Path, htt
     directory, client = own
     before = count_of(directory)
     seal = seal_in(client.get("/store").text)
-    tried = seal_in(client.post("/store/purge", data={"model": "gpt-5*", "seal": seal}).text)
-    session = PageRules("another-token-of-thirty-two-chars").seal("purge", "remove", "")
+    tried = hidden_in(client.post("/store/purge", data={"model": "gpt-5*", "seal": seal}).text)
+    session = PageRules("another-token-of-thirty-two-chars").seal("purge", "remove", "1.0", "")
 
-    for form in (
+    forms: list[dict[str, str]] = [
         {},
         {"seal": "0" * 64},
-        {"seal": session},
-        {"seal": tried},
-        {"seal": tried, "model": "qwen*"},
+        {"seal": session, "tried_at": "1.0"},
         {"seal": TOKEN},
-    ):
+        {**tried, "model": "qwen*"},
+        {**tried, "model": ""},
+        {**tried, "tried_at": "9e9"},
+        {**tried, "tried_at": ""},
+    ]
+    for form in forms:
         assert client.post("/store/purge", data=form).status_code == 403
     assert client.post("/store/purge", content=b"seal=" + b"x" * 20_000).status_code == 400
     assert client.post("/store/purge", data={"seal": seal, "older-than": "x"}).status_code == 400
@@ -385,12 +388,37 @@ def test_a_purge_takes_the_form_that_was_tried_and_no_other(own: tuple[Path, htt
     assert count_of(directory) == before
 
 
+def test_a_purge_takes_what_it_said_though_time_goes_on(day: Path, tmp_path: Path) -> None:
+    """What has become old in between stays; and what was tried long ago is tried again."""
+    directory = tmp_path / "own"
+    shutil.copytree(day, directory)
+    before, times = count_of(directory), [time.time()]
+    with shell_of(directory, clock=lambda: times[0]) as shell, serving_in_thread(PageApp(shell)) as url, asking(url) as client:
+        form = {"older-than": "2h", "seal": seal_in(client.get("/store").text)}
+        tried = hidden_in(client.post("/store/purge", data=form).text)
+        times[0] += 4_000
+        again = client.post("/store/purge", data=tried)
+        (told,) = re.findall(r"This would remove ([0-9,]+) record", again.text)
+        times[0] += 3_500
+        removed = client.post("/store/purge", data=hidden_in(again.text))
+        would_be = client.post("/store/purge", data=form).text
+
+    assert f"{told} records were removed" in removed.text
+    assert count_of(directory) == before - int(told)
+    assert "This would remove" in would_be
+
+
+def hidden_in(text: str) -> dict[str, str]:
+    """Return the members of the form that removes."""
+    return dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', text))
+
+
 def test_one_record_is_purged_from_its_own_page(own: tuple[Path, httpx.Client]) -> None:
     directory, client = own
     key = some_key(directory)
     tried = client.post("/store/purge", data={"key": key, "seal": seal_in(client.get(f"/record/{key}").text)})
 
-    client.post("/store/purge", data={"key": key, "seal": seal_in(tried.text)})
+    client.post("/store/purge", data=hidden_in(tried.text))
 
     assert "Nothing is stored under this key" in client.get(f"/record/{key}").text
 
