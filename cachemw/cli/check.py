@@ -13,6 +13,7 @@ from cachemw.cli.banner import how_many_keys, how_spoken
 from cachemw.cli.check_online import asked
 from cachemw.cli.check_routes import about_routes
 from cachemw.cli.finding import Finding
+from cachemw.cli.page import page_token
 from cachemw.cli.serve import elsewhere, refuse_callers, try_out
 from cachemw.errors import CacheError, ConfigurationError, StoreError
 from cachemw.limits import GIB, MIB, Limits
@@ -62,6 +63,7 @@ def _settings(
         partial(hosts_of, settings.allow_host),
         partial(lent_paths, settings.lend),
         partial(tracer_of, settings),
+        *([partial(page_token, settings.page_host, environment)] if settings.page else ()),
     ]
     found = [*faults, *_raised_by(parts)]
     if not found:

@@ -73,6 +73,15 @@ def test_beyond_loopback_it_takes_a_token_of_the_operators(host: str) -> None:
     assert page_token(host, {"CACHEMW_PAGE_TOKEN": TOKEN}) == TOKEN
 
 
+@pytest.mark.parametrize(("variables", "code"), [({}, 1), ({"CACHEMW_PAGE_TOKEN": TOKEN}, 0), ({"CACHEMW_PAGE": "0"}, 0)])
+def test_check_says_what_a_page_beside_the_proxy_lacks(here: Here, variables: dict[str, str], code: int) -> None:
+    """D2."""
+    done = here("check", **{"CACHEMW_PAGE": "1", "CACHEMW_PAGE_HOST": "0.0.0.0", **variables})
+
+    assert done.returncode == code
+    assert ("who has the page's token reads everybody's records" in " ".join(done.stdout.split())) is bool(code)
+
+
 def test_what_is_unknown_in_the_environment_keeps_it_from_starting(here: Here) -> None:
     """D3."""
     said = refusal(here("page", "--port", 0, CACHEMW_PAGE_TOKENS=TOKEN))
