@@ -26,7 +26,9 @@ OLD = replace(MISS, at=NOW - 9 * 86_400, key="e" * 32)
 
 @pytest.fixture
 def filled(tmp_path: Path) -> Path:
-    written(tmp_path, [OLD, UNKEPT, UNKEPT, UNKEPT, DEAR, LARGE, HOT])
+    later = time.time() - NOW  # of a long run
+    reports = [OLD, UNKEPT, UNKEPT, UNKEPT, DEAR, LARGE, HOT]
+    written(tmp_path, [replace(report, at=(report.at or NOW) + later) for report in reports])
     return tmp_path
 
 
