@@ -10,7 +10,7 @@ from cachemw.cache.key import without_placeholder
 from cachemw.cache.plans import Bid, Closed, Plan, TranslatedRequest
 from cachemw.cache.policy import Policy
 from cachemw.cache.presentation import Presentation, fields_of
-from cachemw.endpoints import ENDPOINTS
+from cachemw.endpoints import BY_NAME
 from cachemw.endpoints.base import Bypass, Endpoint, RawMembers
 from cachemw.endpoints.bodies import model_in, not_plain_json, read_object
 from cachemw.endpoints.errors import ANTHROPIC, OPENAI, Refusal
@@ -29,7 +29,6 @@ from cachemw.wire.paths import below_version
 _MODELS = re.compile(r"[^?]*/models(?:/[^/?]+)?(?:\?.*)?")
 _INVALID = "invalid_request_error"
 _NOT_AN_OBJECT = "not-an-object"
-_BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 _SAID_AS_MESSAGES = frozenset(row.asked for row in TRANSLATIONS if row.dialect == "messages")
 """The endpoints whose calls are in Anthropic's own dialect."""
 
@@ -136,7 +135,7 @@ def said_to(
     if told and policy.translation == "strict":
         return _inexact(told)
     sent = _sent(translation, request, target, sent_body(said.body, rewrite))
-    return SentCall(sent, _BY_NAME[translation.spoken], Presentation(said.view, told, endpoint.errors))
+    return SentCall(sent, BY_NAME[translation.spoken], Presentation(said.view, told, endpoint.errors))
 
 
 def _with_own_thinking(

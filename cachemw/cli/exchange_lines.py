@@ -10,6 +10,7 @@ from cachemw.cli.figures import NARROWEST, iso_time, shown_name
 from cachemw.ledger.miss_reasons import ToldReason
 from cachemw.ledger.reading import Row
 from cachemw.ledger.reasons import NoMiss, OtherCircumstance, OtherFields, Unkept, Unsketched, Unusable
+from cachemw.ledger.schema import ANSWERED_HERE, KEEPABLE
 from cachemw.money import NANO, in_dollars
 
 _KEY_DIGITS = 8
@@ -20,8 +21,8 @@ _COLUMNS = (
 _LONGEST_MODEL = 30
 _UNITS = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
 _STYLES = {
-    **dict.fromkeys(("hit", "stale", "collapsed"), "green"),
-    **dict.fromkeys(("miss", "refresh"), "yellow"),
+    **dict.fromkeys(ANSWERED_HERE, "green"),
+    **dict.fromkeys(KEEPABLE, "yellow"),
     **dict.fromkeys(("refused", "not_cached"), "red"),
 }
 
@@ -57,7 +58,7 @@ def reason_words(row: Row, told: ToldReason) -> str:
     words = "" if told.read is None else f"read #{told.read}"
     if not isinstance(told.reason, NoMiss):
         words = _miss_words(told)
-    if row.stored == 0 and row.outcome in ("miss", "refresh") and row.detail and not row.detail.startswith("was-"):
+    if row.stored == 0 and row.outcome in KEEPABLE and row.detail and not row.detail.startswith("was-"):
         return f"not kept: {row.detail}" + (f" ({words})" if words else "")
     return words or row.detail or ""
 

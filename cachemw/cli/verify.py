@@ -26,8 +26,9 @@ from cachemw.cli.pricing import Pricing
 from cachemw.cli.progress import progress_bar
 from cachemw.cli.telling import failure_lines
 from cachemw.cli.warm import ENDED_BY_SIGNAL, MaxUsd, dollars
+from cachemw.endpoints import BY_NAME
 from cachemw.errors import CommandError, RecordError, StoreError
-from cachemw.inventory.admitting import BY_NAME, path_of
+from cachemw.inventory.admitting import path_of
 from cachemw.inventory.asking import WholeReply
 from cachemw.inventory.batches import BatchRequest
 from cachemw.inventory.drift import Likeness

@@ -18,7 +18,7 @@ from cachemw.cli.why_request import canonical_bodies, sketches_of
 from cachemw.errors import BookError, CommandError, StoreError
 from cachemw.ledger.explaining import Explainer, Explanation
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.reading import Condition, row_of, rows
+from cachemw.ledger.reading import ANY_MISS, row_of, rows
 from cachemw.proxy import Settings
 from cachemw.stores import DiskStore, FileStore, MemoryStore, Store
 
@@ -27,7 +27,6 @@ STDIN = "-"
 _LARGEST = 64 * 2**20
 _KEY = re.compile(r"[0-9a-f]{1,32}")
 _KEY_DIGITS = 32
-_MISSES: Condition = ("outcome IN ('miss', 'not_cached')", ())
 _CLIENTS = "SELECT DISTINCT client FROM exchanges WHERE client != '' LIMIT 100"
 _KEYS = "SELECT DISTINCT key FROM exchanges WHERE substr(key, 1, ?) = ? LIMIT 2"
 
@@ -85,7 +84,7 @@ class _Question:
         return self._explainer.of_key(self._key(which), other) if row is None else self._explainer.of_row(row, other)
 
     def _last(self, other: str | None) -> Explanation:
-        found = rows(self._reader, _MISSES, limit=1)
+        found = rows(self._reader, ANY_MISS, limit=1)
         if not found:
             raise CommandError(f"the ledger in {self._reader.path.parent} has no request that was not answered from the store")
         return self._explainer.of_row(found[0], other)

@@ -1,5 +1,7 @@
 """The endpoints whose answers are cached, in one registry. Each is read, judged and derived in a package of its own. Pure."""
 
+from collections.abc import Mapping
+
 from cachemw.endpoints.anthropic import MESSAGES
 from cachemw.endpoints.base import Endpoint
 from cachemw.endpoints.chat import CHAT
@@ -10,8 +12,9 @@ from cachemw.endpoints.responses import RESPONSES
 from cachemw.endpoints.small import SMALL_ENDPOINTS
 
 ENDPOINTS: tuple[Endpoint, ...] = (CHAT, MESSAGES, RESPONSES, COMPLETIONS, EMBEDDINGS, *SMALL_ENDPOINTS)
+BY_NAME: Mapping[str, Endpoint] = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 
-__all__ = ["CHAT", "ENDPOINTS", "MESSAGES", "RESPONSES", "endpoint_of", "errors_at"]
+__all__ = ["BY_NAME", "CHAT", "ENDPOINTS", "MESSAGES", "RESPONSES", "endpoint_of", "errors_at"]
 
 
 def endpoint_of(method: str, path: str, chat_paths: tuple[str, ...]) -> Endpoint | None:

@@ -12,7 +12,6 @@ from cachemw.cache.policy import Policy
 from cachemw.cache.recording import KeptRequest, Terms, head_fault, start
 from cachemw.cache.sent_call import SentCall, said_to, translation_due
 from cachemw.cache.sketch import Sketch, read_sketch, sketch_of, sketch_of_body
-from cachemw.endpoints import ENDPOINTS
 from cachemw.endpoints.base import ApiCall, Bypass, Demands, Endpoint, Judge
 from cachemw.endpoints.sent import sent_body
 from cachemw.limits import Limits
@@ -20,8 +19,6 @@ from cachemw.messages import Head, Headers, Kind, Request, StoredResponse, Targe
 from cachemw.redaction import redacted_repr
 from cachemw.routing import NO_REWRITE, Rewrite
 from cachemw.wire.sse import Parser
-
-BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 
 VERSION_FIELD = b"anthropic-version"
 SDK_VERSIONS = (b"2026-10-21", b"2023-06-01")

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from cachemw.endpoints import ENDPOINTS
+from cachemw.endpoints import BY_NAME
 from cachemw.endpoints.anthropic.judge import AS_CHAT_SAYS
 from cachemw.endpoints.base import PLAIN, Endpoint
 from cachemw.limits import Work
@@ -16,14 +16,13 @@ from cachemw.messages import StoredResponse
 from cachemw.wire.sse import Parser
 from cachemw.wire.strict_json import UNREADABLE
 
-_BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 _MAY_SAY = re.compile(rb'_reason"\s*:\s*"|"response\.(?:completed|incomplete)"')
 """What stands in an event that may say why the answer ended: of a stream, nearly none do."""
 
 
 def finish_reasons(stored: StoredResponse) -> tuple[str, ...]:
     """Return why each of the choices of an answer ended, once each, in its own words and in those of chat completions."""
-    endpoint = _BY_NAME.get(stored.endpoint)
+    endpoint = BY_NAME.get(stored.endpoint)
     if endpoint is None or not endpoint.writes:
         return ()
     reasons = dict.fromkeys(_reasons(stored, endpoint))
@@ -56,7 +55,7 @@ def _document(stored: StoredResponse) -> Mapping[str, Any] | None:
     """Return an answer as one document; `None` where it cannot be had so."""
     if not stored.kind.stream:
         return _object(stored.body)
-    endpoint = _BY_NAME.get(stored.endpoint)
+    endpoint = BY_NAME.get(stored.endpoint)
     whole = None if endpoint is None else endpoint.derive(stored, PLAIN, Work())
     return _object(whole.body) if isinstance(whole, StoredResponse) else _gathered(stored.body)
 

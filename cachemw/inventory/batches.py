@@ -11,6 +11,7 @@ from cachemw.endpoints.base import Endpoint
 from cachemw.endpoints.sent import sent_body
 from cachemw.redaction import redacted_repr
 from cachemw.routing import Rewrite
+from cachemw.wire.strict_json import UNREADABLE
 
 LONGEST_LINE = 64 * 2**20
 """The bytes of the longest line that is read."""
@@ -96,7 +97,7 @@ def answers_in(lines: Iterable[bytes]) -> Iterator[BatchAnswer | FaultyLine]:
     for number, line in _numbered(lines):
         try:
             read = _answers.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             yield FaultyLine(number, "it is no line of a batch's output")
             continue
         if (before := seen.setdefault(read.custom_id, number)) != number:
@@ -112,7 +113,7 @@ def model_in(body: bytes) -> str | None:
     try:
         model = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get("model")
         return None if model is None else msgspec.json.decode(model, type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 
@@ -132,7 +133,7 @@ def _json_in(body: bytes) -> bytes:
     """Return a body as it stands within a line: JSON in one line, or as a text what is none."""
     try:
         return msgspec.json.format(body, indent=-1)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return msgspec.json.encode(body.decode(errors="replace"))
 
 
@@ -145,7 +146,7 @@ def _request_in(number: int, line: bytes) -> BatchRequest | FaultyLine:
         read = _requests.decode(line)
         body = line.strip() if read.body is msgspec.UNSET else bytes(read.body)
         members: Mapping[str, Any] = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return FaultyLine(number, "it is no line of a batch's input, nor the body of a request")
     path = read.url or next((path for name, path in _BY_MEMBER.items() if name in members), None)
     if path is None:

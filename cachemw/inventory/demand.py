@@ -5,10 +5,10 @@ from collections.abc import Container
 import msgspec
 
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.schema import ANSWERED_HERE
+from cachemw.ledger.schema import ANSWERED_HERE, quoted
+from cachemw.redaction import redacted_repr
 
-_HERE = ", ".join(f"'{outcome}'" for outcome in ANSWERED_HERE)
-_SUMS = f"sum(count), sum(CASE WHEN outcome IN ({_HERE}) THEN count ELSE 0 END), max(at_ms)"
+_SUMS = f"sum(count), sum((outcome IN ({quoted(ANSWERED_HERE)})) * count), max(at_ms)"
 _BY_KEY = f"SELECT key, {_SUMS} FROM exchanges WHERE at_ms >= ? AND key IS NOT NULL GROUP BY key"  # noqa: S608 - of constants
 _OF_KEY = f"SELECT key, {_SUMS} FROM exchanges WHERE at_ms >= ? AND key = ? GROUP BY key"  # noqa: S608 - of constants
 _FIRST = "SELECT place, at_ms FROM exchanges ORDER BY place LIMIT 1"
@@ -24,6 +24,8 @@ class Demand(msgspec.Struct, frozen=True):
     answered_here: int
     last_at: float | None
     is_least: bool
+
+    __repr__ = redacted_repr
 
     @property
     def words(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from cachemw.redaction import redacted_repr
+from cachemw.wire.strict_json import UNREADABLE
 
 NOISE_MARGIN = 0.15
 """By how much less an old answer may be like the new ones than these are like each other."""
@@ -59,7 +60,7 @@ def gist_of(endpoint: str, body: bytes) -> Gist | None:
     try:
         answer = msgspec.json.decode(body)
         return None if read is None or not isinstance(answer, dict) else read(answer)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError, ValueError):
+    except (*UNREADABLE, KeyError, TypeError, AttributeError, ValueError):
         return None
 
 
@@ -68,7 +69,7 @@ def is_settled(body: bytes) -> bool:
     try:
         asked = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         temperature = msgspec.json.decode(asked["temperature"]) if "temperature" in asked else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return False
     return temperature == 0 and temperature is not False
 

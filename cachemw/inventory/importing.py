@@ -15,11 +15,11 @@ from cachemw.cache.key import SHARED, index_beside
 from cachemw.cache.lookup import are_times_sound, is_sound
 from cachemw.cache.policy import Policy
 from cachemw.cache.sketch import sketch_of
+from cachemw.endpoints import BY_NAME
 from cachemw.endpoints.base import Demands, Endpoint
 from cachemw.endpoints.errors import ANTHROPIC
 from cachemw.errors import RecordError, RecordTooLarge
 from cachemw.inventory.admitting import (
-    BY_NAME,
     SDK_VERSIONS,
     VERSION_FIELD,
     Addressee,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from cachemw.endpoints import ENDPOINTS
+from cachemw.endpoints import BY_NAME
 from cachemw.inventory.asking import Asked, ClientQuestion, WholeReply
 from cachemw.inventory.batches import BatchRequest
 from cachemw.inventory.drift import COMPARED_ENDPOINTS, Comparison, Gist, compared, gist_of, is_settled
@@ -21,7 +21,6 @@ ANEW = b"no-cache, no-store"
 TURNS = 2
 """How often a request is asked whose answers vary."""
 
-_BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 _DOCUMENT = Kind(stream=False)
 
 
@@ -43,7 +42,7 @@ def candidate_of(index: bytes, stored: StoredResponse, path: str, asked_name: st
     """Return a stored answer as one to verify, else why it is none; `asked_name` is what who is asked calls its model."""
     if stored.request is None:
         return "its request was not kept"
-    endpoint = _BY_NAME.get(stored.endpoint)
+    endpoint = BY_NAME.get(stored.endpoint)
     if endpoint is None or endpoint.name not in COMPARED_ENDPOINTS:
         return "of an endpoint that writes nothing"
     if stored.asked_endpoint:

@@ -13,6 +13,7 @@ from cachemw.inventory.asking import Asked, ClientQuestion, WholeReply
 from cachemw.inventory.batches import BatchRequest
 from cachemw.messages import Headers
 from cachemw.redaction import redacted_repr
+from cachemw.wire.strict_json import UNREADABLE
 
 PATIENT_ATTEMPTS = 20
 """How often a request is made that is told to wait, before it has failed."""
@@ -237,5 +238,5 @@ def _error_code(body: bytes) -> str:
         error = msgspec.json.decode(_WORD.decode(body).get("error", msgspec.Raw(b"{}")), type=dict[str, msgspec.Raw])
         words = (msgspec.json.decode(error[name]) for name in ("code", "type") if name in error)
         return next((word for word in words if isinstance(word, str) and word.isidentifier() and len(word) < 50), "")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return ""

@@ -8,6 +8,7 @@ from cachemw.cache.differences import Difference, compare
 from cachemw.cache.nearest import NEWEST, SketchIndex
 from cachemw.cache.sketch import Sketch, read_sketch
 from cachemw.ledger.reader import LedgerReader
+from cachemw.ledger.schema import MISSES
 from cachemw.redaction import redacted_repr
 from cachemw.stores.recorded import Recorded
 
@@ -21,7 +22,6 @@ _SKETCHED = (
     "SELECT at_ms + coalesce(total_ms, 0), id, key, client, coalesce(stored, 0), outcome, sketch FROM exchanges"
     " WHERE sketch IS NOT NULL AND place < ? ORDER BY place DESC LIMIT ?"
 )
-_MISSES = ("miss", "not_cached")
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -80,7 +80,7 @@ def sketched_rows(reader: LedgerReader, before: int) -> list[SketchedRow]:
     """Return the newest exchanges before this place of which there is a sketch, oldest first. Raises `BookError`."""
     found = reader.query(_SKETCHED, (before, NEWEST))
     return [
-        SketchedRow(Candidate(key or "", at_ms, client, id_), sketch, bool(stored), outcome in _MISSES)
+        SketchedRow(Candidate(key or "", at_ms, client, id_), sketch, bool(stored), outcome in MISSES)
         for at_ms, id_, key, client, stored, outcome, encoded in reversed(found)
         if (sketch := read_sketch(encoded)) is not None
     ]

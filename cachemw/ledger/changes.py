@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from cachemw.redaction import redacted_repr
+from cachemw.wire.strict_json import UNREADABLE
 
 LONGEST_VALUE = 200
 """The characters that are shown of a value, around what changed in it."""
@@ -31,7 +32,7 @@ def changes_between(there: bytes, here: bytes) -> tuple[Change, ...]:
     """Return in what one request's JSON differs from another's, in the order of paths; nothing where one is no JSON."""
     try:
         values = msgspec.json.decode(there), msgspec.json.decode(here)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return ()
     return tuple(islice(_changes("", *values), MOST))
 

@@ -15,6 +15,7 @@ from cachemw.errors import CommandError, RecordError
 from cachemw.ledger.candidates import Candidate, Candidates, Differences, add_records, candidates_of, sketched_rows
 from cachemw.ledger.changes import Change, changes_between
 from cachemw.ledger.habits import Habit, habit_of
+from cachemw.ledger.purges import purges_of
 from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.reading import Row, leader_of, rows
 from cachemw.ledger.reasons import (
@@ -41,7 +42,6 @@ _HISTORY = 1000
 """How many exchanges of one key are looked at."""
 
 _ENDLESS = 2**63 - 1
-_PURGES = "SELECT at_ms, key FROM purges WHERE key IN ('', ?)"
 
 
 class Neighbour(msgspec.Struct, frozen=True):
@@ -179,8 +179,8 @@ class Explainer:
     def _reason_before(self, key: str | None, place: int, asked_ms: int) -> Reason | None:
         if key is None:
             return None
-        purges = self._reader.query(_PURGES, (key,))
-        return reason_before(rows(self._reader, ("key = ?", (key,)), limit=_HISTORY, before=place), purges, asked_ms)
+        earlier = rows(self._reader, ("key = ?", (key,)), limit=_HISTORY, before=place)
+        return reason_before(earlier, purges_of(self._reader, key), asked_ms)
 
     def _is_stored(self, key: str | None) -> bool:
         stored = None if key is None else self._stored(key)

@@ -7,8 +7,9 @@ import msgspec
 from cachemw.cache.differences import Difference
 from cachemw.cache.sketch import Sketch, read_sketch
 from cachemw.ledger.candidates import Candidate, Candidates
+from cachemw.ledger.purges import purges_of
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.reading import Row, leader_of, rows
+from cachemw.ledger.reading import ANY_MISS, Row, leader_of, rows
 from cachemw.ledger.reasons import (
     NeverStored,
     NoMiss,
@@ -32,7 +33,6 @@ _REMEMBERED = 10_000
 """How many stored answers are compared with; beyond that it begins anew with the newest."""
 
 _OF_ONE_KEY = 20
-_PURGES = "SELECT at_ms, key FROM purges WHERE key IN ('', ?)"
 
 
 class ToldReason(msgspec.Struct, frozen=True):
@@ -97,7 +97,7 @@ class MissReasons:
 
     def _became(self, key: str, asked_ms: int) -> Reason | None:
         earlier = self._earlier.get(key)
-        return None if earlier is None else reason_before(earlier, self._reader.query(_PURGES, (key,)), asked_ms)
+        return None if earlier is None else reason_before(earlier, purges_of(self._reader, key), asked_ms)
 
     def _by_sketch(self, sketch: Sketch) -> ToldReason:
         other = self._candidates.same_for_another(sketch)
@@ -126,7 +126,7 @@ class ReasonCounts(msgspec.Struct, frozen=True):
 def count_reasons(reader: LedgerReader, since: float | None = None, *, most: int = 250) -> ReasonCounts:
     """Count why the newest misses of a span were not answered from the store; at `most` so many. Raises `BookError`."""
     start = 0 if since is None else int(since * 1000)
-    found = rows(reader, ("outcome IN ('miss', 'not_cached') AND at_ms >= ?", (start,)), limit=most)
+    found = rows(reader, (f"{ANY_MISS[0]} AND at_ms >= ?", (start,)), limit=most)
     counts, parts, reasons = Counter[str](), Counter[str](), MissReasons(reader)
     for row in reversed(found):
         reason = reasons.of(row).reason

@@ -5,12 +5,15 @@ from contextlib import closing
 from pathlib import Path
 
 from cachemw.errors import BookError
+from cachemw.ledger.reader import LedgerReader
+from cachemw.ledger.reasons import Purge
 from cachemw.ledger.schema import book_of
 
 EVERY_KEY = ""
 """Stands for all keys there were."""
 
 _KEPT = 10_000
+_OF_KEY = "SELECT at_ms, key FROM purges WHERE key IN (?, ?)"
 
 
 def note_purges(directory: Path, keys: Iterable[str], at: float) -> None:
@@ -24,3 +27,8 @@ def note_purges(directory: Path, keys: Iterable[str], at: float) -> None:
                 connection.execute("DELETE FROM purges WHERE rowid <= (SELECT max(rowid) FROM purges) - ?", (_KEPT,))
         except BookError:  # nothing depends on it but words
             return
+
+
+def purges_of(reader: LedgerReader, key: str) -> list[Purge]:
+    """Return the purges of a key, and those of all keys. Raises `BookError`."""
+    return [(at_ms, purged) for at_ms, purged in reader.query(_OF_KEY, (EVERY_KEY, key))]

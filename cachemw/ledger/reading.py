@@ -6,7 +6,7 @@ import msgspec
 
 from cachemw.errors import CommandError
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, DETAILS, NOT_WRITTEN, listed
+from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, DETAILS, KEEPABLE, MISSES, NOT_WRITTEN, listed, quoted
 from cachemw.messages import Usage
 from cachemw.redaction import redacted_repr
 
@@ -16,16 +16,19 @@ Condition = tuple[str, Sequence[object]]
 EVERY: Condition = ("1", ())
 """The condition that every row meets."""
 
+ANY_MISS: Condition = (f"outcome IN ({quoted(MISSES)})", ())
+"""The condition that the exchanges meet of which nothing in the store was the answer."""
+
 _COLUMNS = listed(("place", *DETAILS))
 _ROWS = f"SELECT {_COLUMNS} FROM exchanges WHERE place < ? AND ({{}}) ORDER BY place DESC LIMIT ?"  # noqa: S608 - of constants
 _ROWS_AFTER = f"SELECT {_COLUMNS} FROM exchanges WHERE place > ? AND place <= ? AND ({{}}) ORDER BY place LIMIT ?"  # noqa: S608
 _LAST_PLACE = "SELECT max(place) FROM exchanges"
 _LEADER = (
-    "SELECT place FROM exchanges WHERE place BETWEEN ?1 - ?2 AND ?1 + ?2 AND key = ?3 AND outcome IN ('miss', 'refresh')"
-    " ORDER BY abs(place - ?1) LIMIT 1"
+    "SELECT place FROM exchanges WHERE place BETWEEN ?1 - ?2 AND ?1 + ?2 AND key = ?3"  # noqa: S608 - of constants
+    f" AND outcome IN ({quoted(KEEPABLE)}) ORDER BY abs(place - ?1) LIMIT 1"
 )
 _NOT_KEPT = (
-    "SELECT detail, sum(count) FROM exchanges WHERE stored = 0 AND outcome IN ('miss', 'refresh') AND at_ms >= ?"
+    f"SELECT detail, sum(count) FROM exchanges WHERE stored = 0 AND outcome IN ({quoted(KEEPABLE)}) AND at_ms >= ?"  # noqa: S608
     " GROUP BY 1 ORDER BY 2 DESC, 1"
 )
 _DROPS = "SELECT sum(count) FROM minutes WHERE outcome = ? AND minute >= ?"

@@ -12,6 +12,7 @@ from cachemw.cache.differences import Difference, listed, shown
 from cachemw.cache.sketch import HEADER, NAMESPACE, SAMPLE, URL
 from cachemw.ledger.meanings import meaning_of
 from cachemw.ledger.reading import Row
+from cachemw.ledger.schema import MISSES
 from cachemw.redaction import redacted_repr
 
 _WAS = "was-"
@@ -159,7 +160,7 @@ Purge = tuple[int, str]
 
 def is_miss(row: Row) -> bool:
     """Say whether an exchange found nothing in the store that answers it."""
-    return row.outcome in ("miss", "not_cached")
+    return row.outcome in MISSES
 
 
 def reason_in_row(row: Row) -> Reason | None:

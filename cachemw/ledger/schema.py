@@ -19,6 +19,12 @@ ANSWERED_HERE = ("hit", "stale", "collapsed")
 BOUGHT = ("miss", "refresh", "bypass", "passed")
 """The outcomes in which an upstream was asked for this very exchange, and is to be paid."""
 
+MISSES = ("miss", "not_cached")
+"""The outcomes in which nothing was stored that answers, although the store was asked."""
+
+KEEPABLE = ("miss", "refresh")
+"""The outcomes of which the answer may be kept, and others may read it as it comes."""
+
 LATENCIES = (*(f"below_{2**power}_ms" for power in range(19)), "above_ms")
 
 OF_WHOM = ("minute", "client", "route", "target", "model", "endpoint", "outcome")
