@@ -1,4 +1,4 @@
-"""Representations of values that hold somebody's words or keys: sizes and numbers, and nothing of the text."""
+"""Representations of what somebody else wrote: as sizes and numbers for logs, as text that no terminal obeys for people."""
 
 from collections.abc import Collection
 from dataclasses import is_dataclass
@@ -23,3 +23,8 @@ def _seen(value: object) -> str:
         return f"<{len(value)} items>"
     is_our_own = isinstance(value, msgspec.Struct) or is_dataclass(value)
     return repr(value) if is_our_own or isinstance(value, int | float | Enum) or value is None else f"<{type(value).__name__}>"
+
+
+def printable(text: str, but: str = "") -> str:
+    """Return a text, which may be anybody's, with codes for the characters that a terminal obeys, `but` for these."""
+    return "".join([one if one.isprintable() or one in but else ascii(one)[1:-1] for one in text])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from cachemw.cache.sketch import URL, Sketch
-from cachemw.redaction import redacted_repr
+from cachemw.redaction import printable, redacted_repr
 
 _CIRCUMSTANCE = "@"
 """How the parts begin that are not of the body: where it was sent, in which namespace, with which header fields."""
@@ -125,9 +125,8 @@ def listed(names: Iterable[str]) -> str:
 
 
 def shown(name: str) -> str:
-    """Return the name of a part as people read it: somebody else chose it, and a terminal obeys nothing of it."""
-    name = "URL" if name == URL else name.removeprefix("@")
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in name)
+    """Return the name of a part as people read it; somebody else chose it."""
+    return printable("URL" if name == URL else name.removeprefix("@"))
 
 
 def _runs(names: Iterable[str]) -> Iterator[str]:

@@ -37,6 +37,7 @@ from cachemw.errors import CacheError, InvalidSetting
 from cachemw.gateway.config import SETTINGS_TABLE
 from cachemw.proxy import Settings
 from cachemw.proxy.settings import SETTINGS, Setting, refuse_unknown_variables
+from cachemw.redaction import printable
 from cachemw.simulator import DIALECTS, Simulator
 
 app = typer.Typer(
@@ -48,11 +49,11 @@ app = typer.Typer(
 
 
 def run() -> None:
-    """Run the command of this process's arguments, and exit; what went wrong is one line."""
+    """Run the command of this process's arguments, and exit; what went wrong is one line, which may name somebody's words."""
     try:
         app()
     except CacheError as exc:
-        sys.exit(f"cachemw: {exc}")
+        sys.exit(printable(f"cachemw: {exc}", but="\n"))
 
 
 def _option(setting: Setting) -> Any:

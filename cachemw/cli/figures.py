@@ -6,6 +6,7 @@ from rich.console import Console
 
 from cachemw.ledger.sums import SumsBy
 from cachemw.money import NANO
+from cachemw.redaction import printable
 
 NARROWEST = 100
 """The columns that a line for people has at least, where no terminal is narrower."""
@@ -22,7 +23,7 @@ def wide_console() -> Console:
 
 def shown_name(name: str) -> str:
     """Return a name, which may be a client's text, as nothing that a terminal obeys; a dash for none."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in name) or "-"
+    return printable(name) or "-"
 
 
 def named(name: str, by: SumsBy) -> str:
@@ -84,6 +85,11 @@ def short_size(size: int) -> str:
     return f"{size / bound:.1f} {unit}B" if size < 10 * bound else f"{size / bound:,.0f} {unit}B"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return so many of something, in words."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def at_least_words(dropped: int) -> str:
     """Say that a view lacks exchanges of its span."""
-    return f"at least: {dropped:,} {'exchange' if dropped == 1 else 'exchanges'} of that time could not be written down"
+    return f"at least: {counted(dropped, 'exchange')} of that time could not be written down"

@@ -1,7 +1,6 @@
 """`cachemw import`: take records in, of files as `export` writes them, and of batches that are finished."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,8 +17,9 @@ from cachemw.cli.addressing import AddressBook
 from cachemw.cli.export import secret_of
 from cachemw.cli.options import AsJson, Config, Directory, Upstream
 from cachemw.cli.progress import progress_bar
+from cachemw.cli.store import settings_of, translated_errors
 from cachemw.cli.telling import failure_lines
-from cachemw.errors import CommandError, RecordError, StoreError
+from cachemw.errors import CommandError, RecordError
 from cachemw.inventory.batches import BatchAnswer, BatchRequest, FaultyLine, answers_in, requests_in
 from cachemw.inventory.importing import Entrance, Incoming, Placing, Whose, from_batch, place, read_in
 from cachemw.limits import Limits
@@ -115,22 +115,18 @@ def import_records(
 
     A file that was changed comes in under a key of its own, or not at all. The exit code is 1 if any was refused.
     """
-    given = {name: value for name, value in (("dir", directory), ("upstream", upstream)) if value}
-    settings = Settings.read(given, os.environ, config)
+    settings = settings_of(directory, upstream, config)
     if batch and len(places) != 2:
         raise typer.BadParameter("a batch has an input and an output file: give both", param_hint="--batch")
     if cassette and (client or partition is PartitionName.ANONYMOUS):
         raise typer.BadParameter(
             "the answers in a cassette are everybody's: no --client, no --partition", param_hint="--cassette"
         )
-    with closing(FileStore(cassette) if cassette else settings.store()) as store:
-        try:
-            book = AddressBook(settings)
-            whose = _whose(partition, client, store, is_cassette=bool(cassette))
-            entrance = _entrance(settings, book, store, whose, namespace or None, sample, _fields(header or []))
-            sums = _batch(places, entrance, book, store, model) if batch else _files(places, entrance, store)
-        except StoreError as exc:
-            raise CommandError(f"the store in {store.place} does not work: {exc.__cause__ or exc}") from exc
+    with closing(FileStore(cassette) if cassette else settings.store()) as store, translated_errors(store):
+        book = AddressBook(settings)
+        whose = _whose(partition, client, store, is_cassette=bool(cassette))
+        entrance = _entrance(settings, book, store, whose, namespace or None, sample, _fields(header or []))
+        sums = _batch(places, entrance, book, store, model) if batch else _files(places, entrance, store)
     typer.echo(_in_json(sums) if as_json else _in_words(sums, store.place))
     raise typer.Exit(1 if sums.refused else 0)
 

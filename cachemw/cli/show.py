@@ -26,7 +26,7 @@ from cachemw.inventory.entry import Entry, Role, sound
 from cachemw.inventory.filters import KEY_PREFIX, Filter
 from cachemw.ledger.reader import LedgerReader
 from cachemw.messages import StoredResponse, Usage
-from cachemw.redaction import redacted_repr
+from cachemw.redaction import printable, redacted_repr
 from cachemw.stores import Store
 from cachemw.wire.strict_json import UNREADABLE
 
@@ -204,9 +204,4 @@ def _beginning(body: bytes) -> str:
 
 def _print_section(console: Console, title: str, text: str) -> None:
     console.print(Text(f"\n{title}", "bold"))
-    typer.echo(_harmless(text))
-
-
-def _harmless(text: str) -> str:
-    """Return a text of several lines as nothing that a terminal obeys."""
-    return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
+    typer.echo(printable(text, but="\n\t"))

@@ -1,6 +1,5 @@
 """`cachemw stats`: what a store holds, what it answered, what that saved, and why the rest was not answered from it."""
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -21,6 +20,7 @@ from cachemw.cli.figures import (
     NARROWEST,
     ago,
     at_least_words,
+    counted,
     iso_time,
     lasting,
     named,
@@ -32,7 +32,7 @@ from cachemw.cli.figures import (
     wide_console,
 )
 from cachemw.cli.options import AsJson, Directory, seconds
-from cachemw.cli.store import opened
+from cachemw.cli.store import opened, settings_of
 from cachemw.gateway.estimates import priced_sums
 from cachemw.gateway.price_tables import PriceTables
 from cachemw.inventory.entries import read_entries
@@ -42,7 +42,6 @@ from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.reading import not_kept
 from cachemw.ledger.sums import Sums, SumsBy, in_all, span_start
 from cachemw.money import in_dollars
-from cachemw.proxy import Settings
 from cachemw.redaction import redacted_repr
 from cachemw.stores import DiskStore
 
@@ -108,7 +107,7 @@ def stats(
 
 
 def _holding(directory: str, now: float) -> Holding:
-    limit = Settings.read({"dir": directory} if directory else {}, os.environ).size_limit
+    limit = settings_of(directory).size_limit
     with opened(directory) as store:
         has_limit = isinstance(store, DiskStore)
         return Holding(store.place, survey(read_entries(store, now), now), store.size(), limit if has_limit else None)
@@ -129,15 +128,11 @@ def _store_words(held: Holding, now: float) -> Iterator[str]:
     ages = [f"   {word} {ago(now - then)}" for word, then in zip(("oldest", "newest"), seen.stored_at or (), strict=False)]
     yield f"store   {shown_name(held.place)}"
     size = short_size(held.disk_bytes) + ("" if held.size_limit is None else f" of {short_size(held.size_limit)}")
-    yield f"        {_counted(seen.records, 'record')}   {size}{''.join(ages)}"
+    yield f"        {counted(seen.records, 'record')}   {size}{''.join(ages)}"
     yield (
         f"        {seen.fresh:,} fresh   {seen.stale:,} stale   {seen.damaged:,} damaged"
-        f"   {_counted(seen.streams, 'stream')}   {seen.json:,} JSON"
+        f"   {counted(seen.streams, 'stream')}   {seen.json:,} JSON"
     )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _table(sums: Sequence[Sums], by: SumsBy, span: float) -> Table:

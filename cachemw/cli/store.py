@@ -1,4 +1,4 @@
-"""The store that a command is about."""
+"""The store that a command is about, and the settings that say where it is."""
 
 import os
 from collections.abc import Iterator
@@ -16,11 +16,17 @@ def opened(directory: str, *, reading: bool = False) -> Iterator[Store]:
 
     Raises `CommandError` and `ConfigurationError`.
     """
-    with closing(store_in(directory)) as store:
-        try:
-            yield store.read_only() if reading else store
-        except StoreError as exc:
-            raise CommandError(f"the store in {store.place} does not work: {exc.__cause__ or exc}") from exc
+    with closing(store_in(directory)) as store, translated_errors(store):
+        yield store.read_only() if reading else store
+
+
+@contextmanager
+def translated_errors(store: Store) -> Iterator[None]:
+    """Raise what is wrong with a store as `CommandError`."""
+    try:
+        yield
+    except StoreError as exc:
+        raise CommandError(f"the store in {store.place} does not work: {exc.__cause__ or exc}") from exc
 
 
 def store_in(directory: str) -> Store:
@@ -41,4 +47,10 @@ def directory_of(directory: str) -> Path:
 
 
 def _proxys(directory: str) -> Store:
-    return Settings.read({"dir": directory} if directory else {}, os.environ).store()
+    return settings_of(directory).store()
+
+
+def settings_of(directory: str, upstream: str = "", config: str = "") -> Settings:
+    """Return the settings that the proxy would have with these options. Raises `ConfigurationError`."""
+    given = {name: value for name, value in (("dir", directory), ("upstream", upstream)) if value}
+    return Settings.read(given, os.environ, config)

@@ -14,7 +14,7 @@ def failure_lines(failed: Sequence[tuple[str, str]], what: str) -> list[str]:
     """Return lines that say what failed, and why."""
     if not failed:
         return []
-    told = [f"{shown_name(name)}: {why}" for name, why in failed[:MOST_SHOWN]]
+    told = [f"{shown_name(name)}: {shown_name(why)}" for name, why in failed[:MOST_SHOWN]]
     lines = [f"{len(failed):,} {what}:", *(line for one in told for line in _wrapped(one))]
     more = len(failed) - MOST_SHOWN
     return [*lines, f"  and {more:,} more (--json names all)"] if more > 0 else lines

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -19,15 +18,16 @@ from rich.text import Text
 from cachemw.cache import record as codec
 from cachemw.cli.addressing import AddressBook
 from cachemw.cli.asking import AsClient, KeyVariable, Through, asked_by
-from cachemw.cli.figures import shown_name
+from cachemw.cli.figures import counted, shown_name
 from cachemw.cli.filtering import FilterOptions, filter_of, takes_filters
 from cachemw.cli.options import AsJson, Config, Directory, Upstream
 from cachemw.cli.pricing import Pricing
 from cachemw.cli.progress import progress_bar
+from cachemw.cli.store import settings_of, translated_errors
 from cachemw.cli.telling import failure_lines
 from cachemw.cli.warm import ENDED_BY_SIGNAL, MaxUsd, dollars
 from cachemw.endpoints import BY_NAME
-from cachemw.errors import CommandError, RecordError, StoreError
+from cachemw.errors import CommandError, RecordError
 from cachemw.inventory.admitting import path_of
 from cachemw.inventory.asking import WholeReply
 from cachemw.inventory.batches import BatchRequest
@@ -76,16 +76,14 @@ def verify_records(
     Nothing is stored of the new answers. Where an answer varies by itself, with a temperature, it is asked for twice. The exit
     code is 1 if more than the threshold of any model's answers have drifted, or if none could be compared.
     """
-    given = {name: value for name, value in (("dir", directory), ("upstream", upstream)) if value}
-    settings, limit = Settings.read(given, os.environ, config), dollars(max_usd)
+    settings, limit = settings_of(directory, upstream, config), dollars(max_usd)
     with closing(settings.store()) as store:
         if not store.exists():
             raise CommandError(f"there is no store in {store.place}")
-        try:
-            candidates, left_out = _candidates(store, filter_of(options), AddressBook(settings), is_ours=not through)
-        except StoreError as exc:
-            raise CommandError(f"the store in {store.place} does not work: {exc.__cause__ or exc}") from exc
-        pricing = Pricing(AddressBook(settings))
+        book = AddressBook(settings)
+        with translated_errors(store):
+            candidates, left_out = _candidates(store, filter_of(options), book, is_ours=not through)
+        pricing = Pricing(book)
         chosen = _chosen(candidates, left_out, sample, pricing, limit)
         _agree(_price(chosen, pricing), is_agreed=yes)
         every, is_whole = _verified(settings, store, chosen, (through, key_env, client))
@@ -157,7 +155,7 @@ def _price(chosen: Sequence[DriftCandidate], pricing: Pricing) -> str:
     asked = sum(one.turns for one in chosen)
     most = [None if (one_most := pricing.most_of(one.request)) is None else one.turns * one_most for one in chosen]
     costs = [None if (cost := pricing.cost_of_usage(one.request, one.usage)) is None else one.turns * cost for one in chosen]
-    said = f"{len(chosen):,} stored answers are asked for anew, by {asked:,} requests"
+    said = f"{counted(len(chosen), 'stored answer')} to ask for anew, by {counted(asked, 'request')}"
     about = None if None in costs else sum(cost for cost in costs if cost is not None)
     if None in most:
         return f"{said}; nobody knows what that costs" if about is None else f"{said}: about ${in_dollars(about)}"

@@ -13,10 +13,12 @@ import typer
 
 from cachemw.cli.addressing import AddressBook
 from cachemw.cli.asking import AsClient, KeyVariable, Through, asked_by
+from cachemw.cli.figures import counted
 from cachemw.cli.options import AsJson, Config, Directory, Upstream
 from cachemw.cli.pricing import Pricing
 from cachemw.cli.progress import Tell, progress_bar
 from cachemw.cli.serve import interrupt_on_sigterm
+from cachemw.cli.store import settings_of
 from cachemw.cli.telling import failure_lines
 from cachemw.errors import CommandError
 from cachemw.gateway.hints import waiting_hint
@@ -67,8 +69,7 @@ def warm(
     So it goes on where it ended when it is run again. The exit code is 1 if any request failed.
     """
     interrupt_on_sigterm()
-    given = {name: value for name, value in (("dir", directory), ("upstream", upstream)) if value}
-    settings, limit = Settings.read(given, os.environ, config), dollars(max_usd)
+    settings, limit = settings_of(directory, upstream, config), dollars(max_usd)
     requests, faulty = read_requests(file)
     pricing = Pricing(AddressBook(settings))
     purse = Purse(most_of=pricing.most_of, cost_of=pricing.cost_of, limit=limit)
@@ -159,7 +160,7 @@ def _noting(output: _Output, tell: Tell, sums: Callable[[], WarmSums]) -> Callab
 
 def _in_words(sums: WarmSums) -> str:
     lines = [
-        f"{sums.total:,} requests: {sums.hits:,} stored before, {sums.fetched:,} asked and stored now",
+        f"{counted(sums.total, 'request')}: {sums.hits:,} stored before, {sums.fetched:,} asked and stored now",
         _spent(sums),
         *(f"{count:,} answered, and not stored: {detail}" for detail, count in sorted(sums.not_kept.items())),
     ]
@@ -170,7 +171,7 @@ def _in_words(sums: WarmSums) -> str:
 
 
 def _spent(sums: WarmSums) -> str:
-    unknown = f", and {sums.unpriced:,} answers of unknown price" if sums.unpriced else ""
+    unknown = f", and {counted(sums.unpriced, 'answer')} of unknown price" if sums.unpriced else ""
     return f"${in_dollars(sums.spent)} spent{unknown}"
 
 

@@ -74,7 +74,7 @@ def test_the_same_model_has_not_drifted_and_nothing_is_kept(
     with closing(DiskStore(stored["CACHEMW_DIR"])) as store:
         assert dict(store.scan()) == before
     assert done.returncode == 0
-    assert done.stderr == "6 stored answers are asked for anew, by 6 requests; nobody knows what that costs\n"
+    assert done.stderr == "6 stored answers to ask for anew, by 6 requests; nobody knows what that costs\n"
     assert "gpt-5-0801" in done.stdout
     assert done.stdout.splitlines()[-1].split() == ["gpt-5-0801", "6", "6", "0", "0", "0", "0", "100%", "0.0%"]
     assert is_narrow(done.stdout)
@@ -116,7 +116,7 @@ def test_where_answers_vary_by_themselves_that_is_no_drift(here: Here, model: tu
     done = here("verify", "--yes", **settings)
 
     assert done.returncode == 0
-    assert done.stderr.startswith("4 stored answers are asked for anew, by 8 requests")
+    assert done.stderr.startswith("4 stored answers to ask for anew, by 8 requests")
     assert len(model[0].asked) == 8
 
 
@@ -161,7 +161,7 @@ def test_on_a_terminal_it_says_what_it_costs_and_asks(
     process.communicate(timeout=PATIENCE)
     os.close(terminal)
 
-    assert b"6 stored answers are asked for anew, by 6 requests; nobody knows what that costs" in said
+    assert b"6 stored answers to ask for anew, by 6 requests; nobody knows what that costs" in said
     assert process.returncode == 1
     assert not model[0].asked
 
@@ -185,8 +185,8 @@ def test_the_price_is_said_and_a_sample_is_cut_to_what_may_be_spent(
     cut = here("verify", "--yes", "--max-usd", "0.0035", **settings)
     none = here("verify", "--yes", "--max-usd", "0.0001", **settings)
 
-    assert whole.stderr.startswith("6 stored answers are asked for anew, by 6 requests: about $0.00126, at most $0.006")
-    assert cut.stderr.startswith("3 stored answers are asked for anew, by 3 requests")
+    assert whole.stderr.startswith("6 stored answers to ask for anew, by 6 requests: about $0.00126, at most $0.006")
+    assert cut.stderr.startswith("3 stored answers to ask for anew, by 3 requests")
     assert none.stderr == "cachemw: one request alone could cost more than $0.0001 (--max-usd)\n"
     assert len(model[0].asked) == 9
 

@@ -189,6 +189,20 @@ def test_without_a_price_it_is_held_to_no_amount(here: Here, simulator: tuple[Si
     assert not simulator[0].asked
 
 
+def test_no_terminal_obeys_what_a_file_of_requests_says(here: Here, simulator: tuple[Simulator, str], tmp_path: Path) -> None:
+    file, settings = tmp_path / "in.jsonl", given(simulator[1], tmp_path)
+    lines = [{"custom_id": "a\x1b]0;b\x07", "body": body_of(0)}, {"url": "/v1/\x1b[2J", "body": body_of(1)}]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    done = here("warm", file, **settings)
+    refused = here("warm", file, "--max-usd", "5", **settings)
+
+    assert "endpoint whose answers are cached: POST /v1/\\x1b[2J" in done.stdout
+    assert "and 1 answer of unknown price" in done.stdout
+    assert "the most that a\\x1b]0;b\\x07 can cost" in refused.stderr
+    assert "\x1b" not in done.stdout + refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
