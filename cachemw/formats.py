@@ -1,8 +1,9 @@
-"""The formats of settings: each value is read from text, as options and variables have it, or from TOML."""
+"""The formats of settings, each read from text, as options and variables have it, or from TOML; and how long something is."""
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 from cachemw.cache.freshness import Keep
@@ -190,3 +191,15 @@ KEEP: Format[Keep] = Format(
 )
 LIST = words("TEXT")
 KEYS = KeyFormat("KEY", "a list of keys", several, show=",".join)
+
+
+def lasting(seconds: float) -> str:
+    """Return a span of time as people are told it, in two units at most: 46 ms, 4 m, 2 h 41 m, 6 d."""
+    whole, spans = int(seconds), list(DURATIONS.items())
+    if not whole:
+        return f"{min(round(seconds * 1000), 999)} ms" if seconds else "0 s"
+    for (unit, length), (part, shorter) in pairwise(spans):
+        if whole >= length:
+            rest = whole % length // shorter
+            return f"{whole // length} {unit} {rest} {part}" if rest else f"{whole // length} {unit}"
+    return f"{whole} s"

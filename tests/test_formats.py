@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw.formats import DURATIONS, KEEP, LIST, SECONDS, SIZES, SWITCH, Format, choice, counts, sizes
+from cachemw.formats import DURATIONS, KEEP, LIST, SECONDS, SIZES, SWITCH, Format, choice, counts, lasting, sizes
 
 BYTES = sizes(0)
 
@@ -104,3 +104,14 @@ def test_no_text_is_read_as_less_than_nothing_and_none_is_a_crash(text: str) -> 
 )
 def test_a_number_is_written_with_the_largest_unit_that_divides_it(form: Format[Any], value: float, shown: str) -> None:
     assert form.show(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        *((0.0, "0 s"), (0.046, "46 ms"), (0.9999, "999 ms"), (1.0, "1 s"), (59.9, "59 s"), (60.0, "1 m"), (61.0, "1 m 1 s")),
+        *((3_600.0, "1 h"), (3_601.0, "1 h"), (9_660.0, "2 h 41 m"), (86_400.0, "1 d"), (90_000.0, "1 d 1 h")),
+    ],
+)
+def test_a_span_of_time_is_told_in_two_units_at_most(seconds: float, words: str) -> None:
+    assert lasting(seconds) == words

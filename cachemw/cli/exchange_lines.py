@@ -6,7 +6,7 @@ import msgspec
 from rich.text import Text
 
 from cachemw.cache.differences import listed, shown
-from cachemw.cli.figures import NARROWEST, iso_time, shown_name
+from cachemw.cli.figures import NARROWEST, iso_time, shown_name, telling_places
 from cachemw.ledger.miss_reasons import ToldReason
 from cachemw.ledger.reading import Row
 from cachemw.ledger.reasons import NoMiss, OtherCircumstance, OtherFields, Unkept, Unsketched, Unusable
@@ -160,7 +160,5 @@ def _dollars(row: Row) -> str:
 
 def _digits(nano: int) -> str:
     """Return an amount in two digits that say something, without a zero in front of the point."""
-    if nano >= NANO:
-        return f"{nano / NANO:.2f}"
-    places = min(9, max(2, 11 - len(str(nano)))) if nano else 0
-    return f"{nano / NANO:.{places}f}".removeprefix("0") if nano else "0"
+    digits = f"{nano / NANO:.{telling_places(nano)}f}" if nano else "0"
+    return digits.removeprefix("0") if nano else digits

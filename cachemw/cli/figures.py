@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
+from cachemw.formats import lasting
 from cachemw.ledger.sums import SumsBy
 from cachemw.money import NANO
 from cachemw.redaction import printable
@@ -12,7 +13,6 @@ NARROWEST = 100
 """The columns that a line for people has at least, where no terminal is narrower."""
 
 _THOUSANDS = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
-_SPANS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
 def wide_console() -> Console:
@@ -45,21 +45,12 @@ def short_count(count: int) -> str:
 
 def short_dollars(nano: int) -> str:
     """Return an amount to the cent; one of less than a dollar in the digits that say something."""
-    places = min(9, max(2, 11 - len(str(abs(nano))))) if nano else 2
-    return f"{nano / NANO:,.{places}f}"
+    return f"{nano / NANO:,.{telling_places(nano)}f}"
 
 
-def lasting(seconds: float) -> str:
-    """Return a span of time in two units at most: 4 m, 2 h 41 m, 6 d."""
-    whole = int(seconds)
-    if not whole:
-        return f"{seconds * 1000:.0f} ms" if seconds else "0 s"
-    for place, (length, unit) in enumerate(_SPANS[:-1]):
-        if whole >= length:
-            shorter, part = _SPANS[place + 1]
-            rest = whole % length // shorter
-            return f"{whole // length} {unit} {rest} {part}" if rest else f"{whole // length} {unit}"
-    return f"{whole} s"
+def telling_places(nano: int) -> int:
+    """Return how many decimal places an amount in dollars needs to have two digits that are not a leading zero."""
+    return min(9, max(2, 11 - len(str(abs(nano))))) if nano else 2
 
 
 def ago(seconds: float) -> str:

@@ -21,8 +21,7 @@ def takes_filters(subject: Subject) -> Callable[[C], C]:
     def given(command: C) -> C:
         own = [one for one in signature(command).parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
         ours = [_parameter(member) for member in FILTER_MEMBERS.values() if subject in member.subjects]
-        in_order = sorted([*ours, *own], key=lambda one: one.kind)  # arguments stay in front
-        command.__signature__ = Signature(in_order)  # type: ignore[attr-defined]
+        command.__signature__ = Signature([*own, *ours])  # type: ignore[attr-defined]
         return command
 
     return given

@@ -43,7 +43,9 @@ class PartitionName(StrEnum):
 Places = Annotated[
     list[str],
     typer.Argument(
-        help="Directories as `export` writes them, files of theirs, or its lines.", metavar="DIR", show_default=False
+        help="Directories or files as `export` writes them, or its lines: a .jsonl file, - for standard input.",
+        metavar="DIR|FILE",
+        show_default=False,
     ),
 ]
 NewPartition = Annotated[

@@ -14,12 +14,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from cachemw.cli.figures import ago, lasting, short_size, shown_name
+from cachemw.cli.figures import ago, short_size, shown_name
 from cachemw.cli.filtering import FilterOptions, filter_of, takes_filters
 from cachemw.cli.options import AsJson, Directory
 from cachemw.cli.progress import progress_bar
 from cachemw.cli.records import described, narrow_console, state_of, tokens_of
 from cachemw.cli.store import opened
+from cachemw.formats import lasting
 from cachemw.inventory.entries import read_entries
 from cachemw.inventory.entry import Entry, Role
 from cachemw.inventory.filters import Filter, Subject

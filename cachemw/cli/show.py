@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cachemw.cli.figures import ago, iso_time, lasting, short_size, shown_name
+from cachemw.cli.figures import ago, iso_time, short_size, shown_name
 from cachemw.cli.options import AsJson, Directory
 from cachemw.cli.records import described, narrow_console, state_of
 from cachemw.cli.store import opened
 from cachemw.errors import BookError, CommandError
+from cachemw.formats import lasting
 from cachemw.inventory.answers import answer_text, answer_words, finish_reasons
 from cachemw.inventory.demand import Demand, demand_of
 from cachemw.inventory.entries import keys_beginning, read_entries

@@ -22,7 +22,6 @@ from cachemw.cli.figures import (
     at_least_words,
     counted,
     iso_time,
-    lasting,
     named,
     share,
     short_count,
@@ -33,6 +32,7 @@ from cachemw.cli.figures import (
 )
 from cachemw.cli.options import AsJson, Directory, seconds
 from cachemw.cli.store import opened, settings_of
+from cachemw.formats import lasting
 from cachemw.gateway.estimates import priced_sums
 from cachemw.gateway.price_tables import PriceTables
 from cachemw.inventory.entries import read_entries
@@ -90,7 +90,8 @@ def stats(
     directory: Directory = "",
 ) -> None:
     """Show what a store holds, what it answered and saved, and why the rest was not answered from it."""
-    now, span = time.time(), seconds(since, "--since")
+    now = time.time()
+    span = min(seconds(since, "--since"), now)
     held = _holding(directory, now)
     with closing(LedgerReader(Path(held.place))) as reader:
         traffic = _traffic(reader, by, span_start(now, span), now)

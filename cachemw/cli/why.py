@@ -36,7 +36,7 @@ def why(
         str | None,
         typer.Argument(
             help="The id of an exchange, as the log has it, or a key, or the beginning of either; - reads a JSON body.",
-            metavar="[ID|KEY|-]",
+            metavar="ID|KEY|-",
             show_default=False,
         ),
     ] = None,

@@ -9,10 +9,11 @@ import msgspec
 
 from cachemw.cache.differences import Difference, grouped, listed, shown
 from cachemw.cache.sketch import URL
+from cachemw.formats import lasting
 from cachemw.ledger.changes import Change
 from cachemw.ledger.explaining import STORED_NOW, Explanation, Neighbour
 from cachemw.ledger.habits import hint
-from cachemw.ledger.reasons import NoMiss, OtherCaller, Reason, duration, sentence
+from cachemw.ledger.reasons import NoMiss, OtherCaller, Reason, sentence
 
 COLUMNS = 100
 _INDENT, _NAMES = 4, 24
@@ -72,7 +73,7 @@ def _nearest(explanation: Explanation, nearest: Neighbour) -> Iterator[str]:
 def _about(explanation: Explanation, nearest: Neighbour) -> Iterator[str]:
     difference, candidate = nearest.difference, nearest.candidate
     yield f"{candidate.key[:_SHORT_KEY]}…"
-    before = f" ({duration(max(0, explanation.asked_ms - candidate.stored_ms))} before)"
+    before = f" ({lasting(max(0, explanation.asked_ms - candidate.stored_ms) / 1000)} before)"
     yield f"stored {_time(candidate.stored_ms, explanation.asked_ms)}{before}"
     if isinstance(explanation.reason, OtherCaller):
         yield "another caller"

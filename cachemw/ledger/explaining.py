@@ -30,6 +30,7 @@ from cachemw.ledger.reasons import (
     reason_by,
     reason_in_row,
 )
+from cachemw.ledger.schema import ENDLESS
 from cachemw.messages import Kind, StoredResponse
 from cachemw.redaction import redacted_repr
 from cachemw.stores.base import Store
@@ -40,8 +41,6 @@ STORED_NOW = "stored"
 
 _HISTORY = 1000
 """How many exchanges of one key are looked at."""
-
-_ENDLESS = 2**63 - 1
 
 
 class Neighbour(msgspec.Struct, frozen=True):
@@ -109,18 +108,18 @@ class Explainer:
             return replace(explained, is_stored=True)
         if stored is not None:
             return replace(explained, reason=Expired(int((stored.stored_at + stored.lifetime) * 1000)))
-        if (earlier := self._reason_before(key, _ENDLESS, explained.asked_ms)) is not None:
+        if (earlier := self._reason_before(key, ENDLESS, explained.asked_ms)) is not None:
             return replace(explained, reason=earlier)
         sketch = self._sketch_of(key)
         if sketch is None:
             raise CommandError(f"no record has the key {key}, and the ledger knows nothing of it")
-        return self._by_sketch(explained, sketch, _ENDLESS)
+        return self._by_sketch(explained, sketch, ENDLESS)
 
     def of_request(self, sketches: Sequence[Sketch], body: bytes) -> Explanation:
         """Explain what becomes of a body that is asked for now: `sketches` are those it would have, each for another caller."""
         explained = Explanation(None, int(self._clock() * 1000), NoMiss(STORED_NOW))
         callers = frozenset(sketch.caller for sketch in sketches)
-        candidates, differences = candidates_of(sketched_rows(self._reader, _ENDLESS), callers)
+        candidates, differences = candidates_of(sketched_rows(self._reader, ENDLESS), callers)
         same = _same_body(candidates, sketches)
         if same is None:  # to read all records takes a while
             add_records(candidates, recorded(self._store))

@@ -6,7 +6,7 @@ import msgspec
 
 from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.reading import EVERY, Condition
-from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, listed, quoted
+from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, ENDLESS, listed, quoted
 from cachemw.redaction import redacted_repr
 
 
@@ -89,4 +89,4 @@ _KEYS = (
 
 def keys(reader: LedgerReader, by: KeysBy, where: Condition = EVERY, *, limit: int = 20) -> list[KeySums]:
     """Return the keys of which there is most, as far back as exchanges are kept one by one. Raises `BookError`."""
-    return [KeySums(*row) for row in reader.query(_KEYS.format(where[0], _ORDERS[by]), (*where[1], limit))]
+    return [KeySums(*row) for row in reader.query(_KEYS.format(where[0], _ORDERS[by]), (*where[1], min(limit, ENDLESS)))]

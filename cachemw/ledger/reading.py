@@ -6,7 +6,7 @@ import msgspec
 
 from cachemw.errors import CommandError
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, DETAILS, KEEPABLE, MISSES, NOT_WRITTEN, listed, quoted
+from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, DETAILS, ENDLESS, KEEPABLE, MISSES, NOT_WRITTEN, listed, quoted
 from cachemw.messages import Usage
 from cachemw.redaction import redacted_repr
 
@@ -32,7 +32,6 @@ _NOT_KEPT = (
     " GROUP BY 1 ORDER BY 2 DESC, 1"
 )
 _DROPS = "SELECT sum(count) FROM minutes WHERE outcome = ? AND minute >= ?"
-_ENDLESS = 2**63 - 1
 _ID_CHARACTERS = 16
 _NEARBY = 500
 """How many exchanges may end between one and the one whose answer it read."""
@@ -118,7 +117,7 @@ class Row(msgspec.Struct, frozen=True):
 
 def rows(reader: LedgerReader, where: Condition = EVERY, *, limit: int = 50, before: int | None = None) -> list[Row]:
     """Return the newest exchanges that meet a condition, newest first, `before` a place. Raises `BookError`."""
-    values = (_ENDLESS if before is None else before, *where[1], limit)
+    values = (ENDLESS if before is None else before, *where[1], min(limit, ENDLESS))
     return [Row(*found) for found in reader.query(_ROWS.format(where[0]), values)]
 
 

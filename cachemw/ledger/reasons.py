@@ -10,6 +10,7 @@ import msgspec
 
 from cachemw.cache.differences import Difference, listed, shown
 from cachemw.cache.sketch import HEADER, NAMESPACE, SAMPLE, URL
+from cachemw.formats import lasting
 from cachemw.ledger.meanings import meaning_of
 from cachemw.ledger.reading import Row
 from cachemw.ledger.schema import MISSES
@@ -271,15 +272,4 @@ def _told(detail: str) -> str:
 
 
 def _before(then_ms: int, asked_ms: int) -> str:
-    return f"{duration(max(0, asked_ms - then_ms))} before"
-
-
-def duration(ms: int) -> str:
-    """Return a time as people say it, with the two largest of its units."""
-    seconds = round(ms / 1000)
-    if seconds < 1:
-        return f"{ms} ms"
-    days, hours, minutes = seconds // 86_400, seconds // 3600 % 24, seconds // 60 % 60
-    units = ((days, "d"), (hours, "h"), (minutes, "min"), (seconds % 60, "s"))
-    first = next(place for place, (count, _) in enumerate(units) if count)
-    return " ".join(f"{count} {unit}" for count, unit in units[first : first + 2] if count)
+    return f"{lasting(max(0, asked_ms - then_ms) / 1000)} before"

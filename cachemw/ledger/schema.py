@@ -47,6 +47,9 @@ how long the stored answer of a hit had taken; `count`: how many exchanges the r
 
 LEDGER_VERSION = 2
 
+ENDLESS = 2**63 - 1
+"""The largest number that SQLite holds: a place, a minute or a limit beyond all that there are."""
+
 
 def listed(names: Iterable[str]) -> str:
     """Return names as SQL lists them."""

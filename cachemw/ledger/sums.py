@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, LATENCIES, NOT_WRITTEN, listed, quoted
+from cachemw.ledger.schema import ANSWERED_HERE, BOUGHT, ENDLESS, LATENCIES, NOT_WRITTEN, listed, quoted
 from cachemw.redaction import redacted_repr
 
 _DAY, _HOUR = 24 * 60, 60
@@ -135,11 +135,11 @@ _USES_BY = (
     f" AND (unpriced = count OR saved = 0 AND outcome IN ({quoted(ANSWERED_HERE)}))"
     " GROUP BY 1, 2, 3, 4"
 )
-_ENDLESS = 2**53
 
 
 def span_start(now: float, seconds: float) -> float:
     """Return when the span of the last so many seconds begins: with a whole hour where only hours are known."""
+    seconds = min(seconds, now)  # all time there is
     return (now - seconds) // 3600 * 3600 if seconds > _MINUTES_KNOWN * 60 else now - seconds
 
 
@@ -213,7 +213,7 @@ def _name(by: By) -> str:
 
 def _span(since: float | None, until: float | None) -> tuple[int, int]:
     """Return the first minute of a span, and the first after it."""
-    return 0 if since is None else int(since) // 60, _ENDLESS if until is None else int(until) // 60 + 1
+    return 0 if since is None else int(since) // 60, ENDLESS if until is None else int(until) // 60 + 1
 
 
 def _of_outcome(name: str, outcome: str, numbers: Sequence[int]) -> Sums:

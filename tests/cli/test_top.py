@@ -72,6 +72,17 @@ def test_programs_are_told_exact_figures(here: Here, filled: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["top", "log", "spend"])
+def test_all_there_is_can_be_asked_for(here: Here, filled: Path, name: str) -> None:
+    whole = ("--newer-than", "inf") if name == "log" else ("--since", "inf")
+    limit = ("--limit", 10**20) if name in ("top", "log") else ()
+
+    done = here(name, *whole, *limit, "--json", "--dir", filled)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) >= {"top": 5, "log": 7, "spend": 1}[name]
+
+
 def test_what_was_answered_here_costs_nothing(here: Here, filled: Path) -> None:
     """O1"""
     hot = told(here("top", "--by", "hits", "--json", "--dir", filled))[0]
