@@ -43,7 +43,7 @@ from cachemw.ledger.reading import not_kept
 from cachemw.ledger.sums import Sums, SumsBy, in_all, span_start
 from cachemw.money import in_dollars
 from cachemw.redaction import redacted_repr
-from cachemw.stores import DiskStore
+from cachemw.stores import FileStore
 
 _NOT_ASKED = {
     "refreshes": "no-cache",
@@ -109,8 +109,8 @@ def stats(
 
 def _holding(directory: str, now: float) -> Holding:
     limit = settings_of(directory).size_limit
-    with opened(directory) as store:
-        has_limit = isinstance(store, DiskStore)
+    with opened(directory, reading=True) as store:
+        has_limit = not isinstance(store, FileStore)
         return Holding(store.place, survey(read_entries(store, now), now), store.size(), limit if has_limit else None)
 
 

@@ -19,6 +19,7 @@ from cachemw.ledger.schema import DETAILS, OF_WHOM, SUMS, book_of, listed
 from cachemw.ledger.sums import SumsBy, sums
 from tests.cache.test_sketch import BODY, SECRET, key
 from tests.cli.command import Done, refusal
+from tests.cli.stored import content
 from tests.cli.test_upkeep import JSON, STREAM
 from tests.ledger.test_ledger import HIT, MISS
 from tests.ledger.test_sums import dropped, written
@@ -140,7 +141,7 @@ def test_figures_are_told_apart_by(here: Here, filled: Path, by: SumsBy) -> None
     assert all(next(iter(line)) == by.value for line in lines)
 
 
-@pytest.mark.parametrize(("since", "requests"), [("7d", 13), ("24h", 12), ("1h", 12)])
+@pytest.mark.parametrize(("since", "requests"), [("inf", 13), ("7d", 13), ("24h", 12), ("1h", 12)])
 def test_only_what_is_of_the_span_is_counted(here: Here, filled: Path, since: str, requests: int) -> None:
     lines = told(here("stats", "--json", "--since", since, "--dir", filled))[1:-1]
 
@@ -173,6 +174,15 @@ def test_a_store_without_a_ledger_is_shown(here: Here, store: Path) -> None:
     assert done.stdout.splitlines()[-1] == "the ledger has nothing of the last 1 d yet"
     assert len(told(here("stats", "--json", "--dir", store))) == 2
     assert not (store / "ledger.db").exists()
+
+
+def test_no_byte_is_changed(here: Here, filled: Path) -> None:
+    before = content(filled)
+
+    done = here("stats", "--dir", filled)
+
+    assert done.returncode == 0
+    assert content(filled) == before
 
 
 def test_a_directory_of_files_is_shown(here: Here, tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from cachemw.cache import record as codec
 from cachemw.errors import RecordError
 from cachemw.messages import Kind, StoredResponse, Usage
 from cachemw.redaction import redacted_repr
-from cachemw.wire.strict_json import UNREADABLE
 
 _MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 _LAST = 253_402_300_799.0
@@ -185,7 +184,7 @@ def model_of(record: bytes) -> str | None:
     try:
         stored = codec.decode(record)
         asked = msgspec.json.decode(stored.request or b"{}")
-    except (RecordError, *UNREADABLE):
+    except (RecordError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     name = asked.get("model") if isinstance(asked, dict) else None
     return name if isinstance(name, str) else stored.model
