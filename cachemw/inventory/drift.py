@@ -128,9 +128,6 @@ def _change(old: str, new: str) -> tuple[str, str] | None:
     return (old, new) if old and new and old != new else None
 
 
-# What the endpoints that write say.
-
-
 def _gist(answer: Mapping[str, Any], finish: Iterator[Any], calls: Iterator[Any], text: Iterator[str]) -> Gist:
     named = [answer.get(name) for name in ("model", "system_fingerprint")]
     model, fingerprint = (name if isinstance(name, str) else "" for name in named)
