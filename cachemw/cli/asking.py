@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from cachemw.asgi import CacheMiddleware
 from cachemw.errors import CommandError
-from cachemw.inventory.asking import Asked, in_process, through
+from cachemw.inventory.asking import Asker, in_process, through
 from cachemw.limits import Limits
 from cachemw.messages import Caller, Headers
 from cachemw.proxy import Settings
@@ -51,7 +51,7 @@ _PATIENT = Limits(store_patience=30.0, store_opening=30.0)
 
 
 @asynccontextmanager
-async def asked_by(settings: Settings, store: Store, url: str, variable: str, client: str) -> AsyncIterator[Asked]:
+async def asked_by(settings: Settings, store: Store, url: str, variable: str, client: str) -> AsyncIterator[Asker]:
     """Open who is asked: the proxy at this URL, else the upstream in this process, whose answers are kept in the store."""
     fields = partition_fields(variable)
     if url and client:

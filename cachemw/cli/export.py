@@ -15,7 +15,7 @@ from cachemw.cli.progress import progress_bar
 from cachemw.cli.store import opened
 from cachemw.errors import RecordError, StoreError
 from cachemw.inventory.entries import read_entries
-from cachemw.inventory.exporting import ExportFolder, ExportSums, IndexedRecord, Writing, export, line_of, written
+from cachemw.inventory.exporting import ExportFolder, ExportForm, ExportSums, IndexedRecord, export, line_of, written
 from cachemw.inventory.filters import Filter, Subject
 from cachemw.stores import Store
 from cachemw.stores.base import records
@@ -41,7 +41,7 @@ def export_records(
         raise typer.BadParameter("give either a directory, or --jsonl", param_hint="DIR")
     meant = filter_of(options)
     with opened(directory, reading=True) as store:
-        way = Writing(times=not no_times, only_with_request=only_with_request, secret=secret_of(store))
+        way = ExportForm(times=not no_times, only_with_request=only_with_request, secret=secret_of(store))
         if jsonl:
             _write_lines(store, meant, way)
             return
@@ -57,12 +57,12 @@ def secret_of(store: Store) -> bytes | None:
         return None
 
 
-def _export(store: Store, meant: Filter, folder: ExportFolder, way: Writing) -> ExportSums:
+def _export(store: Store, meant: Filter, folder: ExportFolder, way: ExportForm) -> ExportSums:
     with progress_bar("exporting") as tell:
         return export(_records(store, meant, tell), folder, way)
 
 
-def _write_lines(store: Store, meant: Filter, way: Writing) -> None:
+def _write_lines(store: Store, meant: Filter, way: ExportForm) -> None:
     for record in _records(store, meant, lambda done, total: None):
         line = written(record, way)
         if not isinstance(line, str):

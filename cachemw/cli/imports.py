@@ -21,7 +21,7 @@ from cachemw.cli.store import settings_of, translated_errors
 from cachemw.cli.telling import failure_lines
 from cachemw.errors import CommandError, RecordError
 from cachemw.inventory.batches import BatchAnswer, BatchRequest, FaultyLine, answers_in, requests_in
-from cachemw.inventory.importing import Entrance, Incoming, Placing, Whose, from_batch, place, read_in
+from cachemw.inventory.importing import ImportTerms, IncomingRecord, Placement, Whose, from_batch, place, read_in
 from cachemw.limits import Limits
 from cachemw.messages import Headers, Recipient
 from cachemw.proxy import Settings
@@ -83,19 +83,19 @@ class ImportSums:
 
     __repr__ = redacted_repr
 
-    def add(self, name: str, incoming: Incoming | str, placing: Placing | None) -> None:
+    def add(self, name: str, incoming: IncomingRecord | str, placement: Placement | None) -> None:
         """Count one."""
         if isinstance(incoming, str):
             self.refused.append((name, incoming))
-        elif placing is Placing.IMPORTED:
+        elif placement is Placement.IMPORTED:
             self.imported += 1
             self.rekeyed += incoming.is_rekeyed
             self.changed += incoming.is_changed
-        elif placing is Placing.TOO_LARGE:
+        elif placement is Placement.TOO_LARGE:
             self.refused.append((name, "it is too large for the store"))
         else:
-            self.present += placing is Placing.PRESENT
-            self.older += placing is Placing.NEWER
+            self.present += placement is Placement.PRESENT
+            self.older += placement is Placement.NEWER
 
 
 def import_records(
@@ -127,8 +127,8 @@ def import_records(
     with closing(FileStore(cassette) if cassette else settings.store()) as store, translated_errors(store):
         book = AddressBook(settings)
         whose = _whose(partition, client, store, is_cassette=bool(cassette))
-        entrance = _entrance(settings, book, store, whose, namespace or None, sample, _fields(header or []))
-        sums = _batch(places, entrance, book, store, model) if batch else _files(places, entrance, store)
+        terms = _terms(settings, book, store, whose, namespace or None, sample, _fields(header or []))
+        sums = _batch(places, terms, book, store, model) if batch else _files(places, terms, store)
     typer.echo(_in_json(sums) if as_json else _in_words(sums, store.place))
     raise typer.Exit(1 if sums.refused else 0)
 
@@ -161,7 +161,7 @@ def _nobody(recipient: Recipient) -> bytes:
     return by_credential(b"", is_lent((), recipient), ())
 
 
-def _entrance(
+def _terms(
     settings: Settings,
     book: AddressBook,
     store: Store,
@@ -169,14 +169,14 @@ def _entrance(
     namespace: str | None,
     sample: int,
     fields: Headers,
-) -> Entrance:
+) -> ImportTerms:
     policy = settings.policy()
     is_cassette = isinstance(store, FileStore)
     if is_cassette:
         policy = replace(
             POLICIES["record"], max_record_bytes=policy.max_record_bytes, max_request_bytes=policy.max_request_bytes
         )
-    return Entrance(
+    return ImportTerms(
         by_name=book.by_name,
         policy=policy,
         limits=settings.limits(Limits()),
@@ -203,22 +203,22 @@ Source = tuple[str, str | None, Callable[[], bytes]]
 """The name of what is imported, the digits in it if it is a file, and how to read it."""
 
 
-def _files(places: list[str], entrance: Entrance, store: Store) -> ImportSums:
+def _files(places: list[str], terms: ImportTerms, store: Store) -> ImportSums:
     sums, sources = ImportSums(), [source for place in places for source in _sources(place)]
     with progress_bar("importing") as tell:
         for count, (name, digits, read) in enumerate(sources, 1):
             now = time.time()
             try:
-                incoming = read_in(read(), digits, entrance, now)
+                incoming = read_in(read(), digits, terms, now)
             except RecordError as exc:
                 incoming = str(exc)
-            sums.add(name, incoming, _placed(incoming, store, entrance, now))
+            sums.add(name, incoming, _placed(incoming, store, terms, now))
             tell(count, len(sources), f"{sums.imported:,} imported")
     return sums
 
 
-def _placed(incoming: Incoming | str, store: Store, entrance: Entrance, now: float) -> Placing | None:
-    return None if isinstance(incoming, str) else place(incoming, store, entrance.limits, now)
+def _placed(incoming: IncomingRecord | str, store: Store, terms: ImportTerms, now: float) -> Placement | None:
+    return None if isinstance(incoming, str) else place(incoming, store, terms.limits, now)
 
 
 def _sources(given: str) -> Iterator[Source]:
@@ -258,9 +258,9 @@ def _lines(given: str) -> Iterator[bytes]:
 # Batches.
 
 
-def _batch(places: list[str], entrance: Entrance, book: AddressBook, store: Store, model: str) -> ImportSums:
+def _batch(places: list[str], terms: ImportTerms, book: AddressBook, store: Store, model: str) -> ImportSums:
     """Take in the answers of a batch, each with the request that it answers."""
-    sums, whose = ImportSums(), entrance.whose or (_everybody if entrance.policy.partition == "shared" else _nobody)
+    sums, whose = ImportSums(), terms.whose or (_everybody if terms.policy.partition == "shared" else _nobody)
     asked_file, answered_file = places
     requests = dict(_by_id(asked_file, requests_in(_lines(asked_file)), sums))
     answers = dict(_by_id(answered_file, answers_in(_lines(answered_file)), sums))
@@ -269,19 +269,19 @@ def _batch(places: list[str], entrance: Entrance, book: AddressBook, store: Stor
     with progress_bar("importing") as tell:
         for count, (name, request) in enumerate(requests.items(), 1):
             now, answer = time.time(), answers.get(name)
-            incoming = "it has no answer" if answer is None else _incoming(request, answer, book, entrance, whose, model, now)
-            sums.add(name, incoming, _placed(incoming, store, entrance, now))
+            incoming = "it has no answer" if answer is None else _incoming(request, answer, book, terms, whose, model, now)
+            sums.add(name, incoming, _placed(incoming, store, terms, now))
             tell(count, len(requests), f"{sums.imported:,} imported")
     sums.rekeyed = 0  # none had a key before
     return sums
 
 
 def _incoming(
-    request: BatchRequest, answer: BatchAnswer, book: AddressBook, entrance: Entrance, whose: Whose, model: str, now: float
-) -> Incoming | str:
+    request: BatchRequest, answer: BatchAnswer, book: AddressBook, terms: ImportTerms, whose: Whose, model: str, now: float
+) -> IncomingRecord | str:
     if model:
         request = request.for_model(model)
-    return from_batch(request, answer, book.by_model, entrance, whose, now)
+    return from_batch(request, answer, book.by_model, terms, whose, now)
 
 
 BatchLine = TypeVar("BatchLine", BatchRequest, BatchAnswer)

@@ -37,7 +37,7 @@ from cachemw.inventory.filters import Filter, Subject
 from cachemw.inventory.verifying import (
     DriftCandidate,
     DriftSums,
-    Verified,
+    Verification,
     candidate_of,
     drift_by_model,
     sample_of,
@@ -176,9 +176,9 @@ def _agree(price: str, *, is_agreed: bool) -> None:
 
 def _verified(
     settings: Settings, store: Store, chosen: Sequence[DriftCandidate], whom: tuple[str, str, str]
-) -> tuple[list[Verified], bool]:
+) -> tuple[list[Verification], bool]:
     """Return what came of each, and whether that is all: somebody may have ended it."""
-    every: list[Verified] = []
+    every: list[Verification] = []
 
     async def ask() -> None:
         async with asked_by(settings, store, *whom) as asked:
@@ -197,7 +197,7 @@ def _verified(
 def _nothing(request: BatchRequest, reply: WholeReply) -> None: ...
 
 
-def _show(every: Sequence[Verified], sums: Mapping[str, DriftSums], left_out: Counter[str]) -> None:
+def _show(every: Sequence[Verification], sums: Mapping[str, DriftSums], left_out: Counter[str]) -> None:
     for name, one in sums.items():
         for change, count in sorted(one.changes.items()):
             typer.echo(f"{shown_name(name)}: in {count:,} of {one.compared:,} answers the {shown_name(change)}")
@@ -225,7 +225,7 @@ def _table(sums: Mapping[str, DriftSums]) -> Table:
     return table
 
 
-def _lines(every: Iterable[Verified], sums: Mapping[str, DriftSums]) -> Iterable[str]:
+def _lines(every: Iterable[Verification], sums: Mapping[str, DriftSums]) -> Iterable[str]:
     for one in every:
         found, key, model = one.comparison, one.candidate.key, one.candidate.model
         if found is None:

@@ -24,7 +24,7 @@ from cachemw.errors import CommandError
 from cachemw.gateway.hints import waiting_hint
 from cachemw.inventory.asking import WholeReply
 from cachemw.inventory.batches import LONGEST_LINE, BatchRequest, FaultyLine, answer_line, failure_line, requests_in
-from cachemw.inventory.warming import Purse, Warming, WarmSums
+from cachemw.inventory.warming import Allowance, Warming, WarmSums
 from cachemw.money import in_dollars, nano_of
 from cachemw.proxy import Settings
 
@@ -72,11 +72,11 @@ def warm(
     settings, limit = settings_of(directory, upstream, config), dollars(max_usd)
     requests, faulty = read_requests(file)
     pricing = Pricing(AddressBook(settings))
-    purse = Purse(most_of=pricing.most_of, cost_of=pricing.cost_of, limit=limit)
-    if refusal := purse.refusal(requests):
+    allowance = Allowance(most_of=pricing.most_of, cost_of=pricing.cost_of, limit=limit)
+    if refusal := allowance.refusal(requests):
         raise CommandError(f"{refusal}, so it cannot be held to ${in_dollars(limit or 0)}: leave --max-usd out, or give prices")
     with closing(_Output(out)) as output:
-        sums = _warm(settings, requests, purse, concurrency, output, (through, key_env, client))
+        sums = _warm(settings, requests, allowance, concurrency, output, (through, key_env, client))
     sums.failed[:0] = [(f"{file}:{line.number}", line.why) for line in faulty]
     sums.total += len(faulty)
     typer.echo(_in_json(sums) if as_json else _in_words(sums))
@@ -125,7 +125,7 @@ class _Output:
 def _warm(
     settings: Settings,
     requests: list[BatchRequest],
-    purse: Purse,
+    allowance: Allowance,
     concurrency: int,
     output: _Output,
     whom: tuple[str, str, str],
@@ -137,7 +137,7 @@ def _warm(
         nonlocal sums
         async with asked_by(settings, store, *whom) as asked:
             note = _noting(output, tell, lambda: sums)
-            warming = Warming(asked, requests, purse, concurrency=concurrency, hint=waiting_hint, note=note)
+            warming = Warming(asked, requests, allowance, concurrency=concurrency, hint=waiting_hint, note=note)
             sums = warming.sums
             await warming.run()
 

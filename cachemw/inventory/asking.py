@@ -53,8 +53,8 @@ class WholeReply(msgspec.Struct, frozen=True):
         return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in self.headers)
 
 
-class Asked:
-    """Who is asked, in whose `partition`: the fields that say who the caller is go with every question."""
+class Asker:
+    """Asks questions, and reads the answers whole. The fields that say who asks, its `partition`, go with every question."""
 
     def __init__(self, client: httpx.AsyncClient, partition: Headers = ()) -> None:
         self._client, self._partition = client, partition
@@ -75,23 +75,23 @@ class Asked:
 
 
 @asynccontextmanager
-async def in_process(app: ASGIApp, partition: Headers = (), caller: Caller | None = None) -> AsyncIterator[Asked]:
+async def in_process(app: ASGIApp, partition: Headers = (), caller: Caller | None = None) -> AsyncIterator[Asker]:
     """Ask a mount of this process; `caller` is who asks, where that is a client with a name."""
 
     async def named(scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope if caller is None else {**scope, CALLER: caller}, receive, send)
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(named), base_url=_IN_PROCESS) as client:
-        yield Asked(client, partition)
+        yield Asker(client, partition)
 
 
 @asynccontextmanager
-async def through(url: str, partition: Headers = ()) -> AsyncIterator[Asked]:
+async def through(url: str, partition: Headers = ()) -> AsyncIterator[Asker]:
     """Ask a proxy at a URL, with or without `/v1`."""
     base = url.rstrip("/").removesuffix("/v1")
     timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS)  # the proxy gives up in time
     async with httpx.AsyncClient(base_url=base, timeout=timeout, trust_env=False, limits=httpx.Limits()) as client:
-        yield Asked(client, partition)
+        yield Asker(client, partition)
 
 
 def usage_in(endpoint: Endpoint, reply: WholeReply) -> Usage | None:

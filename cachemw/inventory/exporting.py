@@ -31,7 +31,7 @@ def seal_of(secret: bytes, index: bytes, record: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Writing:
+class ExportForm:
     """The way in which records are written: with all of their times or not, and whether those that hold no request are.
 
     A record without its request can go back only where it came from, so it is written under a seal of the store's `secret`;
@@ -56,7 +56,7 @@ class WrittenRecord:
     __repr__ = redacted_repr
 
 
-def written(record: IndexedRecord, way: Writing) -> WrittenRecord | str:
+def written(record: IndexedRecord, way: ExportForm) -> WrittenRecord | str:
     """Return a record as it is exported, or in a few words why it is not."""
     index, raw = record
     try:
@@ -138,7 +138,7 @@ class ExportFolder:
             raise StoreError(f"cannot write to {self.path}: {exc.strerror}") from exc
 
 
-def export(records: Iterable[IndexedRecord], folder: ExportFolder, way: Writing) -> ExportSums:
+def export(records: Iterable[IndexedRecord], folder: ExportFolder, way: ExportForm) -> ExportSums:
     """Export records to a directory. Raises `StoreError`."""
     left_out: Counter[str] = Counter()
 

@@ -57,7 +57,7 @@ Whose = Callable[[Recipient], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entrance:
+class ImportTerms:
     """The terms on which records come in.
 
     `whose` says whose they shall be; `None`: whose they were, but those that were changed, which are `of_changed`'s. What was
@@ -94,7 +94,7 @@ class Entrance:
         return None if secret is None or not self.policy.sketch else sketch_of(keyed.key, secret)
 
 
-class Incoming(msgspec.Struct, frozen=True):
+class IncomingRecord(msgspec.Struct, frozen=True):
     """A record on its way in, and the index that it goes under; `until` is when its time is over, in seconds since the epoch.
 
     `is_rekeyed`: under another key than it had. `is_changed`: somebody changed its file.
@@ -110,49 +110,49 @@ class Incoming(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
-def read_in(raw: bytes, digits: str | None, entrance: Entrance, now: float) -> Incoming | str:
+def read_in(raw: bytes, digits: str | None, terms: ImportTerms, now: float) -> IncomingRecord | str:
     """Return the record of a text, which lay under a name with these `digits`; else why it cannot come in."""
     try:
         found = form.parse(raw)
         stored = codec.decode(found.record)
     except RecordError as exc:
         return str(exc)
-    until = _until(stored, found.expires, entrance)
+    until = _until(stored, found.expires, terms)
     if until is not None and until <= now:
         return "its time is over"
     if not are_times_sound(stored, now):
         return "it cannot have been stored when it says"
     is_changed = not found.is_intact or digits not in (None, found.index.hex())
     if stored.request is None:
-        return _without_request(found, stored, entrance, until, is_changed=is_changed, now=now)
-    whose = entrance.whose or (entrance.of_changed if is_changed else None)
+        return _without_request(found, stored, terms, until, is_changed=is_changed, now=now)
+    whose = terms.whose or (terms.of_changed if is_changed else None)
     if whose is not None:
-        return _rekeyed(found, stored, entrance, whose, until, is_changed=is_changed, now=now)
+        return _rekeyed(found, stored, terms, whose, until, is_changed=is_changed, now=now)
     if is_changed:
         return "it was changed, so that it needs a new key: say by --partition whose it shall be"
-    return _as_it_is(found, stored, entrance, until, now)
+    return _as_it_is(found, stored, terms, until, now)
 
 
-def _until(stored: StoredResponse, expires: float | None, entrance: Entrance) -> float | None:
+def _until(stored: StoredResponse, expires: float | None, terms: ImportTerms) -> float | None:
     if expires is not None:
         return expires
-    keep = retention(entrance.keep, stored.lifetime, entrance.policy.window)
+    keep = retention(terms.keep, stored.lifetime, terms.policy.window)
     return None if keep is None else stored.stored_at + keep
 
 
 def _without_request(
-    found: form.FileRecord, stored: StoredResponse, entrance: Entrance, until: float | None, *, is_changed: bool, now: float
-) -> Incoming | str:
+    found: form.FileRecord, stored: StoredResponse, terms: ImportTerms, until: float | None, *, is_changed: bool, now: float
+) -> IncomingRecord | str:
     """Return a record that holds no request: nobody can tell what it answers but by its key, so that must be as it was."""
     if is_changed:
         return "it was changed, and holds no request to make a new key of"
-    if entrance.whose is not None:
+    if terms.whose is not None:
         return "it holds no request to make a new key of: import it without --partition"
-    if not _is_sealed(found, entrance.secret):
+    if not _is_sealed(found, terms.secret):
         return "it holds no request, and was not exported from a store with this one's secret"
     if not is_sound(stored, now):
         return "it is not what a recording comes to"
-    return Incoming(found.index, found.record, stored, until)
+    return IncomingRecord(found.index, found.record, stored, until)
 
 
 def _is_sealed(found: form.FileRecord, secret: bytes | None) -> bool:
@@ -162,72 +162,72 @@ def _is_sealed(found: form.FileRecord, secret: bytes | None) -> bool:
 
 
 def _as_it_is(
-    found: form.FileRecord, stored: StoredResponse, entrance: Entrance, until: float | None, now: float
-) -> Incoming | str:
+    found: form.FileRecord, stored: StoredResponse, terms: ImportTerms, until: float | None, now: float
+) -> IncomingRecord | str:
     """Return a record under the key that it had: found by who asked for it, wherever the store has the same secret."""
     if not is_sound(stored, now):
         return "it is not what a recording comes to"
-    if len(stored.body) > entrance.policy.max_record_bytes:
+    if len(stored.body) > terms.policy.max_record_bytes:
         return "its answer cannot be kept: record-too-large"
     endpoint = BY_NAME.get(stored.endpoint)
     if endpoint is None:
         return "it is of no endpoint that is known here"
     if not stored.asked_endpoint:
-        if fault := _fault_in(stored, endpoint, entrance):
+        if fault := _fault_in(stored, endpoint, terms):
             return f"its answer cannot be kept: {fault}"
-        if not is_of_secret(stored.sketch, stored.request or b"", (entrance.secret or b"", b"")):
+        if not is_of_secret(stored.sketch, stored.request or b"", (terms.secret or b"", b"")):
             return "it was made under another store's secret, and nobody would find it: say by --partition whose it shall be"
-    return Incoming(found.index, found.record, stored, until)
+    return IncomingRecord(found.index, found.record, stored, until)
 
 
-def _fault_in(stored: StoredResponse, endpoint: Endpoint, entrance: Entrance) -> str | None:
+def _fault_in(stored: StoredResponse, endpoint: Endpoint, terms: ImportTerms) -> str | None:
     path = path_of(endpoint).encode()
-    addressee = entrance.by_name(stored.target, path, path)
-    policy, body = entrance.policy, asked_as(stored.request or b"", stored.kind)
+    addressee = terms.by_name(stored.target, path, path)
+    policy, body = terms.policy, asked_as(stored.request or b"", stored.kind)
     request = Request("POST", path_of(endpoint), _JSON, body, _NOBODY if addressee is None else addressee.target)
-    call = read_call(endpoint, request, policy, entrance.limits)
+    call = read_call(endpoint, request, policy, terms.limits)
     if isinstance(call, str):
         return call
     demands = Demands(policy.store_when, done=False) if addressee is None else policy.demands_on(addressee.target)
-    return fault_of(stored, call, demands, entrance.limits)
+    return fault_of(stored, call, demands, terms.limits)
 
 
 def _rekeyed(
     found: form.FileRecord,
     stored: StoredResponse,
-    entrance: Entrance,
+    terms: ImportTerms,
     whose: Whose,
     until: float | None,
     *,
     is_changed: bool,
     now: float,
-) -> Incoming | str:
+) -> IncomingRecord | str:
     """Return a record under the key that its request has for whoever it is to be for."""
-    keyed = _keyed(stored, entrance, whose)
+    keyed = _keyed(stored, terms, whose)
     if isinstance(keyed, str):
         return keyed
     if stored.status != 200:
         return "its answer cannot be kept: not-200"
-    again = recorded(keyed, stored.headers, stored.body, entrance.policy, entrance.limits, now, keep_request=True)
+    again = recorded(keyed, stored.headers, stored.body, terms.policy, terms.limits, now, keep_request=True)
     if isinstance(again, str):
         return f"its answer cannot be kept: {again}"
     index = keyed.key.index
     if not is_changed and found.index in (index, index_beside(index, stored.kind)):
-        return Incoming(found.index, found.record, stored, until)
+        return IncomingRecord(found.index, found.record, stored, until)
     arrivals = stored.arrivals if again.event_ends == stored.event_ends else again.arrivals
     times = {"stored_at": stored.stored_at, "lifetime": stored.lifetime, "took": stored.took, "arrivals": arrivals}
-    new = replace(again, sketch=entrance.sketch(keyed), **times)
-    return Incoming(index, codec.encode(new), new, until, is_rekeyed=index != found.index, is_changed=is_changed)
+    new = replace(again, sketch=terms.sketch(keyed), **times)
+    return IncomingRecord(index, codec.encode(new), new, until, is_rekeyed=index != found.index, is_changed=is_changed)
 
 
-def _keyed(stored: StoredResponse, entrance: Entrance, whose: Whose) -> KeyedCall | str:
+def _keyed(stored: StoredResponse, terms: ImportTerms, whose: Whose) -> KeyedCall | str:
     """Return a stored answer's call with its key; with which fields it was asked for, its sketch may tell."""
     endpoint = BY_NAME.get(stored.asked_endpoint or stored.endpoint)
     if endpoint is None:
         return "it is of no endpoint that is known here"
-    ways = _ways_to_ask(endpoint, entrance.fields)
-    every = [_keyed_so(stored, endpoint, entrance, whose, fields) for fields in ways]
-    found = [(one, agreement(stored.sketch, one.key, entrance.secrets)) for one in every if not isinstance(one, str)]
+    ways = _ways_to_ask(endpoint, terms.fields)
+    every = [_keyed_so(stored, endpoint, terms, whose, fields) for fields in ways]
+    found = [(one, agreement(stored.sketch, one.key, terms.secrets)) for one in every if not isinstance(one, str)]
     if not found:
         return next(one for one in every if isinstance(one, str))
     sure = next((one for one, how in found if how is Agreement.SURE), None)
@@ -246,15 +246,15 @@ def _ways_to_ask(endpoint: Endpoint, fields: Headers) -> list[Headers]:
     return [(*fields, (VERSION_FIELD, version)) for version in SDK_VERSIONS] + [fields]
 
 
-def _keyed_so(stored: StoredResponse, endpoint: Endpoint, entrance: Entrance, whose: Whose, fields: Headers) -> KeyedCall | str:
+def _keyed_so(stored: StoredResponse, endpoint: Endpoint, terms: ImportTerms, whose: Whose, fields: Headers) -> KeyedCall | str:
     spoken = BY_NAME.get(stored.endpoint, endpoint)
-    addressee = entrance.by_name(stored.target, path_of(spoken).encode(), path_of(endpoint).encode())
+    addressee = terms.by_name(stored.target, path_of(spoken).encode(), path_of(endpoint).encode())
     if addressee is None:
         return "it was answered by what is no upstream of these settings, nor one that is known"
     kind = Kind(stored.kind.stream) if stored.asked_endpoint else stored.kind
-    circumstances = AskedCircumstances(whose(addressee.target.recipient), entrance.namespace, entrance.sample, fields)
+    circumstances = AskedCircumstances(whose(addressee.target.recipient), terms.namespace, terms.sample, fields)
     body = asked_as(stored.request or b"", kind)
-    keyed = keyed_call(endpoint, body, addressee, circumstances, entrance.policy, entrance.limits)
+    keyed = keyed_call(endpoint, body, addressee, circumstances, terms.policy, terms.limits)
     if isinstance(keyed, str):
         return f"its request cannot be cached: {keyed}"
     if (keyed.call.endpoint.name, keyed.target) != (stored.endpoint, stored.target):
@@ -270,30 +270,30 @@ def _of_kind(keyed: KeyedCall, kind: Kind) -> KeyedCall:
 
 
 def from_batch(
-    request: BatchRequest, answer: BatchAnswer, by_model: ByModel, entrance: Entrance, whose: Whose, now: float
-) -> Incoming | str:
+    request: BatchRequest, answer: BatchAnswer, by_model: ByModel, terms: ImportTerms, whose: Whose, now: float
+) -> IncomingRecord | str:
     """Return the record of an answer that came in a batch, under the key of who asks the same by itself."""
     if answer.status is None:
         return "it failed"
     if answer.status != 200:
         return f"it failed: status {answer.status}"
     addressee = by_model(model_in(request.body), path_of(request.endpoint).encode())
-    circumstances = entrance.circumstances(addressee.target.recipient, whose)
-    keyed = keyed_call(request.endpoint, request.body, addressee, circumstances, entrance.policy, entrance.limits)
+    circumstances = terms.circumstances(addressee.target.recipient, whose)
+    keyed = keyed_call(request.endpoint, request.body, addressee, circumstances, terms.policy, terms.limits)
     if isinstance(keyed, str):
         return f"its request cannot be cached: {keyed}"
     if keyed.received is not None:
         return "its request would be translated for this upstream, and its answer is not of that dialect"
     keyed = _of_kind(keyed, Kind(stream=False))
-    keep = entrance.policy.keep_requests
-    stored = recorded(keyed, _JSON, answer.body, entrance.policy, entrance.limits, now, keep_request=keep)
+    keep = terms.policy.keep_requests
+    stored = recorded(keyed, _JSON, answer.body, terms.policy, terms.limits, now, keep_request=keep)
     if isinstance(stored, str):
         return f"its answer cannot be kept: {stored}"
-    stored = replace(stored, took=None, sketch=entrance.sketch(keyed))  # nobody was there to measure how long it took
-    return Incoming(keyed.key.index, codec.encode(stored), stored, _until(stored, None, entrance), is_rekeyed=True)
+    stored = replace(stored, took=None, sketch=terms.sketch(keyed))  # nobody was there to measure how long it took
+    return IncomingRecord(keyed.key.index, codec.encode(stored), stored, _until(stored, None, terms), is_rekeyed=True)
 
 
-class Placing(Enum):
+class Placement(Enum):
     """What became of a record that came in."""
 
     IMPORTED = "imported"
@@ -302,20 +302,20 @@ class Placing(Enum):
     TOO_LARGE = "too large for the store"
 
 
-def place(incoming: Incoming, store: Store, limits: Limits, now: float) -> Placing:
+def place(incoming: IncomingRecord, store: Store, limits: Limits, now: float) -> Placement:
     """Keep a record that came in, unless it is there, or a newer answer is. Raises `StoreError`."""
-    index, placing = _place_in(incoming, store, limits)
-    if placing is not Placing.IMPORTED:
-        return placing
+    index, placement = _place_in(incoming, store, limits)
+    if placement is not Placement.IMPORTED:
+        return placement
     keep = None if incoming.until is None else max(0.0, incoming.until - now)
     try:
         store.put(index, incoming.record, keep)
     except RecordTooLarge:
-        return Placing.TOO_LARGE
-    return Placing.IMPORTED
+        return Placement.TOO_LARGE
+    return Placement.IMPORTED
 
 
-def _place_in(incoming: Incoming, store: Store, limits: Limits) -> tuple[bytes, Placing]:
+def _place_in(incoming: IncomingRecord, store: Store, limits: Limits) -> tuple[bytes, Placement]:
     """Return where it is put: beside an answer of another kind that cannot be had in this one."""
     index, stored = incoming.index, incoming.stored
     there = _answer_in(store, index)
@@ -323,8 +323,8 @@ def _place_in(incoming: Incoming, store: Store, limits: Limits) -> tuple[bytes, 
         index = index_beside(index, stored.kind)
         there = _answer_in(store, index)
     if there is None or there.stored_at < math.floor(stored.stored_at):  # a store of files holds whole seconds
-        return index, Placing.IMPORTED
-    return index, Placing.PRESENT if _is_same(there, stored) else Placing.NEWER
+        return index, Placement.IMPORTED
+    return index, Placement.PRESENT if _is_same(there, stored) else Placement.NEWER
 
 
 def _answer_in(store: Store, index: bytes) -> StoredResponse | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from cachemw.endpoints import BY_NAME
-from cachemw.inventory.asking import Asked, ClientQuestion, WholeReply
+from cachemw.inventory.asking import Asker, ClientQuestion, WholeReply
 from cachemw.inventory.batches import BatchRequest
 from cachemw.inventory.drift import COMPARED_ENDPOINTS, Comparison, Gist, compared, gist_of, is_settled
 from cachemw.inventory.warming import why_failed
@@ -92,7 +92,7 @@ def within(
     return kept
 
 
-class Verified(msgspec.Struct, frozen=True):
+class Verification(msgspec.Struct, frozen=True):
     """A stored answer that was asked for anew; without a comparison there was none to compare it with, and `why` says so."""
 
     candidate: DriftCandidate
@@ -103,21 +103,21 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 async def verify(
-    asked: Asked, sample: Iterable[DriftCandidate], note: Callable[[BatchRequest, WholeReply], None]
-) -> AsyncIterator[Verified]:
+    asker: Asker, sample: Iterable[DriftCandidate], note: Callable[[BatchRequest, WholeReply], None]
+) -> AsyncIterator[Verification]:
     """Ask for each of a sample anew, one after another; `note` hears of every reply."""
     for candidate in sample:
         request, gists, why = candidate.request, list[Gist](), ""
         question = ClientQuestion(request.endpoint, request.path, request.body, cache_control=ANEW)
         for _ in range(candidate.turns):
-            reply = await asked.ask(question)
+            reply = await asker.ask(question)
             note(request, reply)
             gist = gist_of(request.endpoint.name, reply.body) if reply.is_answer else None
             why = _why_not_compared(reply, gist)
             if gist is None or why:
                 break
             gists.append(gist)
-        yield Verified(candidate, None if why else compared(candidate.gist, gists), why)
+        yield Verification(candidate, None if why else compared(candidate.gist, gists), why)
 
 
 def _why_not_compared(reply: WholeReply, gist: Gist | None) -> str:
@@ -150,7 +150,7 @@ class DriftSums:
     def mean_ratio(self) -> float:
         return self.ratio / self.compared if self.compared else 0.0
 
-    def add(self, verified: Verified) -> None:
+    def add(self, verified: Verification) -> None:
         """Count one."""
         comparison = verified.comparison
         if comparison is None:
@@ -165,7 +165,7 @@ class DriftSums:
                 self.changes[f"{name}: {change[0]} is now {change[1]}"] += 1
 
 
-def drift_by_model(every: Iterable[Verified]) -> Mapping[str, DriftSums]:
+def drift_by_model(every: Iterable[Verification]) -> Mapping[str, DriftSums]:
     """Return the sums for each model."""
     sums: dict[str, DriftSums] = {}
     for verified in every:

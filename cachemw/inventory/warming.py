@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import anyio
 import msgspec
 
-from cachemw.inventory.asking import Asked, ClientQuestion, WholeReply
+from cachemw.inventory.asking import Asker, ClientQuestion, WholeReply
 from cachemw.inventory.batches import BatchRequest
 from cachemw.messages import Headers
 from cachemw.redaction import redacted_repr
@@ -95,7 +95,7 @@ class WarmSums:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Purse:
+class Allowance:
     """The money that may be spent, in nano-dollars: `most_of` is the most that a request can cost, `cost_of` what one did cost.
 
     Either is `None` where nobody knows.
@@ -120,9 +120,9 @@ class Warming:
 
     def __init__(
         self,
-        asked: Asked,
+        asker: Asker,
         requests: Sequence[BatchRequest],
-        purse: Purse,
+        allowance: Allowance,
         *,
         concurrency: int,
         hint: Hint,
@@ -130,7 +130,7 @@ class Warming:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.sums = WarmSums(len(requests))
-        self._asked, self._purse, self._hint, self._note, self._clock = asked, purse, hint, note, clock
+        self._asker, self._allowance, self._hint, self._note, self._clock = asker, allowance, hint, note, clock
         self._waiting, self._most = deque(requests), concurrency
         self._pace, self._under_way, self._reserved = AskingPace(concurrency), 0, 0
         self._changed = anyio.Event()
@@ -145,7 +145,7 @@ class Warming:
     async def _work(self) -> None:
         while self._waiting and not self.sums.stopped:
             request = self._waiting[0]
-            most = self._purse.most_of(request) or 0
+            most = self._allowance.most_of(request) or 0
             if self._is_too_dear(most):
                 if not self._reserved:
                     self.sums.stopped = "the next request could cost more than is left of the money"
@@ -163,7 +163,7 @@ class Warming:
                 self._tell_change()
 
     def _is_too_dear(self, most: int) -> bool:
-        limit = self._purse.limit
+        limit = self._allowance.limit
         return limit is not None and self.sums.spent + self._reserved + most > limit
 
     async def _answered(self, request: BatchRequest) -> WholeReply:
@@ -172,7 +172,7 @@ class Warming:
         while True:
             async with self._turn():
                 began = self._clock()
-                reply = await self._asked.ask(question)
+                reply = await self._asker.ask(question)
             attempts += 1
             wait = self._hint(reply.headers, self._clock())
             if reply.is_answer:
@@ -220,9 +220,9 @@ class Warming:
         self._note(request, reply)
 
     def _pay(self, request: BatchRequest, reply: WholeReply) -> None:
-        cost = self._purse.cost_of(request, reply)
+        cost = self._allowance.cost_of(request, reply)
         self.sums.unpriced += cost is None
-        self.sums.spent += (self._purse.most_of(request) or 0) if cost is None else cost
+        self.sums.spent += (self._allowance.most_of(request) or 0) if cost is None else cost
 
 
 def why_failed(reply: WholeReply) -> str:

@@ -10,7 +10,7 @@ from cachemw.cache.sketch import Sketch, read_sketch
 from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.schema import MISSES
 from cachemw.redaction import redacted_repr
-from cachemw.stores.recorded import Recorded
+from cachemw.stores.recorded import RecordSketch
 
 HABITUAL = 250
 """How many of a caller's last misses are compared with what was stored before each."""
@@ -102,7 +102,7 @@ def _misses_of(found: Sequence[SketchedRow], caller: bytes) -> list[int]:
     return [place for place, row in enumerate(found) if row.is_miss and row.sketch.caller == caller]
 
 
-def add_records(candidates: Candidates, records: Iterable[Recorded]) -> None:
+def add_records(candidates: Candidates, records: Iterable[RecordSketch]) -> None:
     """Take in what these records hold, as far as it is not known yet."""
     for record in records:
         if (key := record.index.hex()) not in candidates.keys:

@@ -18,7 +18,7 @@ from cachemw.redaction import redacted_repr
 from cachemw.stores.base import Inline, Store
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class RecordSketch(msgspec.Struct, frozen=True):
     """A record, without its answer. `sketch` is that of its key, or of the request that it holds, if that says as much.
 
     `stored_at` is in seconds since the epoch.
@@ -32,7 +32,7 @@ class Recorded(msgspec.Struct, frozen=True):
     __repr__ = redacted_repr
 
 
-def recorded(store: Store, is_over: Callable[[], bool] = lambda: False) -> list[Recorded]:
+def recorded(store: Store, is_over: Callable[[], bool] = lambda: False) -> list[RecordSketch]:
     """Return the newest records of a store that have a sketch, or of which one can be made, oldest first.
 
     Those that were seen before it `is_over`, where there are many. Raises `StoreError`.
@@ -41,7 +41,7 @@ def recorded(store: Store, is_over: Callable[[], bool] = lambda: False) -> list[
     return found[::-1]
 
 
-def _recorded(store: Store, is_over: Callable[[], bool]) -> Iterator[Recorded]:
+def _recorded(store: Store, is_over: Callable[[], bool]) -> Iterator[RecordSketch]:
     for index, record in _records(store):
         if is_over():
             return
@@ -51,7 +51,7 @@ def _recorded(store: Store, is_over: Callable[[], bool]) -> Iterator[Recorded]:
             continue
         sketch = sketch_in(read.sketch, read.request)
         if sketch is not None:
-            yield Recorded(index, read.stored_at, read.target, sketch)
+            yield RecordSketch(index, read.stored_at, read.target, sketch)
 
 
 def _records(store: Store) -> Iterator[tuple[bytes, bytes]]:
@@ -80,7 +80,7 @@ class NearestRecords:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._read: tuple[object, Sequence[Recorded], SketchIndex] = (_UNKNOWN, (), SketchIndex())  # one, for all threads
+        self._read: tuple[object, Sequence[RecordSketch], SketchIndex] = (_UNKNOWN, (), SketchIndex())  # one, for all threads
 
     def told(self, wanted: Wanted, is_over: Callable[[], bool]) -> str:
         """Return in plain words which record is nearest, and what differs; nothing where none is near. Raises `StoreError`."""
@@ -93,7 +93,7 @@ class NearestRecords:
         return _nearest_told(found, index, wanted)
 
 
-def _nearest_told(found: Sequence[Recorded], index: SketchIndex, wanted: Wanted) -> str:
+def _nearest_told(found: Sequence[RecordSketch], index: SketchIndex, wanted: Wanted) -> str:
     if any(record.index == wanted.index for record in found):
         return "the very same request is recorded, and the answer to it cannot be given in the way that is asked for"
     sketches = _sketches(wanted)
@@ -114,7 +114,7 @@ def _sketches(wanted: Wanted) -> list[Sketch]:
     return [*([] if of_key is None else [of_key]), sketch_of_body(wanted.body, SHARED, b"")]
 
 
-def _told(record: Recorded, difference: Difference, wanted: Wanted) -> str:
+def _told(record: RecordSketch, difference: Difference, wanted: Wanted) -> str:
     called, equal = _called(record), len(difference.equal)
     stored = datetime.fromtimestamp(record.stored_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return (
@@ -123,7 +123,7 @@ def _told(record: Recorded, difference: Difference, wanted: Wanted) -> str:
     )
 
 
-def _differing(difference: Difference, record: Recorded, wanted: Wanted) -> str:
+def _differing(difference: Difference, record: RecordSketch, wanted: Wanted) -> str:
     names = difference.names
     if not names:  # the body is the same
         is_elsewhere = record.target != wanted.target
@@ -133,5 +133,5 @@ def _differing(difference: Difference, record: Recorded, wanted: Wanted) -> str:
     return f"{told.replace(' ()', '')} {'differs' if len(names) == 1 else 'differ'} from"
 
 
-def _called(record: Recorded) -> str:
+def _called(record: RecordSketch) -> str:
     return f"{record.index.hex()[:8]}…"

@@ -9,8 +9,8 @@ import openai
 
 from cachemw import DiskStore, Policy, sdk
 from cachemw.inventory.admitting import Addressee
-from cachemw.inventory.exporting import ExportFolder, Writing, export
-from cachemw.inventory.importing import Entrance
+from cachemw.inventory.exporting import ExportFolder, ExportForm, export
+from cachemw.inventory.importing import ImportTerms
 from cachemw.messages import HttpTarget
 from cachemw.stores import Store
 
@@ -64,14 +64,14 @@ def record_all(url: str, store: Store, policy: Policy = KEEPING) -> dict[str, An
 
 def files_of(store: Store, place: Path, *, times: bool = True, secret: bytes | None = None) -> dict[str, str]:
     """Export a store; return its files."""
-    export(store.scan(), ExportFolder(place), Writing(times=times, secret=secret))
+    export(store.scan(), ExportFolder(place), ExportForm(times=times, secret=secret))
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(place.glob("*--*.json"))}
 
 
-def entrance(**members: Any) -> Entrance:
+def terms_for(**members: Any) -> ImportTerms:
     """Return terms on which records come in, from whichever URL they say."""
     terms: dict[str, Any] = {"by_name": by_url, "policy": KEEPING, "keep": None, **members}
-    return Entrance(**terms)
+    return ImportTerms(**terms)
 
 
 def by_url(name: str, path: bytes, asked: bytes) -> Addressee | None:

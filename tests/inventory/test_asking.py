@@ -9,7 +9,7 @@ import pytest
 from cachemw import MemoryStore, Policy
 from cachemw.asgi import CacheMiddleware
 from cachemw.endpoints import CHAT, MESSAGES
-from cachemw.inventory.asking import Asked, ClientQuestion, WholeReply, in_process, through, usage_in
+from cachemw.inventory.asking import Asker, ClientQuestion, WholeReply, in_process, through, usage_in
 from cachemw.messages import Caller
 from cachemw.simulator import Simulator
 from cachemw.upstreams import HttpUpstream
@@ -22,7 +22,7 @@ def question(endpoint: Any = CHAT, path: str = "/v1/chat/completions", **members
     return ClientQuestion(endpoint, path, json.dumps({**BODY, **members}).encode())
 
 
-async def twice(asked: Asked, one: ClientQuestion) -> list[WholeReply]:
+async def twice(asked: Asker, one: ClientQuestion) -> list[WholeReply]:
     return [await asked.ask(one), await asked.ask(one)]
 
 

@@ -12,20 +12,20 @@ from msgspec.structs import replace
 
 from cachemw import FileStore, StoreError
 from cachemw.cache import record as codec
-from cachemw.inventory.exporting import ExportFolder, ExportSums, Writing, WrittenRecord, export, line_of, seal_of, written
+from cachemw.inventory.exporting import ExportFolder, ExportForm, ExportSums, WrittenRecord, export, line_of, seal_of, written
 from cachemw.stores.file import form
 from tests.inventory.records import INDEX, RECORDS, chunks, completion
 from tests.stores.test_files import JSON_HEAD, answers, differences, stored
 
 SECRET = b"the store's own"
 REQUEST = b'{"messages":[],"model":"m"}'
-WHOLE, TIMELESS = Writing(secret=SECRET), Writing(times=False, secret=SECRET)
+WHOLE, TIMELESS = ExportForm(secret=SECRET), ExportForm(times=False, secret=SECRET)
 
 times = st.floats(0, 1e6, allow_nan=False)
 more = st.fixed_dictionaries({"sketch": st.none() | st.binary(max_size=9), "asked_endpoint": st.sampled_from(["", "messages"])})
 
 
-def text_of(record: bytes, way: Writing = WHOLE) -> WrittenRecord:
+def text_of(record: bytes, way: ExportForm = WHOLE) -> WrittenRecord:
     found = written((INDEX, record), way)
     assert isinstance(found, WrittenRecord)
     return found
@@ -102,8 +102,8 @@ def test_only_a_record_without_its_request_has_a_seal_and_it_is_the_stores_own()
 
 
 LEFT_OUT = [
-    (codec.encode(completion()), Writing(secret=None), "without its request"),
-    (codec.encode(completion()), Writing(secret=SECRET, only_with_request=True), "without its request"),
+    (codec.encode(completion()), ExportForm(secret=None), "without its request"),
+    (codec.encode(completion()), ExportForm(secret=SECRET, only_with_request=True), "without its request"),
     (codec.encode(completion())[:-1], WHOLE, "damaged"),
     (b"", WHOLE, "damaged"),
     (RECORDS[b"part one -------"], WHOLE, "a part of another answer"),
@@ -111,11 +111,11 @@ LEFT_OUT = [
 
 
 @pytest.mark.parametrize(("record", "way", "why"), LEFT_OUT)
-def test_what_could_never_go_back_is_left_out_and_told(record: bytes, way: Writing, why: str) -> None:
+def test_what_could_never_go_back_is_left_out_and_told(record: bytes, way: ExportForm, why: str) -> None:
     assert written((INDEX, record), way) == why
 
 
-def exported(place: Path, records: Iterable[tuple[bytes, bytes]], way: Writing = WHOLE) -> ExportSums:
+def exported(place: Path, records: Iterable[tuple[bytes, bytes]], way: ExportForm = WHOLE) -> ExportSums:
     return export(records, ExportFolder(place), way)
 
 

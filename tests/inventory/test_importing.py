@@ -20,14 +20,14 @@ from cachemw.cache import record as codec
 from cachemw.cache.key import SHARED
 from cachemw.cassette import Cassette
 from cachemw.inventory.admitting import Addressee
-from cachemw.inventory.exporting import Writing, WrittenRecord, written
-from cachemw.inventory.importing import Entrance, Incoming, Placing, place, read_in
+from cachemw.inventory.exporting import ExportForm, WrittenRecord, written
+from cachemw.inventory.importing import ImportTerms, IncomingRecord, Placement, place, read_in
 from cachemw.limits import Limits
 from cachemw.messages import HttpRecipient, HttpTarget, Recipient
 from cachemw.simulator import Simulator
 from cachemw.stores import Store
 from cachemw.stores.file import form
-from tests.inventory.exchanges import COUNT, CREDENTIAL, KEEPING, disk, entrance, files_of, record_all, said_by_all
+from tests.inventory.exchanges import COUNT, CREDENTIAL, KEEPING, disk, files_of, record_all, said_by_all, terms_for
 from tests.serving import serving_in_thread
 
 
@@ -59,9 +59,9 @@ def digits_of(name: str) -> str:
     return name.removesuffix(".json").rpartition("--")[2]
 
 
-def import_all(files: dict[str, str], store: Store, terms: Entrance) -> dict[str, str | tuple[Placing, Incoming]]:
+def import_all(files: dict[str, str], store: Store, terms: ImportTerms) -> dict[str, str | tuple[Placement, IncomingRecord]]:
     """Import files; return what came of each."""
-    came: dict[str, str | tuple[Placing, Incoming]] = {}
+    came: dict[str, str | tuple[Placement, IncomingRecord]] = {}
     for name, text in files.items():
         found = read_in(text.encode(), digits_of(name), terms, time.time())
         came[name] = found if isinstance(found, str) else (place(found, store, Limits(), time.time()), found)
@@ -74,10 +74,12 @@ def test_what_goes_out_and_comes_in_again_goes_out_as_the_same_files(
     """O7: into another directory, under the same secret."""
     other = disk(tmp_path / "other")
 
-    came = import_all(files, other, entrance(secret=recorded[0].secret()))
+    came = import_all(files, other, terms_for(secret=recorded[0].secret()))
 
     assert len(files) == COUNT
-    assert all(not isinstance(one, str) and one[0] is Placing.IMPORTED and not one[1].is_rekeyed for one in came.values()), came
+    assert all(not isinstance(one, str) and one[0] is Placement.IMPORTED and not one[1].is_rekeyed for one in came.values()), (
+        came
+    )
     exported = {bytes.fromhex(digits_of(name)) for name in files}
     assert dict(other.scan()) == {index: record for index, record in recorded[0].scan() if index in exported}
     assert files_of(other, tmp_path / "again") == files
@@ -90,7 +92,7 @@ def test_a_shared_store_goes_out_as_the_same_files_whichever_secret_it_has(url: 
     record_all(url, first, Policy(default="on", keep_requests=True, partition="shared"))
     before = files_of(first, tmp_path / "before", secret=first.secret())
 
-    import_all(before, second, entrance(secret=second.secret()))
+    import_all(before, second, terms_for(secret=second.secret()))
 
     assert first.secret() != second.secret()
     assert files_of(second, tmp_path / "after", secret=second.secret()) == before
@@ -102,7 +104,7 @@ def test_what_was_one_callers_own_is_a_cassette_for_all_and_every_sdk_reads_the_
     url: str, recorded: tuple[DiskStore, dict[str, Any]], files: dict[str, str], tmp_path: Path
 ) -> None:
     """O7, D1: re-keyed by its request, and then a hit, with another key or none."""
-    came = import_all(files, FileStore(tmp_path / "cassette"), entrance(whose=everybody, origin=recorded[0].secret()))
+    came = import_all(files, FileStore(tmp_path / "cassette"), terms_for(whose=everybody, origin=recorded[0].secret()))
 
     assert not [one for one in came.values() if isinstance(one, str)]
     cassette = Cassette(tmp_path / "cassette", "replay")
@@ -116,10 +118,10 @@ def test_what_was_one_callers_own_is_a_cassette_for_all_and_every_sdk_reads_the_
 def test_a_cassette_that_was_made_so_goes_out_and_in_as_the_same_files(files: dict[str, str], tmp_path: Path) -> None:
     """O7: import(export(x)) is x, and the second time nothing gets a new key."""
     cassette = FileStore(tmp_path / "cassette")
-    import_all(files, cassette, entrance(whose=everybody))
+    import_all(files, cassette, terms_for(whose=everybody))
     before = files_of(cassette, tmp_path / "before")
 
-    came = import_all(before, FileStore(tmp_path / "again"), entrance(whose=everybody))
+    came = import_all(before, FileStore(tmp_path / "again"), terms_for(whose=everybody))
 
     assert {path.name: path.read_text() for path in cassette.path.iterdir()} == before
     assert files_of(FileStore(tmp_path / "again"), tmp_path / "after") == before
@@ -129,9 +131,9 @@ def test_a_cassette_that_was_made_so_goes_out_and_in_as_the_same_files(files: di
 def test_what_is_there_already_stays(recorded: tuple[DiskStore, dict[str, Any]], files: dict[str, str]) -> None:
     before = dict(recorded[0].scan())
 
-    came = import_all(files, recorded[0], entrance(secret=recorded[0].secret()))
+    came = import_all(files, recorded[0], terms_for(secret=recorded[0].secret()))
 
-    assert {one if isinstance(one, str) else one[0] for one in came.values()} == {Placing.PRESENT}
+    assert {one if isinstance(one, str) else one[0] for one in came.values()} == {Placement.PRESENT}
     assert dict(recorded[0].scan()) == before
 
 
@@ -141,7 +143,7 @@ def test_under_another_secret_it_is_refused_unless_somebody_says_whose_it_shall_
     """O7: its key is made of the secret, so nobody would ever find it."""
     other = disk(tmp_path / "other")
 
-    came = import_all(files, other, entrance(secret=other.secret()))
+    came = import_all(files, other, terms_for(secret=other.secret()))
 
     assert {str(one) for one in came.values()} == {
         "it was made under another store's secret, and nobody would find it: say by --partition whose it shall be"
@@ -235,12 +237,12 @@ def test_a_file_that_was_changed_is_refused_or_a_new_record(
         with contextlib.suppress(RecordError, ValueError, RecursionError):  # there may be nothing to set one under
             text = sealed_anew(text)
 
-    found = read_in(text.encode(), digits_of(name), entrance(whose=everybody), time.time())
+    found = read_in(text.encode(), digits_of(name), terms_for(whose=everybody), time.time())
 
     if why is None:
-        assert isinstance(found, Incoming), found
-        own = read_in(json.dumps(document).encode(), None, entrance(whose=everybody), time.time())
-        assert isinstance(own, Incoming)
+        assert isinstance(found, IncomingRecord), found
+        own = read_in(json.dumps(document).encode(), None, terms_for(whose=everybody), time.time())
+        assert isinstance(own, IncomingRecord)
         request_changed = json.loads(text)["request"] != document["request"]
         assert (found.index != own.index) is request_changed
         assert found.index.hex() not in (digits_of(name), "00" * 16)
@@ -261,7 +263,7 @@ def test_no_change_by_hand_is_ever_a_hit_for_the_request_that_was_stored(
     text = change[0](json.loads(json.dumps(document)))
     before = dict(recorded[0].scan())
 
-    came = import_all({name: text}, recorded[0], entrance(secret=recorded[0].secret()))
+    came = import_all({name: text}, recorded[0], terms_for(secret=recorded[0].secret()))
 
     assert isinstance(came[name], str)
     assert dict(recorded[0].scan()) == before
@@ -271,21 +273,21 @@ def test_an_answer_of_one_model_is_not_imported_for_another(files: dict[str, str
     """O7: records name the model that a provider was asked for."""
     _, document = one_of(files)
     target = HttpTarget("https://api.cerebras.ai/v1/chat/completions", HttpRecipient("cerebras"))
-    terms = entrance(whose=everybody, by_name=lambda *_: Addressee(target))
+    terms = terms_for(whose=everybody, by_name=lambda *_: Addressee(target))
 
     found = [
         read_in(with_member(dict(document), "target", name).encode(), None, terms, time.time())
         for name in ("cerebras/gpt-oss-120b", "cerebras/gpt-oss-20b")
     ]
 
-    assert isinstance(found[0], Incoming)
+    assert isinstance(found[0], IncomingRecord)
     assert found[1] == "its request is not for who is said to have answered"
 
 
 def test_files_that_were_swapped_come_in_under_the_keys_of_their_own_requests(files: dict[str, str], tmp_path: Path) -> None:
     """O7."""
     (one, first), (two, second) = list(files.items())[-2:]
-    terms = entrance(whose=everybody)
+    terms = terms_for(whose=everybody)
     straight, crossed = FileStore(tmp_path / "straight"), FileStore(tmp_path / "crossed")
 
     import_all({one: first, two: second}, straight, terms)
@@ -298,7 +300,7 @@ def test_files_that_were_swapped_come_in_under_the_keys_of_their_own_requests(fi
 def test_a_newer_answer_stays_and_an_older_one_goes(files: dict[str, str], tmp_path: Path) -> None:
     """A1: what was asked for later is never replaced."""
     name, document = one_of(files)
-    store, terms = FileStore(tmp_path / "store"), entrance(whose=everybody)
+    store, terms = FileStore(tmp_path / "store"), terms_for(whose=everybody)
     older = with_member(json.loads(json.dumps(document)), "body/choices/0/message/content", "Green.")
     document = json.loads(older) | {"times": None, "stored_at": "2026-01-01T00:00:00Z"}
     older = json.dumps({key: value for key, value in document.items() if value is not None})
@@ -308,9 +310,9 @@ def test_a_newer_answer_stays_and_an_older_one_goes(files: dict[str, str], tmp_p
     [third] = import_all({name: older}, store, terms).values()
 
     assert [one if isinstance(one, str) else one[0] for one in (first, second, third)] == [
-        Placing.IMPORTED,
-        Placing.IMPORTED,
-        Placing.NEWER,
+        Placement.IMPORTED,
+        Placement.IMPORTED,
+        Placement.NEWER,
     ]
 
 
@@ -325,13 +327,13 @@ def test_whatever_is_done_to_a_file_it_is_refused_or_a_record_under_the_key_of_i
     put = data.draw(st.text(max_size=9) | st.sampled_from(['"', "}", "1e999", "null", "-0.0", "\ud800", '"request": {},']))
     changed = text[:start] + put + text[start + size :]
 
-    found = read_in(changed.encode(errors="replace"), None, entrance(whose=everybody), time.time())
+    found = read_in(changed.encode(errors="replace"), None, terms_for(whose=everybody), time.time())
 
-    if isinstance(found, Incoming):
-        again = written((found.index, found.record), Writing())
+    if isinstance(found, IncomingRecord):
+        again = written((found.index, found.record), ExportForm())
         assert isinstance(again, WrittenRecord)
-        kept = read_in(again.text.encode(), found.index.hex(), entrance(whose=everybody), time.time())
-        assert isinstance(kept, Incoming)
+        kept = read_in(again.text.encode(), found.index.hex(), terms_for(whose=everybody), time.time())
+        assert isinstance(kept, IncomingRecord)
         assert (kept.index, kept.record, kept.is_rekeyed, kept.is_changed) == (found.index, found.record, False, False)
 
 
@@ -340,7 +342,7 @@ def test_whatever_is_done_to_a_file_it_is_refused_or_a_record_under_the_key_of_i
 
 def without_request(recorded: DiskStore, secret: bytes) -> tuple[str, WrittenRecord]:
     index, record = next((index, record) for index, record in recorded.scan() if codec.decode(record).endpoint == "chat")
-    text = written((index, codec.encode(replace(codec.decode(record), request=None))), Writing(secret=secret))
+    text = written((index, codec.encode(replace(codec.decode(record), request=None))), ExportForm(secret=secret))
     assert isinstance(text, WrittenRecord)
     return index.hex(), text
 
@@ -352,9 +354,9 @@ def test_a_record_without_its_request_goes_back_verbatim_where_it_came_from_and_
     secret = recorded[0].secret()
     digits, text = without_request(recorded[0], secret)
 
-    home = read_in(text.text.encode(), digits, entrance(secret=secret), time.time())
+    home = read_in(text.text.encode(), digits, terms_for(secret=secret), time.time())
     abroad = [
-        read_in(raw.encode(), digits, entrance(secret=held), time.time())
+        read_in(raw.encode(), digits, terms_for(secret=held), time.time())
         for held, raw in (
             (b"another's", text.text),
             (None, text.text),
@@ -364,7 +366,7 @@ def test_a_record_without_its_request_goes_back_verbatim_where_it_came_from_and_
         )
     ]
 
-    assert isinstance(home, Incoming)
+    assert isinstance(home, IncomingRecord)
     assert (home.index.hex(), home.record) == (digits, form.parse(text.text.encode()).record)
     assert all(isinstance(one, str) and "holds no request" in one for one in abroad), abroad
 
@@ -373,7 +375,7 @@ def test_a_record_without_its_request_cannot_get_a_new_key(recorded: tuple[DiskS
     secret = recorded[0].secret()
     digits, text = without_request(recorded[0], secret)
 
-    found = read_in(text.text.encode(), digits, entrance(secret=secret, whose=everybody), time.time())
+    found = read_in(text.text.encode(), digits, terms_for(secret=secret, whose=everybody), time.time())
 
     assert found == "it holds no request to make a new key of: import it without --partition"
 
@@ -386,12 +388,12 @@ def test_what_was_asked_for_in_a_version_that_nobody_can_tell_is_refused_unless_
     name = next(name for name in files if name.startswith("claude"))
 
     found = [
-        read_in(files[name].encode(), None, entrance(whose=everybody, fields=fields), time.time())
+        read_in(files[name].encode(), None, terms_for(whose=everybody, fields=fields), time.time())
         for fields in ((), ((b"anthropic-version", b"2026-10-21"),))
     ]
 
     assert found[0] == "it was asked for with an anthropic-version that only its own store could tell: say it by --header"
-    assert isinstance(found[1], Incoming)
+    assert isinstance(found[1], IncomingRecord)
 
 
 @pytest.mark.parametrize(
@@ -412,7 +414,7 @@ def test_what_was_asked_for_otherwise_gets_no_key_that_it_never_had(
     ways: list[dict[str, Any]] = [{}, {"namespace": "eval"}, {"namespace": "other"}, {"sample": 3}, {"sample": 4}]
 
     came = {
-        str(way): import_all(files, FileStore(tmp_path / "cassette"), entrance(whose=everybody, secret=store.secret(), **way))
+        str(way): import_all(files, FileStore(tmp_path / "cassette"), terms_for(whose=everybody, secret=store.secret(), **way))
         for way in ways
     }
 
@@ -424,7 +426,7 @@ def test_what_was_asked_for_otherwise_gets_no_key_that_it_never_had(
 def test_what_would_be_kept_no_longer_is_refused(files: dict[str, str]) -> None:
     name, _ = one_of(files)
 
-    found = read_in(files[name].encode(), digits_of(name), entrance(whose=everybody, keep="windows"), time.time() + 9e5)
+    found = read_in(files[name].encode(), digits_of(name), terms_for(whose=everybody, keep="windows"), time.time() + 9e5)
 
     assert found == "its time is over"
 
@@ -434,7 +436,7 @@ def test_an_answer_larger_than_one_may_be_is_refused(files: dict[str, str]) -> N
     small = Policy(default="on", keep_requests=True, max_record_bytes=10)
 
     found = [
-        read_in(files[name].encode(), digits_of(name), entrance(policy=small, whose=whose), time.time())
+        read_in(files[name].encode(), digits_of(name), terms_for(policy=small, whose=whose), time.time())
         for whose in (everybody, None)
     ]
 
@@ -449,12 +451,12 @@ def test_both_kinds_of_an_answer_come_in_where_neither_can_be_had_from_the_other
         ask_for_both(url, sdk.http_client(openai, store=store, policy=KEEPING))
     files = files_of(store, tmp_path / "files")
 
-    came = import_all(dict(sorted(files.items(), reverse=turned)), cassette, entrance(whose=everybody))
+    came = import_all(dict(sorted(files.items(), reverse=turned)), cassette, terms_for(whose=everybody))
 
     replaying = Cassette(cassette.path, "replay")
     first, second = [one if isinstance(one, str) else one[0] for one in came.values()]
-    assert first is Placing.IMPORTED
-    assert second in (Placing.IMPORTED, Placing.NEWER)  # of the document, which came last, the stream can be had
+    assert first is Placement.IMPORTED
+    assert second in (Placement.IMPORTED, Placement.NEWER)  # of the document, which came last, the stream can be had
     ask_for_both(url, replaying.http_client(openai))
     store.close()
 

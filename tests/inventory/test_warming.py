@@ -9,20 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.endpoints import CHAT
-from cachemw.inventory.asking import Asked, ClientQuestion, WholeReply
+from cachemw.inventory.asking import Asker, ClientQuestion, WholeReply
 from cachemw.inventory.batches import BatchRequest
-from cachemw.inventory.warming import FAILING_ATTEMPTS, AskingPace, Purse, Warming, WarmSums, why_failed
+from cachemw.inventory.warming import FAILING_ATTEMPTS, Allowance, AskingPace, Warming, WarmSums, why_failed
 from cachemw.wire.cache_status import StatusMember
 
 FRESH, HIT = StatusMember(is_stored=True), StatusMember(is_hit=True)
-FREE = Purse(most_of=lambda _: 0, cost_of=lambda _, __: 0)
+FREE = Allowance(most_of=lambda _: 0, cost_of=lambda _, __: 0)
 
 
 def requests(count: int) -> list[BatchRequest]:
     return [BatchRequest(f"r{number}", CHAT, "/v1/chat/completions", b"%d" % number) for number in range(count)]
 
 
-class Upstream(Asked):
+class Upstream(Asker):
     """Answers as it is told, and knows how many ask at once."""
 
     def __init__(self, answer: Callable[[ClientQuestion], WholeReply]) -> None:
@@ -40,9 +40,13 @@ class Upstream(Asked):
 
 
 def warmed(
-    upstream: Upstream, asked: Sequence[BatchRequest], purse: Purse = FREE, concurrency: int = 4, wait: float | None = 0.0
+    upstream: Upstream,
+    asked: Sequence[BatchRequest],
+    allowance: Allowance = FREE,
+    concurrency: int = 4,
+    wait: float | None = 0.0,
 ) -> WarmSums:
-    warming = Warming(upstream, asked, purse, concurrency=concurrency, hint=lambda _, __: wait, note=lambda _, __: None)
+    warming = Warming(upstream, asked, allowance, concurrency=concurrency, hint=lambda _, __: wait, note=lambda _, __: None)
     return anyio.run(warming.run)
 
 
@@ -61,7 +65,7 @@ def test_every_request_is_asked_once_and_counted() -> None:
 
 
 def test_what_is_stored_costs_nothing() -> None:
-    dear = Purse(most_of=lambda _: 50, cost_of=lambda _, __: 40, limit=100)
+    dear = Allowance(most_of=lambda _: 50, cost_of=lambda _, __: 40, limit=100)
 
     sums = warmed(Upstream(answered(HIT)), requests(20), dear)
 
@@ -72,9 +76,9 @@ def test_what_is_stored_costs_nothing() -> None:
 def test_no_more_is_spent_than_was_meant_whatever_requests_cost(most: int, cost: int, limit: int, concurrency: int) -> None:
     """E10: the most that those under way can cost is kept back, so it ends before."""
     cost = min(most, cost)
-    purse = Purse(most_of=lambda _: most, cost_of=lambda _, __: cost, limit=limit)
+    allowance = Allowance(most_of=lambda _: most, cost_of=lambda _, __: cost, limit=limit)
 
-    sums = warmed(Upstream(answered()), requests(12), purse, concurrency)
+    sums = warmed(Upstream(answered()), requests(12), allowance, concurrency)
 
     assert sums.spent <= limit
     assert sums.left == 0 or sums.spent + most > limit
@@ -82,15 +86,15 @@ def test_no_more_is_spent_than_was_meant_whatever_requests_cost(most: int, cost:
 
 
 def test_an_answer_of_unknown_price_is_counted_as_the_most_that_it_can_cost() -> None:
-    purse = Purse(most_of=lambda _: 30, cost_of=lambda _, __: None, limit=100)
+    allowance = Allowance(most_of=lambda _: 30, cost_of=lambda _, __: None, limit=100)
 
-    sums = warmed(Upstream(answered()), requests(9), purse)
+    sums = warmed(Upstream(answered()), requests(9), allowance)
 
     assert (sums.fetched, sums.spent, sums.unpriced, sums.left) == (3, 90, 3, 6)
 
 
 def test_a_limit_needs_a_price() -> None:
-    unknown = Purse(most_of=lambda one: None if one.id == "r2" else 1, cost_of=lambda _, __: None, limit=100)
+    unknown = Allowance(most_of=lambda one: None if one.id == "r2" else 1, cost_of=lambda _, __: None, limit=100)
 
     assert unknown.refusal(requests(3)) == "nobody knows the most that r2 can cost"
     assert unknown.refusal(requests(2)) is None
