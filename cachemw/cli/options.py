@@ -1,25 +1,25 @@
 """The options that several commands have, and how their values are read."""
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cachemw.formats import SECONDS
 from cachemw.gateway.config import SETTINGS_TABLE
-from cachemw.ledger.sums import span_start
+from cachemw.ledger.sums import SumsBy, span_start
 from cachemw.proxy.settings import CONFIG_VARIABLE, SETTINGS
 
-Directory = Annotated[
-    str,
-    typer.Option(
-        SETTINGS["dir"].option,
-        envvar=SETTINGS["dir"].variable,
-        help=SETTINGS["dir"].help_text,
-        metavar=SETTINGS["dir"].form.metavar,
-        show_default=False,
-    ),
-]
+
+def _option_of(name: str) -> Any:
+    """Return the option that a setting of the proxy has, for who takes no other."""
+    setting = SETTINGS[name]
+    return typer.Option(
+        setting.option, envvar=setting.variable, help=setting.help_text, metavar=setting.form.metavar, show_default=False
+    )
+
+
+Directory = Annotated[str, _option_of("dir")]
 Config = Annotated[
     str,
     typer.Option(
@@ -29,16 +29,8 @@ Config = Annotated[
         show_default=False,
     ),
 ]
-Upstream = Annotated[
-    str,
-    typer.Option(
-        SETTINGS["upstream"].option,
-        envvar=SETTINGS["upstream"].variable,
-        help=SETTINGS["upstream"].help_text,
-        metavar=SETTINGS["upstream"].form.metavar,
-        show_default=False,
-    ),
-]
+Upstream = Annotated[str, _option_of("upstream")]
+FiguresBy = Annotated[SumsBy, typer.Option(help="What to tell the figures apart by; days and hours are those of UTC.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write it for programs: one JSON object a line.")]
 Since = Annotated[
     str | None, typer.Option(help="How far back to look, as in 90m, 24h or 7d.", metavar="DURATION", show_default="all")

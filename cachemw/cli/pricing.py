@@ -2,7 +2,6 @@
 
 import datetime
 
-import httpx
 import msgspec
 from msgspec.structs import replace
 
@@ -19,8 +18,7 @@ from cachemw.messages import Usage
 from cachemw.money import Price, cost_of
 from cachemw.redaction import redacted_repr
 from cachemw.routing import NO_REWRITE, Rewrite
-from cachemw.upstreams.checking import origin_of
-from cachemw.upstreams.providers import PROVIDERS, provider_at
+from cachemw.upstreams.providers import provider_name
 from cachemw.wire.strict_json import parse
 
 
@@ -62,7 +60,7 @@ class Pricing:
         entries = self._book.entries(model)
         if entries:
             return [self._of_entry(entry) for entry in entries]
-        provider = self._book.default.recipient.provider or provider_of(self._book.default.base_url)
+        provider = self._book.default.recipient.provider or provider_name(self._book.default.base_url)
         return [PricedTarget(self._tables.price(provider, model), self._tables.context(provider, model))]
 
     def _of_entry(self, entry: TargetEntry) -> PricedTarget:
@@ -93,12 +91,3 @@ def _most(request: BatchRequest, target: PricedTarget) -> int | None:
 def _dearest(amounts: list[int | None]) -> int | None:
     known = [amount for amount in amounts if amount is not None]
     return max(known) if known and len(known) == len(amounts) else None
-
-
-def provider_of(url: str) -> str | None:
-    """Return the name of the known provider whose API a URL is; `None` where nobody knows it."""
-    try:
-        provider = provider_at(origin_of(httpx.URL(url)))
-    except httpx.InvalidURL:
-        return None
-    return next((name for name, known in PROVIDERS.items() if known is provider), None)

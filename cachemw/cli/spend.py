@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import typer
@@ -14,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cachemw.cli.figures import named, shown_name
-from cachemw.cli.options import AsJson, Directory, Since, since_moment
+from cachemw.cli.options import AsJson, Directory, FiguresBy, Since, since_moment
 from cachemw.cli.store import directory_of
 from cachemw.gateway.estimates import priced_sums
 from cachemw.gateway.price_tables import PriceTables
@@ -24,9 +23,7 @@ from cachemw.money import in_dollars
 
 
 def spend(
-    by: Annotated[
-        SumsBy, typer.Option(help="What to tell the figures apart by; days and hours are those of UTC.")
-    ] = SumsBy.TARGET,
+    by: FiguresBy = SumsBy.TARGET,
     since: Since = None,
     as_json: AsJson = False,
     directory: Directory = "",

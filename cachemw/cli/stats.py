@@ -30,7 +30,7 @@ from cachemw.cli.figures import (
     shown_name,
     wide_console,
 )
-from cachemw.cli.options import AsJson, Directory, seconds
+from cachemw.cli.options import AsJson, Directory, FiguresBy, seconds
 from cachemw.cli.store import opened, settings_of
 from cachemw.formats import lasting
 from cachemw.gateway.estimates import priced_sums
@@ -82,9 +82,7 @@ class Traffic:
 
 
 def stats(
-    by: Annotated[
-        SumsBy, typer.Option(help="What to tell the figures apart by; days and hours are those of UTC.")
-    ] = SumsBy.MODEL,
+    by: FiguresBy = SumsBy.MODEL,
     since: Annotated[str, typer.Option(help="How far back to look, as in 90m, 24h or 7d.", metavar="DURATION")] = "24h",
     as_json: AsJson = False,
     directory: Directory = "",

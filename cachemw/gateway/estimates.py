@@ -1,8 +1,5 @@
 """Price what the ledger has no cost of, as it is read: the answers of lone upstreams, by the tables of prices."""
 
-from functools import lru_cache
-
-import httpx
 from msgspec.structs import replace
 
 from cachemw.gateway.price_tables import PriceTables
@@ -12,10 +9,8 @@ from cachemw.ledger.reading import EVERY, Condition, Row
 from cachemw.ledger.sums import By, Sums, Use, in_order, sums, uses
 from cachemw.messages import Usage
 from cachemw.money import Cost, Price, priced
-from cachemw.upstreams.checking import origin_of
-from cachemw.upstreams.providers import PROVIDERS, provider_at
+from cachemw.upstreams.providers import PROVIDERS, provider_name
 
-_REMEMBERED = 256
 _ENOUGH = 20
 
 
@@ -107,16 +102,7 @@ def _cost(row: Row, tables: PriceTables) -> Cost | None:
 def _price(target: str, model: str, tables: PriceTables) -> Price | None:
     """Return the price of a target, `provider/model` or the URL of a provider's endpoint; `None` where nobody knows it."""
     if "://" in target:
-        known = _provider_of(target)
+        known = provider_name(target)
     else:
         known, _, model = target.partition("/")
     return tables.price(known, model) if known in PROVIDERS and model else None
-
-
-@lru_cache(_REMEMBERED)
-def _provider_of(url: str) -> str | None:
-    try:
-        provider = provider_at(origin_of(httpx.URL(url)))
-    except httpx.InvalidURL:
-        return None
-    return next((name for name, known in PROVIDERS.items() if known is provider), None)

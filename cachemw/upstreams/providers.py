@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import httpx
 
@@ -11,6 +12,8 @@ from cachemw.errors import ConfigurationError
 from cachemw.messages import DIALECTS, Closing
 from cachemw.upstreams.checking import Credentials, origin_of
 from cachemw.upstreams.http import HttpUpstream, KeyNeed
+
+_URLS_REMEMBERED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,16 @@ def cerebras(
 def provider_at(origin: str) -> Provider | None:
     """Return the provider at this origin, as `origin_of` gives it; `None` where nobody knows it."""
     return _BY_ORIGIN.get(origin)
+
+
+@lru_cache(_URLS_REMEMBERED)
+def provider_name(url: str) -> str | None:
+    """Return the name of the provider whose API a URL is of; `None` where nobody knows it."""
+    try:
+        provider = provider_at(origin_of(httpx.URL(url)))
+    except httpx.InvalidURL:
+        return None
+    return next((name for name, known in PROVIDERS.items() if known is provider), None)
 
 
 def providers_in(environment: Mapping[str, str]) -> dict[str, Provider]:
