@@ -4,23 +4,23 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cachemw.cli.options import AsJson, Directory
-from cachemw.cli.store import directory_of
+from cachemw.cli.store import directory_of, store_in
 from cachemw.cli.why_lines import explanation_json, explanation_lines
 from cachemw.cli.why_request import canonical_bodies, sketches_of
-from cachemw.errors import BookError, CommandError, StoreError
+from cachemw.errors import CommandError
 from cachemw.ledger.explaining import Explainer, Explanation
 from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.reading import ANY_MISS, row_of, rows
+from cachemw.ledger.schema import LEDGER_FILE
 from cachemw.proxy import Settings
-from cachemw.stores import DiskStore, FileStore, MemoryStore, Store
+from cachemw.stores import MemoryStore, Store
 
 STDIN = "-"
 
@@ -52,7 +52,7 @@ def why(
     Also `cachemw why < request.json`. The exit code is 0 if the same request would be answered from the store now, else 1.
     """
     place = directory_of(directory)
-    with _translated(), closing(LedgerReader(place)) as reader, closing(_store_in(place)) as store:
+    with closing(LedgerReader(place)) as reader, closing(_store_in(directory, place)) as store:
         explanation = _Question(reader, store).explained(which, is_last=last, against=against)
         if as_json:
             typer.echo(explanation_json(explanation))
@@ -108,21 +108,11 @@ class _Question:
         return found.pop()
 
 
-def _store_in(place: Path) -> Store:
-    """Return the store in a directory, to be read: a database, files of a cassette, or none, of which the ledger is left."""
-    disk, files = DiskStore(place), FileStore(place)
-    if disk.exists():
-        return disk.read_only()
-    if any(place.glob("*--*.json")):
-        return files.read_only()
-    if (LedgerReader(place).path).exists():
-        return MemoryStore()
-    raise CommandError(f"there is no store in {place}")
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
+def _store_in(directory: str, place: Path) -> Store:
+    """Return the store in a directory, to be read; an empty one where it is gone, and its ledger is left."""
     try:
-        yield
-    except (BookError, StoreError) as exc:
-        raise CommandError(str(exc)) from exc
+        return store_in(directory).read_only()
+    except CommandError:
+        if not (place / LEDGER_FILE).exists():
+            raise
+        return MemoryStore()

@@ -84,7 +84,7 @@ class MissReasons:
         self._earlier[row.key].appendleft(row)
         if row.stored and sketch is not None:
             self._stored += 1
-            self._candidates.add(sketch, Candidate(row.key, row.at_ms + (row.total_ms or 0), row.client, row.id))
+            self._candidates.add(sketch, Candidate(row.key, row.ended_ms, row.client, row.id))
 
     def _told(self, row: Row, sketch: Sketch | None) -> ToldReason:
         said = reason_in_row(row)

@@ -89,6 +89,11 @@ class Row(msgspec.Struct, frozen=True):
         return self.at_ms / 1000
 
     @property
+    def ended_ms(self) -> int:
+        """When its answer ended, in milliseconds since the epoch."""
+        return self.at_ms + (self.total_ms or 0)
+
+    @property
     def is_answered_here(self) -> bool:
         """Say whether it was answered without an upstream being asked for it."""
         return self.outcome in ANSWERED_HERE

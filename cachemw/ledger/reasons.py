@@ -184,13 +184,12 @@ def reason_before(earlier: Iterable[Row], purges: Sequence[Purge], asked_ms: int
     refused: Unkept | None = None
     seen_ms: int | None = None
     for row in earlier:
-        ended_ms = row.at_ms + (row.total_ms or 0)
-        if ended_ms > asked_ms:  # it came later, and was written down before; or it was under way still
+        if row.ended_ms > asked_ms:  # it came later, and was written down before; or it was under way still
             continue
         if row.outcome in ("hit", "stale"):
             seen_ms = seen_ms or row.at_ms
         elif row.stored:
-            return _became(ended_ms, max(seen_ms or 0, ended_ms), row.kept_ms, purges, asked_ms)
+            return _became(row.ended_ms, max(seen_ms or 0, row.ended_ms), row.kept_ms, purges, asked_ms)
         elif row.stored == 0 and seen_ms is None and row.detail is not None:
             if row.fwd != "request":  # then there may have been a record that was not asked for
                 return Unkept(row.detail, row.id)
