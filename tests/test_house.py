@@ -16,7 +16,7 @@ PURE_MODULES = {
     *("cachemw.formats", "cachemw.proxy.admission", "cachemw.proxy.lending"),
     *("cachemw.inventory.admitting", "cachemw.inventory.batches", "cachemw.inventory.drift"),
     *("cachemw.inventory.entry", "cachemw.inventory.filters", "cachemw.inventory.answers", "cachemw.inventory.survey"),
-    *("cachemw.ledger.changes", "cachemw.ledger.meanings", "cachemw.stores.file.form"),
+    *("cachemw.ledger.changes", "cachemw.ledger.meanings", "cachemw.ledger.schema", "cachemw.stores.file.form"),
     *("cachemw.metrics.table", "cachemw.metrics.words", "cachemw.metrics.sums", "cachemw.metrics.counting"),
     *("cachemw.page.admission", "cachemw.page.charts", "cachemw.page.figures", "cachemw.page.spans"),
     *("cachemw.drivers.pull", "cachemw.drivers.pull_effects", "cachemw.flights.pulled"),

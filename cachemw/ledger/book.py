@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from cachemw.errors import BookError, PlaceRefused
+from cachemw.ledger.schema import LEDGER_FILE, LEDGER_SCHEMA, LEDGER_VERSION
 from cachemw.stores.disk.damage import Identity, identity
 from cachemw.stores.disk.database import tune
 from cachemw.stores.disk.files import LOCK_FILE, locked, prepare_directory, refuse_network, touch
 from cachemw.stores.forks import on_fork
+
+LEDGER_PATIENCE = 0.02
+"""The seconds for which another process that writes to the ledger is waited for: the store's own work waits meanwhile."""
 
 _ERRORS = (sqlite3.Error, OSError, PlaceRefused)
 
@@ -68,6 +72,11 @@ class Book:
         """Let them be opened again, in either process."""
         self._reader.after_fork()
         self._writer.after_fork()
+
+
+def book_of(directory: Path) -> Book:
+    """Return the book in which the ledger of the store in this directory is."""
+    return Book(directory / LEDGER_FILE, LEDGER_SCHEMA, LEDGER_VERSION, patience=LEDGER_PATIENCE)
 
 
 class _Connected:

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from cachemw.cache.policy import Policy
 from cachemw.errors import BookError, StoreError
-from cachemw.ledger.schema import BOUGHT, DETAILS, LATENCIES, NOT_WRITTEN, OF_WHOM, SUMS, book_of, listed
+from cachemw.ledger.book import book_of
+from cachemw.ledger.schema import BOUGHT, DETAILS, LATENCIES, NOT_WRITTEN, OF_WHOM, SUMS, listed
 from cachemw.messages import Usage
 from cachemw.report import ExchangeReport, as_reported
 from cachemw.stores.base import Store, Submit

@@ -5,9 +5,9 @@ from contextlib import closing
 from pathlib import Path
 
 from cachemw.errors import BookError
+from cachemw.ledger.book import book_of
 from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.reasons import Purge
-from cachemw.ledger.schema import book_of
 
 EVERY_KEY = ""
 """Stands for all keys there were."""

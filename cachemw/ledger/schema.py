@@ -1,14 +1,8 @@
-"""The tables of the ledger: the sums of each minute, the last exchanges one by one, and what was purged."""
+"""The tables of the ledger: the sums of each minute, the last exchanges one by one, and what was purged. Pure."""
 
 from collections.abc import Iterable
-from pathlib import Path
-
-from cachemw.ledger.book import Book
 
 LEDGER_FILE = "ledger.db"
-
-LEDGER_PATIENCE = 0.02
-"""The seconds for which another process that writes to the ledger is waited for: the store's own work waits meanwhile."""
 
 NOT_WRITTEN = "dropped"
 """The outcome under which the ledger counts exchanges of which it knows no more."""
@@ -61,14 +55,9 @@ def quoted(words: Iterable[str]) -> str:
     return listed(f"'{word}'" for word in words)
 
 
-_SCHEMA = (
+LEDGER_SCHEMA = (
     f"CREATE TABLE minutes ({listed(OF_WHOM)}, {listed(f'{name} INTEGER NOT NULL' for name in SUMS)},"
     f" PRIMARY KEY ({listed(OF_WHOM)})) WITHOUT ROWID",
     f"CREATE TABLE exchanges (place INTEGER PRIMARY KEY, {listed(DETAILS)})",
     "CREATE TABLE purges (at_ms INTEGER NOT NULL, key TEXT NOT NULL)",
 )
-
-
-def book_of(directory: Path) -> Book:
-    """Return the book in which the ledger of the store in this directory is."""
-    return Book(directory / LEDGER_FILE, _SCHEMA, LEDGER_VERSION, patience=LEDGER_PATIENCE)

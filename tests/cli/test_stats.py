@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from cachemw import DiskStore, FileStore
 from cachemw.cache import record as codec
 from cachemw.cache.sketch import sketch_of
+from cachemw.ledger.book import book_of
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.schema import DETAILS, OF_WHOM, SUMS, book_of, listed
+from cachemw.ledger.schema import DETAILS, OF_WHOM, SUMS, listed
 from cachemw.ledger.sums import SumsBy, sums
 from tests.cache.test_sketch import BODY, SECRET, key
 from tests.cli.command import Done, refusal

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from cachemw.inventory.demand import Demand, demand_for, demand_of
+from cachemw.ledger.book import book_of
 from cachemw.ledger.ledger import Ledger
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.schema import book_of
 from tests.ledger.test_ledger import HIT, MISS, NOW, AtOnce
 
 ONE, OTHER = "11" * 16, "22" * 16

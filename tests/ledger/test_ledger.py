@@ -18,8 +18,9 @@ from msgspec.structs import replace
 from cachemw import DiskStore, FileStore, MemoryStore, Policy, Store
 from cachemw.errors import StoreError
 from cachemw.ledger import ledger as ledgers
+from cachemw.ledger.book import book_of
 from cachemw.ledger.ledger import BATCH, QUEUED, RING, SURPLUS, Ledger, ledger_beside
-from cachemw.ledger.schema import LEDGER_FILE, book_of
+from cachemw.ledger.schema import LEDGER_FILE
 from cachemw.messages import Usage
 from cachemw.report import ExchangeReport
 

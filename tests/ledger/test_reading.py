@@ -275,11 +275,11 @@ _WRITER = """
 import sys
 from pathlib import Path
 from msgspec.structs import replace
-from cachemw.ledger import schema
+from cachemw.ledger import book
 from cachemw.ledger.ledger import Ledger
 from tests.ledger.test_ledger import MISS, AtOnce
 
-schema.LEDGER_PATIENCE = 30.0  # of two that only write, one waits most of the time
+book.LEDGER_PATIENCE = 30.0  # of two that only write, one waits most of the time
 ledger = Ledger(Path(sys.argv[1]), AtOnce())
 for number in range(int(sys.argv[2])):
     ledger(replace(MISS, id=f"{sys.argv[3]}{number:015}"))

@@ -21,8 +21,9 @@ from msgspec.structs import replace
 from cachemw import DiskStore
 from cachemw.httpx import CacheTransport
 from cachemw.ledger import ledger as ledgers
+from cachemw.ledger.book import LEDGER_PATIENCE, book_of
 from cachemw.ledger.ledger import Ledger
-from cachemw.ledger.schema import LEDGER_FILE, LEDGER_PATIENCE, book_of
+from cachemw.ledger.schema import LEDGER_FILE
 from tests.cache.answers import COMPLETION
 from tests.ledger.test_ledger import HIT, MISS, NOW, AtOnce
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from cachemw.errors import RecordError, RecordTooLarge, StoreError, StoreTimeout
+from cachemw.ledger.book import book_of
 from cachemw.ledger.ledger import Ledger
-from cachemw.ledger.schema import book_of
 from cachemw.metrics import table
 from cachemw.metrics.counting import MODEL_LABELS, Counter
 from cachemw.metrics.sums import CountedSums, Labelled, decode, encode
