@@ -63,10 +63,16 @@ def _export(store: Store, meant: Filter, folder: ExportFolder, way: ExportForm) 
 
 
 def _write_lines(store: Store, meant: Filter, way: ExportForm) -> None:
+    """Write the lines, and beside them what was left out: that is no line of theirs."""
+    left_out: Counter[str] = Counter()
     for record in _records(store, meant, lambda done, total: None):
         line = written(record, way)
-        if not isinstance(line, str):
+        if isinstance(line, str):
+            left_out[line] += 1
+        else:
             sys.stdout.write(f"{line_of(line)}\n")
+    for told in _left_out_words(left_out):
+        typer.echo(told, err=True)
 
 
 def _records(store: Store, meant: Filter, note: Callable[[int, int], None]) -> Iterator[IndexedRecord]:
@@ -86,8 +92,11 @@ def _in_words(sums: ExportSums, place: str) -> str:
     lines = [f"{records(sums.exported)} exported to {place}"]
     if sums.unchanged:
         lines.append(f"{sums.unchanged:,} of them were there already, byte for byte")
-    lines += [f"left out: {count:,} {why}" for why, count in sorted(sums.left_out.items())]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_left_out_words(sums.left_out)])
+
+
+def _left_out_words(left_out: Counter[str]) -> list[str]:
+    return [f"left out: {count:,} {why}" for why, count in sorted(left_out.items())]
 
 
 def _in_json(sums: ExportSums) -> str:

@@ -106,6 +106,7 @@ def test_lines_are_for_pipes_and_come_in_as_files_do(here: Here, filled: Path, t
     done = here("import", tmp_path / "all.jsonl", "--dir", filled)
 
     assert len(lines.stdout.splitlines()) == COUNT
+    assert lines.stderr == "left out: 3 a part of another answer\n"
     assert done.stdout.splitlines() == [f"0 records imported into {filled}", f"{COUNT} there already"]
 
 
