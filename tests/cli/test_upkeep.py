@@ -114,15 +114,21 @@ def test_another_programs_cache_is_left_alone(here: Here, tmp_path: Path) -> Non
         assert theirs["name"] == "value"
 
 
-def test_a_store_that_is_damaged_is_set_aside_and_an_empty_one_shown(here: Here, filled: Path) -> None:
+def test_a_store_that_is_damaged_is_set_aside_by_who_writes_and_left_by_who_looks(here: Here, filled: Path) -> None:
     """D5."""
     (filled / "cache.db").write_bytes(b"not a database" * 100)
 
+    line = refusal(here("stats", "--dir", filled))
+    before = list(filled.glob("cache.db.corrupt-*"))
+    purged = here("purge", "--older-than", 3600, "--dir", filled)
     done = here("stats", "--dir", filled)
 
+    assert line == f"the store in {filled} does not work: file is not a database"
+    assert before == []
+    assert (purged.returncode, purged.stdout) == (0, "0 records removed\n")
+    assert len(list(filled.glob("cache.db.corrupt-*"))) == 1
     assert done.returncode == 0
     assert "0 records" in done.stdout
-    assert len(list(filled.glob("cache.db.corrupt-*"))) == 1
 
 
 def test_purge_removes_the_record_of_a_key(here: Here, filled: Path) -> None:
