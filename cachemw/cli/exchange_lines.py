@@ -8,8 +8,8 @@ from rich.text import Text
 from cachemw.cache.differences import listed, shown
 from cachemw.cli.figures import NARROWEST, iso_time, shown_name, telling_places
 from cachemw.ledger.miss_reasons import ToldReason
-from cachemw.ledger.reading import Row
 from cachemw.ledger.reasons import NoMiss, OtherCircumstance, OtherFields, Unkept, Unsketched, Unusable
+from cachemw.ledger.row import Row
 from cachemw.ledger.schema import ANSWERED_HERE, KEEPABLE
 from cachemw.money import NANO, in_dollars
 

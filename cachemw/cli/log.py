@@ -21,7 +21,8 @@ from cachemw.gateway.price_tables import PriceTables
 from cachemw.inventory.filters import Subject
 from cachemw.ledger.miss_reasons import MissReasons
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.reading import Row, Tail, drops, rows
+from cachemw.ledger.reading import Tail, drops, rows
+from cachemw.ledger.row import Row
 
 LOOK_EVERY = 0.1
 """The seconds between two looks at what has come: who writes gathers for 0.25 s, and all within half a second is at once."""

@@ -5,7 +5,8 @@ from msgspec.structs import replace
 from cachemw.gateway.price_tables import PriceTables
 from cachemw.ledger.keys import KeysBy, KeySums, keys
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.reading import EVERY, Condition, Row
+from cachemw.ledger.reading import EVERY, Condition
+from cachemw.ledger.row import Row
 from cachemw.ledger.sums import By, Sums, Use, in_order, sums, uses
 from cachemw.messages import Usage
 from cachemw.money import Cost, Price, priced

@@ -17,7 +17,7 @@ from cachemw.ledger.changes import Change, changes_between
 from cachemw.ledger.habits import Habit, habit_of
 from cachemw.ledger.purges import purges_of
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.reading import Row, leader_of, rows
+from cachemw.ledger.reading import leader_of, rows
 from cachemw.ledger.reasons import (
     Expired,
     NeverStored,
@@ -30,6 +30,7 @@ from cachemw.ledger.reasons import (
     reason_by,
     reason_in_row,
 )
+from cachemw.ledger.row import Row
 from cachemw.ledger.schema import ENDLESS
 from cachemw.messages import Kind, StoredResponse
 from cachemw.redaction import redacted_repr

@@ -9,7 +9,7 @@ from cachemw.cache.sketch import Sketch, read_sketch
 from cachemw.ledger.candidates import Candidate, Candidates
 from cachemw.ledger.purges import purges_of
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.reading import ANY_MISS, Row, leader_of, rows
+from cachemw.ledger.reading import ANY_MISS, leader_of, rows
 from cachemw.ledger.reasons import (
     NeverStored,
     NoMiss,
@@ -21,6 +21,7 @@ from cachemw.ledger.reasons import (
     reason_by,
     reason_in_row,
 )
+from cachemw.ledger.row import Row
 from cachemw.redaction import redacted_repr
 
 LOOKED_BACK = 2_000

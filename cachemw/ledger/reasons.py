@@ -12,7 +12,7 @@ from cachemw.cache.differences import Difference, listed, shown
 from cachemw.cache.sketch import HEADER, NAMESPACE, SAMPLE, URL
 from cachemw.formats import lasting
 from cachemw.ledger.meanings import meaning_of
-from cachemw.ledger.reading import Row
+from cachemw.ledger.row import Row
 from cachemw.ledger.schema import MISSES
 from cachemw.redaction import redacted_repr
 

@@ -8,8 +8,8 @@ import msgspec
 from cachemw.cache.differences import shown
 from cachemw.cache.sketch import HEADER, URL
 from cachemw.ledger.habits import HABIT, advice
-from cachemw.ledger.reading import Row
 from cachemw.ledger.reasons import NeverStored, OtherCircumstance, OtherFields, Reason, Unsketched
+from cachemw.ledger.row import Row
 from cachemw.redaction import redacted_repr
 
 _PLACE = re.compile(r"\[(\d+)(?:\.\.\d+)?\]$")

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from cachemw.ledger.reading import Row
+from cachemw.ledger.row import Row
 from cachemw.page import figures
 from cachemw.redaction import redacted_repr
 

@@ -20,7 +20,8 @@ from cachemw.errors import BookError, StoreError
 from cachemw.gateway.estimates import priced_row, priced_sums
 from cachemw.gateway.price_tables import PriceTables
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.reading import EVERY, Condition, Row, rows
+from cachemw.ledger.reading import EVERY, Condition, rows
+from cachemw.ledger.row import Row
 from cachemw.ledger.sums import By, Sums
 from cachemw.page import figures
 from cachemw.page.admission import SESSION_PATH, PageRules

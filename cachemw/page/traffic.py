@@ -12,7 +12,8 @@ from starlette.responses import Response, StreamingResponse
 from cachemw.errors import BookError, InvalidSetting
 from cachemw.gateway.estimates import priced_row
 from cachemw.inventory.filters import FILTER_MEMBERS, Filter, Subject
-from cachemw.ledger.reading import Row, Tail
+from cachemw.ledger.reading import Tail
+from cachemw.ledger.row import Row
 from cachemw.page.rows import OUTCOMES, cells
 from cachemw.page.shell import Shell, plain
 

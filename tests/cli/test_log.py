@@ -23,8 +23,9 @@ from cachemw.cache.sketch import sketch_of
 from cachemw.cli.exchange_lines import heading, json_line, line
 from cachemw.ledger.miss_reasons import ToldReason
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.reading import Row, rows
+from cachemw.ledger.reading import rows
 from cachemw.ledger.reasons import NoMiss
+from cachemw.ledger.row import Row
 from cachemw.ledger.schema import LEDGER_FILE
 from cachemw.messages import Usage
 from cachemw.report import ExchangeReport

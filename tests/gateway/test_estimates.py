@@ -11,7 +11,8 @@ from cachemw.gateway.estimates import priced_keys, priced_row, priced_sums
 from cachemw.gateway.price_tables import PriceTables
 from cachemw.ledger.keys import KeysBy
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.reading import Row, rows
+from cachemw.ledger.reading import rows
+from cachemw.ledger.row import Row
 from cachemw.ledger.sums import Sums, SumsBy, in_all
 from cachemw.messages import Usage
 from cachemw.money import Price, Rates, Tier

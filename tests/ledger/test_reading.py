@@ -16,7 +16,8 @@ from cachemw.errors import BookError, CommandError
 from cachemw.ledger import ledger as ledgers
 from cachemw.ledger.ledger import Ledger
 from cachemw.ledger.reader import LedgerReader
-from cachemw.ledger.reading import Row, Tail, drops, last_place, leader_of, not_kept, row_of, rows
+from cachemw.ledger.reading import Tail, drops, last_place, leader_of, not_kept, row_of, rows
+from cachemw.ledger.row import Row
 from cachemw.ledger.schema import DETAILS, LEDGER_FILE, LEDGER_VERSION
 from cachemw.report import ExchangeReport
 from tests.ledger.test_ledger import HIT, MISS, NOW, AtOnce

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from cachemw.cache.sketch import HEADER, URL
-from cachemw.ledger.reading import Row
 from cachemw.ledger.reasons import Expired, NeverStored, OtherCircumstance, OtherFields, Reason
+from cachemw.ledger.row import Row
 from cachemw.page.grouping import group_of, grouped_misses
 
 NOTHING = dict.fromkeys(Row.__struct_fields__)
