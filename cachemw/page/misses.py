@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cachemw.ledger.miss_reasons import MissReasons
+from cachemw.ledger.reading import ANY_MISS
 from cachemw.ledger.sums import SumsBy, in_all
 from cachemw.page.grouping import grouped_misses
 from cachemw.page.shell import Shell
@@ -12,7 +13,7 @@ from cachemw.page.spans import SPANS, span_of
 EXPLAINED = 500
 """How many misses are explained: the last ones of the span."""
 
-_MISSES = "at_ms >= ? AND outcome IN ('miss', 'not_cached')"
+_MISSES = f"at_ms >= ? AND {ANY_MISS[0]}"
 
 
 def misses(shell: Shell, request: Request) -> Response:

@@ -7,18 +7,17 @@ from cachemw.cache.differences import grouped, listed, shown
 from cachemw.errors import CommandError
 from cachemw.ledger.explaining import Explainer, Explanation
 from cachemw.ledger.habits import hint
-from cachemw.ledger.reading import row_of
+from cachemw.ledger.reading import ANY_MISS, row_of
 from cachemw.ledger.reasons import NoMiss, OtherCircumstance, OtherFields, Reason, sentence
 from cachemw.page.rows import cells
 from cachemw.page.shell import Shell
 
-_MISSES = ("outcome IN ('miss', 'not_cached')", ())
 _LATEST = 10
 
 
 def why(shell: Shell, request: Request) -> Response:
     """Explain the exchange that the address names, or else the last miss."""
-    latest = shell.rows(_MISSES, limit=_LATEST)
+    latest = shell.rows(ANY_MISS, limit=_LATEST)
     name = request.path_params.get("name") or request.query_params.get("of", "").strip()
     fault = ""
     try:
