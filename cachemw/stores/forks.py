@@ -3,8 +3,9 @@
 import functools
 import os
 import threading
+from itertools import count
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 
 class Forking(Protocol):
@@ -17,21 +18,25 @@ class Forking(Protocol):
         """Go on, in either process."""
 
 
-_living: WeakSet[Forking] = WeakSet()
+_living: WeakValueDictionary[int, Forking] = WeakValueDictionary()
+_numbers = count()
 _prepared: list[Forking] = []
 _one_at_a_time = threading.Lock()
 
 
 def on_fork(store: Forking) -> None:
-    """Tell a store of every fork, as long as there is that store."""
+    """Tell a store of every fork, as long as there is that store: after those that were here before it.
+
+    A store's thread ends what it began before the fork, and needs for that the locks of what was built on the store.
+    """
     _begin()
     with _one_at_a_time:
-        _living.add(store)
+        _living[next(_numbers)] = store
 
 
 def _before() -> None:
     _one_at_a_time.acquire()
-    for store in list(_living):
+    for store in list(_living.values()):
         store.before_fork()
         _prepared.append(store)
 

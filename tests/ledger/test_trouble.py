@@ -26,6 +26,7 @@ from cachemw.ledger.ledger import Ledger
 from cachemw.ledger.schema import LEDGER_FILE
 from tests.cache.answers import COMPLETION
 from tests.ledger.test_ledger import HIT, MISS, NOW, AtOnce
+from tests.stores.scripts import run
 
 LOCKED_SECONDS = float(os.environ.get("TESTS_LOCKED_SECONDS", "1"))
 URL = "http://api.example/v1/chat/completions"
@@ -174,3 +175,34 @@ def test_who_ends_waits_a_moment_for_another_that_writes(tmp_path: Path) -> None
         timer.join()
 
     assert _count(tmp_path) == 2
+
+
+FORK = """
+import faulthandler, os, sys
+from pathlib import Path
+import httpx
+from cachemw import DiskStore
+from cachemw.httpx import CacheTransport
+from cachemw.ledger.schema import book_of
+from tests.ledger.test_trouble import answering, asked
+
+faulthandler.dump_traceback_later(20, exit=True)
+directories = [Path(sys.argv[1], str(number)) for number in range(8)]
+clients = [
+    httpx.Client(transport=CacheTransport(httpx.MockTransport(answering), store=DiskStore(directory)), headers={"cachemw": "on"})
+    for directory in directories
+]
+for client in clients:
+    for _ in range(3):
+        asked(client, 1)
+child = os.fork()
+if not child:
+    os._exit(0)
+os.waitpid(child, 0)
+print([book_of(directory).rows("SELECT total(count) FROM exchanges") for directory in directories] == [[(3.0,)]] * 8)
+"""
+
+
+def test_who_forks_right_after_a_hit_does_not_hang_and_what_was_counted_is_written(tmp_path: Path) -> None:
+    """G1: the store's thread ends what it began before the fork, with locks that nobody may hold by then."""
+    assert run(FORK, tmp_path) == "True\n"
