@@ -21,6 +21,9 @@ TALLY_TIME = 1.0
 FIRST_TIME = 0.2
 """How long they are counted where there were none."""
 
+GATHERED_AT_MOST = 1_000
+"""How many different hits wait for the store's thread: it may hang."""
+
 
 class _Count:
     """The report of the first of several hits, and how many there were."""
@@ -32,7 +35,8 @@ class _Count:
 
 
 class Tally:
-    """Counts recalled hits. Those of an event loop are told of within a second, all others at once, or soon by the ledger.
+    """Counts recalled hits. A ledger alone is told soon, by its store's thread; other hooks are told of those of an event
+    loop within a second, and of all others at once.
 
     What was counted in a loop that has ended is told of with whatever is next.
     """
@@ -64,11 +68,11 @@ class Tally:
             self._tell_soon(loop)
 
     def _tell_soon(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        if loop is not None:
+        if self._ledger is not None and len(self._counted) < GATHERED_AT_MOST:
+            self._ledger.gather(self.tell)  # in its time, though the loop ends before
+        elif loop is not None:
             is_first = time.monotonic() - self._told_at > TALLY_TIME
             loop.call_later(min(FIRST_TIME, TALLY_TIME) if is_first else TALLY_TIME, self.tell)
-        elif self._ledger is not None:
-            self._ledger.gather(self.tell)
         else:
             self.tell()
 

@@ -42,7 +42,7 @@ def client(store: DiskStore) -> Iterator[httpx.Client]:
         yield made
 
 
-def asked(made: httpx.Client, number: int) -> httpx.Response:
+def asked(made: Any, number: int) -> Any:
     """Ask for what was asked twice before, and for something new in between."""
     body = {"model": "m", "seed": number % 3 or number, "messages": [{"role": "user", "content": "Name a colour."}]}
     return made.post(URL, json=body)
@@ -188,11 +188,9 @@ from tests.ledger.test_trouble import answering, asked
 
 faulthandler.dump_traceback_later(20, exit=True)
 directories = [Path(sys.argv[1], str(number)) for number in range(8)]
-clients = [
-    httpx.Client(transport=CacheTransport(httpx.MockTransport(answering), store=DiskStore(directory)), headers={"cachemw": "on"})
-    for directory in directories
-]
-for client in clients:
+for directory in directories:
+    transport = CacheTransport(httpx.MockTransport(answering), store=DiskStore(directory))
+    client = httpx.Client(transport=transport, headers={"cachemw": "on"})
     for _ in range(3):
         asked(client, 1)
 child = os.fork()
@@ -206,3 +204,27 @@ print([book_of(directory).rows("SELECT total(count) FROM exchanges") for directo
 def test_who_forks_right_after_a_hit_does_not_hang_and_what_was_counted_is_written(tmp_path: Path) -> None:
     """G1: the store's thread ends what it began before the fork, with locks that nobody may hold by then."""
     assert run(FORK, tmp_path) == "True\n"
+
+
+NEVER_CLOSED = """
+import asyncio, sys
+import httpx
+from cachemw import DiskStore
+from cachemw.httpx import AsyncCacheTransport
+from tests.ledger.test_trouble import answering, asked
+
+async def ask():
+    transport = AsyncCacheTransport(httpx.MockTransport(answering), store=DiskStore(sys.argv[1]))
+    client = httpx.AsyncClient(transport=transport, headers={"cachemw": "on"})
+    for _ in range(9):
+        await asked(client, 1)
+
+asyncio.run(ask())
+"""
+
+
+def test_a_script_that_closes_nothing_loses_no_hit(tmp_path: Path) -> None:
+    """G1: its event loop ends before the second does in which hits are counted."""
+    run(NEVER_CLOSED, tmp_path / "store")
+
+    assert _count(tmp_path / "store") == 9
