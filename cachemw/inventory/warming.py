@@ -24,6 +24,7 @@ FAILING_ATTEMPTS = 3
 _SLOWING = (429, 503, 529)
 _PASSING = (408, 409, 500, 502, 504)
 _SHUT = 401
+_TOO_LATE = 504
 _LATE = "store-slow"
 """What an answer says whose store is still at work on it when it ends."""
 
@@ -180,6 +181,9 @@ class Warming:
                 return reply
             is_slowing = reply.status in _SLOWING and (wait is not None or reply.status != 503)
             may_pass = is_slowing or reply.status is None or reply.status in (*_PASSING, 503)
+            if may_have_cost(reply):
+                self._pay_for_nothing(request)
+                may_pass = may_pass and not self._is_too_dear(0)
             if not may_pass or attempts >= (PATIENT_ATTEMPTS if is_slowing else FAILING_ATTEMPTS):
                 return reply
             self._pace.slowed(began, self._clock(), wait)
@@ -219,10 +223,20 @@ class Warming:
                 sums.fetched += 1
         self._note(request, reply)
 
+    def _pay_for_nothing(self, request: BatchRequest) -> None:
+        """Count the most that an attempt may have cost that came to no answer."""
+        self.sums.unpriced += 1
+        self.sums.spent += self._purse.most_of(request) or 0
+
     def _pay(self, request: BatchRequest, reply: WholeReply) -> None:
         cost = self._allowance.cost_of(request, reply)
         self.sums.unpriced += cost is None
         self.sums.spent += (self._allowance.most_of(request) or 0) if cost is None else cost
+
+
+def may_have_cost(reply: WholeReply) -> bool:
+    """Say whether an upstream may have to be paid for what is no answer: it had begun one, or nobody knows what it did."""
+    return not reply.is_answer and (reply.status in (None, _TOO_LATE) or reply.standing.fwd_status == 200)
 
 
 def why_failed(reply: WholeReply) -> str:

@@ -19,12 +19,16 @@ _TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*")
 
 
 class StatusMember(msgspec.Struct, frozen=True):
-    """The member of ours as a client reads it: whether the answer was stored before, or is now, and under which key."""
+    """The member of ours as a client reads it: whether the answer was stored before, or is now, and under which key.
+
+    `fwd_status` is what an upstream answered.
+    """
 
     is_hit: bool = False
     is_stored: bool = False
     key: str = ""
     detail: str = ""
+    fwd_status: int | None = None
 
     __repr__ = redacted_repr
 
@@ -33,7 +37,9 @@ def member_in(headers: Headers) -> StatusMember:
     """Return what our member of a response's `Cache-Status` says; nothing where there is none that can be read."""
     members = _members(b", ".join(header_values(headers, b"cache-status")))
     said: dict[str, Any] = next((parameters for name, parameters in members if str(name) == NAME), {})
-    return StatusMember("hit" in said, "stored" in said, str(said.get("key", "")), str(said.get("detail", "")))
+    status = said.get("fwd-status")
+    answered = status if isinstance(status, int) and not isinstance(status, bool) else None
+    return StatusMember("hit" in said, "stored" in said, str(said.get("key", "")), str(said.get("detail", "")), answered)
 
 
 def member(report: ExchangeReport) -> bytes:

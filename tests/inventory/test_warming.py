@@ -93,6 +93,36 @@ def test_an_answer_of_unknown_price_is_counted_as_the_most_that_it_can_cost() ->
     assert (sums.fetched, sums.spent, sums.unpriced, sums.left) == (3, 90, 3, 6)
 
 
+LOST = (
+    WholeReply(None, why="no answer: ReadError"),
+    WholeReply(504),
+    WholeReply(502, standing=StatusMember(fwd_status=200, detail="truncated")),
+)
+
+
+@pytest.mark.parametrize("reply", LOST)
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_what_was_begun_and_came_to_nothing_may_have_been_paid_for(reply: WholeReply, concurrency: int) -> None:
+    """O7: so no more attempts are made than there is money for, whichever request they are of."""
+    upstream = Upstream(lambda _: reply)
+    purse = Purse(most_of=lambda _: 10, cost_of=lambda _, __: 1, limit=70)
+
+    sums = warmed(upstream, requests(20), purse, concurrency=concurrency)
+
+    assert len(upstream.asked) <= 7
+    assert sums.spent == sums.unpriced * 10 == len(upstream.asked) * 10
+    assert sums.stopped.startswith("the next request could cost more")
+
+
+@pytest.mark.parametrize("reply", [WholeReply(502), WholeReply(500, standing=StatusMember(fwd_status=500)), WholeReply(400)])
+def test_what_was_never_begun_costs_nothing(reply: WholeReply) -> None:
+    upstream = Upstream(lambda _: reply)
+
+    sums = warmed(upstream, requests(5), Purse(most_of=lambda _: 10, cost_of=lambda _, __: 1, limit=10), concurrency=2)
+
+    assert (sums.spent, len(sums.failed)) == (0, 5)
+
+
 def test_a_limit_needs_a_price() -> None:
     unknown = Allowance(most_of=lambda one: None if one.id == "r2" else 1, cost_of=lambda _, __: None, limit=100)
 
