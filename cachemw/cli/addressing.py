@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from cachemw.errors import ConfigurationError
+from cachemw.cache.differences import listed, shown
+from cachemw.errors import CommandError, ConfigurationError
 from cachemw.gateway.config import entry_of, named_by
 from cachemw.gateway.contacts import contact_of
 from cachemw.gateway.routes import GatewayConfig, TargetEntry
@@ -15,6 +16,14 @@ from cachemw.proxy import Settings
 from cachemw.proxy.gateways import default_upstream
 from cachemw.upstreams.http import HttpUpstream
 from cachemw.upstreams.providers import PROVIDERS, upstream_of
+
+
+def refuse_unknown_client(settings: Settings, name: str) -> None:
+    """Raise `CommandError` for a name that no client has, where clients have names: nobody would find its answers."""
+    config = settings.gateway_config()
+    names = {*settings.named_keys().values(), *(() if config is None else config.clients)}
+    if names and name not in names:
+        raise CommandError(f"no client is called {shown(name)} (--client): there is {listed(sorted(names))}")
 
 
 class AddressBook:

@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from cachemw.asgi import CacheMiddleware
+from cachemw.cli.addressing import refuse_unknown_client
 from cachemw.errors import CommandError
 from cachemw.inventory.asking import Asker, in_process, through
 from cachemw.limits import Limits
@@ -56,6 +57,8 @@ async def asked_by(settings: Settings, store: Store, url: str, variable: str, cl
     fields = partition_fields(variable)
     if url and client:
         raise CommandError("a proxy knows its clients by their keys: give --key-env, and not --client, with --through")
+    if client:
+        refuse_unknown_client(settings, client)
     if url and not url.startswith(("http://", "https://")):
         raise CommandError(f"{url!r} (--through) is no URL of a proxy, as http://127.0.0.1:8080")
     if url:

@@ -13,7 +13,7 @@ import typer
 
 from cachemw.cache.key import SHARED, by_client, by_credential, is_lent
 from cachemw.cassette import POLICIES
-from cachemw.cli.addressing import AddressBook
+from cachemw.cli.addressing import AddressBook, refuse_unknown_client
 from cachemw.cli.export import secret_of
 from cachemw.cli.options import AsJson, Config, Directory, Upstream
 from cachemw.cli.progress import progress_bar
@@ -124,6 +124,8 @@ def import_records(
         raise typer.BadParameter(
             "the answers in a cassette are everybody's: no --client, no --partition", param_hint="--cassette"
         )
+    if client:
+        refuse_unknown_client(settings, client)
     with closing(FileStore(cassette) if cassette else settings.store()) as store, translated_errors(store):
         book = AddressBook(settings)
         whose = _whose(partition, client, store, is_cassette=bool(cassette))

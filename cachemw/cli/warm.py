@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import stat
 import sys
 import uuid
 from collections.abc import Callable
@@ -80,6 +81,8 @@ def warm(
     sums.failed[:0] = [(f"{file}:{line.number}", line.why) for line in faulty]
     sums.total += len(faulty)
     typer.echo(_in_json(sums) if as_json else _in_words(sums))
+    if output.fault:
+        raise CommandError(output.fault)
     interrupted = sums.stopped == _CTRL_C
     raise typer.Exit(ENDED_BY_SIGNAL if interrupted else 1 if sums.failed else 0)
 
@@ -98,28 +101,41 @@ def read_requests(file: str) -> tuple[list[BatchRequest], list[FaultyLine]]:
 
 
 class _Output:
-    """The file of answers, written line by line; without a name, nothing."""
+    """The file of answers, written line by line; without a name, nothing. `fault` says why it does not have all."""
 
     def __init__(self, name: str) -> None:
+        self._name, self.fault = name, ""
         self._file: IO[bytes] | None = None
         if name:
             try:
-                self._file = open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "wb")  # noqa: SIM115
+                self._file = open(name, "wb", buffering=0, opener=_opened_for_owner)  # noqa: SIM115
             except OSError as exc:
                 raise CommandError(f"cannot write to {name}: {exc.strerror}") from exc
 
     def write(self, request: BatchRequest, reply: WholeReply) -> None:
-        if self._file is None:
+        if self._file is None or self.fault:
             return
         name = f"batch_req_{uuid.uuid4().hex}"
         if reply.status is None:
-            self._file.write(failure_line(request.id, name, reply.why))
+            line = failure_line(request.id, name, reply.why)
         else:
-            self._file.write(answer_line(request.id, name, reply.status, reply.body))
+            line = answer_line(request.id, name, reply.status, reply.body)
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as exc:  # the answers are in the store, and what comes goes there, too
+            self.fault = f"cannot write to {self._name}: {exc.strerror}"
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _opened_for_owner(name: str, flags: int) -> int:
+    descriptor = os.open(name, flags, _PRIVATE)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.fchmod(descriptor, _PRIVATE)  # of a file that was there, too
+    return descriptor
 
 
 def _warm(

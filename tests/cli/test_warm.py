@@ -274,3 +274,46 @@ def test_no_key_is_said_or_written(here: Here, simulator: tuple[Simulator, str],
     for canary in (CANARY, "sk-canary-mine"):
         assert canary.encode() not in written
         assert canary not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("warm", "in.jsonl"), ("import", ".")])
+def test_nothing_is_kept_for_a_client_that_there_is_not(
+    arguments: tuple[str, ...], here: Here, simulator: tuple[Simulator, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """O7: it would be paid for, and found by nobody."""
+    monkeypatch.chdir(tmp_path)
+    write_batch(tmp_path, 1)
+    keys = tmp_path / "clients.toml"
+    keys.write_text('alice = "sk-alice"\nbob = "sk-bob"\n')
+    keys.chmod(0o600)
+    settings = given(simulator[1], tmp_path) | {"CACHEMW_CLIENT_KEYS_FILE": str(keys)}
+
+    refused = here(*arguments, "--client", "alcie", **settings)
+    known = here("warm", "in.jsonl", "--client", "alice", **settings)
+
+    assert refused.returncode == 1
+    assert "no client is called alcie (--client): there is alice, bob" in refused.stderr
+    assert known.returncode == 0
+
+
+def test_a_disk_that_is_full_does_not_hide_what_was_spent(here: Here, simulator: tuple[Simulator, str], tmp_path: Path) -> None:
+    """O7: what was answered is stored, whatever becomes of the file of answers."""
+    file, settings = write_batch(tmp_path, 3), given(simulator[1], tmp_path)
+
+    done = here("warm", file, "--out", "/dev/full", **settings)
+
+    assert (done.returncode, "3 asked and stored now" in done.stdout) == (1, True)
+    assert "cannot write to /dev/full: No space left on device" in done.stderr
+
+
+def test_a_file_that_was_there_is_its_owners_alone_from_then_on(
+    here: Here, simulator: tuple[Simulator, str], tmp_path: Path
+) -> None:
+    file, settings = write_batch(tmp_path, 1), given(simulator[1], tmp_path)
+    out = tmp_path / "out.jsonl"
+    out.write_text("old")
+    out.chmod(0o644)
+
+    here("warm", file, "--out", out, **settings)
+
+    assert out.stat().st_mode & 0o777 == 0o600
