@@ -25,6 +25,7 @@ from cachemw.ledger.reading import Condition, drops
 from cachemw.money import in_dollars
 
 _KEY_DIGITS = 8
+_LONGEST_MODEL = 18
 
 
 @takes_filters(Subject.EXCHANGES)
@@ -65,7 +66,7 @@ def _table(found: Sequence[KeySums], now: float) -> Table:
     rows = [tuple(_cells(one, now)) for one in found]
     shown = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
     shown.add_column("key", min_width=_KEY_DIGITS, no_wrap=True)
-    shown.add_column("model", min_width=10, no_wrap=True)
+    shown.add_column("model", min_width=10, max_width=_LONGEST_MODEL, no_wrap=True)
     for place, heading in enumerate(("requests", "here", "asked", "tokens in/out", "USD", "saved", "last"), 2):
         figures = [str(row[place]) for row in rows]
         shown.add_column(heading, justify="right", no_wrap=True, min_width=max(map(len, (heading, *figures))))

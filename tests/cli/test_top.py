@@ -129,3 +129,15 @@ def test_a_name_that_a_client_chose_is_obeyed_by_nobody(here: Here, tmp_path: Pa
     written(tmp_path, [replace(MISS, model="\x1b[2J[/bold]")])
 
     assert r"\x1b[2J[/bold]" in here("top", "--dir", tmp_path).stdout
+
+
+def test_a_long_name_leaves_the_figures_of_all_others(here: Here, filled: Path) -> None:
+    """A client may ask for a model of any name."""
+    written(filled, [replace(MISS, at=NOW - 10, key="f" * 32, model="x" * 3_000, cost=1_234_000_000)])
+
+    lines = here("top", "--dir", filled).stdout.splitlines()
+
+    assert max(map(len, lines)) <= 100
+    assert "last" in lines[0]
+    assert any("1.23" in line and "xxx" in line for line in lines)
+    assert any(line.startswith("a" * 8) and "0.0000030" in line for line in lines)
