@@ -226,7 +226,7 @@ class Warming:
     def _pay_for_nothing(self, request: BatchRequest) -> None:
         """Count the most that an attempt may have cost that came to no answer."""
         self.sums.unpriced += 1
-        self.sums.spent += self._purse.most_of(request) or 0
+        self.sums.spent += self._allowance.most_of(request) or 0
 
     def _pay(self, request: BatchRequest, reply: WholeReply) -> None:
         cost = self._allowance.cost_of(request, reply)

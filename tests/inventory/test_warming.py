@@ -105,9 +105,9 @@ LOST = (
 def test_what_was_begun_and_came_to_nothing_may_have_been_paid_for(reply: WholeReply, concurrency: int) -> None:
     """O7: so no more attempts are made than there is money for, whichever request they are of."""
     upstream = Upstream(lambda _: reply)
-    purse = Purse(most_of=lambda _: 10, cost_of=lambda _, __: 1, limit=70)
+    allowance = Allowance(most_of=lambda _: 10, cost_of=lambda _, __: 1, limit=70)
 
-    sums = warmed(upstream, requests(20), purse, concurrency=concurrency)
+    sums = warmed(upstream, requests(20), allowance, concurrency=concurrency)
 
     assert len(upstream.asked) <= 7
     assert sums.spent == sums.unpriced * 10 == len(upstream.asked) * 10
@@ -118,7 +118,7 @@ def test_what_was_begun_and_came_to_nothing_may_have_been_paid_for(reply: WholeR
 def test_what_was_never_begun_costs_nothing(reply: WholeReply) -> None:
     upstream = Upstream(lambda _: reply)
 
-    sums = warmed(upstream, requests(5), Purse(most_of=lambda _: 10, cost_of=lambda _, __: 1, limit=10), concurrency=2)
+    sums = warmed(upstream, requests(5), Allowance(most_of=lambda _: 10, cost_of=lambda _, __: 1, limit=10), concurrency=2)
 
     assert (sums.spent, len(sums.failed)) == (0, 5)
 
