@@ -148,10 +148,10 @@ def agreement(sketch: bytes | None, key: Key, secrets: Sequence[bytes]) -> Agree
     return Agreement.UNKNOWN
 
 
-def is_of_secret(sketch: bytes | None, canonical: bytes, secrets: Sequence[bytes]) -> bool:
-    """Say whether a record was made under one of these secrets, as far as its sketch tells."""
-    old = None if sketch is None else read_sketch(sketch)
-    return old is None or any(sketch_of_body(canonical, b"", secret).body == old.body for secret in secrets)
+def is_of_secret(sketch: bytes, canonical: bytes, secrets: Sequence[bytes]) -> bool:
+    """Say whether a record's sketch is of this request, and was made under one of these secrets."""
+    old = read_sketch(sketch)
+    return old is not None and any(sketch_of_body(canonical, b"", secret).body == old.body for secret in secrets)
 
 
 def _circumstances_in(sketch: Sketch) -> frozenset[str]:

@@ -175,9 +175,23 @@ def _as_it_is(
     if not stored.asked_endpoint:
         if fault := _fault_in(stored, endpoint, terms):
             return f"its answer cannot be kept: {fault}"
-        if not is_of_secret(stored.sketch, stored.request or b"", (terms.secret or b"", b"")):
-            return "it was made under another store's secret, and nobody would find it: say by --partition whose it shall be"
+        if why := _why_not_ours(found, stored, terms):
+            return f"{why}: say by --partition whose it shall be"
     return IncomingRecord(found.index, found.record, stored, until)
+
+
+def _why_not_ours(found: form.FileRecord, stored: StoredResponse, terms: ImportTerms) -> str | None:
+    """Return why a record may be none of this store's; `None` where its sketch, or its key, is what this store would make."""
+    if stored.sketch is None:
+        return None if _is_everybodys(found, stored, terms) else "it has no sketch by which to know it for this store's"
+    is_ours = is_of_secret(stored.sketch, stored.request or b"", (terms.secret or b"", b""))
+    return None if is_ours else "it was made under another store's secret, and nobody would find it"
+
+
+def _is_everybodys(found: form.FileRecord, stored: StoredResponse, terms: ImportTerms) -> bool:
+    """Say whether a record lies under the key that its request has where one answer is for all: no secret is in that."""
+    keyed = _keyed(stored, terms, lambda _: SHARED)
+    return isinstance(keyed, KeyedCall) and found.index in (keyed.key.index, index_beside(keyed.key.index, stored.kind))
 
 
 def _fault_in(stored: StoredResponse, endpoint: Endpoint, terms: ImportTerms) -> str | None:

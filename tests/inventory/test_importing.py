@@ -254,6 +254,20 @@ def test_a_file_that_was_changed_is_refused_or_a_new_record(
         assert why in found
 
 
+def test_without_its_sketch_a_record_is_not_taken_for_one_of_the_stores_own(
+    files: dict[str, str], recorded: tuple[DiskStore, dict[str, Any]]
+) -> None:
+    """O7: else who knows how to set a checksum could put another request under its key."""
+    name, document = one_of(files)
+    text = with_member(document, "request/messages/0/content", "Why is it green?")
+    bare = json.dumps({member: value for member, value in json.loads(text).items() if member != "sketch"})
+
+    found = read_in(sealed_anew(bare).encode(), digits_of(name), terms_for(secret=recorded[0].secret()), time.time())
+
+    assert isinstance(found, str)
+    assert "no sketch" in found
+
+
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_no_change_by_hand_is_ever_a_hit_for_the_request_that_was_stored(
     change: tuple[Change, str | None], url: str, recorded: tuple[DiskStore, dict[str, Any]], files: dict[str, str]
