@@ -30,6 +30,7 @@ from cachemw.money import in_dollars, nano_of
 from cachemw.proxy import Settings
 
 ENDED_BY_SIGNAL = 130
+_OF_NOBODY = "note: clients bring keys, and none of them will find these answers: say by --client whose they shall be"
 _PRIVATE = 0o600
 
 Concurrency = Annotated[
@@ -76,6 +77,8 @@ def warm(
     allowance = Allowance(most_of=pricing.most_of, cost_of=pricing.cost_of, limit=limit)
     if refusal := allowance.refusal(requests):
         raise CommandError(f"{refusal}, so it cannot be held to ${in_dollars(limit or 0)}: leave --max-usd out, or give prices")
+    if settings.demands_keys and settings.partition != "shared" and not (through or key_env or client):
+        typer.echo(_OF_NOBODY, err=True)
     with closing(_Output(out)) as output:
         sums = _warm(settings, requests, allowance, concurrency, output, (through, key_env, client))
     sums.failed[:0] = [(f"{file}:{line.number}", line.why) for line in faulty]

@@ -317,3 +317,12 @@ def test_a_file_that_was_there_is_its_owners_alone_from_then_on(
     here("warm", file, "--out", out, **settings)
 
     assert out.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("variables", "is_noted"), [({}, False), ({"CACHEMW_CLIENT_KEYS": "sk-of-alice"}, True)])
+def test_who_warms_for_nobody_is_told(variables: dict[str, str], is_noted: bool, here: Here, tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").touch()
+
+    done = here("warm", tmp_path / "none.jsonl", **given("http://127.0.0.1:9/v1", tmp_path), **variables)
+
+    assert ("none of them will find these answers" in done.stderr) is is_noted
