@@ -44,7 +44,7 @@ class Tally:
     def __init__(self, hooks: Iterable[Hook], clock: Callable[[], float]) -> None:
         self._hooks, self._clock = tuple(hooks), clock
         self._ledger = _alone(self._hooks)
-        self._told_at = 0.0
+        self._told_at, self._is_gathered = 0.0, False
         self._counted: dict[tuple[asyncio.AbstractEventLoop | None, Moment], _Count] = {}
         self._lock, self._counts_for = threading.Lock(), os.getpid()
         on_fork(self)
@@ -68,11 +68,14 @@ class Tally:
             self._tell_soon(loop)
 
     def _tell_soon(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        is_first = time.monotonic() - self._told_at > TALLY_TIME
+        seconds = min(FIRST_TIME, TALLY_TIME) if is_first else TALLY_TIME
         if self._ledger is not None and len(self._counted) < GATHERED_AT_MOST:
-            self._ledger.gather(self.tell)  # in its time, though the loop ends before
+            if not self._is_gathered:
+                self._is_gathered = True
+                self._ledger.gather(self.tell, seconds)  # in its time, though the loop ends before
         elif loop is not None:
-            is_first = time.monotonic() - self._told_at > TALLY_TIME
-            loop.call_later(min(FIRST_TIME, TALLY_TIME) if is_first else TALLY_TIME, self.tell)
+            loop.call_later(seconds, self.tell)
         else:
             self.tell()
 
@@ -80,6 +83,7 @@ class Tally:
         """Tell the hooks of what was counted."""
         with self._lock:
             counted, self._counted = self._counted, {}
+            self._is_gathered = False
         self._told_at = time.monotonic()
         for count in counted.values():
             call_hooks(self._hooks, replace(count.first, count=count.number))
@@ -91,7 +95,7 @@ class Tally:
     def after_fork(self) -> None:
         """Go on; what was counted before is the parent's to tell."""
         if self._counts_for != os.getpid():
-            self._counts_for, self._counted = os.getpid(), {}
+            self._counts_for, self._counted, self._is_gathered = os.getpid(), {}, False
         self._lock.release()
 
 

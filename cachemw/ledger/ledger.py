@@ -118,15 +118,15 @@ class Ledger:
             self._is_begun, self._was_there = True, self._was_there or self._book.path.parent.is_dir()
             self._hand_over(self._thread.submit_later, GATHERED)
 
-    def gather(self, tell: Callable[[], None]) -> None:
-        """Have exchanges told of in a moment by who counts them until then, in the store's thread, and write them."""
+    def gather(self, tell: Callable[[], None], seconds: float) -> None:
+        """Have exchanges told of in so many seconds by who counts them until then, in the store's thread, and write them."""
 
         def told_and_written() -> None:
             tell()
             self._write()
 
         try:
-            self._thread.submit_later(told_and_written, GATHERED)
+            self._thread.submit_later(told_and_written, seconds)
         except StoreError:  # it is closed
             tell()
 

@@ -183,7 +183,7 @@ from pathlib import Path
 import httpx
 from cachemw import DiskStore
 from cachemw.httpx import CacheTransport
-from cachemw.ledger.schema import book_of
+from cachemw.ledger.book import book_of
 from tests.ledger.test_trouble import answering, asked
 
 faulthandler.dump_traceback_later(20, exit=True)
