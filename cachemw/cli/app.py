@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from inspect import Parameter, Signature, signature
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -50,6 +51,9 @@ app = typer.Typer(
 
 def run() -> None:
     """Run the command of this process's arguments, and exit; what went wrong is one line, which may name somebody's words."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of ASCII has no dash, and is to have the rest
     try:
         app()
     except CacheError as exc:

@@ -60,7 +60,7 @@ def reason_words(row: Row, told: ToldReason) -> str:
         words = _miss_words(told)
     if row.stored == 0 and row.outcome in KEEPABLE and row.detail and not row.detail.startswith("was-"):
         return f"not kept: {row.detail}" + (f" ({words})" if words else "")
-    return words or row.detail or ""
+    return words or row.detail or ("" if row.status is None or row.status < 400 else f"status {row.status}")
 
 
 def _miss_words(told: ToldReason) -> str:

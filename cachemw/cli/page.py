@@ -145,7 +145,7 @@ class _PageServer(EndingServer):
 
 
 def _end_with_input() -> None:
-    while sys.stdin.buffer.read(1024):
+    while os.read(sys.stdin.fileno(), 1024):  # a reader with a buffer would hold its lock when the interpreter ends
         """Nobody says anything there."""
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cachemw.errors import CommandError, StoreError
 from cachemw.proxy import Settings
+from cachemw.proxy.settings import refuse_unknown_variables
 from cachemw.stores import FileStore, Store
 
 
@@ -51,6 +52,10 @@ def _proxys(directory: str) -> Store:
 
 
 def settings_of(directory: str, upstream: str = "", config: str = "") -> Settings:
-    """Return the settings that the proxy would have with these options. Raises `ConfigurationError`."""
+    """Return the settings that the proxy would have with these options. Raises `ConfigurationError`.
+
+    A variable that is spelt wrong is an error: it may be the one that names the store.
+    """
+    refuse_unknown_variables(os.environ)
     given = {name: value for name, value in (("dir", directory), ("upstream", upstream)) if value}
     return Settings.read(given, os.environ, config)

@@ -142,7 +142,7 @@ def _chosen(
     if limit is not None and unknown is not None:
         raise CommandError(
             f"nobody knows the most that {shown_name(unknown.model)} can cost, so it cannot be held to ${in_dollars(limit)}:"
-            " leave --max-usd out, or give prices"
+            " leave --max-usd out, give prices, or max_tokens in the request"
         )
     affordable = within(chosen, pricing.most_of, limit)
     if not affordable:

@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import IO, Annotated
 
@@ -75,8 +75,7 @@ def warm(
     requests, faulty = read_requests(file)
     pricing = Pricing(AddressBook(settings))
     allowance = Allowance(most_of=pricing.most_of, cost_of=pricing.cost_of, limit=limit)
-    if refusal := allowance.refusal(requests):
-        raise CommandError(f"{refusal}, so it cannot be held to ${in_dollars(limit or 0)}: leave --max-usd out, or give prices")
+    _refuse_unbounded(allowance, requests, limit)
     if settings.demands_keys and settings.partition != "shared" and not (through or key_env or client):
         typer.echo(_OF_NOBODY, err=True)
     with closing(_Output(out)) as output:
@@ -88,6 +87,13 @@ def warm(
         raise CommandError(output.fault)
     interrupted = sums.stopped == _CTRL_C
     raise typer.Exit(ENDED_BY_SIGNAL if interrupted else 1 if sums.failed else 0)
+
+
+def _refuse_unbounded(allowance: Allowance, requests: Sequence[BatchRequest], limit: int | None) -> None:
+    """Raise `CommandError` for a request of which nobody knows the most that it can cost, where there is a limit."""
+    if refusal := allowance.refusal(requests):
+        held = f"it cannot be held to ${in_dollars(limit or 0)}"
+        raise CommandError(f"{refusal}, so {held}: leave --max-usd out, give prices, or max_tokens in the request")
 
 
 _CTRL_C = "it was ended by a signal"

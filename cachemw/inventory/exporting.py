@@ -65,8 +65,10 @@ def written(record: IndexedRecord, way: ExportForm) -> WrittenRecord | str:
         return "damaged"
     if without_batch(stored.headers) != stored.headers:
         return "a part of another answer"
-    if stored.request is not None:
+    if stored.request is not None and not stored.asked_endpoint:
         text = form.write(index, raw, None, times=way.times)
+    elif stored.request is not None:  # by the request that was translated the store would not know it for its own
+        text = form.write(index, raw, None, times=way.times, seal=None if way.secret is None else _seal(way.secret, index))
     elif way.only_with_request or way.secret is None:
         return "without its request"
     else:

@@ -44,6 +44,7 @@ from cachemw.stores.base import Store
 from cachemw.stores.file import form
 
 _JSON = ((b"content-type", b"application/json"),)
+_OF_ANOTHER = "it was made under another store's secret, and nobody would find it"
 _NOBODY = AppTarget("", b"", b"", b"", b"")
 
 ByName = Callable[[str, bytes, bytes], Addressee | None]
@@ -172,20 +173,21 @@ def _as_it_is(
     endpoint = BY_NAME.get(stored.endpoint)
     if endpoint is None:
         return "it is of no endpoint that is known here"
-    if not stored.asked_endpoint:
-        if fault := _fault_in(stored, endpoint, terms):
-            return f"its answer cannot be kept: {fault}"
-        if why := _why_not_ours(found, stored, terms):
-            return f"{why}: say by --partition whose it shall be"
+    if not stored.asked_endpoint and (fault := _fault_in(stored, endpoint, terms)):
+        return f"its answer cannot be kept: {fault}"
+    if why := _why_not_ours(found, stored, terms):
+        return f"{why}: say by --partition whose it shall be"
     return IncomingRecord(found.index, found.record, stored, until)
 
 
 def _why_not_ours(found: form.FileRecord, stored: StoredResponse, terms: ImportTerms) -> str | None:
     """Return why a record may be none of this store's; `None` where its sketch, or its key, is what this store would make."""
+    if stored.asked_endpoint:  # its sketch is of what was made of the request
+        return None if _is_sealed(found, terms.secret) else _OF_ANOTHER
     if stored.sketch is None:
         return None if _is_everybodys(found, stored, terms) else "it has no sketch by which to know it for this store's"
     is_ours = is_of_secret(stored.sketch, stored.request or b"", (terms.secret or b"", b""))
-    return None if is_ours else "it was made under another store's secret, and nobody would find it"
+    return None if is_ours else _OF_ANOTHER
 
 
 def _is_everybodys(found: form.FileRecord, stored: StoredResponse, terms: ImportTerms) -> bool:

@@ -33,7 +33,7 @@ class Expired(msgspec.Struct, frozen=True):
 
 
 class Evicted(msgspec.Struct, frozen=True):
-    """Its record was there at `seen_ms`, and was gone though nobody purged it: the store made room.
+    """Its record was there at `seen_ms`, and was gone though nobody purged it: the store made room, or a route asked anew.
 
     Not `is_certain`: for how long it was to be kept is not known any more.
     """
@@ -228,7 +228,8 @@ def sentence(reason: Reason, asked_ms: int) -> str:
         case Expired(since_ms):
             return "the time of its record was over" + ("" if since_ms is None else f", since {_before(since_ms, asked_ms)}")
         case Evicted(seen_ms, is_certain):
-            why = "the store had made room" if is_certain else "its time was over, or the store had made room"
+            gone = "the store had made room, or a refresh on a route had removed it"
+            why = gone if is_certain else f"its time was over, {gone}"
             return f"its record was there {_before(seen_ms, asked_ms)}, and was gone: {why}"
         case PurgedBefore(purged_ms):
             return f"its record was purged {_before(purged_ms, asked_ms)}"

@@ -349,3 +349,21 @@ def test_ctrl_c_ends_following_quietly(command: Command, tmp_path: Path) -> None
         assert log.process.stderr is not None
         assert log.process.stderr.read() == ""
     assert os.path.exists(tmp_path / "store" / LEDGER_FILE)
+
+
+def test_a_terminal_of_ascii_is_shown_what_it_can_show(command: Command, tmp_path: Path) -> None:
+    written(tmp_path, [replace(MISS, at=NOW, model="m" * 90)])
+    variables = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    done = command("log", "--dir", tmp_path, **variables)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "miss" in done.stdout
+
+
+def test_who_was_refused_is_told_with_which_status(here: Here, tmp_path: Path) -> None:
+    written(tmp_path, [replace(MISS, at=NOW, fwd=None, status=404, sketch=None, stored=False)])
+
+    done = here("log", "--dir", tmp_path)
+
+    assert done.stdout.splitlines()[-1].endswith("status 404")

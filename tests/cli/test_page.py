@@ -165,3 +165,16 @@ def test_the_page_beside_a_proxy_is_a_process_of_its_own_and_ends_with_it(comman
         assert b"sk-of-a-client" not in environment
         os.kill(serving.process.pid, by)
         assert is_gone(child)
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_the_page_beside_a_proxy_ends_without_a_word(command: Command, by: signal.Signals) -> None:
+    with command.serving("serve", "--port", 0, "--page", "--page-port", 0, CEREBRAS_API_KEY="k") as serving:
+        child, _ = page_of(serving)
+
+        os.kill(serving.process.pid, by)
+        assert is_gone(child)
+        rest = serving.output.read()
+
+    assert "Fatal" not in rest
+    assert "Traceback" not in rest

@@ -208,3 +208,14 @@ def test_a_purge_from_the_command_line_is_obeyed_by_a_proxy_that_recalls(
     assert hits == [False, True, True, True]
     assert (done.stdout, stays) == ("1 record removed\n", True)
     assert (everything.stdout, again) == ("1 record removed\n", False)
+
+
+def test_a_variable_that_is_spelt_wrong_purges_nothing(here: Here, filled: Path) -> None:
+    """D3: it may be the one that names the store."""
+    before = content(filled)
+
+    done = here("purge", "--all", CACHEMW_DIR=str(filled), CACHEMW_DRI="/somewhere/else")
+
+    assert done.returncode == 1
+    assert "unknown in the environment: CACHEMW_DRI" in done.stderr
+    assert content(filled) == before

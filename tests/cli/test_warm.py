@@ -184,7 +184,8 @@ def test_without_a_price_it_is_held_to_no_amount(here: Here, simulator: tuple[Si
 
     assert done.returncode == 1
     assert done.stderr == (
-        "cachemw: nobody knows the most that r0 can cost, so it cannot be held to $5: leave --max-usd out, or give prices\n"
+        "cachemw: nobody knows the most that r0 can cost, so it cannot be held to $5: leave --max-usd out, give prices, or"
+        " max_tokens in the request\n"
     )
     assert not simulator[0].asked
 

@@ -254,6 +254,24 @@ def test_a_file_that_was_changed_is_refused_or_a_new_record(
         assert why in found
 
 
+def test_an_answer_to_a_translated_request_goes_back_under_its_seal_alone(recorded: tuple[DiskStore, dict[str, Any]]) -> None:
+    """O7: its sketch is of what was made of the request, and says nothing of the one that is kept."""
+    store = recorded[0]
+    index, raw = next(one for one in store.scan() if codec.decode(one[1]).request is not None)
+    translated = codec.encode(replace(codec.decode(raw), asked_endpoint="messages"))
+    text = written((index, translated), ExportForm(secret=store.secret()))
+    assert isinstance(text, WrittenRecord)
+
+    here, elsewhere = (
+        read_in(text.text.encode(), None, terms_for(secret=secret), time.time())
+        for secret in (store.secret(), b"another's" * 4)
+    )
+
+    assert isinstance(here, IncomingRecord)
+    assert isinstance(elsewhere, str)
+    assert "another store's secret" in elsewhere
+
+
 def test_without_its_sketch_a_record_is_not_taken_for_one_of_the_stores_own(
     files: dict[str, str], recorded: tuple[DiskStore, dict[str, Any]]
 ) -> None:
