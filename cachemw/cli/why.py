@@ -10,16 +10,16 @@ from typing import Annotated
 
 import typer
 
+from cachemw.cli.addressing import AddressBook
 from cachemw.cli.options import AsJson, Directory
-from cachemw.cli.store import directory_of, store_in
+from cachemw.cli.store import directory_of, settings_of, store_in
 from cachemw.cli.why_lines import explanation_json, explanation_lines
-from cachemw.cli.why_request import canonical_bodies, sketches_of
+from cachemw.cli.why_request import canonical_bodies, sent_bodies, sketches_of
 from cachemw.errors import CommandError
 from cachemw.ledger.explaining import Explainer, Explanation
 from cachemw.ledger.reader import LedgerReader
 from cachemw.ledger.reading import ANY_MISS, row_of, rows
 from cachemw.ledger.schema import LEDGER_FILE
-from cachemw.proxy import Settings
 from cachemw.stores import MemoryStore, Store
 
 STDIN = "-"
@@ -90,7 +90,9 @@ class _Question:
         return self._explainer.of_row(found[0], other)
 
     def _request(self, body: bytes) -> Explanation:
-        bodies = canonical_bodies(body, Settings.read({}, os.environ).policy())
+        settings = settings_of("")
+        sent = sent_bodies(body, AddressBook(settings).entries) if settings.config else [body]
+        bodies = [form for each in sent for form in canonical_bodies(each, settings.policy())]
         clients = [str(name) for (name,) in self._reader.query(_CLIENTS)]
         return self._explainer.of_request(sketches_of(bodies, self._store, clients, os.environ), bodies[0])
 

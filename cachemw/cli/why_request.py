@@ -1,16 +1,22 @@
 """A request that is handed to `cachemw why`: what the store would take it for, by whichever callers can be known here."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+from msgspec.structs import replace
 
 from cachemw.cache.key import ANONYMOUS, ANONYMOUS_LENT, SHARED, by_client, by_credential
 from cachemw.cache.policy import Policy
 from cachemw.cache.sketch import Sketch, sketch_of_body
 from cachemw.endpoints import ENDPOINTS
 from cachemw.endpoints.base import ApiCall
+from cachemw.endpoints.sent import sent_body
 from cachemw.errors import CommandError, StoreError
+from cachemw.gateway.routes import TargetEntry
 from cachemw.ledger.meanings import meaning_of
 from cachemw.limits import Limits
 from cachemw.messages import Headers, HttpRecipient, HttpTarget, Request
+from cachemw.redaction import redacted_repr
 from cachemw.stores import Store
 from cachemw.upstreams.providers import KEY_VARIABLE, PROVIDERS
 
@@ -18,6 +24,22 @@ _JSON: Headers = ((b"content-type", b"application/json"),)
 _NOWHERE = "http://localhost/"
 _OF_OTHERS = frozenset({"no-messages", "no-input", "no-prompt", "no-max-tokens"})
 """The details of bodies that may be of another endpoint."""
+
+
+class _Asked(msgspec.Struct):
+    model: str | None = None
+
+    __repr__ = redacted_repr
+
+
+def sent_bodies(body: bytes, entries_of: Callable[[str], Sequence[TargetEntry]]) -> list[bytes]:
+    """Return a body as each target is sent it that may answer its model; as it is where that is no gateway's."""
+    try:
+        model = msgspec.json.decode(body, type=_Asked).model
+    except (msgspec.DecodeError, UnicodeDecodeError):  # it is told of as what it is
+        return [body]
+    entries = entries_of(model) if model else ()
+    return [sent_body(body, replace(entry.rewrite, model=entry.model)) for entry in entries] or [body]
 
 
 def canonical_bodies(body: bytes, policy: Policy) -> list[bytes]:

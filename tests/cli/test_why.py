@@ -229,3 +229,15 @@ def test_without_kept_requests_no_value_is_shown(here: Here, tmp_path: Path) -> 
 
     assert "seed                    differs" in told.stdout
     assert [word for word in ("111", "222", "secret") if word in told.stdout.replace(str(tmp_path), "")] == []
+
+
+def test_why_takes_a_request_to_a_route_for_what_its_targets_are_sent(
+    here: Here, filled: Path, given: Callable[[bytes | None], None], tmp_path: Path
+) -> None:
+    (tmp_path / "cachemw.toml").write_text('[routes.auto]\ntargets = ["cerebras/m"]\n')
+    given(prompt("what is blue?", model="auto", seed=0, top_p=0.5))
+
+    done = here("why", "--dir", filled, CACHEMW_CONFIG=str(tmp_path / "cachemw.toml"), CEREBRAS_API_KEY="k")
+
+    assert "it is stored" in done.stdout, done
+    assert done.returncode == 0
