@@ -71,14 +71,17 @@ def _digests(name: str, digest: bytes) -> Iterator[tuple[str, bytes]]:
 def is_kept(what: str, where: str) -> bool:
     """A record says of which kind it is, a stream's options are part of that; and which model was asked for, and answered.
 
-    The ledger has the names of models and of namespaces.
+    The ledger has the names of models and of namespaces, and the sums of metrics those of models.
 
     Who is told that nothing stored answers him reads which model he asked for (F3).
     """
     if where == "our own words in an answer":
         return what.startswith("model, ")
-    in_the_ledger = what.startswith(("namespace, ", "model, ")) and where.startswith("the file ledger.db")
-    return in_the_ledger or what.startswith(("unknown stream option, ", "model, ")) and where.startswith("the file cache.db")
+    if where.startswith("the file ledger.db"):
+        return what.startswith(("namespace, ", "model, "))
+    if where.startswith("the file cache.db"):
+        return what.startswith(("unknown stream option, ", "model, "))
+    return where == "the file 0.bin" and what.startswith("model, ")  # of metrics
 
 
 @dataclass(slots=True)
