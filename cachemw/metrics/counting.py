@@ -40,8 +40,8 @@ class Counter:
         provider = target.partition("/")[0] if target else ""
         if not self._is_provider(provider):
             provider = OTHER
-        endpoint = report.endpoint
-        sums.add((_REQUESTS, endpoint if endpoint in self._endpoints else OTHER, outcome, provider), count)  # type: ignore[arg-type]
+        endpoint = report.endpoint or OTHER
+        sums.add((_REQUESTS, endpoint if endpoint in self._endpoints else OTHER, outcome, provider), count)
         for detail in report.details:
             sums.add((_DETAILS, detail_word(detail)), count)
         stream = _STREAM[report.stream]

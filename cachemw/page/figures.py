@@ -14,7 +14,7 @@ THIN = "\u202f"
 """A narrow space that no line breaks at: between a figure and its unit."""
 
 _MANY = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
-_BYTES = ((10**9, "GB"), (10**6, "MB"), (10**3, "KB"))
+_BYTES = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
 def amount(count: float | None) -> str:
@@ -102,8 +102,3 @@ def moment(at_ms: float | None) -> str:
     if at_ms is None:
         return NOTHING
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def shown(name: str) -> str:
-    """Return a name, which may be a client's text, with nothing that is not seen as it is."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in name)

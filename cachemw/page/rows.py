@@ -6,7 +6,7 @@ import msgspec
 
 from cachemw.ledger.row import Row
 from cachemw.page import figures
-from cachemw.redaction import redacted_repr
+from cachemw.redaction import printable, redacted_repr
 
 OUTCOMES = {
     "hit": "hit",
@@ -57,16 +57,16 @@ def cells(row: Row) -> Cells:
         place=str(row.place),
         time=datetime.fromtimestamp(row.at).astimezone().strftime("%H:%M:%S"),
         moment=figures.moment(row.at_ms),
-        model=figures.shown(row.model or row.answered_model) or figures.NOTHING,
-        outcome=OUTCOMES.get(row.outcome, figures.shown(row.outcome)),
+        model=printable(row.model or row.answered_model) or figures.NOTHING,
+        outcome=OUTCOMES.get(row.outcome, printable(row.outcome)),
         kind=_kind(row),
-        client=figures.shown(row.client) or figures.NOTHING,
-        target=figures.shown(row.target) or figures.NOTHING,
+        client=printable(row.client) or figures.NOTHING,
+        target=printable(row.target) or figures.NOTHING,
         first=_in_seconds(row.first_ms),
         total=_in_seconds(row.total_ms),
         tokens=_tokens(row),
         money=money(row),
-        detail=figures.shown(row.detail or ""),
+        detail=printable(row.detail or ""),
         key=(row.key or "")[:SHORT_KEY],
         record=f"/record/{row.key}" if row.key else "",
         why=f"/why/{row.place}",

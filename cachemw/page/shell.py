@@ -26,7 +26,7 @@ from cachemw.ledger.sums import By, Sums
 from cachemw.page import figures
 from cachemw.page.admission import SESSION_PATH, PageRules
 from cachemw.page.shelf import Shelf
-from cachemw.redaction import redacted_repr
+from cachemw.redaction import printable, redacted_repr
 from cachemw.stores import MemoryStore, Store
 
 _HERE = Path(__file__).parent
@@ -137,9 +137,11 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    for name in ("amount", "size", "duration", "dollars", "share", "ago", "moment", "shown", "rate"):
+    for name in ("amount", "size", "duration", "dollars", "share", "ago", "moment", "rate"):
         made.filters[name] = getattr(figures, name)
-    made.filters.update(doubts=doubts, query=urlencode, span=figures.duration_in_short, sentence_case=_sentence, marked=marked)
+    made.filters.update(
+        shown=printable, doubts=doubts, query=urlencode, span=figures.duration_in_short, sentence_case=_sentence, marked=marked
+    )
     return made
 
 

@@ -273,7 +273,8 @@ class GuardedStore:
         until = time.monotonic() + NEAREST_SECONDS
         try:
             return self._nearest_records.told(wanted, lambda: time.monotonic() > until)
-        except Exception:  # noqa: BLE001 - a store may be anybody's
+        except Exception as exc:  # noqa: BLE001 - a store may be anybody's
+            logger.info("the nearest record cannot be told: %s", type(exc).__name__)
             return ""
 
     def _order(self) -> Order:

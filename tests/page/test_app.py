@@ -200,7 +200,7 @@ def test_answers_in_progress_are_told_where_workers_are_alive(own: tuple[Path, h
     slot.release()
 
     assert "In progress" not in before
-    assert re.search(r'In progress</dt><dd class="value">3</dd><dd class="note">1.5\u202fKB, in 1 worker<', after)
+    assert re.search(r'In progress</dt><dd class="value">3</dd><dd class="note">1.5\u202fkB, in 1 worker<', after)
 
 
 def test_a_record_says_what_it_is_and_what_it_was_good_for(client: httpx.Client, day: Path) -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from cachemw.page import figures
 from cachemw.page.figures import NOTHING, THIN
+from cachemw.redaction import printable
 
 AMOUNTS = {
     None: NOTHING,
@@ -26,7 +27,7 @@ SIZES = {
     None: NOTHING,
     0: f"0{THIN}B",
     999: f"999{THIN}B",
-    1_500: f"1.5{THIN}KB",
+    1_500: f"1.5{THIN}kB",
     312_000_000: f"312{THIN}MB",
     4_000_000_000: f"4.0{THIN}GB",
 }
@@ -103,4 +104,4 @@ def test_no_figure_is_long(count: int) -> None:
 
 
 def test_a_name_is_shown_with_nothing_that_a_reader_does_not_see() -> None:
-    assert figures.shown("gpt\u202eoss\x1b[31m\n") == "gpt\\u202eoss\\x1b[31m\\n"
+    assert printable("gpt\u202eoss\x1b[31m\n") == "gpt\\u202eoss\\x1b[31m\\n"
